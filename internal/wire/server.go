@@ -1,0 +1,258 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"gatehouse"
+)
+
+// ServerConfig describes one listener.
+type ServerConfig struct {
+	// Addr is host:port, or "unix:" and the path of a socket.
+	Addr string
+	// TLS is needed unless Addr is loopback or a Unix socket.
+	TLS *tls.Config
+	// AllowPlain permits plain http on other addresses: somebody else ends TLS in
+	// front. The exception is the operator's to declare.
+	AllowPlain bool
+	// Handler answers; see [Surface].
+	Handler http.Handler
+	// Log gets what net/http has to say about broken connections, as debug lines.
+	// nil drops it.
+	Log *slog.Logger
+	// MaxHeaderBytes bounds a request's header. Zero means 64 KiB.
+	MaxHeaderBytes int
+	// ReadHeaderTimeout bounds the time until a request's header is complete. Zero
+	// means 10 s.
+	ReadHeaderTimeout time.Duration
+	// IdleTimeout bounds how long a kept-alive connection waits for its next
+	// request. Zero means 2 min.
+	IdleTimeout time.Duration
+	// WriteStall bounds how long one write waits for a caller that does not read.
+	// Zero means 30 s.
+	WriteStall time.Duration
+	// MaxConns bounds the open connections; more wait to be accepted. Zero means
+	// 10 000.
+	MaxConns int
+	// Grace is how long requests under way may take after Run's context ends. Zero
+	// means 10 s.
+	Grace time.Duration
+	// OnShutdown is called when Run's context ends, before waiting: the owner of
+	// long-lived streams ends them. nil does nothing.
+	OnShutdown func()
+}
+
+// Server is a bound listener. Create it with [Listen], then Run it.
+type Server struct {
+	config   ServerConfig
+	listener net.Listener
+	http     *http.Server
+	socket   string // path of the Unix socket, "" when none
+	close    sync.Once
+}
+
+// Listen binds the address. Connections that come before Run wait.
+func Listen(c ServerConfig) (*Server, error) {
+	if c.Handler == nil {
+		return nil, fmt.Errorf("listening on %s: no handler: %w", c.Addr, gatehouse.ErrInvalid)
+	}
+	withDefault(&c.MaxHeaderBytes, 64<<10)
+	withDefault(&c.ReadHeaderTimeout, 10*time.Second)
+	withDefault(&c.IdleTimeout, 2*time.Minute)
+	withDefault(&c.WriteStall, 30*time.Second)
+	withDefault(&c.MaxConns, 10_000)
+	withDefault(&c.Grace, 10*time.Second)
+
+	s := &Server{config: c}
+	path, isUnix := strings.CutPrefix(c.Addr, "unix:")
+	if !isUnix && c.TLS == nil && !c.AllowPlain && !IsLoopback(c.Addr) {
+		return nil, fmt.Errorf("listening on %s: plain http is for loopback addresses only; give the listener a certificate: %w", c.Addr, gatehouse.ErrInvalid)
+	}
+	var err error
+	if isUnix {
+		s.socket = path
+		s.listener, err = listenUnix(path)
+	} else {
+		s.listener, err = net.Listen("tcp", c.Addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", c.Addr, err)
+	}
+	s.listener = netutil.LimitListener(&stallListener{s.listener, c.WriteStall}, c.MaxConns)
+	s.http = &http.Server{
+		Handler:           c.Handler,
+		MaxHeaderBytes:    c.MaxHeaderBytes,
+		ReadHeaderTimeout: c.ReadHeaderTimeout,
+		IdleTimeout:       c.IdleTimeout,
+		ErrorLog:          slog.NewLogLogger(discardIfNil(c.Log).Handler(), slog.LevelDebug),
+	}
+	if c.TLS != nil {
+		s.http.TLSConfig = c.TLS.Clone()
+		if s.http.TLSConfig.MinVersion < tls.VersionTLS12 {
+			s.http.TLSConfig.MinVersion = tls.VersionTLS12
+		}
+	}
+	return s, nil
+}
+
+func withDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func discardIfNil(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}
+
+// IsLoopback reports whether addr, a host:port, names a loopback address
+// literally (or "localhost"). A name that would have to be resolved is not one.
+func IsLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// listenUnix binds a socket that only this user may use. A socket that a crash
+// left behind is replaced; one that answers belongs to somebody else.
+func listenUnix(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("there is a file that is not a socket: %w", gatehouse.ErrConflict)
+		}
+		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("another process listens on this socket: %w", gatehouse.ErrConflict)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("removing the old socket: %w", err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("restricting the socket: %w", err)
+	}
+	return l, nil
+}
+
+// URL returns the address that a client on this machine uses: scheme, host and
+// port, without a trailing slash; "unix:" and the path for a Unix socket.
+func (s *Server) URL() string {
+	if s.socket != "" {
+		return "unix:" + s.socket
+	}
+	scheme := "http"
+	if s.config.TLS != nil {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return scheme + "://" + s.listener.Addr().String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// Run serves until ctx ends, then lets requests under way finish for the grace
+// period, and returns when every handler has returned or its connection is
+// closed. A nil error means that it ended because ctx did.
+func (s *Server) Run(ctx context.Context) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.http.BaseContext = func(net.Listener) context.Context { return base }
+
+	served := make(chan error, 1)
+	go func() {
+		if s.http.TLSConfig != nil {
+			served <- s.http.ServeTLS(s.listener, "", "")
+		} else {
+			served <- s.http.Serve(s.listener)
+		}
+	}()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving on %s: %w", s.config.Addr, err)
+	case <-ctx.Done():
+	}
+	if s.config.OnShutdown != nil {
+		s.config.OnShutdown()
+	}
+	grace, stop := context.WithTimeout(base, s.config.Grace)
+	defer stop()
+	err := s.http.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// What still runs is told through its context, then cut.
+		cancel()
+		err = s.http.Close()
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("closing %s: %w", s.config.Addr, err)
+	}
+	return nil
+}
+
+// Close gives up a listener that is not going to Run.
+func (s *Server) Close() error {
+	var err error
+	s.close.Do(func() { err = s.listener.Close() })
+	return err
+}
+
+// stallListener gives each connection a bound for a single write.
+type stallListener struct {
+	net.Listener
+	limit time.Duration
+}
+
+func (l *stallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &stallConn{conn, l.limit}, nil
+}
+
+// stallConn fails a write that the other side does not take within limit. It is
+// a bound for each write, so that a long honest reply or stream has none.
+type stallConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c *stallConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
