@@ -1,0 +1,3 @@
+module gatehouse/tools
+
+go 1.26
