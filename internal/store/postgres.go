@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+
+	"gatehouse"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// PostgreSQL's error codes that this package acts on (appendix A of its manual).
+const (
+	pgUniqueViolation      = "23505"
+	pgForeignKeyViolation  = "23503"
+	pgSerializationFailure = "40001"
+	pgDeadlockDetected     = "40P01"
+	pgReadOnly             = "25006"
+)
+
+func openPostgres(ctx context.Context, dsn string) (*DB, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		// pgx hides the password in its error, but not every mistyped address
+		// has it where pgx looks for it.
+		return nil, fmt.Errorf("the store's address is not a PostgreSQL address: %w", gatehouse.ErrInvalid)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	// A server that acknowledges before its own log is on disk would break the
+	// promise that acknowledged means durable, so a default set there is
+	// overruled here.
+	config.RuntimeParams["synchronous_commit"] = "on"
+	config.RuntimeParams["application_name"] = "gatehouse"
+	config.RuntimeParams["timezone"] = "UTC"
+	pool := sql.OpenDB(pgConnector{config})
+	conns := max(8, 2*runtime.GOMAXPROCS(0))
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	d := &DB{
+		engine: &engine{
+			name: "postgres", kind: pgKind, retryable: pgRetryable,
+			snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
+		},
+		write: pool, read: pool,
+	}
+	if err := pool.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", d.wrap(err)), pool.Close())
+	}
+	return d, nil
+}
+
+func pgCode(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+func pgRetryable(err error) bool {
+	code := pgCode(err)
+	return code == pgSerializationFailure || code == pgDeadlockDetected
+}
+
+func pgKind(err error) error {
+	code := pgCode(err)
+	switch code {
+	case pgUniqueViolation, pgForeignKeyViolation:
+		return gatehouse.ErrConflict
+	case pgSerializationFailure, pgDeadlockDetected, pgReadOnly:
+		return gatehouse.ErrUnavailable
+	case "":
+		var network net.Error
+		var dial *pgconn.ConnectError
+		if errors.As(err, &dial) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err) {
+			return gatehouse.ErrUnavailable
+		}
+		return nil
+	}
+	switch code[:2] {
+	// Connection lost, out of resources, operator intervention, system error.
+	case "08", "53", "57", "58", "XX":
+		return gatehouse.ErrUnavailable
+	}
+	return nil
+}

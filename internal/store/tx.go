@@ -1,0 +1,209 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"gatehouse"
+)
+
+// A statement is SQL text fixed at compile time. A constant converts to it
+// silently; a string put together at run time does not compile, so that no
+// value can become part of a statement.
+type statement string
+
+// A tx is one transaction, seen by one goroutine.
+type tx struct {
+	db  *DB
+	sql *sql.Tx
+}
+
+// maxTries bounds how often a transaction that lost against another is run.
+const maxTries = 10
+
+// tx runs f in a transaction and commits when f returns nil. Isolation is
+// serialisable on both engines. A transaction that failed because another ran
+// at the same time is run again from the start, so f must do nothing that
+// cannot be repeated. A panic rolls back. Calling tx inside f is refused: on
+// SQLite it could only wait for itself.
+func (d *DB) tx(ctx context.Context, f func(*tx) error) error {
+	leave, err := d.open.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for try := 1; ; try++ {
+		err := d.once(ctx, f)
+		if err == nil || try == maxTries || !d.engine.retryable(err) {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (d *DB) once(ctx context.Context, f func(*tx) error) (err error) {
+	t, err := d.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
+	if err != nil {
+		return d.wrap(err)
+	}
+	// Rollback after Commit does nothing; it is reached with an open
+	// transaction when f fails or panics.
+	defer func() { _ = t.Rollback() }()
+	if err := f(&tx{db: d, sql: t}); err != nil {
+		return err
+	}
+	return d.wrap(t.Commit())
+}
+
+// snapshot runs f in a read-only transaction that sees one moment.
+func (d *DB) snapshot(ctx context.Context, f func(*tx) error) error {
+	t, err := d.read.BeginTx(ctx, d.engine.snapshot)
+	if err != nil {
+		return d.wrap(err)
+	}
+	defer func() { _ = t.Rollback() }()
+	return f(&tx{db: d, sql: t})
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (d *DB) exec(ctx context.Context, s statement, args ...any) (int64, error) {
+	return d.affected(d.write.ExecContext(ctx, string(s), args...))
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t *tx) exec(ctx context.Context, s statement, args ...any) (int64, error) {
+	return t.db.affected(t.sql.ExecContext(ctx, string(s), args...))
+}
+
+func (d *DB) affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, d.wrap(err)
+	}
+	n, err := r.RowsAffected()
+	return n, d.wrap(err)
+}
+
+// query runs a query on the read pool. The caller closes the rows, or uses
+// collect.
+func (d *DB) query(ctx context.Context, s statement, args ...any) (*rows, error) {
+	r, err := d.read.QueryContext(ctx, string(s), args...)
+	return &rows{r, d}, d.wrap(err)
+}
+
+// query runs a query inside the transaction.
+func (t *tx) query(ctx context.Context, s statement, args ...any) (*rows, error) {
+	r, err := t.sql.QueryContext(ctx, string(s), args...)
+	return &rows{r, t.db}, t.db.wrap(err)
+}
+
+// queryRow runs a query on the read pool for one row; Scan says ErrNotFound
+// when there is none.
+func (d *DB) queryRow(ctx context.Context, s statement, args ...any) *row {
+	return &row{d.read.QueryRowContext(ctx, string(s), args...), d}
+}
+
+// queryRow runs a query inside the transaction for one row; Scan says
+// ErrNotFound when there is none.
+func (t *tx) queryRow(ctx context.Context, s statement, args ...any) *row {
+	return &row{t.sql.QueryRowContext(ctx, string(s), args...), t.db}
+}
+
+// row is sql.Row with errors as kinds.
+type row struct {
+	row *sql.Row
+	db  *DB
+}
+
+func (r *row) Scan(dest ...any) error { return r.db.wrap(r.row.Scan(dest...)) }
+
+// rows is sql.Rows with errors as kinds.
+type rows struct {
+	*sql.Rows
+	db *DB
+}
+
+func (r *rows) Scan(dest ...any) error { return r.db.wrap(r.Rows.Scan(dest...)) }
+func (r *rows) Err() error             { return r.db.wrap(r.Rows.Err()) }
+
+// collect reads all rows and closes them; it takes what query returns.
+func collect[T any](r *rows, err error) func(scan func(*rows) (T, error)) ([]T, error) {
+	return func(scan func(*rows) (T, error)) ([]T, error) {
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = r.Close() }()
+		var all []T
+		for r.Next() {
+			v, err := scan(r)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, v)
+		}
+		return all, r.Err()
+	}
+}
+
+// wrap attaches the kind of failure to a driver's error.
+func (d *DB) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	if kind := d.kindOf(err); kind != nil && !errors.Is(err, kind) {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
+
+// kindOf maps an error of the driver to a kind of failure by its code, or to
+// nil for what can only be a mistake of ours (bad SQL, a failed CHECK).
+func (d *DB) kindOf(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return gatehouse.ErrNotFound
+	case errors.Is(err, sql.ErrConnDone), errors.Is(err, sql.ErrTxDone):
+		return gatehouse.ErrUnavailable
+	}
+	return d.engine.kind(err)
+}
+
+// nesting refuses a transaction inside a transaction. The check is by
+// goroutine, read from the stack header: the closure form leaves no other
+// place to see it, a marker in the context would be lost as soon as the inner
+// call uses the outer context (which is the usual mistake), and without the
+// check SQLite's single writer waits for itself until the request times out.
+type nesting struct{ inside sync.Map }
+
+func (n *nesting) enter() (leave func(), err error) {
+	id := goroutine()
+	if _, twice := n.inside.LoadOrStore(id, struct{}{}); twice {
+		return nil, errors.New("a transaction was begun inside a transaction")
+	}
+	return func() { n.inside.Delete(id) }, nil
+}
+
+// goroutine returns the number in "goroutine 17 [running]:".
+func goroutine() uint64 {
+	var buf [64]byte
+	fields := bytes.Fields(buf[:runtime.Stack(buf[:], false)])
+	id, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		panic("the runtime's stack header has changed its form")
+	}
+	return id
+}
