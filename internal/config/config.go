@@ -1,0 +1,173 @@
+// Package config owns the one file that is reviewed like code, gatehouse.yaml:
+// its structs, strict decoding, references to secrets, validation against what
+// the platforms offer, and differences between two versions.
+//
+// It promises that an unknown, doubled, misspelt or impossible entry is an error
+// that names its line, column and field, all of them at once; that no secret
+// stands in the file or in an error; and that the same file always means the
+// same. It must never be imported by anything but cmd, which hands each part of
+// it to the package that it concerns, and it reads the environment and other
+// files only through the [Resolver] it is given.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"gatehouse"
+)
+
+// Config is the whole file. A value that was left out is the zero value; the
+// accessors and comments say what zero means. It is not changed after [Load].
+//
+// The doc tags are the comments of `gatehouse config example`.
+type Config struct {
+	Environment gatehouse.Environment             `yaml:"environment" doc:"production, staging or development. It is bound into every key: a copy of one environment's database cannot be opened by another."`
+	PublicURL   string                            `yaml:"public_url" doc:"Where people's browsers and the platforms reach Gatehouse. https, or http on loopback."`
+	Listen      Listen                            `yaml:"listen" doc:"Addresses to listen on: host:port, or unix:/path for the app."`
+	Store       DSN                               `yaml:"store" doc:"sqlite:/path/file.db, postgres://user@host/database without a password, or a reference (env:NAME, file:/path) to a DSN."`
+	RootKey     KeyFile                           `yaml:"root_key" doc:"The root key file that 'gatehouse init' makes. Keep a copy elsewhere: without it nothing in the store can be opened."`
+	TLS         TLS                               `yaml:"tls" doc:"Certificates of the listeners: local-ca (made by 'gatehouse init'), {cert: FILE, key: FILE}, or off (plain http, on loopback only)."`
+	Apps        map[gatehouse.AppName]App         `yaml:"apps" doc:"Your registrations at the platforms. Secrets are references, env:NAME or file:/path, never values."`
+	Purposes    map[gatehouse.PurposeName]Purpose `yaml:"purposes" doc:"Why people's data is used, and the calls that this needs. What no purpose declares does not happen."`
+	Services    map[gatehouse.ServiceName]Service `yaml:"services" doc:"The parts of your app that call through Gatehouse. Each gets its own keys: gatehouse service key NAME."`
+	ThirdParty  map[string]ThirdParty             `yaml:"third_parties" doc:"Others who receive data, by host name. Kept for the egress proxy; not yet enforced."`
+	Mode        Mode                              `yaml:"mode" doc:"enforce (the default), or report: what no purpose declares is allowed and reported, until the day below."`
+	Until       Date                              `yaml:"until" doc:"The last day of report mode."`
+	Sandbox     Sandbox                           `yaml:"sandbox" doc:"Replaces every platform host by a sandbox ('gatehouse sandbox'). Refused in production."`
+	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, compared exactly."`
+	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
+	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
+
+	file string
+	hash string
+}
+
+// Listen holds the addresses. An empty one is not listened on.
+type Listen struct {
+	App     string `yaml:"app" doc:"Your app's calls to the platforms, and Gatehouse's own API. Keep it on loopback or a private network."`
+	Proxy   string `yaml:"proxy" doc:"Forward proxy for your app's calls to anyone else. Not offered yet."`
+	Console string `yaml:"console" doc:"The operators' pages. Not offered yet."`
+	Public  string `yaml:"public" doc:"What people's browsers and the platforms call: everything under /_gatehouse/."`
+}
+
+// TLS says where the listeners' certificates come from.
+type TLS struct {
+	App    Certificate `yaml:"app" doc:"Default: local-ca."`
+	Public Certificate `yaml:"public" doc:"Default: off when the public address is loopback (something in front ends TLS); needed otherwise."`
+}
+
+// App is one registration at a platform.
+type App struct {
+	Platform       gatehouse.Platform `yaml:"platform" doc:"x, facebook, instagram, threads, or oauth2 for any other provider."`
+	ClientID       Value              `yaml:"client_id" doc:"Meta calls it app id. A value or a reference."`
+	ClientSecret   Secret             `yaml:"client_secret" doc:"Meta calls it app secret. A reference."`
+	Public         bool               `yaml:"public" doc:"x, oauth2: a public client, which has no secret."`
+	ConsumerKey    Value              `yaml:"consumer_key" doc:"x: the API key, for OAuth 1.0a and the app-only bearer."`
+	ConsumerSecret Secret             `yaml:"consumer_secret" doc:"x: the API key's secret."`
+	Version        string             `yaml:"version" doc:"facebook, instagram, threads: the Graph API version that Gatehouse's own calls use."`
+	Proof          string             `yaml:"proof" doc:"facebook: appsecret_proof as timed (the default), plain or off."`
+	AuthorizeURL   string             `yaml:"authorize_url" doc:"oauth2: the provider's endpoints."`
+	TokenURL       string             `yaml:"token_url"`
+	RevokeURL      string             `yaml:"revoke_url"`
+	UserInfoURL    string             `yaml:"user_info_url"`
+	UserIDPath     string             `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
+	Scopes         []string           `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
+}
+
+// Purpose is one declared reason for using people's data.
+type Purpose struct {
+	Why    string            `yaml:"why" doc:"One sentence that a person who asks would understand."`
+	App    gatehouse.AppName `yaml:"app" doc:"Which registration it uses."`
+	Scopes []string          `yaml:"scopes" doc:"What is asked of the person."`
+	Calls  []Call            `yaml:"calls" doc:"The platform's operations that it needs."`
+}
+
+// Call is one declared operation of a platform.
+type Call struct {
+	Call   string              `yaml:"call" doc:"METHOD /path, as in the platform's own documentation."`
+	Fields []string            `yaml:"fields" doc:"The fields of the reply that are needed. Not yet enforced."`
+	Body   map[string]BodyRule `yaml:"body" doc:"Bounds for fields of the request's body. Not yet enforced."`
+
+	// Operation is the platform's own name of the call, found by validation.
+	Operation gatehouse.Operation `yaml:"-"`
+}
+
+// BodyRule bounds one field of a request's body.
+type BodyRule struct {
+	Min      int      `yaml:"min" doc:"Least length of a text, or least value of a number."`
+	Max      int      `yaml:"max" doc:"Greatest length of a text, or greatest value of a number."`
+	Pattern  string   `yaml:"pattern" doc:"A regular expression (RE2) for the whole text."`
+	OneOf    []string `yaml:"one_of" doc:"The only values."`
+	Required bool     `yaml:"required"`
+}
+
+// Service is one part of the app.
+type Service struct {
+	Purposes []gatehouse.PurposeName `yaml:"purposes" doc:"What it may call for."`
+	Rate     Rate                    `yaml:"rate" doc:"Most calls: 50/s, 600/m. Default: no limit of our own."`
+	Sources  []netip.Prefix          `yaml:"sources" doc:"Networks that its keys and handles are accepted from. Needed when the app listener is not on loopback."`
+	Accept   []string                `yaml:"accept" doc:"Where a handle is accepted: bearer, query, form, batch, oauth1. Default: everywhere."`
+}
+
+// ThirdParty is somebody else who receives data.
+type ThirdParty struct {
+	Purposes   []gatehouse.PurposeName `yaml:"purposes"`
+	MayReceive []string                `yaml:"may_receive" doc:"Kinds of data, such as pseudonymous-id."`
+	Inspect    bool                    `yaml:"inspect" doc:"Look into what is sent."`
+}
+
+// Sandbox replaces the platforms.
+type Sandbox struct {
+	X      string `yaml:"x" doc:"The sandbox's X listener."`
+	Meta   string `yaml:"meta" doc:"The sandbox's Meta listener."`
+	CAFile string `yaml:"ca_file" doc:"Certificate authority of the sandbox's listeners, when they speak TLS."`
+}
+
+// Limits are bounds; see [Limits.WithDefaults].
+type Limits struct {
+	Calls           int           `yaml:"calls" doc:"Calls under way at once. Default 1024."`
+	Streams         int           `yaml:"streams" doc:"Long-lived streams at once. Default 64."`
+	Body            Size          `yaml:"body" doc:"Largest request body. Default 32MiB."`
+	UpstreamTimeout time.Duration `yaml:"upstream_timeout" doc:"How long a platform may take until its reply begins. Default 30s."`
+	HandleTTL       time.Duration `yaml:"handle_ttl" doc:"Life of a handle for which none is asked. Default 24h."`
+	HandleMaxTTL    time.Duration `yaml:"handle_max_ttl" doc:"Longest life of a handle. Default 2160h (90 days)."`
+	HoldDomainKeys  time.Duration `yaml:"hold_domain_keys" doc:"How long domain keys stay unwrapped in memory. Default 10m."`
+}
+
+// WithDefaults returns l with its defaults filled in.
+func (l Limits) WithDefaults() Limits {
+	orDefault(&l.Calls, 1024)
+	orDefault(&l.Streams, 64)
+	orDefault(&l.Body, 32<<20)
+	orDefault(&l.UpstreamTimeout, 30*time.Second)
+	orDefault(&l.HandleTTL, 24*time.Hour)
+	orDefault(&l.HandleMaxTTL, 90*24*time.Hour)
+	orDefault(&l.HoldDomainKeys, 10*time.Minute)
+	return l
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Log is about the program's own log.
+type Log struct {
+	Level  string `yaml:"level" doc:"debug, info (the default), warn or error."`
+	Format string `yaml:"format" doc:"text (the default) or json."`
+}
+
+// Path returns the path that the file was loaded from.
+func (c *Config) Path() string { return c.file }
+
+// Hash returns the SHA-256 of the file's bytes in hexadecimal: what sha256sum
+// prints for it.
+func (c *Config) Hash() string { return c.hash }
+
+// Reporting reports whether report mode is in force at t.
+func (c *Config) Reporting(t time.Time) bool {
+	return c.Mode == ModeReport && !t.After(c.Until.End())
+}

@@ -1,0 +1,537 @@
+package config_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/config"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// world answers every reference with a canary.
+func world() config.Resolver {
+	return config.Resolver{
+		LookupEnv: func(name string) (string, bool) { return "env-value-of-" + name, true },
+		ReadFile:  func(path string) ([]byte, error) { return []byte("file-value-of-" + path + "\n"), nil },
+	}
+}
+
+// contract is the example of the product's contracts, to the letter.
+const contract = `environment: production
+public_url: https://app.example.com
+listen: {app: 127.0.0.1:8100, proxy: 127.0.0.1:8101, console: 127.0.0.1:8102, public: "127.0.0.1:443"}
+store: sqlite:/var/lib/gatehouse/gatehouse.db
+root_key: file:/etc/gatehouse/root.key
+tls: {app: local-ca}
+apps:
+  main-x: {platform: x, client_id: env:X_CLIENT_ID, client_secret: file:/run/secrets/x, consumer_key: env:X_KEY, consumer_secret: file:/run/secrets/x1}
+  pages:  {platform: facebook, client_id: env:META_APP_ID, client_secret: file:/run/secrets/meta, version: v25.0}
+purposes:
+  publish:
+    why: Publish what the user scheduled
+    app: main-x
+    scopes: [tweet.read, tweet.write, users.read]
+    calls:
+      - {call: POST /2/tweets, body: {text: {max: 280}}}
+      - {call: GET /2/users/me, fields: [id, username]}
+  analytics:
+    why: Count what is read
+    app: pages
+    calls:
+      - {call: "GET /{page-id}/insights"}
+services:
+  scheduler: {purposes: [publish, analytics], rate: 50/s}
+third_parties:
+  api.segment.io: {purposes: [analytics], may_receive: [pseudonymous-id], inspect: true}
+`
+
+// load parses text as /etc/gatehouse/gatehouse.yaml.
+func load(t *testing.T, text string) (*config.Config, []config.Warning) {
+	t.Helper()
+	c, warnings, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(text), world())
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	return c, warnings
+}
+
+func TestTheContractsExampleLoads(t *testing.T) {
+	c, warnings := load(t, contract)
+
+	if got := c.Apps["main-x"].ClientSecret.Text().Reveal(); got != "file-value-of-/run/secrets/x" {
+		t.Errorf("client_secret resolves to %q", got)
+	}
+	if got := c.Apps["main-x"].ClientID.Text(); got != "env-value-of-X_CLIENT_ID" {
+		t.Errorf("client_id resolves to %q", got)
+	}
+	if got := c.Store.Text().Reveal(); got != "sqlite:/var/lib/gatehouse/gatehouse.db" {
+		t.Errorf("store = %q", got)
+	}
+	if got := c.RootKey.Path(); got != "/etc/gatehouse/root.key" {
+		t.Errorf("root_key = %q", got)
+	}
+	if got := c.Purposes["publish"].Calls[0].Body["text"].Max; got != 280 {
+		t.Errorf("body rule max = %d, want 280", got)
+	}
+	if got := c.Purposes["analytics"].Calls[0].Operation; got != "GET /{id}/insights" {
+		t.Errorf("operation = %q, want the platform's own name", got)
+	}
+	if got := c.Services["scheduler"].Rate; got != (config.Rate{Count: 50, Per: time.Second}) {
+		t.Errorf("rate = %v", got)
+	}
+	if c.Reporting(time.Now()) {
+		t.Error("report mode is in force without being asked for")
+	}
+	said := ""
+	for _, w := range warnings {
+		said += w.String() + "\n"
+	}
+	for _, want := range []string{
+		"gatehouse.yaml:16:38: purposes.publish.calls[0].body: is kept, and not yet enforced",
+		"gatehouse.yaml:17:41: purposes.publish.calls[1].fields: is kept, and not yet enforced",
+		"third_parties: is kept, and not yet enforced",
+		"listen.proxy: is kept for a later version",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no warning %q in:\n%s", want, said)
+		}
+	}
+}
+
+func TestTheAnnotatedExampleLoads(t *testing.T) {
+	text := config.Example()
+	c, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(text), world())
+	if err != nil {
+		t.Fatalf("the example does not load: %v\n%s", err, text)
+	}
+	if len(c.Apps) != 2 || len(c.Services) != 2 {
+		t.Errorf("the example has %d apps and %d services", len(c.Apps), len(c.Services))
+	}
+	for _, field := range []string{"sandbox", "limits", "upstream_timeout", "sources", "revoke_url", "until"} {
+		if !strings.Contains(text, field) {
+			t.Errorf("the example does not mention %s:\n%s", field, text)
+		}
+	}
+}
+
+func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
+	_, _, err := config.Parse("/g.yaml", []byte(`environment: prod
+public_url: http://app.example.com
+listen: {app: 8100}
+store: sqlite:g.db
+root_key: file:root.key
+purposs: {}
+apps:
+  x: {platform: twitter, client_id: a, client_secret: env:S}
+`), world())
+	want := strings.TrimSpace(`
+/g.yaml:1:14: environment: is none of production, staging, development
+/g.yaml:2:13: public_url: must be https (http is for loopback addresses only)
+/g.yaml:3:15: listen.app: is not an address: write host:port, such as 127.0.0.1:8100 or unix:/path
+/g.yaml:6:1: purposs: unknown entry; did you mean purposes?
+/g.yaml:8:17: apps.x.platform: is none of x, facebook, instagram, threads, oauth2`)
+	if err == nil || err.Error() != want {
+		t.Errorf("errors (-want +got):\n%s", cmp.Diff(want, errText(err)))
+	}
+	if !errors.Is(err, gatehouse.ErrInvalid) {
+		t.Error("the error is not ErrInvalid")
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return "<nil>"
+	}
+	return err.Error()
+}
+
+// minimal is a valid file that the cases below change in one place.
+const minimal = `environment: development
+public_url: http://127.0.0.1:8103
+listen: {app: "127.0.0.1:8100", public: "127.0.0.1:8103"}
+store: sqlite:gatehouse.db
+root_key: file:root.key
+apps:
+  ax: {platform: x, client_id: id, client_secret: env:SECRET}
+  fb: {platform: facebook, client_id: 1234567890, client_secret: env:SECRET, version: v25.0}
+purposes:
+  read: {why: Show the profile, app: ax, scopes: [users.read], calls: [{call: GET /2/users/me}]}
+  page: {why: Show the page, app: fb, calls: [{call: GET /me/accounts}]}
+services:
+  web: {purposes: [read, page]}
+`
+
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct{ name, old, new, want string }{
+		{"unknown entry in an app", "client_id: id,", "client_id: id, clientsecret: x,", "ax.clientsecret: unknown entry; did you mean client_secret?"},
+		{"doubled entry", "store: sqlite:gatehouse.db", "store: sqlite:gatehouse.db\nstore: sqlite:b.db", "5:1: store: stands here twice; the first is in line 4"},
+		{"doubled app", "  fb: {", "  ax: {platform: x}\n  fb: {", "apps.ax: stands here twice"},
+		{"no environment", "environment: development\n", "", "environment: is needed"},
+		{"null", "environment: development", "environment:", "environment: has no value"},
+		{"number where text is", "environment: development", "environment: 1.5", "environment: YAML reads this as something else than text"},
+		{"no public_url", "public_url: http://127.0.0.1:8103\n", "", "public_url: is needed"},
+		{"public_url with a path", "public_url: http://127.0.0.1:8103", "public_url: https://a.example/app", "public_url: has a path"},
+		{"public_url with a password", "public_url: http://127.0.0.1:8103", "public_url: https://u:p@a.example", "public_url: holds a user name or password"},
+		{"public_url with a query", "public_url: http://127.0.0.1:8103", "public_url: https://a.example?x=1", "public_url: has a query"},
+		{"public_url relative", "public_url: http://127.0.0.1:8103", "public_url: a.example", "public_url: is not a complete URL"},
+		{"public_url with a fragment", "public_url: http://127.0.0.1:8103", "public_url: https://a.example#x", "public_url: has a fragment"},
+		{"no app listener", `app: "127.0.0.1:8100", `, "", "listen.app: is needed"},
+		{"listener without port", `"127.0.0.1:8100"`, "localhost", "listen.app: is not an address"},
+		{"same address twice", `public: "127.0.0.1:8103"`, `public: "127.0.0.1:8100"`, "listen.public: is the same address as listen.app"},
+		{"socket for the public", `public: "127.0.0.1:8103"`, `public: "unix:/s"`, "listen.public: only the app can be listened to on a Unix socket"},
+		{"relative socket", `app: "127.0.0.1:8100"`, `app: "unix:s"`, "listen.app: a Unix socket's path is absolute"},
+		{"any port on all interfaces", `app: "127.0.0.1:8100"`, `app: ":0"`, "listen.app: port 0 (any) is for loopback only"},
+		{"public without certificate", `public: "127.0.0.1:8103"`, `public: ":443"`, "tls.public: is needed"},
+		{"plain app beyond loopback", "store: sqlite", "tls: {app: off}\nstore: sqlite", ""},
+		{"no store", "store: sqlite:gatehouse.db\n", "", "store: is needed"},
+		{"strange store", "sqlite:gatehouse.db", "mysql://h/db", "store: write sqlite:/path"},
+		{"store without file", "sqlite:gatehouse.db", "'sqlite:'", "store: write sqlite: and the path"},
+		{"no root key", "root_key: file:root.key\n", "", "root_key: is needed"},
+		{"root key by value", "file:root.key", "abcdef", "root_key: write file: and the path"},
+		{"tls misspelt", "store: sqlite", "tls: {app: localca}\nstore: sqlite", "tls.app: write local-ca, off, or"},
+		{"tls without key", "store: sqlite", "tls: {app: {cert: a.pem}}\nstore: sqlite", "tls.app: both cert and key are needed"},
+		{"app without platform", "{platform: x, client_id: id", "{client_id: id", "apps.ax.platform: is needed"},
+		{"app without id", "{platform: x, client_id: id, ", "{platform: x, ", "apps.ax.client_id: is needed"},
+		{"app without secret", "client_id: id, client_secret: env:SECRET}", "client_id: id}", "apps.ax.client_secret: is needed"},
+		{"public app with secret", "client_id: id,", "client_id: id, public: true,", "apps.ax.public: a public client has no client_secret"},
+		{"public Facebook app", "client_id: 1234567890,", "client_id: 1234567890, public: true,", "apps.fb.public: does not apply to platform facebook"},
+		{"consumer key alone", "client_id: id,", "client_id: id, consumer_key: k,", "apps.ax.consumer_secret: is needed beside consumer_key"},
+		{"consumer secret alone", "client_id: id,", "client_id: id, consumer_secret: env:K,", "apps.ax.consumer_key: is needed beside consumer_secret"},
+		{"version for X", "client_id: id,", "client_id: id, version: v25.0,", "apps.ax.version: does not apply to platform x"},
+		{"proof for X", "client_id: id,", "client_id: id, proof: timed,", "apps.ax.proof: does not apply to platform x"},
+		{"proof misspelt", "version: v25.0", "version: v25.0, proof: time", "apps.fb.proof: is none of timed, plain, off; did you mean timed?"},
+		{"version misspelt", "version: v25.0", "version: \"25\"", "apps.fb.version: write a version as v25.0"},
+		{"oauth2 without endpoints", "{platform: x, client_id: id,", "{platform: oauth2, client_id: id,", "apps.ax.authorize_url: is needed"},
+		{"oauth2 calls", "{platform: x, client_id: id,", "{platform: oauth2, authorize_url: https://a.example, token_url: https://a.example, user_info_url: https://a.example, user_id_path: id, client_id: id,", "purposes.read.calls: the gateway has no calls for platform oauth2"},
+		{"oauth2 over http", "{platform: x, client_id: id,", "{platform: oauth2, authorize_url: http://a.example, client_id: id,", "apps.ax.authorize_url: must be https"},
+		{"app's name", "  ax: {", "  Ax: {", "apps.Ax: a name is made of"},
+		{"purpose without why", "why: Show the profile, ", "", "purposes.read.why: is needed"},
+		{"purpose without app", "app: ax, ", "", "purposes.read.app: is needed"},
+		{"purpose of an unknown app", "app: ax, ", "app: axx, ", "purposes.read.app: there is no app of this name; did you mean ax?"},
+		{"scopes in one text", "scopes: [users.read]", "scopes: [users.read tweet.read]", "purposes.read.scopes[0]: is not one scope"},
+		{"scopes as a text", "scopes: [users.read]", "scopes: users.read", "purposes.read.scopes: a list is needed"},
+		{"scope twice", "scopes: [users.read]", "scopes: [users.read, users.read]", "purposes.read.scopes[1]: stands in the list twice"},
+		{"unknown call", "GET /2/users/me", "GET /2/user/me", "purposes.read.calls[0].call: "},
+		{"call without path", "{call: GET /2/users/me}", "{fields: [id]}", "purposes.read.calls[0].call: is needed"},
+		{"call twice", "{call: GET /2/users/me}", "{call: GET /2/users/me}, {call: get /2/users/me}", "purposes.read.calls[1].call: is the same call as calls[0]"},
+		{"field name", "{call: GET /2/users/me}", "{call: GET /2/users/me, fields: ['a b']}", "calls[0].fields[0]: is not the name of a field"},
+		{"body name", "{call: GET /2/users/me}", "{call: GET /2/users/me, body: {'a b': {max: 1}}}", "calls[0].body.a b: is not the name of a field"},
+		{"body bounds", "{call: GET /2/users/me}", "{call: GET /2/users/me, body: {a: {max: 1, min: 2}}}", "calls[0].body.a.min: is greater than max"},
+		{"body pattern", "{call: GET /2/users/me}", "{call: GET /2/users/me, body: {a: {pattern: '('}}}", "calls[0].body.a.pattern: is not a regular expression"},
+		{"body rule", "{call: GET /2/users/me}", "{call: GET /2/users/me, body: {a: {maximum: 1}}}", "calls[0].body.a.maximum: unknown entry"},
+		{"body number", "{call: GET /2/users/me}", "{call: GET /2/users/me, body: {a: {max: many}}}", "calls[0].body.a.max: a whole number is needed"},
+		{"service without purposes", "{purposes: [read, page]}", "{rate: 50/s}", "services.web.purposes: is needed"},
+		{"service of an unknown purpose", "[read, page]", "[red, page]", "services.web.purposes[0]: there is no purpose of this name; did you mean read?"},
+		{"purpose twice", "[read, page]", "[read, page, read]", "services.web.purposes[2]: stands in the list twice"},
+		{"rate", "{purposes: [read, page]}", "{purposes: [read, page], rate: 50}", "services.web.rate: write a rate as 50/s"},
+		{"accept", "{purposes: [read, page]}", "{purposes: [read, page], accept: [barer]}", "services.web.accept[0]: is none of bearer, query, form, batch, oauth1; did you mean bearer?"},
+		{"source", "{purposes: [read, page]}", "{purposes: [read, page], sources: [10.0.0.0/33]}", "services.web.sources[0]: write a network as"},
+		{"source with host bits", "{purposes: [read, page]}", "{purposes: [read, page], sources: [10.1.2.3/8]}", "services.web.sources[0]: the address has bits beyond the network's length; write 10.0.0.0/8"},
+		{"source everywhere", "{purposes: [read, page]}", "{purposes: [read, page], sources: [0.0.0.0/0]}", "services.web.sources[0]: is the whole internet"},
+		{"open listener without sources", `app: "127.0.0.1:8100"`, `app: "10.0.0.1:8100"`, "services.web.sources: is needed because the app listener is not on loopback"},
+		{"third party", "services:", "third_parties: {\"https://a.example\": {}}\nservices:", "third_parties.https://a.example: is not a host name"},
+		{"third party's kind", "services:", "third_parties: {a.example: {may_receive: [\"all of it\"]}}\nservices:", "may_receive[0]: is not a kind of data"},
+		{"third party's purpose", "services:", "third_parties: {a.example: {purposes: [ads]}}\nservices:", "purposes[0]: there is no purpose"},
+		{"mode", "services:", "mode: log\nservices:", "mode: is none of enforce, report"},
+		{"report without end", "services:", "mode: report\nservices:", "mode: report mode needs its last day"},
+		{"report that ended", "services:", "mode: report\nuntil: 2020-01-01\nservices:", "until: has passed"},
+		{"until alone", "services:", "until: 2099-01-01\nservices:", "until: belongs to mode: report"},
+		{"until", "services:", "mode: report\nuntil: tomorrow\nservices:", "until: write a day as 2026-12-31"},
+		{"sandbox in production", "environment: development", "environment: production\nsandbox: {x: \"http://127.0.0.1:1\"}", "sandbox: is refused in production"},
+		{"sandbox elsewhere", "services:", "sandbox: {x: \"https://x.example\"}\nservices:", "sandbox.x: must be a loopback address"},
+		{"sandbox with a path", "services:", "sandbox: {x: \"https://127.0.0.1/x\"}\nservices:", "sandbox.x: has a path"},
+		{"empty sandbox", "services:", "sandbox: {ca_file: ca.pem}\nservices:", "sandbox: names neither x nor meta"},
+		{"return", "services:", "returns: [\"http://a.example/\"]\nservices:", "returns[0]: must be https"},
+		{"size", "services:", "limits: {body: 1XB}\nservices:", "limits.body: write a size as 32MiB"},
+		{"span of time", "services:", "limits: {upstream_timeout: 30}\nservices:", "limits.upstream_timeout: write a span of time as 30s"},
+		{"large body", "services:", "limits: {body: 5GiB}\nservices:", "limits.body: is more than 4GiB"},
+		{"handle life", "services:", "limits: {handle_ttl: 9000h}\nservices:", "limits.handle_ttl: is longer than handle_max_ttl"},
+		{"keys in memory", "services:", "limits: {hold_domain_keys: 48h}\nservices:", "limits.hold_domain_keys: is longer than a day"},
+		{"log level", "services:", "log: {level: trace}\nservices:", "log.level: is none of debug, info, warn, error"},
+		{"log format", "services:", "log: {format: xml}\nservices:", "log.format: is none of text, json"},
+		{"anchor", "environment: development", "environment: &e development", "environment: anchors and aliases are not accepted"},
+		{"tag", "environment: development", "environment: !!str development", "environment: YAML tags are not accepted"},
+		{"merge", "  web: {", "  web: {<<: {rate: 1/s}, ", "services.web.<<: unknown entry"},
+		{"boolean", "client_id: id, client_secret: env:SECRET", "client_id: id, public: yes", "apps.ax.public: write true or false"},
+		{"list for a text", "environment: development", "environment: [development]", "environment: a single value is needed here"},
+		{"text for entries", "services:\n  web: {purposes: [read, page]}", "services: web", "services: entries are needed here"},
+		{"line break in a text", "environment: development", "environment: \"a\\nb\"", "environment: holds a control character"},
+		{"entry name as a list", "services:", "? [a]\n: b\nservices:", "the entry's name is not a plain text"},
+		{"syntax", "environment: development", "environment: [", "not valid YAML"},
+		{"second document", "environment: development", "a: b\n---\nenvironment: development", "more than one YAML document"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := strings.Replace(minimal, test.old, test.new, 1)
+			if text == minimal {
+				t.Fatalf("the case changes nothing: %q is not in the file", test.old)
+			}
+			_, _, err := config.Parse("/etc/g.yaml", []byte(text), world())
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("refused: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error = %v\nwant it to contain %q", err, test.want)
+			}
+		})
+	}
+	if _, _, err := config.Parse("/etc/g.yaml", []byte(minimal), world()); err != nil {
+		t.Errorf("the unchanged file is refused: %v", err)
+	}
+}
+
+func TestPlainListenerBeyondLoopbackIsRefused(t *testing.T) {
+	text := strings.Replace(minimal, `app: "127.0.0.1:8100"`, `app: "10.0.0.1:8100"`, 1) + "tls: {app: off}\n"
+	_, _, err := config.Parse("/g.yaml", []byte(text), world())
+	if want := "tls.app: off (plain http) is for loopback"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error = %v, want %q", err, want)
+	}
+}
+
+func TestHugeEmptyAndBinaryFilesAreRefused(t *testing.T) {
+	for _, test := range []struct{ name, data, want string }{
+		{"huge", strings.Repeat("# x\n", 1<<19), "larger than 1 MiB"},
+		{"empty", "", "empty"},
+		{"only a comment", "# nothing\n", "empty"},
+		{"binary", "\xff\xfe\x00", "not UTF-8"},
+		{"alias bomb", "returns: &a [x,x]\nlog: &b [*a,*a]\napps: {a: *b}\n", "anchors and aliases are not accepted"},
+		{"alias that could be a secret", "client_secret: *hunter2\n", "an alias without an anchor"},
+	} {
+		_, _, err := config.Parse("/g.yaml", []byte(test.data), world())
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error = %.300v, want %q", test.name, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error repeats the value: %v", test.name, err)
+		}
+	}
+}
+
+// A secret that somebody wrote into the file must not be repeated by the error
+// that says so, wherever in the file it was written.
+func TestASecretInTheFileIsRefusedAndNotRepeated(t *testing.T) {
+	const canary = "hunter2-7f3a1c9e55"
+	for _, test := range []struct{ old, new string }{
+		{"client_secret: env:SECRET", "client_secret: " + canary},
+		{"client_secret: env:SECRET", "client_secret: [" + canary + "]"},
+		{"client_secret: env:SECRET", "client_secret: " + canary + ": x"},
+		{"client_secret: env:SECRET", "client_secret: 'env:" + canary + " '"},
+		{"client_secret: env:SECRET", "client_secret: !" + canary + " x"},
+		{"client_secret: env:SECRET", "client_secret: *" + canary},
+		{"client_secret: env:SECRET", "client_secret: \"\\q" + canary + "\""},
+		{"sqlite:gatehouse.db", "postgres://u:" + canary + "@h/db"},
+		{"sqlite:gatehouse.db", "postgres://h/db?password=" + canary},
+		{"sqlite:gatehouse.db", canary},
+		{"environment: development", "environment: " + canary},
+		{"platform: x", "platform: " + canary},
+		{"version: v25.0", "version: " + canary},
+		{"file:root.key", canary},
+	} {
+		_, _, err := config.Parse("/g.yaml", []byte(strings.Replace(minimal, test.old, test.new, 1)), world())
+		if err == nil {
+			t.Errorf("%q is accepted", test.new)
+		} else if strings.Contains(err.Error(), canary) {
+			t.Errorf("the error for %q repeats the secret: %v", test.old, err)
+		}
+	}
+}
+
+func TestReferencesThatCannotBeFollowed(t *testing.T) {
+	r := config.Resolver{
+		LookupEnv: func(name string) (string, bool) { return "", name == "EMPTY" },
+		ReadFile: func(path string) ([]byte, error) {
+			switch path {
+			case "/etc/empty":
+				return []byte("\n"), nil
+			case "/etc/two":
+				return []byte("a\nb\n"), nil
+			case "/etc/big":
+				return make([]byte, 1<<17), nil
+			}
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		},
+	}
+	for ref, want := range map[string]string{
+		"env:MISSING": "the environment variable MISSING is not set",
+		"env:EMPTY":   "the environment variable EMPTY is empty",
+		"'env:'":      "the reference names nothing",
+		"env:A=b":     "does not name an environment variable",
+		"file:gone":   "reading the file it names: /etc/gone: file does not exist",
+		"file:empty":  "the file /etc/empty is empty",
+		"file:two":    "the file /etc/two does not hold one line",
+		"file:big":    "the file /etc/big is too large",
+	} {
+		text := strings.ReplaceAll(minimal, "env:SECRET", ref)
+		_, _, err := config.Parse("/etc/g.yaml", []byte(text), r)
+		if err == nil || !strings.Contains(err.Error(), "apps.ax.client_secret: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error = %v, want %q", ref, err, want)
+		}
+	}
+	if _, _, err := config.Parse("/etc/g.yaml", []byte(minimal), config.Resolver{}); err != nil {
+		t.Errorf("checking without following references: %v", err)
+	}
+}
+
+func TestRelativePathsStartAtTheFile(t *testing.T) {
+	text := minimal + "tls: {app: {cert: tls/a.pem, key: /abs/a.key}}\nsandbox: {x: \"http://127.0.0.1:1\", ca_file: ca.pem}\n"
+	text = strings.Replace(text, "id, client_secret: env:SECRET", "id, client_secret: file:s/x", 1)
+	c, _ := load(t, text)
+	for name, pair := range map[string][2]string{
+		"store":    {c.Store.Text().Reveal(), "sqlite:/etc/gatehouse/gatehouse.db"},
+		"root key": {c.RootKey.Path(), "/etc/gatehouse/root.key"},
+		"cert":     {c.TLS.App.Cert, "/etc/gatehouse/tls/a.pem"},
+		"key":      {c.TLS.App.Key, "/abs/a.key"},
+		"ca":       {c.Sandbox.CAFile, "/etc/gatehouse/ca.pem"},
+		"secret":   {c.Apps["ax"].ClientSecret.Text().Reveal(), "file-value-of-/etc/gatehouse/s/x"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s = %q, want %q", name, pair[0], pair[1])
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	soon := time.Now().AddDate(0, 0, 3).UTC().Format(time.DateOnly)
+	far := time.Now().AddDate(0, 0, 200).UTC().Format(time.DateOnly)
+	for _, test := range []struct{ name, old, new, want string }{
+		{"retired version", "version: v25.0", "version: v19.0", "apps.fb.version: is not a version that this Gatehouse knows"},
+		{"proof off", "version: v25.0", "version: v25.0, proof: off", "apps.fb.proof: off"},
+		{"unused purpose", "[read, page]", "[read]", "purposes.page: no service has this purpose"},
+		{"unused app", "app: fb,", "app: ax,", ""},
+		{"report mode", "services:", "mode: report\nuntil: " + soon + "\nservices:", "mode: report: what no purpose declares is allowed until the end of " + soon},
+		{"long report mode", "services:", "mode: report\nuntil: " + far + "\nservices:", "until: is more than 90 days away"},
+		{"console", "listen: {", "listen: {console: \"127.0.0.1:8102\", ", "listen.console: is kept for a later version"},
+		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers do not trust"},
+		{"no calls", ", calls: [{call: GET /me/accounts}]", "", "purposes.page: declares no calls"},
+		{"no services", "services:\n  web: {purposes: [read, page]}\n", "", "services: none is declared"},
+	} {
+		if test.want == "" {
+			continue
+		}
+		_, warnings := load(t, strings.Replace(minimal, test.old, test.new, 1))
+		found := false
+		for _, w := range warnings {
+			found = found || strings.Contains(w.String(), test.want)
+		}
+		if !found {
+			t.Errorf("%s: no warning %q in %v", test.name, test.want, warnings)
+		}
+	}
+	if _, warnings := load(t, minimal); len(warnings) != 0 {
+		t.Errorf("the minimal file has warnings: %v", warnings)
+	}
+}
+
+func TestReportModeEnds(t *testing.T) {
+	day := time.Now().AddDate(0, 0, 3).UTC().Truncate(24 * time.Hour)
+	c, _ := load(t, minimal+"mode: report\nuntil: "+day.Format(time.DateOnly)+"\n")
+	if !c.Reporting(day.Add(23 * time.Hour)) {
+		t.Error("report mode is over on its last day")
+	}
+	if c.Reporting(day.Add(24 * time.Hour)) {
+		t.Error("report mode is in force after its last day")
+	}
+}
+
+func TestLoadFromDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "gatehouse.yaml")
+	if _, _, err := config.Load(path, world()); !errors.Is(err, gatehouse.ErrNotFound) || !strings.Contains(err.Error(), "gatehouse init") {
+		t.Errorf("missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(minimal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := config.Load(path, world())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// sha256sum of the same bytes is the operator's way to compare.
+	again, _, err := config.Parse(path, []byte(minimal), world())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Hash() != again.Hash() || len(c.Hash()) != 64 {
+		t.Errorf("hashes differ: %s, %s", c.Hash(), again.Hash())
+	}
+	other, _ := load(t, minimal+"# a comment\n")
+	if other.Hash() == c.Hash() {
+		t.Error("a changed file has the same hash")
+	}
+}
+
+func TestDiffSaysWhatChanges(t *testing.T) {
+	before, _ := load(t, minimal)
+	text := strings.NewReplacer(
+		"client_secret: env:SECRET}", "client_secret: env:NEWSECRET}",
+		"[{call: GET /2/users/me}]", "[{call: GET /2/users/me}, {call: POST /2/tweets}]",
+		"127.0.0.1:8100", "127.0.0.1:8200",
+		"{purposes: [read, page]}", "{purposes: [read, page], rate: 5/s}\n  bot: {purposes: [read]}",
+	).Replace(minimal)
+	after, _ := load(t, text)
+	want := []string{
+		"listen.app changes from 127.0.0.1:8100 to 127.0.0.1:8200",
+		"apps.ax.client_secret changes from env:SECRET to env:NEWSECRET",
+		"purposes.read.calls gains {call: POST /2/tweets}",
+		"services.bot is added",
+		"services.bot.purposes gains read",
+		"services.web.rate is set to 5/s",
+	}
+	if diff := cmp.Diff(want, config.Diff(before, after)); diff != "" {
+		t.Errorf("Diff (-want +got):\n%s", diff)
+	}
+	if got := config.Diff(before, before); len(got) != 0 {
+		t.Errorf("Diff of a file with itself: %v", got)
+	}
+	back := config.Diff(after, before)
+	if !strings.Contains(strings.Join(back, "\n"), "services.bot is removed") || !strings.Contains(strings.Join(back, "\n"), "services.web.rate is removed (was 5/s)") {
+		t.Errorf("Diff back: %v", back)
+	}
+	if got := config.Diff(nil, before); len(got) == 0 {
+		t.Error("Diff from nothing is empty")
+	}
+}
+
+func TestLimitsHaveDefaults(t *testing.T) {
+	c, _ := load(t, minimal+"limits: {body: 1MiB, calls: 7}\n")
+	l := c.Limits.WithDefaults()
+	if l.Body != 1<<20 || l.Calls != 7 || l.Streams != 64 || l.HandleTTL != 24*time.Hour {
+		t.Errorf("limits = %+v", l)
+	}
+	if got := l.Body.String(); got != "1MiB" {
+		t.Errorf("size prints as %q", got)
+	}
+}
+
+// Whatever the bytes: no panic, an error that is ErrInvalid, and what is accepted
+// is accepted again.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(contract))
+	f.Add([]byte(minimal))
+	f.Add([]byte(config.Example()))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("? {a: b}\n: c\n"))
+	f.Add([]byte("apps: {x: {platform: oauth2, scopes: [a]}}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, _, err := config.Parse("/g.yaml", data, world())
+		if err != nil {
+			if !errors.Is(err, gatehouse.ErrInvalid) {
+				t.Fatalf("error without kind: %v", err)
+			}
+			return
+		}
+		config.Diff(nil, c)
+		if _, _, err := config.Parse("/g.yaml", data, world()); err != nil {
+			t.Fatalf("accepted once, then refused: %v", err)
+		}
+	})
+}

@@ -1,0 +1,377 @@
+package config
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse"
+)
+
+// production is the environment in which nothing may be pretended.
+const production gatehouse.Environment = "production"
+
+var environments = []gatehouse.Environment{production, "staging", "development"}
+
+// nameForm is the form of the names that the file gives to apps, purposes and
+// services. They stand in paths, log entries and command lines.
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// validate checks what decoding cannot see: values against one another, against
+// what the platforms offer, and against today's date. It notes everything it
+// finds in d and assumes nothing about what decoding left out.
+func (c *Config) validate(d *decoder) {
+	c.validateTop(d)
+	c.validateListen(d)
+	for _, name := range slices.Sorted(maps.Keys(c.Apps)) {
+		d.name("apps."+string(name), string(name))
+		c.validateApp(d, "apps."+string(name), c.Apps[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Purposes)) {
+		d.name("purposes."+string(name), string(name))
+		c.validatePurpose(d, "purposes."+string(name), c.Purposes[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
+		d.name("services."+string(name), string(name))
+		c.validateService(d, "services."+string(name), c.Services[name])
+	}
+	c.validateThirdParties(d)
+	c.validateMode(d)
+	c.validateSandbox(d)
+	c.validateLimits(d)
+	c.warnUnused(d)
+	for i, r := range c.Returns {
+		d.webURL("returns["+strconv.Itoa(i)+"]", r, true)
+	}
+	d.oneOf("log.level", c.Log.Level, "", "debug", "info", "warn", "error")
+	d.oneOf("log.format", c.Log.Format, "", "text", "json")
+}
+
+func (c *Config) validateTop(d *decoder) {
+	switch {
+	case c.Environment == "":
+		d.failAt("environment", "is needed: production, staging or development")
+	case !slices.Contains(environments, c.Environment):
+		d.failAt("environment", "is none of production, staging, development")
+	}
+	if c.PublicURL == "" {
+		d.failAt("public_url", "is needed: where people's browsers reach Gatehouse, such as https://app.example.com")
+	} else if u := d.webURL("public_url", c.PublicURL, false); u != nil && strings.Trim(u.Path, "/") != "" {
+		d.failAt("public_url", "has a path; Gatehouse's own pages stand under /_gatehouse/ at the root of the host")
+	}
+	if c.Store.IsZero() && !d.failed("store") {
+		d.failAt("store", "is needed, such as sqlite:/var/lib/gatehouse/gatehouse.db")
+	}
+	if c.RootKey.IsZero() && !d.failed("root_key") {
+		d.failAt("root_key", "is needed, such as file:/etc/gatehouse/root.key; 'gatehouse init' makes it")
+	}
+	if len(c.Apps) == 0 && !d.failed("apps") {
+		d.warnAt("apps", "none is declared, so nobody can be connected")
+	}
+	if len(c.Services) == 0 && !d.failed("services") {
+		d.warnAt("services", "none is declared, so nobody can call")
+	}
+}
+
+// failed reports whether something at or below path is wrong already.
+func (d *decoder) failed(path string) bool {
+	return slices.ContainsFunc(d.errors, func(e Error) bool {
+		return e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[")
+	})
+}
+
+func (d *decoder) name(path, name string) {
+	if !nameForm.MatchString(name) {
+		d.failAt(path, "a name is made of a-z, 0-9, - and _, and at most 63 characters long")
+	}
+}
+
+func (d *decoder) oneOf(path, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	named := slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" })
+	text := "is none of " + strings.Join(named, ", ")
+	if near := nearest(value, named); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	d.failAt(path, text)
+}
+
+// webURL checks an address that browsers use: https, or http on loopback.
+func (d *decoder) webURL(path, value string, query bool) *url.URL {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		d.failAt(path, "is not a complete URL, such as https://app.example.com/path")
+	case u.User != nil:
+		d.failAt(path, "holds a user name or password")
+	case u.Fragment != "" || strings.Contains(value, "#"):
+		d.failAt(path, "has a fragment")
+	case !query && u.RawQuery != "":
+		d.failAt(path, "has a query")
+	case u.Scheme == "https", u.Scheme == "http" && loopbackHost(u.Hostname()):
+		return u
+	default:
+		d.failAt(path, "must be https (http is for loopback addresses only)")
+	}
+	return nil
+}
+
+func loopbackHost(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// privateListen reports whether only this machine reaches the address.
+func privateListen(addr string) bool {
+	if strings.HasPrefix(addr, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && loopbackHost(host)
+}
+
+func (c *Config) validateListen(d *decoder) {
+	if c.Listen.App == "" {
+		d.failAt("listen.app", "is needed, such as 127.0.0.1:8100")
+	}
+	used := map[string]string{}
+	for _, l := range []struct{ path, addr string }{
+		{"listen.app", c.Listen.App}, {"listen.proxy", c.Listen.Proxy},
+		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		d.listenAddress(l.path, l.addr)
+		if other, twice := used[l.addr]; twice && !strings.HasSuffix(l.addr, ":0") {
+			d.failAt(l.path, "is the same address as "+other)
+		}
+		used[l.addr] = l.path
+	}
+	for _, path := range []string{"listen.proxy", "listen.console"} {
+		if _, set := d.at[path]; set {
+			d.warnAt(path, "is kept for a later version; nothing listens there yet")
+		}
+	}
+	if c.Listen.App != "" && c.TLS.App.Source == "off" && !privateListen(c.Listen.App) {
+		d.failAt("tls.app", "off (plain http) is for loopback addresses and Unix sockets only")
+	}
+	if c.Listen.Public != "" && !privateListen(c.Listen.Public) && (c.TLS.Public.IsZero() || c.TLS.Public.Source == "off") && !d.failed("tls.public") {
+		d.failAt("tls.public", "is needed because the public address is not loopback: {cert: FILE, key: FILE}")
+	}
+	if c.TLS.Public.Source == "local-ca" {
+		d.warnAt("tls.public", "people's browsers do not trust the local certificate authority")
+	}
+}
+
+func (d *decoder) listenAddress(path, addr string) {
+	if socket, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
+		switch {
+		case path != "listen.app":
+			d.failAt(path, "only the app can be listened to on a Unix socket")
+		case !strings.HasPrefix(socket, "/") || len(socket) > 100:
+			d.failAt(path, "a Unix socket's path is absolute and at most 100 bytes long")
+		}
+		return
+	}
+	host, port, err := net.SplitHostPort(addr)
+	number, perr := strconv.ParseUint(port, 10, 16)
+	if err != nil || perr != nil || strings.Contains(host, "/") {
+		d.failAt(path, "is not an address: write host:port, such as 127.0.0.1:8100"+map[bool]string{true: " or unix:/path"}[path == "listen.app"])
+		return
+	}
+	if number == 0 && !loopbackHost(host) {
+		d.failAt(path, "port 0 (any) is for loopback only")
+	}
+}
+
+func (c *Config) validateService(d *decoder, path string, s Service) {
+	if len(s.Purposes) == 0 && !d.failed(path+".purposes") {
+		d.failAt(path+".purposes", "is needed: what the service may call for")
+	}
+	d.purposes(c, path+".purposes", s.Purposes)
+	for i, a := range s.Accept {
+		d.oneOf(path+".accept["+strconv.Itoa(i)+"]", a, "bearer", "query", "form", "batch", "oauth1")
+	}
+	if len(s.Sources) == 0 && c.Listen.App != "" && !privateListen(c.Listen.App) && !d.failed(path+".sources") {
+		d.failAt(path+".sources", "is needed because the app listener is not on loopback: the networks that this service calls from")
+	}
+	for i, p := range s.Sources {
+		if p.IsValid() && p.Bits() == 0 {
+			d.failAt(path+".sources["+strconv.Itoa(i)+"]", "is the whole internet, which is no restriction")
+		}
+	}
+}
+
+// purposes checks a list of references to purposes.
+func (d *decoder) purposes(c *Config, path string, list []gatehouse.PurposeName) {
+	for i, p := range list {
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if _, known := c.Purposes[p]; !known {
+			text := "there is no purpose of this name"
+			if near := nearest(string(p), names(c.Purposes)); near != "" {
+				text += "; did you mean " + near + "?"
+			}
+			d.failAt(at, text)
+		}
+		if slices.Contains(list[:i], p) {
+			d.failAt(at, "stands in the list twice")
+		}
+	}
+}
+
+func names[K ~string, V any](m map[K]V) []string {
+	list := make([]string, 0, len(m))
+	for k := range m {
+		list = append(list, string(k))
+	}
+	slices.Sort(list)
+	return list
+}
+
+func (c *Config) validateThirdParties(d *decoder) {
+	for _, host := range slices.Sorted(maps.Keys(c.ThirdParty)) {
+		path := "third_parties." + host
+		if host != strings.ToLower(host) || strings.ContainsAny(host, "/: ") || strings.HasSuffix(host, ".") {
+			d.failAt(path, "is not a host name in lower-case letters")
+		}
+		p := c.ThirdParty[host]
+		d.purposes(c, path+".purposes", p.Purposes)
+		for i, kind := range p.MayReceive {
+			if !nameForm.MatchString(kind) {
+				d.failAt(path+".may_receive["+strconv.Itoa(i)+"]", "is not a kind of data, such as pseudonymous-id")
+			}
+		}
+	}
+	if len(c.ThirdParty) > 0 {
+		d.warnAt("third_parties", "is kept, and not yet enforced")
+	}
+}
+
+// longReport is how far ahead report mode may be set without a remark.
+const longReport = 90 * 24 * time.Hour
+
+func (c *Config) validateMode(d *decoder) {
+	d.oneOf("mode", string(c.Mode), "", string(ModeEnforce), string(ModeReport))
+	switch {
+	case c.Mode == ModeReport && c.Until.IsZero() && !d.failed("until"):
+		d.failAt("mode", "report mode needs its last day: until: 2026-12-31")
+	case c.Mode == ModeReport && !c.Until.IsZero() && time.Now().After(c.Until.End()):
+		d.failAt("until", "has passed: report mode is over; set mode: enforce, or decide on a new day")
+	case c.Mode != ModeReport && !c.Until.IsZero():
+		d.failAt("until", "belongs to mode: report")
+	case c.Mode == ModeReport:
+		d.warnAt("mode", "report: what no purpose declares is allowed until the end of "+c.Until.String())
+		if time.Until(c.Until.End()) > longReport {
+			d.warnAt("until", "is more than 90 days away")
+		}
+	}
+}
+
+func (c *Config) validateSandbox(d *decoder) {
+	if c.Sandbox == (Sandbox{}) {
+		return
+	}
+	if c.Environment == production {
+		d.failAt("sandbox", "is refused in production: real handles would lead to invented people")
+	}
+	if c.Sandbox.X == "" && c.Sandbox.Meta == "" && !d.failed("sandbox") {
+		d.failAt("sandbox", "names neither x nor meta")
+	}
+	for _, s := range []struct{ path, value string }{{"sandbox.x", c.Sandbox.X}, {"sandbox.meta", c.Sandbox.Meta}} {
+		if s.value == "" {
+			continue
+		}
+		u := d.webURL(s.path, s.value, false)
+		switch {
+		case u == nil:
+		case strings.Trim(u.Path, "/") != "":
+			d.failAt(s.path, "has a path")
+		case !loopbackHost(u.Hostname()):
+			d.failAt(s.path, "must be a loopback address")
+		}
+	}
+	if c.Sandbox.CAFile != "" {
+		c.Sandbox.CAFile = d.resolvePath(c.Sandbox.CAFile)
+	}
+}
+
+func (c *Config) validateLimits(d *decoder) {
+	l := c.Limits.WithDefaults()
+	if l.HandleTTL > l.HandleMaxTTL {
+		d.failAt("limits.handle_ttl", "is longer than handle_max_ttl ("+l.HandleMaxTTL.String()+")")
+	}
+	if l.HoldDomainKeys > 24*time.Hour {
+		d.failAt("limits.hold_domain_keys", "is longer than a day")
+	}
+	if l.Body > 4<<30 {
+		d.failAt("limits.body", "is more than 4GiB")
+	}
+}
+
+// warnUnused names what is declared and does nothing.
+func (c *Config) warnUnused(d *decoder) {
+	used, apps := map[gatehouse.PurposeName]bool{}, map[gatehouse.AppName]bool{}
+	for _, s := range c.Services {
+		for _, p := range s.Purposes {
+			used[p] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Purposes)) {
+		apps[c.Purposes[name].App] = true
+		if !used[name] {
+			d.warnAt("purposes."+string(name), "no service has this purpose")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Apps)) {
+		if !apps[name] {
+			d.warnAt("apps."+string(name), "no purpose uses this app")
+		}
+	}
+}
+
+// nearest returns the name that value was probably meant to be, or "".
+func nearest(value string, known []string) string {
+	best, least := "", len(value)/3+1
+	for _, k := range known {
+		if n := distance(value, k); n <= least && (best == "" || n < distance(value, best)) {
+			best = k
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to change, insert or remove.
+func distance(a, b string) int {
+	if len(a) > 100 || len(b) > 100 {
+		return 100
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
