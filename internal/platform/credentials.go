@@ -1,21 +1,125 @@
 package platform
 
-import "strings"
+import (
+	"bytes"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// credentialSuffix ends the names of all members that hold an access token, such
+// as page_access_token or facebook_boost_post_access_token.
+const credentialSuffix = "access_token"
 
 // credentialMember reports whether a JSON member of this name holds a credential
 // in some reply of some platform.
-func credentialMember(name string) bool {
-	if len(name) < 8 || len(name) > 64 {
+func credentialMember(name string) bool { return credentialKey([]byte(name)) }
+
+func credentialKey(key []byte) bool {
+	if len(key) < 8 || len(key) > 64 {
 		return false
 	}
-	if strings.HasSuffix(name, "access_token") {
-		return true
-	}
-	switch name {
-	case "refresh_token", "oauth_token", "oauth_token_secret", "id_token", "page_token",
-		"client_secret", "app_secret", "appsecret_proof", "input_token", "revoke_token", "fb_exchange_token",
+	switch string(key) {
+	case "refresh_token", "oauth_token", "oauth_token_secret", "id_token", "page_token", "client_secret",
+		"app_secret", "appsecret_proof", "input_token", "revoke_token", "fb_exchange_token",
 		"ios_purchase_validation_secret":
 		return true
 	}
-	return false
+	return bytes.HasSuffix(key, []byte(credentialSuffix))
+}
+
+// CredentialMembers lists the members of replies that hold credentials, for
+// documents and tests. Every other name that ends in access_token counts too.
+func CredentialMembers() []string {
+	return []string{
+		"access_token", "refresh_token", "oauth_token", "oauth_token_secret", "id_token", "page_token",
+		"page_access_token", "instagram_boost_post_access_token", "facebook_boost_post_access_token",
+		"client_secret", "app_secret", "appsecret_proof", "input_token", "revoke_token", "fb_exchange_token",
+		"ios_purchase_validation_secret",
+	}
+}
+
+// graphCredentials are the parameters in which a caller of the Graph API may put
+// a credential or a proof made with one.
+var graphCredentials = []string{
+	"access_token", "appsecret_proof", "appsecret_time", "client_secret", "input_token", "fb_exchange_token",
+	"revoke_token", "code", "code_verifier", "refresh_token", "app_secret", "client_token", "token",
+}
+
+// xCredentials are the same for X.
+var xCredentials = []string{
+	"access_token", "token", "refresh_token", "client_secret", "client_assertion", "code", "code_verifier",
+	"oauth_token", "oauth_token_secret", "oauth_consumer_key", "oauth_signature", "oauth_signature_method",
+	"oauth_nonce", "oauth_timestamp", "oauth_version", "oauth_verifier", "oauth_callback", "bearer_token",
+}
+
+// CredentialParams lists the query and form parameters in which a caller of p may
+// put a credential or a proof. The gateway removes them from what it sends on
+// and adds its own.
+func CredentialParams(p Name) []string {
+	if p == X {
+		return slices.Clone(xCredentials)
+	}
+	return slices.Clone(graphCredentials)
+}
+
+// CredentialHeaders lists the request headers in which a caller may put a
+// credential.
+func CredentialHeaders() []string {
+	return []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Access-Token", "X-Access-Token", "X-Auth-Token"}
+}
+
+// isCredential reports whether a parameter of this name is one to remove, in
+// whatever case or with PHP's brackets.
+func isCredential(p Name, name string) bool {
+	name, _, _ = strings.Cut(strings.TrimSpace(name), "[")
+	list := graphCredentials
+	if p == X {
+		list = xCredentials
+	}
+	return slices.ContainsFunc(list, func(c string) bool { return strings.EqualFold(c, name) })
+}
+
+// StripParams removes the credential parameters of p from a raw query or form
+// body. What stays keeps its bytes and order; what was removed is returned
+// decoded. A malformed escape in a name is ErrSyntax, because the name could then
+// be read in two ways.
+func StripParams(p Name, raw string) (rest string, removed url.Values, err error) {
+	removed = url.Values{}
+	if raw == "" {
+		return "", removed, nil
+	}
+	var kept []string
+	for part := range strings.SplitSeq(raw, "&") {
+		k, v, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(k)
+		if err != nil {
+			return "", nil, ErrSyntax
+		}
+		if !isCredential(p, name) {
+			kept = append(kept, part)
+			continue
+		}
+		value, err := url.QueryUnescape(v)
+		if err != nil {
+			return "", nil, ErrSyntax
+		}
+		removed.Add(strings.ToLower(strings.TrimSpace(name)), value)
+	}
+	return strings.Join(kept, "&"), removed, nil
+}
+
+// StripLink removes the credential parameters from the query of a URL of p. A URL
+// that cannot be parsed comes back empty, because nobody can say what it holds.
+func StripLink(p Name, link string) string {
+	u, err := url.Parse(link)
+	if err != nil {
+		return ""
+	}
+	rest, _, err := StripParams(p, u.RawQuery)
+	if err != nil {
+		return ""
+	}
+	u.RawQuery, u.User = rest, nil
+	return u.String()
 }

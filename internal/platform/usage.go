@@ -1,0 +1,105 @@
+package platform
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Budget is what a reply's headers say about one pool of calls. X counts calls,
+// Meta gives percentages; the fields that a platform does not use are -1.
+type Budget struct {
+	// Pool names whose pool it is: "call" (X's pool for this operation, of the
+	// user or the app, by the kind of token), "app-24h", "user-24h", "app",
+	// "page", "ad-account", "business/ID/TYPE".
+	Pool             string
+	Limit, Remaining int
+	Percent          float64
+	Reset            time.Time     // zero if not said
+	RetryAfter       time.Duration // zero if calls are allowed now, or if not said
+}
+
+// Usage reads the rate-limit headers of a reply. Malformed ones are left out.
+func Usage(p Name, h http.Header) []Budget {
+	switch p {
+	case X:
+		return xUsage(h)
+	case Facebook, Instagram, Threads:
+		return graphUsage(h)
+	}
+	return nil
+}
+
+// xUsage reads the documented headers, and the 24-hour ones that clients have
+// seen but X does not document.
+func xUsage(h http.Header) []Budget {
+	var out []Budget
+	for _, pool := range []struct{ name, prefix string }{
+		{"call", "X-Rate-Limit-"}, {"app-24h", "X-App-Limit-24hour-"}, {"user-24h", "X-User-Limit-24hour-"},
+	} {
+		limit, err1 := strconv.Atoi(h.Get(pool.prefix + "Limit"))
+		remaining, err2 := strconv.Atoi(h.Get(pool.prefix + "Remaining"))
+		reset, err3 := strconv.ParseInt(h.Get(pool.prefix+"Reset"), 10, 64)
+		if err1 != nil || err2 != nil || err3 != nil || limit < 0 || remaining < 0 || reset <= 0 {
+			continue
+		}
+		out = append(out, Budget{Pool: pool.name, Limit: limit, Remaining: remaining, Percent: -1, Reset: time.Unix(reset, 0).UTC()})
+	}
+	return out
+}
+
+// callUsage is the JSON of X-App-Usage and X-Page-Usage, and of one entry of
+// X-Business-Use-Case-Usage.
+type callUsage struct {
+	Type      string  `json:"type"`
+	CallCount float64 `json:"call_count"`
+	Time      float64 `json:"total_time"`
+	CPUTime   float64 `json:"total_cputime"`
+	Minutes   float64 `json:"estimated_time_to_regain_access"`
+}
+
+func (u callUsage) budget(pool string) Budget {
+	return Budget{
+		Pool: pool, Limit: -1, Remaining: -1, Percent: max(u.CallCount, u.Time, u.CPUTime),
+		RetryAfter: seconds(u.Minutes * 60),
+	}
+}
+
+// seconds bounds a duration that a header names to a week.
+func seconds(n float64) time.Duration {
+	if !(n > 0) {
+		return 0
+	}
+	return time.Duration(min(n, 7*24*3600) * float64(time.Second))
+}
+
+func graphUsage(h http.Header) []Budget {
+	var out []Budget
+	for _, pool := range []struct{ name, header string }{{"app", "X-App-Usage"}, {"page", "X-Page-Usage"}} {
+		var u callUsage
+		if json.Unmarshal([]byte(h.Get(pool.header)), &u) == nil {
+			out = append(out, u.budget(pool.name))
+		}
+	}
+	var ad struct {
+		Percent float64 `json:"acc_id_util_pct"`
+		Seconds float64 `json:"reset_time_duration"`
+	}
+	if json.Unmarshal([]byte(h.Get("X-Ad-Account-Usage")), &ad) == nil {
+		b := Budget{Pool: "ad-account", Limit: -1, Remaining: -1, Percent: ad.Percent}
+		if ad.Percent >= 100 {
+			b.RetryAfter = seconds(ad.Seconds)
+		}
+		out = append(out, b)
+	}
+	var business map[string][]callUsage
+	if json.Unmarshal([]byte(h.Get("X-Business-Use-Case-Usage")), &business) == nil {
+		for id, list := range business {
+			for _, u := range list {
+				out = append(out, u.budget("business/"+id+"/"+u.Type))
+			}
+		}
+	}
+	return out
+}
