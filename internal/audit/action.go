@@ -1,0 +1,67 @@
+package audit
+
+import (
+	"maps"
+	"slices"
+)
+
+// actions is the registry: every action that may stand in the log, and what it
+// means to somebody who reads the log. docs/log-events.md is generated from it.
+// A name is never given a second meaning and never removed.
+var actions = map[string]string{
+	"audit.start":        "The log was opened for writing by a process.",
+	"audit.stop":         "The log was closed in order by the process that had it open.",
+	"audit.unregistered": "An entry came with an action that is not registered (a mistake in Gatehouse; the fault is in the operator's log).",
+
+	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",
+	"call.stream": "A long-lived stream from a platform to a service; the outcome is written when it ends.",
+
+	"config.apply": "A configuration was put into force; facts hold its hash.",
+	"demo.start":   "A demonstration was started on this machine.",
+	"init":         "The database, its root key and its log were made.",
+	"run.start":    "The gateway started serving.",
+	"run.stop":     "The gateway stopped serving.",
+
+	"connect.adopt":    "A token that a platform's reply contained was taken out of it and became a child connection.",
+	"connect.app":      "A request was made to a platform in the app's own name (app token or app secret).",
+	"connect.begin":    "A service asked for a person to be connected.",
+	"connect.callback": "A person came back from a platform's consent page.",
+	"connect.dead":     "A platform said that a grant no longer exists.",
+	"connect.export":   "Tokens were taken out of the vault for use elsewhere.",
+	"connect.import":   "A token obtained elsewhere was handed in and checked at its platform.",
+	"connect.redeem":   "The app redeemed the one-time code of a connection for its subject; only now is the connection usable.",
+	"connect.refresh":  "A connection's tokens were renewed at its platform.",
+	"connect.revoke":   "A connection was cut off here and revoked at its platform.",
+	"connect.start":    "A person's browser was sent to a platform's consent page.",
+
+	"handle.create": "A handle was made for a service, a connection and a purpose.",
+	"handle.list":   "Handles were listed.",
+	"handle.refuse": "A handle or service key was presented and refused.",
+	"handle.revoke": "A handle, and those made from it, stopped working.",
+
+	"person.create":  "A person of whom nothing was known got a key of their own.",
+	"person.destroy": "A person's key was destroyed; what it sealed can no longer be read.",
+
+	"service.create":     "A service of the configuration was entered in the database.",
+	"service.disable":    "A service that left the configuration was disabled.",
+	"service.enable":     "A disabled service came back into the configuration.",
+	"service.key.create": "A service was given a key.",
+	"service.key.revoke": "A service's key stopped working.",
+	"service.source.new": "A service called from a network address that it had not used before.",
+
+	"vault.init":   "The key hierarchy was made.",
+	"vault.open":   "A sealed credential was opened for use.",
+	"vault.rotate": "A key of the vault was replaced.",
+}
+
+// An Action is a registered name and its meaning.
+type Action struct{ Name, Meaning string }
+
+// Actions returns the registry in order of names.
+func Actions() []Action {
+	all := make([]Action, 0, len(actions))
+	for _, name := range slices.Sorted(maps.Keys(actions)) {
+		all = append(all, Action{name, actions[name]})
+	}
+	return all
+}

@@ -1,0 +1,310 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"gatehouse"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Config is what a Log needs.
+type Config struct {
+	// Store is where the log lies. Several processes may write to one store.
+	Store Store
+	// Signer signs checkpoints; its name is the log's origin. Its signatures
+	// must be deterministic, as Ed25519's are.
+	Signer note.Signer
+	// Environment stands in every leaf.
+	Environment gatehouse.Environment
+	// Seal seals a personal field's text with the person's key; the text cannot
+	// be opened with another context. Without it entries with personal fields
+	// are refused.
+	Seal func(ctx context.Context, person gatehouse.PersonID, context string, plaintext []byte) ([]byte, error)
+	// Log receives faults; the zero discards them.
+	Log *slog.Logger
+	// OnFault is told, once for each outage, why the log cannot be written.
+	OnFault func(error)
+	// OnRecover is told when it can be written again.
+	OnRecover func()
+	// Queue bounds how many entries may wait to be written; the zero means
+	// 65536. When it is reached, intents are refused and refusals wait.
+	Queue int
+}
+
+// A Log writes entries. It is safe for concurrent use; Run must be running, or
+// nothing gets written. Everything about the state of the tree belongs to the
+// goroutine of Run.
+type Log struct {
+	config Config
+	queue  *queue
+	// base is the context of what must not end with a caller's request.
+	base context.Context
+	// fault is why the gates are closed; nil while they are open.
+	fault   atomic.Pointer[error]
+	running atomic.Bool
+	writer  writer
+}
+
+// errClosed is the state after Run has ended.
+var errClosed = fmt.Errorf("the log is closed: %w", gatehouse.ErrUnavailable)
+
+// Open opens the log in the store, or an empty one, and checks that its newest
+// checkpoint carries this signer's signature and matches the stored hashes.
+func Open(ctx context.Context, c Config) (*Log, error) {
+	if c.Store == nil || c.Signer == nil || c.Environment == "" {
+		return nil, errors.New("audit: a log needs a store, a signer and an environment")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.OnFault == nil {
+		c.OnFault = func(error) {}
+	}
+	if c.OnRecover == nil {
+		c.OnRecover = func() {}
+	}
+	if c.Queue == 0 {
+		c.Queue = 65536
+	}
+	l := &Log{config: c, queue: newQueue(c.Queue), base: context.WithoutCancel(ctx)}
+	l.writer = writer{log: l, store: c.Store, signer: c.Signer}
+	if err := l.writer.load(ctx); err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	return l, nil
+}
+
+// Intent records what is about to be done. When it returns, the entry is on
+// disk; when it cannot be, the error is ErrUnavailable and the thing must not
+// be done.
+func (l *Log) Intent(ctx context.Context, e Entry) (Receipt, error) {
+	if e.Verdict == "" {
+		e.Verdict = "allow"
+	}
+	id, err := l.write(ctx, KindIntent, "", e)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{&receipt{id: id, action: e.Action, ended: make(chan struct{}, 1)}}, nil
+}
+
+// Record records one thing that stands for itself. When it returns, the entry
+// is on disk.
+func (l *Log) Record(ctx context.Context, e Entry) (id string, err error) {
+	return l.write(ctx, KindEvent, "", e)
+}
+
+// write builds an entry and waits until it is on disk.
+func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (string, error) {
+	if err := e.validate(kind); err != nil {
+		return "", err
+	}
+	if err := l.open(); err != nil {
+		return "", err
+	}
+	row, err := l.build(ctx, kind, intent, &e)
+	if err != nil {
+		return "", err
+	}
+	g, err := l.queue.wait(row)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-g.done:
+		if g.err != nil {
+			return "", fmt.Errorf("writing the log: %w", unavailable(g.err))
+		}
+		return row.ID, nil
+	case <-ctx.Done():
+		// It may still be written; then it is an intent without an outcome,
+		// which is what happened.
+		return "", fmt.Errorf("waiting for the log: %w: %w", ctx.Err(), gatehouse.ErrUnavailable)
+	}
+}
+
+// Refusal records that something was refused, and returns the entry's id
+// without waiting for the disk: the entry joins the next group. It waits while
+// the queue is full.
+func (l *Log) Refusal(e Entry) (id string) {
+	if e.Verdict == "" {
+		e.Verdict = "refuse"
+	}
+	row := l.must(KindEvent, "", e)
+	if err := l.queue.put(row, true); err != nil {
+		l.lost(err)
+	}
+	return row.ID
+}
+
+// Outcome records how the thing ended that the receipt's intent announced,
+// without waiting: the entry joins the next group. A second outcome of one
+// intent is dropped and reported as a fault, as is one without a receipt.
+func (l *Log) Outcome(r Receipt, e Entry) {
+	if !r.Valid() {
+		l.lost(errors.New("an outcome came without a receipt"))
+		return
+	}
+	select {
+	case r.ended <- struct{}{}:
+	default:
+		l.lost(fmt.Errorf("a second outcome came for one intent of action %q", r.action))
+		return
+	}
+	if e.Action == "" {
+		e.Action = r.action
+	}
+	if e.Verdict == "" {
+		e.Verdict = "done"
+	}
+	// Never bounded: an outcome follows an admitted intent, and those are.
+	if err := l.queue.put(l.must(KindOutcome, r.id, e), false); err != nil {
+		l.lost(err)
+	}
+}
+
+// must builds an entry that has to be written whatever is wrong with it: what
+// was done or refused is on record even if a part of the record is missing.
+func (l *Log) must(kind, intent string, e Entry) Row {
+	if err := e.validate(kind); err != nil {
+		l.lost(err)
+		if _, known := actions[e.Action]; !known {
+			e.Action = "audit.unregistered"
+		}
+		if !slices.Contains(verdicts[kind], e.Verdict) {
+			e.Verdict = "failed"
+		}
+		if len(e.Search) > maxSearch {
+			e.Search = ""
+		}
+	}
+	ctx, cancel := context.WithTimeout(l.base, sealTimeout)
+	defer cancel()
+	row, err := l.build(ctx, kind, intent, &e)
+	if err == nil {
+		return row
+	}
+	l.lost(err)
+	bare := Entry{
+		Action: e.Action, Service: e.Service, Purpose: e.Purpose, Platform: e.Platform, App: e.App,
+		Verdict: e.Verdict, Status: e.Status, Bytes: e.Bytes,
+		Facts: map[string]string{"details": "lost"},
+	}
+	if row, err = l.build(ctx, kind, intent, &bare); err != nil {
+		panic("audit: an entry without details cannot be built: " + err.Error())
+	}
+	return row
+}
+
+// sealTimeout bounds the sealing of what no caller waits for.
+const sealTimeout = 5 * time.Second
+
+// lost reports what could not be recorded as it should have been.
+func (l *Log) lost(err error) {
+	l.config.Log.LogAttrs(l.base, slog.LevelError, "audit entry incomplete", slog.String("error", err.Error()))
+	l.config.OnFault(err)
+}
+
+// build makes the row of an entry: it seals what is personal, encodes the leaf
+// and hashes it, all in the caller's goroutine. The index is given by the writer.
+func (l *Log) build(ctx context.Context, kind, intent string, e *Entry) (Row, error) {
+	now := time.Now()
+	row := Row{ID: newID(now), Search: e.Search}
+	leaf := Leaf{
+		Version: leafVersion, ID: row.ID, Kind: kind, Time: microseconds(now), Environment: l.config.Environment,
+		Action: e.Action, Service: e.Service, Purpose: e.Purpose, Platform: e.Platform, App: e.App,
+		Operation: e.Operation, Verdict: e.Verdict, Rule: e.Rule, Status: e.Status, Bytes: e.Bytes,
+		Facts: e.Facts, Intent: intent,
+	}
+	if len(e.Personal) > 0 || e.Search != "" {
+		sealed, err := l.seal(ctx, row.ID, e)
+		if err != nil {
+			return Row{}, err
+		}
+		row.Personal, leaf.PersonalHash = sealed, commitment(sealed, e.Search)
+	}
+	row.Leaf = leaf.appendJSON(make([]byte, 0, 512))
+	if len(row.Leaf) > maxLeaf {
+		return Row{}, fmt.Errorf("audit: an entry of action %s has %d bytes, more than %d: %w", e.Action, len(row.Leaf), maxLeaf, gatehouse.ErrInvalid)
+	}
+	h := leafHash(row.Leaf)
+	row.Hash = h[:]
+	return row, nil
+}
+
+// SealContext is the context that an entry's personal fields are sealed with;
+// whoever opens them needs it.
+func SealContext(id string) string { return "audit/" + id }
+
+// seal seals the personal fields and the search key, as a JSON object.
+func (l *Log) seal(ctx context.Context, id string, e *Entry) ([]byte, error) {
+	if l.config.Seal == nil {
+		return nil, fmt.Errorf("audit: an entry of action %s has personal fields and this log cannot seal: %w", e.Action, gatehouse.ErrUnavailable)
+	}
+	plain, err := json.Marshal(struct {
+		Fields map[string]string `json:"fields,omitempty"`
+		Search string            `json:"search,omitempty"`
+	}{e.Personal, e.Search})
+	if err != nil {
+		return nil, fmt.Errorf("audit: encoding personal fields: %w", err)
+	}
+	if len(plain) > maxPersonal {
+		return nil, fmt.Errorf("audit: the personal fields of an entry of action %s have more than %d bytes: %w", e.Action, maxPersonal, gatehouse.ErrInvalid)
+	}
+	sealed, err := l.config.Seal(ctx, e.Person, SealContext(id), plain)
+	if err != nil {
+		return nil, fmt.Errorf("sealing an entry's personal fields: %w", err)
+	}
+	return sealed, nil
+}
+
+// open returns why the gates are closed, or nil.
+func (l *Log) open() error {
+	if fault := l.fault.Load(); fault != nil {
+		return fmt.Errorf("the log cannot be written: %w", unavailable(*fault))
+	}
+	return nil
+}
+
+// unavailable makes ErrUnavailable of whatever kept the log from being written.
+func unavailable(err error) error {
+	if gatehouse.Kind(err) == gatehouse.ErrUnavailable {
+		return err
+	}
+	// The cause's own kind (a conflict, say) is not the caller's business.
+	return fmt.Errorf("%w: %s", gatehouse.ErrUnavailable, err.Error())
+}
+
+// Fault returns why the log cannot be written at present, or nil.
+func (l *Log) Fault() error {
+	if fault := l.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
+}
+
+// Flush returns when all entries that were handed over before are on disk, or
+// with ErrUnavailable when they cannot be written now.
+func (l *Log) Flush(ctx context.Context) error {
+	g, err := l.queue.flush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-g.done:
+		if g.err != nil {
+			return fmt.Errorf("writing the log: %w", unavailable(g.err))
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the log: %w: %w", ctx.Err(), gatehouse.ErrUnavailable)
+	}
+}
