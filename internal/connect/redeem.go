@@ -1,0 +1,186 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
+)
+
+// Redeem joins a pending connection to the app's subject. The app calls it from
+// its own signed-in session, with the subject of that session: if an attacker
+// sent a begin-link of their own to somebody else, the subjects differ, the code
+// is burnt and the grant is given back.
+//
+// The same person and subject reconnecting keep their connection, which gets
+// the new tokens, scopes and purposes.
+func (c *Connections) Redeem(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName) (Connection, error) {
+	at, rec, err := c.redeemable(ctx, code, subject, service)
+	if err != nil {
+		if rule := wire.RuleOf(err); rule != "" {
+			e := audit.Entry{Action: "connect.redeem", Service: service, Verdict: "refuse", Rule: rule}
+			if rec.ID != "" {
+				e = c.entry("connect.redeem", rec)
+				e.Service, e.Verdict, e.Rule = service, "refuse", rule
+			}
+			err = wire.WithInstance(err, c.log.Refusal(e))
+		}
+		return Connection{}, err
+	}
+	receipt, err := c.log.Intent(ctx, c.entry("connect.redeem", rec))
+	if err != nil {
+		return Connection{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	final, err := c.redeem(ctx, receipt, at, rec, subject)
+	c.log.Outcome(receipt, outcome(c.entry("connect.redeem", rec), err))
+	if err != nil {
+		return Connection{}, err
+	}
+	return c.view(ctx, final)
+}
+
+// redeemable checks a code. A code presented for another subject is burnt.
+func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName) (Attempt, Record, error) {
+	unknown := wire.Refuse(gatehouse.ErrDenied, "connect/unknown-code", "this code is not known: it belongs to another service, is misspelled, or its time has passed")
+	id, _, _ := strings.Cut(code.Reveal(), ".")
+	if !validAttempt(id) {
+		return Attempt{}, Record{}, unknown
+	}
+	at, err := c.store.Attempt(ctx, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return Attempt{}, Record{}, unknown
+	}
+	if err != nil {
+		return Attempt{}, Record{}, err
+	}
+	if at.Service != service || !matches(code.Reveal(), at.CodeHash) {
+		return Attempt{}, Record{}, unknown
+	}
+	if at.Stage == Closed {
+		return Attempt{}, Record{}, wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this code was already used: it works once")
+	}
+	if at.Stage != Coded || !time.Now().Before(at.Expires) {
+		return Attempt{}, Record{}, wire.Refuse(gatehouse.ErrDenied, "connect/code-expired", "this code has expired: let the person connect again")
+	}
+	rec, err := c.store.Connection(ctx, at.Connection)
+	if err != nil {
+		return Attempt{}, Record{}, err
+	}
+	hash, err := c.subjectHash(ctx, subject)
+	if err != nil {
+		return Attempt{}, Record{}, err
+	}
+	if hash != at.SubjectHash {
+		if err := c.burn(ctx, at, rec); err != nil {
+			return Attempt{}, Record{}, err
+		}
+		return Attempt{}, rec, wire.Refuse(gatehouse.ErrDenied, "connect/wrong-subject",
+			"this connection was begun for another subject: nothing was joined, and the grant is being given back")
+	}
+	return at, rec, nil
+}
+
+// burn closes an attempt and marks its connection to be given back to the
+// platform by the background work.
+func (c *Connections) burn(ctx context.Context, at Attempt, rec Record) error {
+	at.Stage = Closed
+	if _, err := c.store.SaveAttempt(ctx, at); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
+		return err
+	}
+	if rec.Status != Pending {
+		return nil
+	}
+	rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, "the code was presented for another subject", true
+	rec.RenewAt, rec.Updated = time.Time{}, time.Now()
+	return c.store.SaveConnections(ctx, rec)
+}
+
+// redeem uses the code up and makes the connection healthy.
+func (c *Connections) redeem(ctx context.Context, receipt audit.Receipt, at Attempt, rec Record, subject gatehouse.Subject) (Record, error) {
+	at.Stage = Closed
+	if _, err := c.store.SaveAttempt(ctx, at); err != nil {
+		if errors.Is(err, gatehouse.ErrConflict) {
+			return Record{}, wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this code was already used: it works once")
+		}
+		return Record{}, err
+	}
+	// Two redemptions of one person and subject can race; the second finds the
+	// first one's connection when it looks again.
+	var err error
+	for range 3 {
+		var final Record
+		if final, err = c.join(ctx, receipt, rec, subject); err == nil || !errors.Is(err, gatehouse.ErrConflict) {
+			return final, err
+		}
+	}
+	return Record{}, err
+}
+
+// join makes the pending record the connection, or moves its tokens into the
+// connection that the same person and subject have already.
+func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Record, subject gatehouse.Subject) (Record, error) {
+	now := time.Now()
+	known, err := c.sameGrant(ctx, rec)
+	if err != nil {
+		return Record{}, err
+	}
+	if known.ID == "" {
+		rec.Status, rec.Redeemed, rec.Updated = Healthy, now, now
+		err := c.store.SaveConnections(ctx, rec)
+		rec.Version++
+		return rec, err
+	}
+	g, err := c.openTokens(ctx, receipt, rec)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := c.sealTokens(ctx, &known, g); err != nil {
+		return Record{}, err
+	}
+	user, err := c.openPersonal(ctx, rec, "user", rec.UserSealed)
+	if err != nil {
+		return Record{}, err
+	}
+	name, err := c.openPersonal(ctx, rec, "name", rec.NameSealed)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := c.sealIdentity(ctx, &known, user, name, subject); err != nil {
+		return Record{}, err
+	}
+	known.Scopes, known.Declined, known.Purposes = rec.Scopes, rec.Declined, rec.Purposes
+	known.Status, known.Reason, known.RevokeOutstanding = Healthy, "", false
+	known.RenewAt, known.LeaseUntil, known.Updated = rec.RenewAt, time.Time{}, now
+	rec.Status, rec.Reason, rec.Access, rec.Refresh = Revoked, "its tokens moved to the connection that was there already", nil, nil
+	rec.RenewAt, rec.Updated = time.Time{}, now
+	if rec.Version == 0 { // an import that was never stored on its own
+		err = c.store.SaveConnections(ctx, known)
+	} else {
+		err = c.store.SaveConnections(ctx, known, rec)
+	}
+	known.Version++
+	return known, err
+}
+
+// sameGrant returns the redeemed connection of the same person, subject, app,
+// service and kind, or a zero record.
+func (c *Connections) sameGrant(ctx context.Context, rec Record) (Record, error) {
+	list, err := c.store.Connections(ctx, Filter{
+		Service: rec.Service, App: rec.App, UserHash: rec.UserHash, SubjectHash: rec.SubjectHash, Limit: 1000,
+	})
+	if err != nil {
+		return Record{}, err
+	}
+	for _, other := range list {
+		if other.Kind == rec.Kind && other.Parent == rec.Parent && other.ExternalHash == rec.ExternalHash && other.Status != Erased {
+			return other, nil
+		}
+	}
+	return Record{}, nil
+}

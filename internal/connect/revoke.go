@@ -1,0 +1,205 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/wire"
+)
+
+// Revoke ends a connection and everything that came out of it. It is cut off
+// here first: when Revoke returns nil, no handle of it works any more. Then the
+// platform is asked; if it does not confirm, RevokeOutstanding stays set and the
+// background work asks again. Cutting off does not wait for the log: reducing
+// access works even when nothing can be recorded.
+func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, reason string) error {
+	rec, err := c.cut(ctx, id, reason)
+	if err != nil {
+		return err
+	}
+	children, err := c.children(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if _, err := c.cut(ctx, child.ID, "its parent was revoked: "+reason); err != nil {
+			return err
+		}
+	}
+	if !rec.RevokeOutstanding {
+		return nil
+	}
+	if err := c.giveBack(context.WithoutCancel(ctx), rec); err != nil {
+		c.logger.InfoContext(ctx, "revocation not confirmed by the platform", "app", string(rec.App), "rule", ruleOf(err))
+	}
+	return nil
+}
+
+// children returns the connections that came out of a parent's calls.
+func (c *Connections) children(ctx context.Context, parent gatehouse.ConnectionID) ([]Record, error) {
+	return c.store.Connections(ctx, Filter{Parent: parent, Limit: 1 << 20})
+}
+
+// cut makes a connection unusable here: the row first, then its handles.
+func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason string) (Record, error) {
+	for {
+		rec, err := c.redeemed(ctx, id)
+		if err != nil {
+			return Record{}, err
+		}
+		if rec.Status != Revoked && rec.Status != Erased {
+			rec.Status, rec.Reason = Revoked, reason
+			// A child's token dies with its parent's grant; it is dropped.
+			if rec.Parent != "" {
+				rec.Access, rec.Refresh = nil, nil
+			}
+			rec.RevokeOutstanding = rec.Access != nil
+			rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
+			err = c.store.SaveConnections(ctx, rec)
+			rec.Version++
+		}
+		if errors.Is(err, gatehouse.ErrConflict) {
+			continue // somebody else changed it; a revocation has the last word
+		}
+		if err != nil {
+			return Record{}, err
+		}
+		return rec, c.revokeHandles(ctx, id)
+	}
+}
+
+// giveBack asks the platform to end a grant that is cut off here, and drops the
+// tokens when it has.
+func (c *Connections) giveBack(ctx context.Context, rec Record) error {
+	a, err := c.app(rec.App)
+	if err != nil {
+		return err
+	}
+	receipt, err := c.log.Intent(ctx, c.entry("connect.revoke", rec))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, platformTimeout)
+	defer cancel()
+	err = c.atPlatform(ctx, receipt, a, rec)
+	c.log.Outcome(receipt, outcome(c.entry("connect.revoke", rec), err))
+	if err == nil || dead(err) {
+		rec.RevokeOutstanding, rec.Access, rec.Refresh, rec.RenewAt = false, nil, nil, time.Time{}
+		err = nil
+	} else {
+		rec.RenewAt = time.Now().Add(backoff) // when to ask again
+	}
+	rec.Updated = time.Now()
+	saved := c.store.SaveConnections(ctx, rec)
+	if errors.Is(saved, gatehouse.ErrConflict) {
+		return nil // another owner is at it
+	}
+	return errors.Join(err, saved)
+}
+
+// atPlatform ends the grant at the platform.
+func (c *Connections) atPlatform(ctx context.Context, receipt audit.Receipt, a App, rec Record) error {
+	shared, err := c.sharesGrant(ctx, a, rec)
+	if err != nil || shared {
+		return err
+	}
+	g, err := c.openTokens(ctx, receipt, rec)
+	if err != nil {
+		return err
+	}
+	return c.revokeGrant(ctx, a, rec.Kind, g)
+}
+
+// sharesGrant reports whether ending this grant would end a usable connection
+// that was not revoked. Facebook ends everything that the person ever granted to
+// the app: one that nobody redeemed must not take the others along.
+func (c *Connections) sharesGrant(ctx context.Context, a App, rec Record) (bool, error) {
+	if a.Platform != gatehouse.Facebook || !rec.Redeemed.IsZero() {
+		return false, nil
+	}
+	others, err := c.store.Connections(ctx, Filter{App: rec.App, UserHash: rec.UserHash, Limit: 1000})
+	if err != nil {
+		return false, err
+	}
+	for _, o := range others {
+		if o.ID != rec.ID && o.Status.Usable() {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// revokeGrant asks the platform to end a grant of some kind.
+func (c *Connections) revokeGrant(ctx context.Context, a App, kind Kind, g grant) error {
+	switch kind {
+	case KindUser:
+		return c.provider(a).revoke(ctx, g)
+	case KindOAuth1:
+		return c.invalidate(ctx, a, g)
+	default:
+		// Pages', system users' and apps' tokens end with what they came from.
+		return nil
+	}
+}
+
+// MarkDead notes that the platform refused a connection's token for good; class
+// is one of our own words for why. The tokens stay: only a new consent, or a
+// revocation, replaces them. A dead connection's children are dead too, unless
+// only its own token's time has passed.
+func (c *Connections) MarkDead(ctx context.Context, id gatehouse.ConnectionID, class string) error {
+	if !plainText(class, 1, 100) {
+		class = "unknown"
+	}
+	ids := []gatehouse.ConnectionID{id}
+	if class != "expired" {
+		children, err := c.children(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, child := range children {
+			ids = append(ids, child.ID)
+		}
+	}
+	for _, one := range ids {
+		if err := c.markDead(ctx, one, class); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Connections) markDead(ctx context.Context, id gatehouse.ConnectionID, class string) error {
+	for {
+		rec, err := c.redeemed(ctx, id)
+		if err != nil || !rec.Status.Usable() {
+			return err
+		}
+		e := c.entry("connect.dead", rec)
+		e.Verdict, e.Rule = "done", "platform/"+class
+		if _, err := c.log.Record(ctx, e); err != nil {
+			return err
+		}
+		rec.Status, rec.Reason = ReconnectNeeded, "the platform no longer accepts the grant ("+class+")"
+		rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
+		if err := c.store.SaveConnections(ctx, rec); !errors.Is(err, gatehouse.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// unusable explains why a connection cannot authorise a call.
+func unusable(rec Record) error {
+	switch rec.Status {
+	case Pending:
+		return wire.Refuse(gatehouse.ErrNotFound, "connect/unknown-connection", "there is no such connection")
+	case ReconnectNeeded:
+		return wire.Refuse(gatehouse.ErrDenied, "connect/reconnect-needed", "the platform ended this grant: let the person connect again")
+	case Erased:
+		return wire.Refuse(gatehouse.ErrDenied, "connect/erased", "this person was erased")
+	default:
+		return wire.Refuse(gatehouse.ErrDenied, "connect/revoked", "this connection was revoked")
+	}
+}

@@ -1,0 +1,57 @@
+package connect
+
+import (
+	"context"
+	"time"
+
+	"gatehouse"
+)
+
+// Store keeps attempts, connections and the index of people. Every method is
+// one transaction that is durable when it returns nil. A missing row is
+// gatehouse.ErrNotFound, a lost race gatehouse.ErrConflict.
+type Store interface {
+	// SaveAttempt inserts an attempt whose Version is 0 and otherwise replaces
+	// the row if it still has that version. It returns the new version.
+	SaveAttempt(ctx context.Context, a Attempt) (int64, error)
+	// Attempt returns the attempt with that id.
+	Attempt(ctx context.Context, id string) (Attempt, error)
+	// SweepAttempts deletes the attempts that expired before the given time.
+	SweepAttempts(ctx context.Context, before time.Time) error
+
+	// PersonOf returns the person known by the keyed hash of a platform's id.
+	// When there is none and candidate is not "", candidate becomes that
+	// person; of two that race, both calls return the same one.
+	PersonOf(ctx context.Context, userHash string, candidate gatehouse.PersonID) (gatehouse.PersonID, error)
+
+	// SaveConnections inserts the records whose Version is 0 and replaces the
+	// others if each still has its version: all of them or none. Two redeemed
+	// connections never stand for the same grant (app, service, person, subject,
+	// kind, parent, external id): the second insertion is ErrConflict.
+	SaveConnections(ctx context.Context, records ...Record) error
+	// Connection returns the record with that id.
+	Connection(ctx context.Context, id gatehouse.ConnectionID) (Record, error)
+	// Connections returns the records that match f, oldest first.
+	Connections(ctx context.Context, f Filter) ([]Record, error)
+	// Due returns up to limit records that need work at the given time: those
+	// whose token should be renewed, those whose revocation the platform has
+	// not confirmed, and pending ones nobody redeemed since pendingBefore.
+	Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]Record, error)
+}
+
+// Filter selects connections. A zero field selects everything.
+type Filter struct {
+	Service     gatehouse.ServiceName
+	App         gatehouse.AppName
+	Status      Status
+	Person      gatehouse.PersonID
+	UserHash    string
+	SubjectHash string
+	Parent      gatehouse.ConnectionID
+	// WithPending also selects connections that were never redeemed.
+	WithPending bool
+	// After is the id after which a page begins, in the order of creation.
+	After gatehouse.ConnectionID
+	// Limit is the greatest number of records; zero means 100.
+	Limit int
+}
