@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"gatehouse/internal/platform"
+	"gatehouse/internal/wire"
+)
+
+// batchAnswer is one item of a batch's reply. The body is JSON in a string.
+type batchAnswer struct {
+	Code    int           `json:"code"`
+	Headers []batchHeader `json:"headers,omitempty"`
+	Body    string        `json:"body"`
+}
+
+type batchHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// relayBatch gives a batch's reply back item by item, because each item may have
+// been made with another credential: tokens in it become children of that
+// credential's connection, and what it says of the grant is said of that one.
+func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
+	if reply.StatusCode >= 400 {
+		return c.relayError(ctx, reply)
+	}
+	limit := c.gateway.config.Limits.BatchReplyBytes
+	b, err := io.ReadAll(io.LimitReader(reply.Body, limit+1))
+	if err != nil {
+		return relayFailure(err)
+	}
+	if int64(len(b)) > limit {
+		return wire.BadGateway("upstream/size", "The platform's answer to the batch is too large.", nil)
+	}
+	var answers []*batchAnswer
+	if err := json.Unmarshal(b, &answers); err != nil || len(answers) > len(c.batch.items) {
+		return wire.BadGateway("upstream/batch", "The platform's answer is not that of this batch.", nil)
+	}
+	for i, a := range answers {
+		if a == nil {
+			continue // omitted, or timed out at the platform
+		}
+		if err := c.rewriteAnswer(ctx, c.batch.items[i].by, a); err != nil {
+			return err
+		}
+	}
+	c.copyReplyHeaders(reply)
+	out := newReplyWriter(c, reply.StatusCode)
+	defer out.release()
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(answers); err != nil {
+		return relayFailure(err)
+	}
+	return out.finish()
+}
+
+// rewriteAnswer replaces the tokens and links of one item's answer.
+func (c *call) rewriteAnswer(ctx context.Context, by *member, a *batchAnswer) error {
+	var rewritten bytes.Buffer
+	if err := platform.RewriteReply(strings.NewReader(a.Body), &rewritten, c.rewriterFor(ctx, by.owner)); err != nil {
+		return relayFailure(err)
+	}
+	body := rewritten.Bytes()
+	kept := a.Headers[:0]
+	header := http.Header{}
+	for _, h := range a.Headers {
+		name := textproto.CanonicalMIMEHeaderKey(h.Name)
+		if platform.ReplyHeader(c.at.platform, name) {
+			kept = append(kept, h)
+			header.Add(name, h.Value)
+		}
+	}
+	a.Headers = kept
+	if a.Code >= 400 {
+		c.interpretFor(ctx, by.owner, a.Code, header, body)
+		body = by.scrub(body)
+	}
+	a.Body = string(body)
+	return nil
+}

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/platform"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/wire"
+)
+
+// Config says what a Gateway works with. It is copied and never changed; what
+// the operator may change while the process runs stands in Settings.
+type Config struct {
+	// Surface renders errors and writes access lines. Required.
+	Surface *wire.Surface
+	// Egress carries calls to the platforms. Required; its hosts must include the
+	// hosts of Upstream.
+	Egress *wire.Egress
+	// Log holds intents, outcomes and refusals. Required.
+	Log *audit.Log
+	// Handles knows services and handles. Required.
+	Handles *identity.Directory
+	// Connections holds the grants. Required.
+	Connections *connect.Connections
+	// Settings are the purposes, services and apps to begin with; see
+	// [Gateway.Apply]. Required.
+	Settings Settings
+	// API answers everything under /gatehouse/. nil answers 404.
+	API http.Handler
+	// Upstream replaces base URLs of the platforms' hosts by role, for the
+	// sandbox. What is not named here keeps the real address.
+	Upstream map[gatehouse.Platform]map[platform.Role]string
+	// NoLegacyHosts refuses requests whose Host header is api.twitter.com. Zero
+	// accepts that name; calls go to api.x.com in any case.
+	NoLegacyHosts bool
+	// Limits bound what one process carries. Zero fields take their defaults.
+	Limits Limits
+	// Logger gets what has no caller to be told: a child connection that could not
+	// be stored after the reply had begun. nil drops it.
+	Logger *slog.Logger
+}
+
+// Limits bound one process.
+type Limits struct {
+	// InspectBytes bounds what is buffered of a body that must be judged. Zero
+	// means 1 MiB.
+	InspectBytes int64
+	// BodyBytes bounds a request's body. Zero means 32 MiB.
+	BodyBytes int64
+	// BatchReplyBytes bounds the reply to a Graph batch, which is buffered. Zero
+	// means 16 MiB.
+	BatchReplyBytes int64
+	// Calls bounds the calls under way at once. Zero means 1024.
+	Calls int
+	// Streams bounds the open streams. Zero means 64.
+	Streams int
+	// CallTimeout bounds a call that is no stream, uploads and downloads included.
+	// Zero means 5 minutes; a platform's silence ends it sooner (wire.Egress).
+	CallTimeout time.Duration
+	// StreamCheck is how often an open stream's handle is asked about again. Zero
+	// means one second.
+	StreamCheck time.Duration
+	// UnknownPerSecond bounds refusals of unknown callers that get an entry of
+	// their own in the log. Zero means 50.
+	UnknownPerSecond int
+}
+
+func (l *Limits) fill() {
+	def(&l.InspectBytes, 1<<20)
+	def(&l.BodyBytes, 32<<20)
+	def(&l.BatchReplyBytes, 16<<20)
+	def(&l.Calls, 1024)
+	def(&l.Streams, 64)
+	def(&l.CallTimeout, 5*time.Minute)
+	def(&l.StreamCheck, time.Second)
+	def(&l.UnknownPerSecond, 50)
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Settings are what the operator declares and may change at run time.
+type Settings struct {
+	// Policy judges calls. Required.
+	Policy *policy.Set
+	// Services are the services of the configuration. A handle whose service is
+	// not among them is refused.
+	Services map[gatehouse.ServiceName]Service
+	// Apps are the app registrations that handles may stand for.
+	Apps map[gatehouse.AppName]App
+}
+
+// Service is the gateway's view of one service.
+type Service struct {
+	// Purposes are those that the service may call for.
+	Purposes []gatehouse.PurposeName
+	// Rate is the number of calls a second. Zero means no limit.
+	Rate float64
+	// Burst is how many calls may come at once. Zero means one second's worth.
+	Burst int
+	// Sources are the networks it may call from. None means any.
+	Sources []netip.Prefix
+	// Accept are the positions in which its handle may stand: bearer, query,
+	// form, batch, oauth1. None means all.
+	Accept []string
+}
+
+func (s Service) limit() rate.Limit {
+	if s.Rate <= 0 {
+		return rate.Inf
+	}
+	return rate.Limit(s.Rate)
+}
+
+func (s Service) burst() int {
+	if s.Burst > 0 {
+		return s.Burst
+	}
+	return max(1, int(s.Rate))
+}
+
+func (s Service) accepts(at place) bool {
+	return len(s.Accept) == 0 || at == inOperand || slices.Contains(s.Accept, accepts[at])
+}
+
+// App is the gateway's view of one app registration.
+type App struct {
+	Platform gatehouse.Platform
+	// ClientID is shown by debug_token, as the platform does.
+	ClientID string
+	// Version is put before Graph calls that name none. Zero leaves them alone:
+	// the platform then takes the version of the app's settings.
+	Version string
+}
+
+// upstreams builds the table of base URLs.
+func (c *Config) upstreams() (map[platform.Name]bases, error) {
+	out := map[platform.Name]bases{}
+	for _, p := range platform.Names() {
+		out[p] = bases{}
+		for _, role := range platform.Roles(p) {
+			text := platform.BaseURL(p, role)
+			if own := c.Upstream[gatehouse.Platform(p)][role]; own != "" {
+				text = own
+			}
+			u, err := url.Parse(text)
+			if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+				return nil, fmt.Errorf("upstream of %s (%s) is not a base URL: %w", p, role, gatehouse.ErrInvalid)
+			}
+			if role != platform.RoleConsent && !c.Egress.Allows(u.Scheme, u.Host) {
+				return nil, fmt.Errorf("upstream of %s (%s) is not among the hosts that may be called: %w", p, role, gatehouse.ErrInvalid)
+			}
+			out[p][role] = u
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,30 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+
+	"gatehouse/internal/platform"
+)
+
+// interpret notes what an error of the platform says.
+func (c *call) interpret(ctx context.Context, status int, h http.Header, body []byte) {
+	c.interpretFor(ctx, c.owner(), status, h, body)
+}
+
+// interpretFor notes what an error says of the owner's grant: a grant that the
+// platform has ended is marked, so that the next call is refused here with the
+// reason instead of being sent.
+func (c *call) interpretFor(ctx context.Context, o owner, status int, h http.Header, body []byte) {
+	outcome := platform.Interpret(c.at.platform, status, h, body[:min(len(body), 8<<10)])
+	c.said = outcome.Kind.String()
+	if outcome.Cause != "" {
+		c.said += "/" + outcome.Cause
+	}
+	if outcome.Kind != platform.OutcomeTokenDead || o.credential == nil {
+		return
+	}
+	if err := c.gateway.config.Connections.MarkDead(context.WithoutCancel(ctx), o.handle.Connection, outcome.Cause); err != nil {
+		c.gateway.log.ErrorContext(ctx, "a dead grant could not be marked", "platform", string(c.at.platform), "error", err)
+	}
+}

@@ -1,0 +1,153 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/wire"
+)
+
+// The actions of the entries that this package writes.
+const (
+	actionCall   = "call"
+	actionStream = "call.stream"
+	// actionRefuse stands for a request of somebody whom we do not know.
+	actionRefuse = "handle.refuse"
+)
+
+// The verdicts of entries.
+const (
+	verdictAllow   = "allow"
+	verdictReport  = "report"
+	verdictRefuse  = "refuse"
+	verdictDone    = "done"
+	verdictFailed  = "failed"
+	verdictAborted = "aborted"
+)
+
+// entry is what the log says of a call by handle h. Nothing that the caller
+// chose stands in clear: the operation is a name from our tables, and ids are in
+// the part that is sealed with the person's key.
+func (c *call) entry(h identity.Handle, operation, verdict, rule string) audit.Entry {
+	e := audit.Entry{
+		Action: actionCall, Service: h.ServiceName, Purpose: h.Purpose, Platform: h.Platform, App: h.App,
+		Operation: gatehouse.Operation(operation), Verdict: verdict, Rule: rule,
+	}
+	if c.class.Streaming {
+		e.Action = actionStream
+	}
+	if h.ID != "" {
+		e.Person = h.Person
+		e.Personal = map[string]string{"connection": string(h.Connection), "handle": string(h.ID)}
+		e.Search = string(h.Connection)
+	}
+	return e
+}
+
+// begin makes the intent durable. Nothing is opened or sent before.
+func (c *call) begin(ctx context.Context) error {
+	verdict := verdictAllow
+	if c.decision.Report {
+		verdict = verdictReport
+	}
+	e := c.entry(c.handle, c.class.Operation, verdict, c.decision.Rule)
+	if c.batch != nil {
+		e.Facts = c.batch.facts()
+	}
+	wire.Annotate(c.w, wire.Note{
+		Service: string(e.Service), Purpose: string(e.Purpose), Operation: string(e.Operation), Verdict: verdict,
+	})
+	receipt, err := c.gateway.config.Log.Intent(ctx, e)
+	if err != nil && c.reduces() {
+		return nil // connect records what it can; see its Revoke
+	}
+	if err != nil {
+		return errLogClosed(err)
+	}
+	c.receipt = receipt
+	wire.Annotate(c.w, wire.Note{Instance: receipt.ID()})
+	if c.batch != nil {
+		return c.batch.begin(ctx, c)
+	}
+	return nil
+}
+
+// errLogClosed is the answer when the intent cannot be written.
+func errLogClosed(err error) error {
+	if wire.RuleOf(err) != "" {
+		return err
+	}
+	return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "the call cannot be recorded, so it is not made")
+}
+
+// end records the outcome, also when the caller has hung up: it joins the next
+// group commit and nobody waits for it.
+func (c *call) end(err error) {
+	e := c.entry(c.handle, c.class.Operation, verdictDone, "")
+	e.Status, e.Bytes = c.status, c.bytes
+	if c.said != "" {
+		e.Facts = map[string]string{"class": c.said}
+	}
+	if err != nil {
+		e.Verdict, e.Rule = verdictFailed, wire.RuleOf(err)
+		if e.Rule == "" && errors.Is(err, context.Canceled) {
+			e.Rule = "gateway/caller-gone"
+		}
+		if c.status != 0 {
+			e.Verdict = verdictAborted
+		} else {
+			e.Status = wire.StatusOf(err)
+		}
+		if errors.Is(err, context.Canceled) {
+			e.Verdict = verdictAborted
+		}
+	}
+	if c.receipt.Valid() {
+		c.gateway.config.Log.Outcome(c.receipt, e)
+	}
+	if c.batch != nil {
+		c.batch.end(c, e.Verdict)
+	}
+	wire.Annotate(c.w, wire.Note{Verdict: e.Verdict})
+}
+
+// refuse records a refusal and returns it with the entry's id. A failure that is
+// not the caller's (no kind, or something unavailable) is no refusal.
+func (c *call) refuse(err error) error {
+	status := wire.StatusOf(err)
+	if status >= 500 {
+		return err
+	}
+	if c.handle.ID == "" {
+		if limited := c.gateway.limits.stranger(); limited != nil {
+			return limited
+		}
+	}
+	operation := c.class.Operation
+	if c.decision.Operation != "" {
+		operation = string(c.decision.Operation)
+	}
+	e := c.entry(c.handle, operation, verdictRefuse, wire.RuleOf(err))
+	if e.Platform == "" {
+		e.Platform = gatehouse.Platform(c.at.platform)
+	}
+	e.Status = status
+	if c.handle.ID == "" {
+		e.Action = actionRefuse
+	}
+	if e.Rule == "" {
+		e.Rule = "refuse/" + http.StatusText(status)
+	}
+	wire.Annotate(c.w, wire.Note{
+		Service: string(e.Service), Purpose: string(e.Purpose), Operation: operation, Verdict: verdictRefuse,
+	})
+	return wire.WithInstance(err, c.gateway.config.Log.Refusal(e))
+}
+
+// number spells a count for an entry's facts.
+func number(n int) string { return strconv.Itoa(n) }

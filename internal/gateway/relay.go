@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"gatehouse/internal/platform"
+	"gatehouse/internal/wire"
+)
+
+// holdBack is how much of a reply is held back before its first byte is sent. A
+// token that cannot be replaced within it is an honest 502; after it, only a
+// broken connection.
+const holdBack = 64 << 10
+
+// maxErrorReply bounds the body of an error of the platform, which is read whole
+// to be understood.
+const maxErrorReply = 1 << 20
+
+var replyBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, holdBack)) }}
+
+// relay gives the platform's reply to the caller: the status as it is, headers
+// by a list of what may pass, JSON with its tokens and links replaced, and other
+// content only of types that hold no credentials.
+func (c *call) relay(ctx context.Context, reply *http.Response) error {
+	if reply.StatusCode >= 400 {
+		return c.relayError(ctx, reply)
+	}
+	c.copyReplyHeaders(reply)
+	out := newReplyWriter(c, reply.StatusCode)
+	defer out.release()
+	var err error
+	switch replyKind(reply) {
+	case replyEmpty:
+	case replyJSON:
+		err = platform.RewriteReply(reply.Body, out, c.rewriter(ctx))
+	case replyMedia:
+		if reply.ContentLength >= 0 {
+			c.w.Header().Set("Content-Length", strconv.FormatInt(reply.ContentLength, 10))
+		}
+		out.commit()
+		_, err = io.Copy(out, reply.Body)
+	default:
+		err = wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
+	}
+	if err != nil {
+		return relayFailure(err)
+	}
+	return out.finish()
+}
+
+// relayError relays an error of the platform, after noting what it says about
+// the grant. Texts of errors may quote the token that was wrong.
+func (c *call) relayError(ctx context.Context, reply *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(reply.Body, maxErrorReply+1))
+	if err != nil {
+		return relayFailure(err)
+	}
+	if len(b) > maxErrorReply {
+		return wire.BadGateway("upstream/size", "The platform's error is too large.", nil)
+	}
+	c.interpret(ctx, reply.StatusCode, reply.Header, b)
+	c.copyReplyHeaders(reply)
+	out := newReplyWriter(c, reply.StatusCode)
+	defer out.release()
+	switch kind := replyKind(reply); {
+	case len(b) == 0:
+	case kind == replyJSON && json.Valid(b):
+		var rewritten bytes.Buffer
+		if err := platform.RewriteReply(bytes.NewReader(b), &rewritten, c.rewriter(ctx)); err != nil {
+			return relayFailure(err)
+		}
+		_, _ = out.Write(c.scrub(rewritten.Bytes()))
+	default:
+		// The status is worth having, the body (a proxy's page, mostly) is not.
+		c.w.Header().Set("Content-Type", "application/problem+json")
+		p, _ := json.Marshal(wire.Problem{
+			Type: "about:blank", Title: http.StatusText(reply.StatusCode), Status: reply.StatusCode, Rule: "upstream/content-type",
+			Detail: "The platform answered with this status and a body that is not JSON, which is not passed on.", Instance: c.receipt.ID(),
+		})
+		_, _ = out.Write(p)
+	}
+	return out.finish()
+}
+
+// The kinds of reply body.
+type replyBodyKind uint8
+
+const (
+	replyOther replyBodyKind = iota
+	replyEmpty
+	replyJSON
+	replyMedia
+)
+
+// replyKind decides by status, length and type. Graph declares JSON as
+// text/javascript here and there.
+func replyKind(reply *http.Response) replyBodyKind {
+	if reply.StatusCode == http.StatusNoContent || reply.StatusCode == http.StatusNotModified || reply.ContentLength == 0 ||
+		reply.Request != nil && reply.Request.Method == http.MethodHead {
+		return replyEmpty
+	}
+	switch t := mediaType(reply.Header.Get("Content-Type")); {
+	case t == "application/json", t == "text/javascript", t == "application/x-ndjson", strings.HasSuffix(t, "+json"):
+		return replyJSON
+	case strings.HasPrefix(t, "image/") && t != "image/svg+xml", strings.HasPrefix(t, "video/"), strings.HasPrefix(t, "audio/"),
+		t == "application/octet-stream", t == "text/csv", t == "application/pdf":
+		return replyMedia
+	}
+	return replyOther
+}
+
+// relayFailure gives an error that ended a reply a rule, if it has none.
+func relayFailure(err error) error {
+	if wire.RuleOf(err) != "" {
+		return err
+	}
+	return wire.BadGateway("upstream/reply", "The platform's answer could not be passed on safely.", err)
+}
+
+// replyWriter sends a reply and counts it. It holds the first bytes back until
+// they are too many or the reply is complete.
+type replyWriter struct {
+	call      *call
+	status    int
+	held      *bytes.Buffer
+	committed bool
+}
+
+func newReplyWriter(c *call, status int) *replyWriter {
+	b := replyBuffers.Get().(*bytes.Buffer)
+	b.Reset()
+	return &replyWriter{call: c, status: status, held: b}
+}
+
+func (w *replyWriter) Write(p []byte) (int, error) {
+	if !w.committed {
+		if w.held.Len()+len(p) <= holdBack {
+			return w.held.Write(p)
+		}
+		if err := w.commit(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.call.w.Write(p)
+	w.call.bytes += int64(n)
+	return n, err
+}
+
+// commit sends the header and what was held back.
+func (w *replyWriter) commit() error {
+	w.committed = true
+	w.call.status = w.status
+	w.call.w.WriteHeader(w.status)
+	if w.held.Len() == 0 {
+		return nil
+	}
+	n, err := w.call.w.Write(w.held.Bytes())
+	w.call.bytes += int64(n)
+	return err
+}
+
+// finish sends a reply that was held back whole, with its length.
+func (w *replyWriter) finish() error {
+	if w.committed {
+		return nil
+	}
+	if w.held.Len() > 0 {
+		w.call.w.Header().Set("Content-Length", strconv.Itoa(w.held.Len()))
+	}
+	return w.commit()
+}
+
+// release gives the buffer back; the writer must not be used afterwards.
+func (w *replyWriter) release() {
+	if w.held != nil {
+		replyBuffers.Put(w.held)
+		w.held = nil
+	}
+}

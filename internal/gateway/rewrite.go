@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/platform"
+	"gatehouse/internal/wire"
+)
+
+// owner is in whose name a reply, or one item of a batch's, came back: the handle
+// that asked, the credential that was used for it, and how the handle was sent.
+type owner struct {
+	handle     identity.Handle
+	text       string // the handle's bearer form; "" if it came as OAuth 1.0a
+	inParam    bool   // it stood in a parameter, so links must carry it again
+	credential *connect.Credential
+	receipt    audit.Receipt
+}
+
+// owner of an ordinary call.
+func (c *call) owner() owner {
+	return owner{
+		receipt: c.receipt,
+		handle:  c.handle, text: c.shown.text, credential: c.credential,
+		inParam: c.shown.at == inQuery || c.shown.at == inForm,
+	}
+}
+
+// rewriter replaces the tokens and links of a reply to this call.
+func (c *call) rewriter(ctx context.Context) platform.Rewriter { return c.rewriterFor(ctx, c.owner()) }
+
+func (c *call) rewriterFor(ctx context.Context, o owner) platform.Rewriter {
+	return platform.Rewriter{
+		// A child whose row is half made must be completed, whoever hangs up.
+		Token: func(t platform.ReplyToken) (string, error) { return c.handleFor(context.WithoutCancel(ctx), o, t) },
+		Link:  func(link string) string { return c.link(o, link) },
+	}
+}
+
+// handleFor returns the handle that stands for a token of the platform in a
+// reply: the caller's own for the token that made the call, a child's for any
+// other. What cannot be kept is an error, and the reply is not passed on.
+func (c *call) handleFor(ctx context.Context, o owner, t platform.ReplyToken) (string, error) {
+	if t.Value == "" {
+		return "", nil
+	}
+	if o.credential != nil && o.credential.Is(t.Value) {
+		if o.text == "" {
+			return "", errToken("the reply repeats the connection's own token, and an OAuth 1.0a handle has no form to stand for it", nil)
+		}
+		return o.text, nil
+	}
+	if !strings.HasSuffix(t.Member, "access_token") && t.Member != "page_token" {
+		return "", errToken("the reply holds a credential that no handle can stand for", nil)
+	}
+	if t.Ambiguous {
+		return "", errToken("the reply holds a token of which it says two different owners", nil)
+	}
+	child := connect.Child{Kind: childKind(t), ExternalID: t.ID, Name: t.Name}
+	if child.ExternalID == "" {
+		child.ExternalID = t.UserID
+	}
+	if t.ExpiresIn > 0 {
+		child.Expires = time.Now().Add(time.Duration(t.ExpiresIn) * time.Second)
+	}
+	return c.adopt(ctx, o, child, t.Value)
+}
+
+// childKind tells what a token in a reply stands for.
+func childKind(t platform.ReplyToken) connect.Kind {
+	if t.Category == "system_user" || strings.Contains(t.Path, "system_users") {
+		return connect.KindSystemUser
+	}
+	return connect.KindPage
+}
+
+func errToken(detail string, cause error) error {
+	return wire.BadGateway("upstream/token", detail+"; the reply is not passed on", cause)
+}
+
+// link turns an address of the platform in a reply into one that leads back here,
+// with the scheme, host and prefix that the caller used. It carries no token.
+// Clients that send their handle in a parameter follow such links as they are, so
+// for them it carries the same handle again, and nothing else.
+func (c *call) link(o owner, link string) string {
+	u, err := url.Parse(link)
+	if err != nil {
+		return ""
+	}
+	base := c.gateway.platformBase(c.at.platform, u)
+	if base == "" && !c.gateway.isPlatformHost(u.Host) {
+		if _, removed, err := platform.StripParams(c.at.platform, u.RawQuery); err == nil && len(removed) == 0 {
+			return link // somebody else's address that holds no credential
+		}
+		return platform.StripLink(c.at.platform, link)
+	}
+	query, err := parseParams(u.RawQuery, "link")
+	if err != nil {
+		return ""
+	}
+	query = query.without(stripped[c.at.platform])
+	if o.inParam && o.text != "" {
+		query = append(query, newParam("access_token", o.text))
+	}
+	path := strings.TrimPrefix(u.EscapedPath(), strings.TrimSuffix(basePath(base), "/"))
+	out := c.at.origin + path
+	if len(query) > 0 {
+		out += "?" + query.encode()
+	}
+	return out
+}
+
+// platformBase returns the base URL of the platform's host that u leads to, or "".
+func (g *Gateway) platformBase(p platform.Name, u *url.URL) string {
+	for role := platform.RoleAPI; role <= platform.RoleUpload; role++ {
+		base := g.upstreams[p][role]
+		if base != nil && base.Host == u.Host && strings.HasPrefix(u.EscapedPath(), strings.TrimSuffix(base.EscapedPath(), "/")+"/") {
+			return base.String()
+		}
+	}
+	return ""
+}
+
+// isPlatformHost reports whether a host name is one of the platforms' own.
+func (g *Gateway) isPlatformHost(host string) bool {
+	_, _, ok := platform.HostOf(strings.ToLower(host))
+	return ok
+}
+
+func basePath(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
+}
+
+// scrub takes the connection's own token out of a text of the platform's, such as
+// an error that quotes it: every run of characters that tokens are made of is
+// compared. Only errors are short enough for that; replies are rewritten by
+// member.
+func (c *call) scrub(b []byte) []byte { return c.owner().scrub(b) }
+
+func (o owner) scrub(b []byte) []byte {
+	if o.credential == nil {
+		return b
+	}
+	const shortest = 16
+	var out []byte
+	last := 0
+	for i := 0; i < len(b); {
+		if !tokenByte(b[i]) {
+			i++
+			continue
+		}
+		j := i
+		for j < len(b) && tokenByte(b[j]) {
+			j++
+		}
+		if j-i >= shortest && o.credential.Is(strings.TrimRight(string(b[i:j]), ".")) {
+			out = append(append(out, b[last:i]...), "[token]"...)
+			last = j
+		}
+		i = j
+	}
+	if last == 0 {
+		return b
+	}
+	return append(out, b[last:]...)
+}
+
+// tokenByte reports whether c may stand in a platform's token.
+func tokenByte(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("-_.|+%", c) >= 0
+}

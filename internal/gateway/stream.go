@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/platform"
+	"gatehouse/internal/wire"
+)
+
+// maxStreamLine bounds one object of a stream.
+const maxStreamLine = 1 << 20
+
+// errCutOff ends a stream whose handle may no longer be used.
+var errCutOff = errors.New("the handle may no longer be used")
+
+// stream relays a reply that has no end: object by object, heartbeats at once,
+// until one side leaves or the handle may no longer be used. The caller sees a
+// cut stream as a broken reply, as it would if the platform cut it.
+func (c *call) stream(ctx context.Context, reply *http.Response) error {
+	if reply.StatusCode != http.StatusOK {
+		return c.relay(ctx, reply)
+	}
+	if replyKind(reply) != replyJSON {
+		return wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
+	}
+	ctx, cut := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watch(ctx, cut, reply.Body)
+	}()
+	err := c.pump(ctx, reply)
+	cut(nil)
+	<-watched
+	if errors.Is(context.Cause(ctx), errCutOff) {
+		return wire.Unauthenticated("gateway/stream-cut", "the handle may no longer be used")
+	}
+	return err
+}
+
+// watch asks again and again whether the handle still stands, and closes the
+// platform's side as soon as it does not.
+func (c *call) watch(ctx context.Context, cut context.CancelCauseFunc, body io.Closer) {
+	tick := time.NewTicker(c.gateway.config.Limits.StreamCheck)
+	defer tick.Stop()
+	expiry := time.NewTimer(time.Until(c.handle.Expires))
+	defer expiry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-expiry.C:
+		case <-tick.C:
+			err := c.stillAllowed(ctx)
+			if err == nil || ctx.Err() != nil {
+				continue
+			}
+		}
+		cut(errCutOff)
+		_ = body.Close()
+		return
+	}
+}
+
+// stillAllowed rechecks what was decided when the stream began. If it cannot be
+// checked, the stream ends: a gate that cannot see is closed.
+func (c *call) stillAllowed(ctx context.Context) error {
+	if err := c.gateway.config.Handles.Recheck(ctx, c.handle.ID); err != nil {
+		return err
+	}
+	settings := c.gateway.settings.Load()
+	if settings == c.settings {
+		return nil
+	}
+	service, ok := settings.Services[c.handle.ServiceName]
+	if !ok {
+		return errCutOff
+	}
+	now := *c
+	now.settings, now.service = settings, service
+	return now.decide(ctx)
+}
+
+// pump passes lines on. Blank ones are heartbeats and go out at once.
+func (c *call) pump(ctx context.Context, reply *http.Response) error {
+	c.copyReplyHeaders(reply)
+	c.status = reply.StatusCode
+	c.w.WriteHeader(reply.StatusCode)
+	control := http.NewResponseController(c.w)
+	if err := control.Flush(); err != nil {
+		return err
+	}
+	in := bufio.NewReaderSize(reply.Body, 32<<10)
+	out := &countingWriter{call: c}
+	var line, rewritten bytes.Buffer
+	for {
+		part, err := in.ReadSlice('\n')
+		line.Write(part)
+		if errors.Is(err, bufio.ErrBufferFull) && line.Len() <= maxStreamLine {
+			continue
+		}
+		if line.Len() > maxStreamLine {
+			return wire.BadGateway("upstream/size", "The platform sent an object that is too large.", nil)
+		}
+		if line.Len() > 0 {
+			if werr := c.passLine(ctx, &line, &rewritten, out); werr != nil {
+				return werr
+			}
+			if in.Buffered() == 0 {
+				if ferr := control.Flush(); ferr != nil {
+					return ferr
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return relayFailure(err)
+		}
+	}
+}
+
+// passLine writes one line, rewritten if it holds anything, and empties it.
+func (c *call) passLine(ctx context.Context, line, rewritten *bytes.Buffer, out io.Writer) error {
+	defer line.Reset()
+	if len(bytes.TrimSpace(line.Bytes())) == 0 {
+		_, err := out.Write(line.Bytes())
+		return err
+	}
+	rewritten.Reset()
+	if err := platform.RewriteReply(bytes.NewReader(line.Bytes()), rewritten, c.rewriter(ctx)); err != nil {
+		return relayFailure(err)
+	}
+	_, err := out.Write(rewritten.Bytes())
+	return err
+}
+
+// countingWriter counts what a stream delivers.
+type countingWriter struct{ call *call }
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.call.w.Write(p)
+	w.call.bytes += int64(n)
+	return n, err
+}
