@@ -1,0 +1,108 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/netip"
+	"time"
+
+	"gatehouse"
+)
+
+// Hash is the SHA-256 of a key or handle as its holder presents it. The secret
+// in it has 256 random bits, so a plain hash suffices.
+type Hash [sha256.Size]byte
+
+// Store keeps everything of this package, in three parts. Every write is atomic
+// and durable when it returns nil; all may be called concurrently, from several
+// processes on one database. A write that took effect in spite of its error can
+// be repeated: what is added again is ErrConflict, what is revoked again stays
+// as it was.
+type Store interface {
+	ServiceStore
+	HandleStore
+	UseStore
+}
+
+// ServiceRecord is a service as stored.
+type ServiceRecord struct {
+	Service     Service
+	Environment gatehouse.Environment
+}
+
+// ServiceKeyRecord is a service's key as stored, with its service.
+type ServiceKeyRecord struct {
+	Key     ServiceKey
+	Hash    Hash
+	Service ServiceRecord
+}
+
+// ServiceStore keeps services and their keys.
+type ServiceStore interface {
+	// SyncServices makes the services named in the records exist and be enabled,
+	// and disables every other. A service that exists keeps its identifier and
+	// its creation; the record's are used for a new one.
+	SyncServices(ctx context.Context, records []ServiceRecord, at time.Time) error
+	// Services returns all services, ordered by name.
+	Services(ctx context.Context) ([]ServiceRecord, error)
+	// AddServiceKey stores a key of the service with the identifier that the
+	// record names.
+	AddServiceKey(ctx context.Context, record ServiceKeyRecord) error
+	// ServiceKey returns a key by its identifier, or ErrNotFound.
+	ServiceKey(ctx context.Context, id ServiceKeyID) (ServiceKeyRecord, error)
+	// ServiceKeys returns all keys of a service, oldest first.
+	ServiceKeys(ctx context.Context, name gatehouse.ServiceName) ([]ServiceKeyRecord, error)
+	// RevokeServiceKey revokes a key. A revoked one keeps its first time; one
+	// that does not exist is ErrNotFound.
+	RevokeServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
+}
+
+// HandleRecord is a handle as stored, with what of its service and its parent
+// decides whether it may be used.
+type HandleRecord struct {
+	Handle          Handle
+	Hash            Hash
+	Environment     gatehouse.Environment
+	ServiceDisabled bool
+	ParentRevoked   bool
+}
+
+// HandleStore keeps handles.
+type HandleStore interface {
+	// AddHandle stores a handle. One that exists is ErrConflict, and so is one
+	// whose parent is revoked.
+	AddHandle(ctx context.Context, record HandleRecord) error
+	// Handle returns a handle by its identifier, in one statement, or
+	// ErrNotFound.
+	Handle(ctx context.Context, id gatehouse.HandleID) (HandleRecord, error)
+	// Handles returns those that match, newest first.
+	Handles(ctx context.Context, filter Filter) ([]HandleRecord, error)
+	// RevokeHandle revokes a handle and all its descendants. A revoked one keeps
+	// its first time; one that does not exist is ErrNotFound.
+	RevokeHandle(ctx context.Context, id gatehouse.HandleID, at time.Time) error
+	// RevokeConnection revokes all handles of a connection and all their
+	// descendants, and returns how many were not revoked before.
+	RevokeConnection(ctx context.Context, id gatehouse.ConnectionID, at time.Time) (int, error)
+}
+
+// UseStore keeps traces of use: the nonces of signed requests and the sources
+// that services call from.
+type UseStore interface {
+	// UseNonce stores that a handle used a nonce. One that is stored already is
+	// ErrConflict, whichever process stored it.
+	UseNonce(ctx context.Context, use NonceUse) error
+	// SweepNonces removes those that expired before the given time.
+	SweepNonces(ctx context.Context, before time.Time) error
+	// Sources returns the sources from which a service has called.
+	Sources(ctx context.Context, service gatehouse.ServiceID) ([]netip.Prefix, error)
+	// AddSource adds one; one that is there already changes nothing.
+	AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error
+}
+
+// NonceUse is one use of a nonce by a handle. After Expires the timestamp that
+// belongs to it is refused anyway, so it need not be kept.
+type NonceUse struct {
+	Handle  gatehouse.HandleID
+	Nonce   Hash // of timestamp and nonce
+	Expires time.Time
+}

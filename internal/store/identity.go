@@ -1,0 +1,298 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/identity"
+)
+
+const (
+	selectServices statement = `SELECT id, name, environment, created, disabled FROM services ORDER BY name`
+	insertService  statement = `
+		INSERT INTO services (id, name, environment, created, disabled) VALUES ($1, $2, $3, $4, 0)
+		ON CONFLICT (name) DO UPDATE SET disabled = 0`
+	disableService statement = `UPDATE services SET disabled = $2 WHERE id = $1 AND disabled = 0`
+
+	insertServiceKey statement = `INSERT INTO service_keys (id, service, hash, created, revoked) VALUES ($1, $2, $3, $4, 0)`
+	selectServiceKey statement = `
+		SELECT k.id, k.hash, k.created, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
+		FROM service_keys k JOIN services s ON s.id = k.service WHERE k.id = $1`
+	selectServiceKeys statement = `
+		SELECT k.id, k.hash, k.created, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
+		FROM service_keys k JOIN services s ON s.id = k.service WHERE s.name = $1 ORDER BY k.created, k.id`
+	revokeServiceKey statement = `
+		UPDATE service_keys SET revoked = CASE revoked WHEN 0 THEN $2 ELSE revoked END WHERE id = $1`
+
+	// holdHandle locks the row of a parent, so that its revocation and the
+	// birth of a child happen one after the other.
+	holdHandle   statement = `UPDATE handles SET revoked = revoked WHERE id = $1 AND revoked = 0`
+	insertHandle statement = `
+		INSERT INTO handles (id, service, connection, person, purpose, platform, app, parent, hash, created, expires, revoked)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)`
+	selectHandle statement = `
+		SELECT h.id, h.service, s.name, h.connection, h.person, h.purpose, h.platform, h.app, COALESCE(h.parent, ''),
+			h.hash, h.created, h.expires, h.revoked, s.environment, s.disabled, COALESCE(p.revoked, 0)
+		FROM handles h JOIN services s ON s.id = h.service LEFT JOIN handles p ON p.id = h.parent
+		WHERE h.id = $1`
+	// An empty filter matches everything; $3 is the time after which a handle
+	// must expire, or 0 for those that have ended too.
+	selectHandles statement = `
+		SELECT h.id, h.service, s.name, h.connection, h.person, h.purpose, h.platform, h.app, COALESCE(h.parent, ''),
+			h.hash, h.created, h.expires, h.revoked, s.environment, s.disabled, COALESCE(p.revoked, 0)
+		FROM handles h JOIN services s ON s.id = h.service LEFT JOIN handles p ON p.id = h.parent
+		WHERE s.name = CASE WHEN CAST($1 AS TEXT) = '' THEN s.name ELSE CAST($1 AS TEXT) END
+			AND (CAST($3 AS BIGINT) = 0 OR (h.revoked = 0 AND COALESCE(p.revoked, 0) = 0 AND h.expires > $3))
+			AND h.connection = $2
+		ORDER BY h.created DESC, h.id LIMIT $4`
+	selectHandlesOfAll statement = `
+		SELECT h.id, h.service, s.name, h.connection, h.person, h.purpose, h.platform, h.app, COALESCE(h.parent, ''),
+			h.hash, h.created, h.expires, h.revoked, s.environment, s.disabled, COALESCE(p.revoked, 0)
+		FROM handles h JOIN services s ON s.id = h.service LEFT JOIN handles p ON p.id = h.parent
+		WHERE s.name = CASE WHEN CAST($1 AS TEXT) = '' THEN s.name ELSE CAST($1 AS TEXT) END
+			AND (CAST($2 AS BIGINT) = 0 OR (h.revoked = 0 AND COALESCE(p.revoked, 0) = 0 AND h.expires > $2))
+		ORDER BY h.created DESC, h.id LIMIT $3`
+	handleExists statement = `SELECT count(*) FROM handles WHERE id = $1`
+	revokeHandle statement = `
+		WITH RECURSIVE family (id) AS (
+			SELECT id FROM handles WHERE id = $1
+			UNION SELECT h.id FROM handles h JOIN family f ON h.parent = f.id)
+		UPDATE handles SET revoked = $2 WHERE revoked = 0 AND id IN (SELECT id FROM family)`
+	revokeConnection statement = `
+		WITH RECURSIVE family (id) AS (
+			SELECT id FROM handles WHERE connection = $1
+			UNION SELECT h.id FROM handles h JOIN family f ON h.parent = f.id)
+		UPDATE handles SET revoked = $2 WHERE revoked = 0 AND id IN (SELECT id FROM family)`
+
+	insertNonce  statement = `INSERT INTO oauth1_nonces (handle, nonce, expires) VALUES ($1, $2, $3)`
+	deleteNonces statement = `DELETE FROM oauth1_nonces WHERE expires < $1`
+
+	selectSources statement = `SELECT source FROM service_sources WHERE service = $1 ORDER BY source`
+	insertSource  statement = `
+		INSERT INTO service_sources (service, source, created) VALUES ($1, $2, $3)
+		ON CONFLICT (service, source) DO NOTHING`
+)
+
+// Identity is the identity.Store of a database.
+type Identity struct{ db *DB }
+
+var _ identity.Store = (*Identity)(nil)
+
+// Identity returns the part of the database that keeps services and handles.
+func (d *DB) Identity() *Identity { return &Identity{db: d} }
+
+// SyncServices implements identity.ServiceStore.
+func (s *Identity) SyncServices(ctx context.Context, records []identity.ServiceRecord, at time.Time) error {
+	return s.db.tx(ctx, func(t *tx) error {
+		wanted := make(map[gatehouse.ServiceName]bool, len(records))
+		for _, record := range records {
+			wanted[record.Service.Name] = true
+			_, err := t.exec(ctx, insertService, string(record.Service.ID), string(record.Service.Name),
+				string(record.Environment), micros(record.Service.Created))
+			if err != nil {
+				return err
+			}
+		}
+		existing, err := collect[identity.ServiceRecord](t.query(ctx, selectServices))(scanService)
+		if err != nil {
+			return err
+		}
+		for _, record := range existing {
+			if wanted[record.Service.Name] {
+				continue
+			}
+			if _, err := t.exec(ctx, disableService, string(record.Service.ID), micros(at)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Services implements identity.ServiceStore.
+func (s *Identity) Services(ctx context.Context) ([]identity.ServiceRecord, error) {
+	return collect[identity.ServiceRecord](s.db.query(ctx, selectServices))(scanService)
+}
+
+func scanService(r *rows) (identity.ServiceRecord, error) {
+	var record identity.ServiceRecord
+	var created, disabled int64
+	err := r.Scan(&record.Service.ID, &record.Service.Name, &record.Environment, &created, &disabled)
+	record.Service.Created, record.Service.Disabled = fromMicros(created), disabled != 0
+	return record, err
+}
+
+// AddServiceKey implements identity.ServiceStore.
+func (s *Identity) AddServiceKey(ctx context.Context, record identity.ServiceKeyRecord) error {
+	_, err := s.db.exec(ctx, insertServiceKey, string(record.Key.ID), string(record.Service.Service.ID),
+		record.Hash[:], micros(record.Key.Created))
+	return err
+}
+
+// ServiceKey implements identity.ServiceStore.
+func (s *Identity) ServiceKey(ctx context.Context, id identity.ServiceKeyID) (identity.ServiceKeyRecord, error) {
+	return scanServiceKey(s.db.queryRow(ctx, selectServiceKey, string(id)))
+}
+
+// ServiceKeys implements identity.ServiceStore.
+func (s *Identity) ServiceKeys(ctx context.Context, name gatehouse.ServiceName) ([]identity.ServiceKeyRecord, error) {
+	return collect[identity.ServiceKeyRecord](s.db.query(ctx, selectServiceKeys, string(name)))(
+		func(r *rows) (identity.ServiceKeyRecord, error) { return scanServiceKey(r) })
+}
+
+// scanner is one row, of a query for one or for many.
+type scanner interface{ Scan(dest ...any) error }
+
+func scanServiceKey(r scanner) (identity.ServiceKeyRecord, error) {
+	var record identity.ServiceKeyRecord
+	var hash []byte
+	var created, revoked, serviceCreated, disabled int64
+	service := &record.Service.Service
+	err := r.Scan(&record.Key.ID, &hash, &created, &revoked,
+		&service.ID, &service.Name, &record.Service.Environment, &serviceCreated, &disabled)
+	if err != nil {
+		return identity.ServiceKeyRecord{}, err
+	}
+	if err := copyHash(&record.Hash, hash); err != nil {
+		return identity.ServiceKeyRecord{}, err
+	}
+	record.Key.Service = service.Name
+	record.Key.Created, record.Key.Revoked = fromMicros(created), fromMicros(revoked)
+	service.Created, service.Disabled = fromMicros(serviceCreated), disabled != 0
+	return record, nil
+}
+
+// copyHash refuses a stored hash of the wrong length: padded with zeros it could
+// match nothing, but it must be seen.
+func copyHash(hash *identity.Hash, stored []byte) error {
+	if len(stored) != len(hash) {
+		return errors.New("a stored hash has the wrong length")
+	}
+	copy(hash[:], stored)
+	return nil
+}
+
+// RevokeServiceKey implements identity.ServiceStore.
+func (s *Identity) RevokeServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	n, err := s.db.exec(ctx, revokeServiceKey, string(id), micros(at))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("no such service key: %w", gatehouse.ErrNotFound)
+	}
+	return err
+}
+
+// AddHandle implements identity.HandleStore.
+func (s *Identity) AddHandle(ctx context.Context, record identity.HandleRecord) error {
+	h := record.Handle
+	return s.db.tx(ctx, func(t *tx) error {
+		var parent any // NULL without a parent, for the foreign key's sake
+		if h.Parent != "" {
+			parent = string(h.Parent)
+			n, err := t.exec(ctx, holdHandle, string(h.Parent))
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return fmt.Errorf("the parent handle is revoked or does not exist: %w", gatehouse.ErrConflict)
+			}
+		}
+		_, err := t.exec(ctx, insertHandle, string(h.ID), string(h.Service), string(h.Connection), string(h.Person),
+			string(h.Purpose), string(h.Platform), string(h.App), parent, record.Hash[:], micros(h.Created), micros(h.Expires))
+		return err
+	})
+}
+
+// Handle implements identity.HandleStore.
+func (s *Identity) Handle(ctx context.Context, id gatehouse.HandleID) (identity.HandleRecord, error) {
+	return scanHandle(s.db.queryRow(ctx, selectHandle, string(id)))
+}
+
+// Handles implements identity.HandleStore.
+func (s *Identity) Handles(ctx context.Context, filter identity.Filter) ([]identity.HandleRecord, error) {
+	var after int64
+	if !filter.Ended {
+		after = micros(time.Now())
+	}
+	scan := func(r *rows) (identity.HandleRecord, error) { return scanHandle(r) }
+	if filter.Connection == "" {
+		return collect[identity.HandleRecord](s.db.query(ctx, selectHandlesOfAll, string(filter.Service), after, filter.Limit))(scan)
+	}
+	return collect[identity.HandleRecord](s.db.query(ctx, selectHandles,
+		string(filter.Service), string(filter.Connection), after, filter.Limit))(scan)
+}
+
+func scanHandle(r scanner) (identity.HandleRecord, error) {
+	var record identity.HandleRecord
+	var hash []byte
+	var created, expires, revoked, disabled, parentRevoked int64
+	h := &record.Handle
+	err := r.Scan(&h.ID, &h.Service, &h.ServiceName, &h.Connection, &h.Person, &h.Purpose, &h.Platform, &h.App, &h.Parent,
+		&hash, &created, &expires, &revoked, &record.Environment, &disabled, &parentRevoked)
+	if err != nil {
+		return identity.HandleRecord{}, err
+	}
+	if err := copyHash(&record.Hash, hash); err != nil {
+		return identity.HandleRecord{}, err
+	}
+	h.Created, h.Expires, h.Revoked = fromMicros(created), fromMicros(expires), fromMicros(revoked)
+	record.ServiceDisabled, record.ParentRevoked = disabled != 0, parentRevoked != 0
+	return record, nil
+}
+
+// RevokeHandle implements identity.HandleStore.
+func (s *Identity) RevokeHandle(ctx context.Context, id gatehouse.HandleID, at time.Time) error {
+	return s.db.tx(ctx, func(t *tx) error {
+		var n int
+		if err := t.queryRow(ctx, handleExists, string(id)).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("no such handle: %w", gatehouse.ErrNotFound)
+		}
+		_, err := t.exec(ctx, revokeHandle, string(id), micros(at))
+		return err
+	})
+}
+
+// RevokeConnection implements identity.HandleStore.
+func (s *Identity) RevokeConnection(ctx context.Context, id gatehouse.ConnectionID, at time.Time) (int, error) {
+	var revoked int64
+	err := s.db.tx(ctx, func(t *tx) (err error) {
+		revoked, err = t.exec(ctx, revokeConnection, string(id), micros(at))
+		return err
+	})
+	return int(revoked), err
+}
+
+// UseNonce implements identity.UseStore.
+func (s *Identity) UseNonce(ctx context.Context, use identity.NonceUse) error {
+	_, err := s.db.exec(ctx, insertNonce, string(use.Handle), use.Nonce[:], micros(use.Expires))
+	return err
+}
+
+// SweepNonces implements identity.UseStore.
+func (s *Identity) SweepNonces(ctx context.Context, before time.Time) error {
+	_, err := s.db.exec(ctx, deleteNonces, micros(before))
+	return err
+}
+
+// Sources implements identity.UseStore.
+func (s *Identity) Sources(ctx context.Context, service gatehouse.ServiceID) ([]netip.Prefix, error) {
+	return collect[netip.Prefix](s.db.query(ctx, selectSources, string(service)))(func(r *rows) (netip.Prefix, error) {
+		var text string
+		if err := r.Scan(&text); err != nil {
+			return netip.Prefix{}, err
+		}
+		return netip.ParsePrefix(text)
+	})
+}
+
+// AddSource implements identity.UseStore.
+func (s *Identity) AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error {
+	_, err := s.db.exec(ctx, insertSource, string(service), source.String(), micros(at))
+	return err
+}

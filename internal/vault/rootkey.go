@@ -1,0 +1,191 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"gatehouse"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+// RootKey wraps domain keys. Production has several kinds: a key file, and key
+// management systems. An implementation that cannot be reached returns an error
+// that wraps gatehouse.ErrUnavailable; one that answers that the ciphertext or
+// the context is wrong returns an error that does not.
+type RootKey interface {
+	// ID names the key in rows and errors. It is not secret.
+	ID() string
+	// Wrap encrypts plaintext and binds it to context.
+	Wrap(ctx context.Context, plaintext, context []byte) ([]byte, error)
+	// Unwrap reverses Wrap; another key, ciphertext or context fails.
+	Unwrap(ctx context.Context, ciphertext, context []byte) ([]byte, error)
+}
+
+// The key file is two lines: this word with the key's id, and the Tink keyset
+// (binary serialisation) in base64.
+const (
+	rootKeyHeader  = "gatehouse-root-key-1"
+	maxRootKeyFile = 4 << 10
+)
+
+// errUnwrap is all that an unwrapping tells: which of key, ciphertext and
+// context was wrong cannot be known.
+var errUnwrap = errors.New("the key does not fit: it is another root key, or what it wraps was changed or moved")
+
+// fileRootKey is a root key read from a file.
+type fileRootKey struct {
+	id   string
+	aead tink.AEAD
+}
+
+// CreateRootKeyFile makes a new root key in a file of mode 0600 that must not
+// exist yet. On return the file and its directory entry are durable: nothing may
+// be wrapped by a key that a power cut could take away.
+func CreateRootKeyFile(path string) error {
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return fmt.Errorf("making a root key: %w", err)
+	}
+	var material bytes.Buffer
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewBinaryWriter(&material)); err != nil {
+		return fmt.Errorf("serialising the root key: %w", err)
+	}
+	content := make([]byte, 0, maxRootKeyFile)
+	content = append(content, rootKeyHeader+" file-"+strings.ToLower(rand.Text()[:16])+"\n"...)
+	content = base64.StdEncoding.AppendEncode(content, material.Bytes())
+	content = append(content, '\n')
+	clear(material.Bytes())
+	defer clear(content)
+
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("root key file %s exists already and is not replaced: %w", path, gatehouse.ErrConflict)
+	}
+	if err != nil {
+		return fmt.Errorf("making the root key file: %w", err)
+	}
+	_, err = file.Write(content)
+	err = errors.Join(err, file.Sync(), file.Close(), syncDirectory(filepath.Dir(path)))
+	if err != nil {
+		// A file that may hold half a key must not look like a root key.
+		return errors.Join(fmt.Errorf("writing the root key file: %w", err), os.Remove(path))
+	}
+	return nil
+}
+
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
+}
+
+// NewFileRootKey reads a root key file. It refuses a file that anyone but its
+// owner may read or write, or whose owner is neither this process's user nor
+// root.
+func NewFileRootKey(path string) (RootKey, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("root key file %s does not exist (gatehouse init makes one): %w", path, gatehouse.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the root key file: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	// The open file is asked, not the path, which could change in between.
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("opening the root key file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("root key file %s is not a regular file: %w", path, gatehouse.ErrInvalid)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("root key file %s has mode %04o, so others can reach it; chmod 600 it: %w", path, mode, gatehouse.ErrDenied)
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && !ownerTrusted(stat.Uid, os.Geteuid()) {
+		return nil, fmt.Errorf("root key file %s belongs to user %d, not to the user who runs this (%d): %w", path, stat.Uid, os.Geteuid(), gatehouse.ErrDenied)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxRootKeyFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the root key file: %w", err)
+	}
+	defer clear(content)
+	key, err := parseRootKey(content)
+	if err != nil {
+		return nil, fmt.Errorf("root key file %s: %w", path, err)
+	}
+	return key, nil
+}
+
+// ownerTrusted reports whether a key file of this owner may be used: root could
+// replace it anyway.
+func ownerTrusted(owner uint32, euid int) bool {
+	return owner == 0 || int64(owner) == int64(euid)
+}
+
+// parseRootKey reads the content of a key file. Its errors name what is wrong
+// and repeat none of it.
+func parseRootKey(content []byte) (*fileRootKey, error) {
+	invalid := func(what string) error { return fmt.Errorf("%s: %w", what, gatehouse.ErrInvalid) }
+	if len(content) > maxRootKeyFile {
+		return nil, invalid("too long for a root key")
+	}
+	header, rest, _ := bytes.Cut(content, []byte("\n"))
+	word, id, found := strings.Cut(string(header), " ")
+	if word != rootKeyHeader || !found || !validKeyID(id) {
+		return nil, invalid("its first line is not that of a root key (" + rootKeyHeader + " and an id)")
+	}
+	material := make([]byte, base64.StdEncoding.DecodedLen(len(rest)))
+	defer clear(material)
+	n, err := base64.StdEncoding.Decode(material, bytes.TrimRight(rest, "\r\n"))
+	if err != nil || n == 0 {
+		return nil, invalid("its second line is damaged")
+	}
+	handle, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(material[:n])))
+	if err != nil {
+		return nil, invalid("its keyset is damaged")
+	}
+	primitive, err := aead.New(handle)
+	if err != nil {
+		return nil, invalid("its keyset is not one for authenticated encryption")
+	}
+	return &fileRootKey{id: id, aead: primitive}, nil
+}
+
+func validKeyID(id string) bool {
+	for _, c := range []byte(id) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return len(id) >= 1 && len(id) <= 64
+}
+
+func (k *fileRootKey) ID() string { return k.id }
+
+func (k *fileRootKey) Wrap(_ context.Context, plaintext, context []byte) ([]byte, error) {
+	return k.aead.Encrypt(plaintext, context)
+}
+
+func (k *fileRootKey) Unwrap(_ context.Context, ciphertext, context []byte) ([]byte, error) {
+	plaintext, err := k.aead.Decrypt(ciphertext, context)
+	if err != nil {
+		return nil, errUnwrap
+	}
+	return plaintext, nil
+}

@@ -1,0 +1,133 @@
+// Package vault owns the keys of Gatehouse and every credential at rest: the
+// hierarchy from the root key through the domain keys to one key for each
+// person, and the sealed records under them.
+//
+// It promises that a sealed record opens only in the environment, table, row
+// and column it was sealed for and for the person it belongs to; that a token
+// is opened only by someone who shows the receipt of a durable log entry; that
+// no token and no person's key is kept in plain after the call that needed it,
+// and no domain key longer than [Config.HoldDomainKeys]; and that destroying a
+// person's key makes everything sealed under it unreadable. Its errors name the
+// key or the column and never repeat material.
+//
+// It must never invent cryptography (domain keys are Tink keysets, records are
+// the standard library's AES-256-GCM with random nonces), never write SQL, and
+// never hand out a key. What it does not promise: Go cannot erase what the
+// garbage collector has copied, so key bytes that were dropped may stay in the
+// process's memory until they are overwritten.
+package vault
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse"
+)
+
+// DefaultHold is how long unwrapped domain keys are held when
+// [Config.HoldDomainKeys] is zero.
+const DefaultHold = 15 * time.Minute
+
+// Config says which keys a vault works with. It is copied and never changed.
+type Config struct {
+	// Root wraps the domain keys. Required.
+	Root RootKey
+	// Store keeps wrapped keys and system records. Required.
+	Store Store
+	// Environment is bound into every key and record. Required.
+	Environment gatehouse.Environment
+	// HoldDomainKeys bounds how long unwrapped domain keys stay in memory before
+	// they are dropped and, at the next use, unwrapped again. Zero means
+	// DefaultHold.
+	HoldDomainKeys time.Duration
+	// Log gets one line for each time the domain keys are unwrapped. Nil means
+	// that nobody wants to know.
+	Log *slog.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Root == nil:
+		return fmt.Errorf("vault: Config.Root is missing: %w", gatehouse.ErrInvalid)
+	case c.Store == nil:
+		return fmt.Errorf("vault: Config.Store is missing: %w", gatehouse.ErrInvalid)
+	case c.Environment == "":
+		return fmt.Errorf("vault: Config.Environment is empty: %w", gatehouse.ErrInvalid)
+	case c.HoldDomainKeys < 0:
+		return fmt.Errorf("vault: Config.HoldDomainKeys is negative: %w", gatehouse.ErrInvalid)
+	}
+	if c.HoldDomainKeys == 0 {
+		c.HoldDomainKeys = DefaultHold
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Vault seals and opens. It is safe for use by many goroutines.
+type Vault struct {
+	config Config
+
+	// held is the one place where unwrapped domain keys stay. Readers load it
+	// without a lock; it is only ever replaced or dropped, under mu.
+	held atomic.Pointer[keyring]
+	mu   sync.Mutex
+	drop *time.Timer // guarded by mu; drops held when its time is over
+}
+
+// Init makes the first domain keys of an empty store, wrapped by the root key
+// and bound to the environment. A store that has keys already is ErrConflict
+// and stays as it is.
+func Init(ctx context.Context, config Config) error {
+	if err := config.validate(); err != nil {
+		return err
+	}
+	var keys []DomainKey
+	for _, domain := range domains {
+		key, err := newDomainKey(ctx, config.Root, config.Environment, domain, 1)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
+	}
+	if err := config.Store.AddDomainKeys(ctx, keys); err != nil {
+		return fmt.Errorf("storing the first domain keys: %w", err)
+	}
+	return nil
+}
+
+// Open opens the vault of a store that Init has prepared. A store of another
+// environment, or one whose keys another root key wraps, is refused here and
+// not at the first call.
+func Open(ctx context.Context, config Config) (*Vault, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	v := &Vault{config: config}
+	if _, err := v.keyring(ctx); err != nil {
+		return nil, fmt.Errorf("opening the vault: %w", err)
+	}
+	return v, nil
+}
+
+// Close drops the domain keys. The vault may be used afterwards; it then
+// unwraps them again.
+func (v *Vault) Close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.forget()
+}
+
+// forget drops the held keys. The caller holds mu.
+func (v *Vault) forget() {
+	v.held.Store(nil)
+	if v.drop != nil {
+		v.drop.Stop()
+		v.drop = nil
+	}
+}
