@@ -195,7 +195,7 @@ func (c *CA) Issue(names []string, ips []net.IP) (*tls.Certificate, error) {
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: c.pool}); err != nil {
 		var constraint x509.CertificateInvalidError
-		if errors.As(err, &constraint) {
+		if errors.As(err, &constraint) && constraint.Reason == x509.CANotAuthorizedForThisName {
 			return nil, fmt.Errorf("issuing a certificate for %s: a name lies outside what the authority may sign: %w",
 				strings.Join(sanText(names, ips), ", "), gatehouse.ErrInvalid)
 		}

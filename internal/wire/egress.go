@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,7 +115,7 @@ func hostKey(host, defaultPort string) (string, error) {
 	} else if h, p, err := net.SplitHostPort(host); err == nil {
 		name, port = h, p
 	}
-	if name == "" || port == "" || strings.HasSuffix(name, ".") {
+	if name == "" || portNumber(port) == 0 || strings.HasSuffix(name, ".") {
 		return "", fmt.Errorf("not a host: %w", gatehouse.ErrInvalid)
 	}
 	for _, c := range []byte(name) {
@@ -247,9 +248,10 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return nil, last
 }
 
+// portNumber returns 0 for what is no number of a port.
 func portNumber(port string) uint16 {
-	n, err := net.LookupPort("tcp", port)
-	if err != nil || n < 0 || n > 65535 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
 		return 0
 	}
 	return uint16(n)

@@ -42,7 +42,8 @@ func upstreamError(ctx context.Context, err error) error {
 		strings.Contains(text, "response header too"):
 		return BadGateway("upstream/header-size", "The header of the platform's answer is too large.", nil)
 	case strings.Contains(text, "malformed"), strings.Contains(text, "bad Content-Length"),
-		strings.Contains(text, "transfer encoding"), strings.Contains(text, "too many Content-Length"):
+		strings.Contains(text, "transfer encoding"), strings.Contains(text, "multiple Content-Length"),
+		strings.Contains(text, "chunk"):
 		return BadGateway("upstream/malformed", "The platform's answer is not valid HTTP.", nil)
 	}
 	return BadGateway("upstream/connection", "The connection to the platform failed.", safeCause(err))
