@@ -1,0 +1,77 @@
+package audit
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"time"
+)
+
+// maxListed bounds how many problems and open intents a report lists; all are
+// counted.
+const maxListed = 200
+
+// A Problem is one thing that is not as it was written.
+type Problem struct {
+	// Where names the row: "entry 17 (id)", "tile 0/3", "checkpoint 5", "head".
+	Where string `json:"where"`
+	What  string `json:"what"`
+}
+
+// An OpenIntent is an intent without an outcome: what it announced may or may
+// not have happened. A crash leaves such; it is no sign of tampering.
+type OpenIntent struct {
+	Seq    int64     `json:"seq"`
+	ID     string    `json:"id"`
+	Action string    `json:"action"`
+	Time   time.Time `json:"time"`
+}
+
+// A Report is what Verify found.
+type Report struct {
+	Origin      string `json:"origin"`
+	Size        int64  `json:"size"`
+	Root        string `json:"root"`
+	Checkpoints int64  `json:"checkpoints"`
+	Tiles       int64  `json:"tiles"`
+	// Bytes is how many bytes of entries were hashed.
+	Bytes        int64        `json:"bytes"`
+	Problems     []Problem    `json:"problems,omitempty"`
+	ProblemCount int64        `json:"problem_count"`
+	Open         []OpenIntent `json:"open,omitempty"`
+	OpenCount    int64        `json:"open_count"`
+}
+
+// OK reports whether the log is as it was written.
+func (r *Report) OK() bool { return r.ProblemCount == 0 }
+
+func (r *Report) add(where, format string, args ...any) {
+	r.ProblemCount++
+	if len(r.Problems) < maxListed {
+		r.Problems = append(r.Problems, Problem{where, fmt.Sprintf(format, args...)})
+	}
+}
+
+// Print writes the report for a person.
+func (r *Report) Print(w io.Writer) {
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	for _, problem := range r.Problems {
+		p("%s: %s", problem.Where, problem.What)
+	}
+	if more := r.ProblemCount - int64(len(r.Problems)); more > 0 {
+		p("… and %d more", more)
+	}
+	if !r.OK() {
+		p("The log %s does NOT verify: %d problems in %d entries.", r.Origin, r.ProblemCount, r.Size)
+		return
+	}
+	p("The log %s verifies: %d entries, %d checkpoints, %d tiles, root %s.", r.Origin, r.Size, r.Checkpoints, r.Tiles, r.Root)
+	if r.OpenCount > 0 {
+		p("%d intents have no outcome (a process ended in the middle, or still works on them):", r.OpenCount)
+		for _, o := range r.Open {
+			p("  entry %d (%s) %s at %s", o.Seq, o.ID, o.Action, o.Time.Format(time.RFC3339))
+		}
+	}
+}
+
+func encodeRoot(root [32]byte) string { return base64.StdEncoding.EncodeToString(root[:]) }
