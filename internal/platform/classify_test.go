@@ -184,7 +184,7 @@ func TestClassifyOverrideBatchAndImplied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"GET /{id}/feed", "GET /{id}/comments", "GET /{id}/accounts"}, call.Implied); d != "" {
+	if d := cmp.Diff([]string{"GET /me", "GET /me/feed", "GET /{id}/comments", "GET /me/accounts"}, call.Operations()); d != "" {
 		t.Errorf("implied (-want +got):\n%s", d)
 	}
 	call, err = platform.Classify(platform.Facebook, "GET", "/", query(t, "ids=1,me,CocaCola&fields=id"))

@@ -110,7 +110,7 @@ func graphCall(p Name, method string, segments []string, params url.Values) (Cal
 	}
 	refine(&call, params)
 	if f := params.Get("fields"); f != "" {
-		implied, err := impliedByFields(p, f)
+		implied, err := impliedByFields(p, pattern, f)
 		if err != nil {
 			return Call{}, err
 		}
@@ -337,31 +337,36 @@ func idsMethods(p Name, pattern string) methods {
 // impliedByFields returns the operations that a field expansion performs. Every
 // name that is a readable edge of some node counts as that edge, at any depth and
 // without braces too, since Graph then delivers the edge's first page; a name that
-// is a plain field on every node implies nothing.
-func impliedByFields(p Name, s string) ([]string, error) {
+// is a plain field on every node implies nothing. On /me the first level's edges
+// are the caller's own.
+func impliedByFields(p Name, pattern, s string) ([]string, error) {
 	fields, err := ParseFields(s)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	var walk func([]Field) error
-	walk = func(list []Field) error {
+	var walk func(node string, list []Field) error
+	walk = func(node string, list []Field) error {
 		for _, f := range list {
 			if f.Alias() != "" && credentialMember(f.Name) {
 				return fmt.Errorf("fields: %w: %s cannot be renamed", ErrAmbiguous, f.Name)
 			}
 			if edgeMethods(p, f.Name)&mGet != 0 {
-				if op := "GET /{id}/" + f.Name; !slices.Contains(out, op) {
+				if op := "GET " + node + "/" + f.Name; !slices.Contains(out, op) {
 					out = append(out, op)
 				}
 			}
-			if err := walk(f.Fields); err != nil {
+			if err := walk("/{id}", f.Fields); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if err := walk(fields); err != nil {
+	node := "/{id}"
+	if pattern == "/me" {
+		node = pattern
+	}
+	if err := walk(node, fields); err != nil {
 		return nil, err
 	}
 	return out, nil

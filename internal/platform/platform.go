@@ -119,6 +119,12 @@ func (c Call) Param(name string) string {
 	return ""
 }
 
+// Operations returns everything that the request does: its own operation, then
+// the implied ones.
+func (c Call) Operations() []string {
+	return append([]string{c.Operation}, c.Implied...)
+}
+
 // Classify names the operation that a request performs. The path is the escaped
 // one as it stood in the request line, without the gateway's own prefix; params
 // are the query's and, for Graph, those of a form body too, because Graph reads
