@@ -151,22 +151,23 @@ func (c *Connections) Start(ctx context.Context, id string) (string, secret.Text
 
 // start makes fresh proofs and saves their digests before the browser leaves.
 func (c *Connections) start(ctx context.Context, a App, at Attempt) (string, secret.Text, error) {
-	state, browser := at.ID+"."+newProof(), newProof()
-	at.StateHash, at.BrowserHash = digest(state), digest(browser)
+	state, browser := newProof(), newProof()
 	at.Stage, at.Expires = Started, time.Now().Add(attemptLife)
 	address := ""
 	var sealed secret.Text
 	if at.OAuth1 {
-		request, err := c.requestToken(ctx, a, c.redirectURI(a.Name)+"?state="+state)
+		request, err := c.requestToken(ctx, a, c.redirectURI(a.Name))
 		if err != nil {
 			return "", secret.Text{}, err
 		}
+		state = request.token
 		address, sealed = a.Endpoints.API+"/oauth/authorize?oauth_token="+url.QueryEscape(request.token), request.text()
 	} else {
 		verifier := newProof()
 		sealed = secret.New(verifier)
 		address = c.provider(a).authorize(c.redirectURI(a.Name), state, challenge(verifier), at.Scopes)
 	}
+	at.StateHash, at.BrowserHash = digest(state), digest(browser)
 	var err error
 	if at.Verifier, err = c.vault.Seal(ctx, attemptRef(at, columnVerifier), sealed); err != nil {
 		return "", secret.Text{}, err

@@ -13,14 +13,33 @@ import (
 	"gatehouse/internal/wire"
 )
 
-// AttemptOf returns the id of the attempt that a state belongs to, or "". It
+// stateOf is the part of a callback that says which attempt it belongs to: our
+// state, or the request token that OAuth 1.0a has in its place.
+func stateOf(query url.Values) string {
+	for _, name := range []string{"state", "oauth_token", "denied"} {
+		if query.Has(name) {
+			return query.Get(name)
+		}
+	}
+	return ""
+}
+
+// AttemptOf returns the id of the attempt that a callback belongs to, or "". It
 // proves nothing; it says which cookie to look for.
-func AttemptOf(state string) string {
-	id, proof, ok := strings.Cut(state, ".")
-	if !ok || proof == "" || !validAttempt(id) {
+func (c *Connections) AttemptOf(ctx context.Context, query url.Values) string {
+	at, err := c.attemptOf(ctx, query)
+	if err != nil {
 		return ""
 	}
-	return id
+	return at.ID
+}
+
+func (c *Connections) attemptOf(ctx context.Context, query url.Values) (Attempt, error) {
+	state := stateOf(query)
+	if state == "" || len(state) > 1000 {
+		return Attempt{}, gatehouse.ErrNotFound
+	}
+	return c.store.AttemptByState(ctx, digest(state))
 }
 
 // validAttempt reports whether id has the form of an attempt's id.
@@ -84,9 +103,8 @@ func (c *Connections) match(ctx context.Context, app gatehouse.AppName, query ur
 			return refuse("connect/ambiguous", "The platform's answer is not well formed. Go back to the app and begin again.")
 		}
 	}
-	state := query.Get("state")
-	at, err := c.store.Attempt(ctx, AttemptOf(state))
-	if errors.Is(err, gatehouse.ErrNotFound) || (err == nil && !matches(state, at.StateHash)) {
+	at, err := c.attemptOf(ctx, query)
+	if errors.Is(err, gatehouse.ErrNotFound) || (err == nil && at.OAuth1 == query.Has("state")) {
 		return refuse("connect/unknown-state", "This answer belongs to no connection that was begun here. Go back to the app and begin again.")
 	}
 	if err != nil {

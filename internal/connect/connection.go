@@ -124,7 +124,7 @@ type Attempt struct {
 	AppState    string // the app's own state, given back unread
 	SubjectHash string
 	SubjSealed  []byte
-	StateHash   string // of the state now in use; "" before Start
+	StateHash   string // of the state now in use (OAuth 1.0a: the request token); "" before Start
 	BrowserHash string // of the cookie of the browser that started it
 	Verifier    []byte // sealed PKCE verifier (OAuth 1.0a: request token's secret)
 	CodeHash    string // of the one-time code; "" before the callback

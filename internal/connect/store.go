@@ -16,6 +16,8 @@ type Store interface {
 	SaveAttempt(ctx context.Context, a Attempt) (int64, error)
 	// Attempt returns the attempt with that id.
 	Attempt(ctx context.Context, id string) (Attempt, error)
+	// AttemptByState returns the attempt whose StateHash this is.
+	AttemptByState(ctx context.Context, stateHash string) (Attempt, error)
 	// SweepAttempts deletes the attempts that expired before the given time.
 	SweepAttempts(ctx context.Context, before time.Time) error
 

@@ -120,7 +120,7 @@ func (p *Public) start(w http.ResponseWriter, r *http.Request) error {
 // callback takes the browser back from the platform and sends it to the app.
 func (p *Public) callback(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	attempt := connect.AttemptOf(query.Get("state"))
+	attempt := p.connections.AttemptOf(r.Context(), query)
 	browser := secret.Text{}
 	if attempt != "" {
 		// Two cookies of the name mean that somebody set one beside ours.

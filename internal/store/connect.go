@@ -22,6 +22,9 @@ const (
 	attemptSelect statement = `SELECT id, service, app, oauth1, purposes, scopes, return_to, app_state, subject_hash, subject,
 		state_hash, browser_hash, verifier, code_hash, connection, stage, expires, created, version
 		FROM connect_attempts WHERE id = $1`
+	attemptByState statement = `SELECT id, service, app, oauth1, purposes, scopes, return_to, app_state, subject_hash, subject,
+		state_hash, browser_hash, verifier, code_hash, connection, stage, expires, created, version
+		FROM connect_attempts WHERE state_hash = $1 AND state_hash <> ''`
 	attemptSweep statement = `DELETE FROM connect_attempts WHERE expires < $1`
 
 	personSelect statement = `SELECT person FROM connect_people WHERE user_hash = $1`
@@ -115,10 +118,18 @@ func (s connectStore) SaveAttempt(ctx context.Context, a grants.Attempt) (int64,
 }
 
 func (s connectStore) Attempt(ctx context.Context, id string) (grants.Attempt, error) {
+	return scanAttempt(s.db.queryRow(ctx, attemptSelect, id))
+}
+
+func (s connectStore) AttemptByState(ctx context.Context, stateHash string) (grants.Attempt, error) {
+	return scanAttempt(s.db.queryRow(ctx, attemptByState, stateHash))
+}
+
+func scanAttempt(row *row) (grants.Attempt, error) {
 	var a grants.Attempt
 	var oauth1, expires, created int64
 	var purposes, scopes string
-	err := s.db.queryRow(ctx, attemptSelect, id).Scan(&a.ID, &a.Service, &a.App, &oauth1, &purposes, &scopes, &a.ReturnTo,
+	err := row.Scan(&a.ID, &a.Service, &a.App, &oauth1, &purposes, &scopes, &a.ReturnTo,
 		&a.AppState, &a.SubjectHash, &a.SubjSealed, &a.StateHash, &a.BrowserHash, &a.Verifier, &a.CodeHash, &a.Connection,
 		&a.Stage, &expires, &created, &a.Version)
 	if err != nil {

@@ -22,6 +22,7 @@ CREATE TABLE connect_attempts (
     created      BIGINT NOT NULL,
     version      BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX connect_attempts_state ON connect_attempts (state_hash) WHERE state_hash <> '';
 CREATE INDEX connect_attempts_expires ON connect_attempts (expires);
 
 -- The index of people: a keyed hash of what a platform calls somebody.

@@ -1,0 +1,182 @@
+// Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
+// redeem, look at and revoke connections, make and revoke handles.
+//
+// It promises that a service sees and touches only what it began itself, for
+// purposes that it may use; that input is read strictly, with an error that
+// names what is wrong and repeats no credential; and that every request and
+// reply is as the OpenAPI document, which it serves, says. It must never answer
+// a request that a browser could have sent, and never hand out a platform's
+// token.
+package api
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
+
+	_ "embed"
+)
+
+// Prefix is the path below which everything of this package lies.
+const Prefix = "/gatehouse/v1/"
+
+// Purpose is a purpose that a service may use.
+type Purpose struct {
+	Name gatehouse.PurposeName
+	Why  string
+	App  gatehouse.AppName
+}
+
+// Config is what New needs.
+type Config struct {
+	Connections *connect.Connections
+	Directory   *identity.Directory
+	// Purposes returns what the configuration now in force lets a service do.
+	Purposes func(gatehouse.ServiceName) []Purpose
+	// Surface renders errors and logs; it is the app listener's.
+	Surface *wire.Surface
+}
+
+// API answers the app's requests. It is safe for concurrent use.
+type API struct {
+	connections *connect.Connections
+	directory   *identity.Directory
+	purposes    func(gatehouse.ServiceName) []Purpose
+	surface     *wire.Surface
+}
+
+// New returns the API.
+func New(c Config) (*API, error) {
+	if c.Connections == nil || c.Directory == nil || c.Purposes == nil || c.Surface == nil {
+		return nil, errors.New("api: Config lacks connections, directory, purposes or surface")
+	}
+	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, surface: c.Surface}, nil
+}
+
+// caller is the service that a request was authenticated as.
+type caller struct {
+	identity.Service
+	purposes []Purpose
+}
+
+// may returns the service's purpose of that name.
+func (c caller) may(name gatehouse.PurposeName) (Purpose, bool) {
+	i := slices.IndexFunc(c.purposes, func(p Purpose) bool { return p.Name == name })
+	if i < 0 {
+		return Purpose{}, false
+	}
+	return c.purposes[i], true
+}
+
+// handler answers an authenticated request.
+type handler func(a *API, w http.ResponseWriter, r *http.Request, c caller) error
+
+// route is one operation. The table below is compared with the OpenAPI document
+// by a test, both ways.
+type route struct {
+	method, path string
+	open         bool // needs no key
+	handle       handler
+}
+
+var routes = []route{
+	{"GET", "/gatehouse/v1/openapi.json", true, (*API).document},
+	{"GET", "/gatehouse/v1/me", false, (*API).me},
+	{"POST", "/gatehouse/v1/connections", false, (*API).begin},
+	{"GET", "/gatehouse/v1/connections", false, (*API).listConnections},
+	{"POST", "/gatehouse/v1/connections/redeem", false, (*API).redeem},
+	{"GET", "/gatehouse/v1/connections/{id}", false, (*API).showConnection},
+	{"DELETE", "/gatehouse/v1/connections/{id}", false, (*API).revokeConnection},
+	{"POST", "/gatehouse/v1/handles", false, (*API).makeHandle},
+	{"GET", "/gatehouse/v1/handles", false, (*API).listHandles},
+	{"DELETE", "/gatehouse/v1/handles/{id}", false, (*API).revokeHandle},
+}
+
+// Handler returns the handler for everything below Prefix.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	byPath := map[string]map[string]route{}
+	for _, rt := range routes {
+		if byPath[rt.path] == nil {
+			byPath[rt.path] = map[string]route{}
+		}
+		byPath[rt.path][rt.method] = rt
+	}
+	for path, methods := range byPath {
+		mux.Handle(path, a.surface.Handler(path, func(w http.ResponseWriter, r *http.Request) error {
+			return a.serve(w, r, methods)
+		}))
+	}
+	mux.Handle(Prefix, a.surface.Handler(Prefix, func(http.ResponseWriter, *http.Request) error {
+		return wire.Refuse(gatehouse.ErrNotFound, "api/unknown-path", "The paths of this API are in "+Prefix+"openapi.json.")
+	}))
+	return mux
+}
+
+// serve refuses browsers, authenticates, and hands over.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, methods map[string]route) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Cookie"} {
+		if len(r.Header[name]) > 0 {
+			return wire.Refuse(gatehouse.ErrDenied, "api/browser", "This API is for the app's server. A request with "+name+" came from a browser, where a service key must never be.")
+		}
+	}
+	rt, ok := methods[r.Method]
+	if !ok {
+		allowed := make([]string, 0, len(methods))
+		for method := range methods {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "api/method", "This path offers "+strings.Join(allowed, ", ")+"."), http.StatusMethodNotAllowed)
+	}
+	wire.Annotate(w, wire.Note{Operation: rt.method + " " + rt.path})
+	var c caller
+	if !rt.open {
+		service, err := a.authenticate(r)
+		if err != nil {
+			return err
+		}
+		c = caller{Service: service, purposes: a.purposes(service.Name)}
+		wire.Annotate(w, wire.Note{Service: string(service.Name)})
+	}
+	return rt.handle(a, w, r, c)
+}
+
+// authenticate finds the service by its key, which is accepted in one place
+// only.
+func (a *API) authenticate(r *http.Request) (identity.Service, error) {
+	headers := r.Header["Authorization"]
+	if len(headers) != 1 {
+		return identity.Service{}, wire.Unauthenticated("api/key-missing", "Send the service key once, as Authorization: Bearer gth_svc_….")
+	}
+	scheme, key, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") || key == "" {
+		return identity.Service{}, wire.Unauthenticated("api/key-missing", "Send the service key as Authorization: Bearer gth_svc_….")
+	}
+	return a.directory.AuthenticateService(r.Context(), secret.New(key))
+}
+
+//go:embed openapi.json
+var openapi []byte
+
+// Document returns the OpenAPI document that describes this API.
+func Document() []byte { return slices.Clone(openapi) }
+
+func (a *API) document(w http.ResponseWriter, r *http.Request, _ caller) error {
+	if err := checkQuery(r); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(openapi)
+	return err
+}
