@@ -29,7 +29,7 @@ const (
 	handlePrefix = "gth_hnd_"
 	keyPrefix    = "gth_svc_"
 
-	idLength     = 22 // 131 bits
+	idLength     = 22 // 128 bits
 	secretLength = 43 // 256 bits
 	crcLength    = 6
 
@@ -66,7 +66,7 @@ func parse(s string) (Kind, string) {
 		return None, ""
 	}
 	id, rest := s[len(handlePrefix):len(handlePrefix)+idLength], s[len(handlePrefix)+idLength:]
-	if rest[0] != '_' || !isBase62(id) || !isBase62(rest[1:]) {
+	if rest[0] != '_' || !isBase62(id) || !isDigit(id[idLength-1]) || !isBase62(rest[1:]) {
 		return None, ""
 	}
 	if body := s[:formLength-crcLength]; s[formLength-crcLength:] != checksum(body) {
@@ -119,8 +119,23 @@ func randomBase62(n int) string {
 	return string(out)
 }
 
-// newID returns a random identifier.
-func newID() string { return randomBase62(idLength) }
+// newID returns a random identifier. Its last character is a digit: one that
+// ended in "ghs" or "npm" would, with the "_" behind it, look like the beginning
+// of another vendor's token.
+func newID() string {
+	for {
+		if id := randomBase62(idLength); isDigit(id[idLength-1]) {
+			return id
+		}
+	}
+}
+
+// derivedID makes an identifier of 16 bytes or more that look random.
+func derivedID(b []byte) string {
+	return encodeBase62(b[:15], idLength-1) + string(base62[b[15]%10])
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // encodeBase62 writes b, as one number, in exactly n characters, zeros first.
 // n characters must be able to hold len(b) bytes.

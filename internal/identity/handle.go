@@ -120,15 +120,16 @@ func (d *Directory) ChildHandle(ctx context.Context, parent Handle, child gateho
 	if parent.ID == "" || child == "" {
 		return secret.Text{}, fmt.Errorf("a child handle needs a parent and a connection: %w", gatehouse.ErrInvalid)
 	}
-	id, err := d.derive(ctx, "child-handle-id", 16, idLength, string(parent.ID), string(child))
+	idBytes, err := d.derive(ctx, "child-handle-id", parent.ID, child)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	secretPart, err := d.derive(ctx, "child-handle-secret", 32, secretLength, string(parent.ID), string(child))
+	secretBytes, err := d.derive(ctx, "child-handle-secret", parent.ID, child)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	text := compose(handlePrefix, id, secretPart)
+	id := derivedID(idBytes[:])
+	text := compose(handlePrefix, id, encodeBase62(secretBytes[:], secretLength))
 
 	handle := parent
 	handle.ID, handle.Parent = gatehouse.HandleID(id), parent.ID
@@ -172,15 +173,13 @@ func (d *Directory) existingChild(ctx context.Context, handle Handle, text secre
 	return true, d.valid(record)
 }
 
-// derive returns a derived secret as base62 of the given length, which holds
-// size bytes.
-func (d *Directory) derive(ctx context.Context, label string, size, length int, parts ...string) (string, error) {
-	derived, err := d.config.Derive(ctx, label, parts...)
+// derive returns 32 bytes that only this environment's vault can compute.
+func (d *Directory) derive(ctx context.Context, label string, parent gatehouse.HandleID, child gatehouse.ConnectionID) ([sha256.Size]byte, error) {
+	derived, err := d.config.Derive(ctx, label, string(parent), string(child))
 	if err != nil {
-		return "", fmt.Errorf("deriving a handle: %w", err)
+		return [sha256.Size]byte{}, fmt.Errorf("deriving a handle: %w", err)
 	}
-	sum := sha256.Sum256([]byte(derived.Reveal()))
-	return encodeBase62(sum[:size], length), nil
+	return sha256.Sum256([]byte(derived.Reveal())), nil
 }
 
 // Handles returns the handles that match, newest first.

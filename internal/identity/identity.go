@@ -122,6 +122,12 @@ func (d *Directory) logged(ctx context.Context, entry audit.Entry, do func() err
 func (d *Directory) reduced(ctx context.Context, entry audit.Entry, do func() error) error {
 	entry.Verdict = verdictAllow
 	receipt, unlogged := d.config.Log.Intent(ctx, entry)
+	if isNotFound(unlogged) {
+		// The person was erased, and with them the key that would seal the
+		// details. That something was taken away stays to be said.
+		entry.Person, entry.Personal, entry.Search = "", nil, ""
+		receipt, unlogged = d.config.Log.Intent(ctx, entry)
+	}
 	err := do()
 	if unlogged == nil {
 		return d.finish(receipt, entry, err)
@@ -132,13 +138,17 @@ func (d *Directory) reduced(ctx context.Context, entry audit.Entry, do func() er
 	return fmt.Errorf("%s was done, but not recorded: %w", entry.Action, unlogged)
 }
 
-// finish records the outcome of what was done and returns its error.
+// finish records the outcome of what was done and returns its error. The
+// details stand in the intent.
 func (d *Directory) finish(receipt audit.Receipt, entry audit.Entry, err error) error {
-	entry.Verdict = verdictDone
-	if err != nil {
-		entry.Verdict = verdictFailed
+	outcome := audit.Entry{
+		Action: entry.Action, Service: entry.Service, Purpose: entry.Purpose,
+		Platform: entry.Platform, App: entry.App, Verdict: verdictDone,
 	}
-	d.config.Log.Outcome(receipt, entry)
+	if err != nil {
+		outcome.Verdict = verdictFailed
+	}
+	d.config.Log.Outcome(receipt, outcome)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"gatehouse"
@@ -34,11 +35,14 @@ type ServiceKey struct {
 
 // Actions in the log.
 const (
-	actionKeyCreate    = "service.key.create"
-	actionKeyRevoke    = "service.key.revoke"
-	actionHandleCreate = "handle.create"
-	actionHandleRevoke = "handle.revoke"
-	actionSourceNew    = "service.source.new"
+	actionServiceCreate  = "service.create"
+	actionServiceEnable  = "service.enable"
+	actionServiceDisable = "service.disable"
+	actionKeyCreate      = "service.key.create"
+	actionKeyRevoke      = "service.key.revoke"
+	actionHandleCreate   = "handle.create"
+	actionHandleRevoke   = "handle.revoke"
+	actionSourceNew      = "service.source.new"
 )
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -59,8 +63,53 @@ func (d *Directory) EnsureServices(ctx context.Context, names []gatehouse.Servic
 			Environment: d.config.Environment,
 		})
 	}
+	gained, lost, err := d.changes(ctx, names)
+	if err != nil {
+		return err
+	}
+	// What gives access is in the log before it is done, what takes access away
+	// is done before.
+	if err := d.record(ctx, gained); err != nil {
+		return err
+	}
 	if err := d.config.Store.SyncServices(ctx, records, at); err != nil {
 		return fmt.Errorf("storing the services: %w", err)
+	}
+	return d.record(ctx, lost)
+}
+
+// changes returns the entries for services that appear or come back, and for
+// those that go.
+func (d *Directory) changes(ctx context.Context, names []gatehouse.ServiceName) (gained, lost []audit.Entry, err error) {
+	services, err := d.Services(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	known := make(map[gatehouse.ServiceName]bool, len(services))
+	for _, service := range services {
+		known[service.Name] = true
+		switch named := slices.Contains(names, service.Name); {
+		case named && service.Disabled:
+			gained = append(gained, audit.Entry{Action: actionServiceEnable, Service: service.Name})
+		case !named && !service.Disabled:
+			lost = append(lost, audit.Entry{Action: actionServiceDisable, Service: service.Name})
+		}
+	}
+	for _, name := range names {
+		if !known[name] {
+			known[name] = true
+			gained = append(gained, audit.Entry{Action: actionServiceCreate, Service: name})
+		}
+	}
+	return gained, lost, nil
+}
+
+func (d *Directory) record(ctx context.Context, entries []audit.Entry) error {
+	for _, entry := range entries {
+		entry.Verdict = verdictDone
+		if _, err := d.config.Log.Record(ctx, entry); err != nil {
+			return fmt.Errorf("recording %s of %s: %w", entry.Action, entry.Service, err)
+		}
 	}
 	return nil
 }
