@@ -25,8 +25,8 @@ import (
 type Config struct {
 	// Surface renders errors and writes access lines. Required.
 	Surface *wire.Surface
-	// Egress carries calls to the platforms. Required; its hosts must include the
-	// hosts of Upstream.
+	// Egress carries calls to the platforms. Required; what it does not allow is
+	// answered with 502.
 	Egress *wire.Egress
 	// Log holds intents, outcomes and refusals. Required.
 	Log *audit.Log
@@ -162,9 +162,6 @@ func (c *Config) upstreams() (map[platform.Name]bases, error) {
 			u, err := url.Parse(text)
 			if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 				return nil, fmt.Errorf("upstream of %s (%s) is not a base URL: %w", p, role, gatehouse.ErrInvalid)
-			}
-			if role != platform.RoleConsent && !c.Egress.Allows(u.Scheme, u.Host) {
-				return nil, fmt.Errorf("upstream of %s (%s) is not among the hosts that may be called: %w", p, role, gatehouse.ErrInvalid)
 			}
 			out[p][role] = u
 		}

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"gatehouse"
@@ -34,6 +35,9 @@ type Gateway struct {
 	upstreams map[platform.Name]bases
 	limits    *limiter
 	log       *slog.Logger
+
+	closing chan struct{} // closed by CloseStreams
+	closed  sync.Once
 }
 
 // New returns a gateway.
@@ -47,7 +51,7 @@ func New(c Config) (*Gateway, error) {
 		}
 	}
 	c.Limits.fill()
-	g := &Gateway{config: c, limits: newLimiter(c.Limits), log: c.Logger}
+	g := &Gateway{config: c, limits: newLimiter(c.Limits), log: c.Logger, closing: make(chan struct{})}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -68,6 +72,10 @@ func (g *Gateway) Apply(s Settings) error {
 	g.settings.Store(&s)
 	return nil
 }
+
+// CloseStreams ends the open streams, because a server that stops would wait for
+// them.
+func (g *Gateway) CloseStreams() { g.closed.Do(func() { close(g.closing) }) }
 
 // Handler returns the handler of the whole app listener. It must not stand
 // behind an http.ServeMux, which cleans paths and redirects: a path that could

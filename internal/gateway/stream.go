@@ -56,6 +56,7 @@ func (c *call) watch(ctx context.Context, cut context.CancelCauseFunc, body io.C
 		case <-ctx.Done():
 			return
 		case <-expiry.C:
+		case <-c.gateway.closing:
 		case <-tick.C:
 			err := c.stillAllowed(ctx)
 			if err == nil || ctx.Err() != nil {

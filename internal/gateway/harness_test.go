@@ -1,0 +1,611 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/gateway"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/platform"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/sandbox/meta"
+	"gatehouse/internal/sandbox/world"
+	"gatehouse/internal/sandbox/x"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
+	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
+)
+
+// rig is a whole Gatehouse on a temporary SQLite file, with both sandboxes over
+// TLS on loopback, put together as the command does. Every reply that a test
+// gets through it, the log and the database are searched for the platforms'
+// tokens by check.
+type rig struct {
+	t       testing.TB
+	ctx     context.Context
+	dir     string
+	url     string
+	client  *http.Client
+	pool    *x509.CertPool
+	ledger  *world.Ledger
+	faults  *world.Faults
+	seen    *arrivals
+	xSite   *x.Platform
+	mSite   *meta.Platform
+	people  []world.Person
+	db      *store.DB
+	log     *audit.Log
+	verify  note.Verifier
+	handles *identity.Directory
+	connect *connect.Connections
+	gateway *gateway.Gateway
+	config  gateway.Config
+	lines   *lockedBuffer
+
+	mu      sync.Mutex
+	replies bytes.Buffer // everything the caller was ever sent
+	xURL    string
+	metaURL string
+}
+
+const (
+	callback  = "https://app.example/callback"
+	scheduler = gatehouse.ServiceName("scheduler")
+	other     = gatehouse.ServiceName("other")
+)
+
+// arrival is one request as a platform got it.
+type arrival struct {
+	Method, Host, Path, Query string
+	Header                    http.Header
+	Body                      string
+}
+
+// arrivals records what reached the platforms.
+type arrivals struct {
+	mu  sync.Mutex
+	all []arrival
+}
+
+func (a *arrivals) middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		a.mu.Lock()
+		a.all = append(a.all, arrival{r.Method, r.Host, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Clone(), string(body)})
+		a.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *arrivals) reset() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = nil
+}
+
+func (a *arrivals) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.all)
+}
+
+// last returns the newest request that reached a platform.
+func (r *rig) last() arrival {
+	r.t.Helper()
+	r.seen.mu.Lock()
+	defer r.seen.mu.Unlock()
+	if len(r.seen.all) == 0 {
+		r.t.Fatal("nothing reached a platform")
+	}
+	return r.seen.all[len(r.seen.all)-1]
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// purposes of the tests' configuration.
+func purposes() []policy.Purpose {
+	declare := func(p platform.Name, calls ...string) []policy.Call {
+		var out []policy.Call
+		for _, c := range calls {
+			op, err := platform.NormalizeCall(p, c)
+			if err != nil {
+				panic(err)
+			}
+			out = append(out, policy.Call{Operation: gatehouse.Operation(op)})
+		}
+		return out
+	}
+	return []policy.Purpose{
+		{Name: "publish", Why: "Publish what the user scheduled", App: "main-x",
+			Scopes: []string{"tweet.read", "tweet.write", "users.read", "follows.read", "offline.access", "media.write"},
+			Calls: declare(platform.X, "GET /2/users/me", "POST /2/tweets", "GET /2/tweets/{id}", "GET /2/tweets", "GET /2/tweets/search/recent",
+				"GET /2/users/{id}/followers", "GET /2/tweets/sample/stream", "POST /oauth2/token", "POST /2/media/upload", "DELETE /2/tweets/{id}")},
+		{Name: "pages", Why: "Publish to the user's pages", App: "pages",
+			Scopes: []string{"pages_show_list", "pages_read_engagement", "pages_manage_posts", "email"},
+			Calls: declare(platform.Facebook, "GET /{id}", "GET /{id}/accounts", "GET /{id}/feed", "POST /{id}/feed", "POST /{id}/photos",
+				"GET /debug_token", "GET /oauth/access_token", "GET /{id}/permissions", "GET /{id}/posts")},
+		{Name: "gram", Why: "Show the user's pictures", App: "insta", Scopes: []string{"instagram_business_basic"},
+			Calls: declare(platform.Instagram, "GET /me")},
+		{Name: "threads", Why: "Show the user's threads", App: "threads", Scopes: []string{"threads_basic"},
+			Calls: declare(platform.Threads, "GET /me", "GET /me/threads")},
+	}
+}
+
+// newRig puts everything together; change may adjust the gateway's configuration.
+func newRig(t testing.TB, change ...func(*gateway.Config)) *rig {
+	t.Helper()
+	r := &rig{
+		t: t, ctx: t.Context(), dir: t.TempDir(), ledger: new(world.Ledger), faults: new(world.Faults),
+		seen: new(arrivals), lines: new(lockedBuffer), people: world.People(),
+	}
+	loopback := []net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}}
+	cert, key := must2(t)(wire.NewCA("Test CA", []string{"localhost"}, loopback, time.Hour))
+	ca := must(t)(wire.OpenCA(cert, key)).(*wire.CA)
+	r.pool = ca.Pool()
+	tlsConfig := ca.ServerTLS([]string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)})
+
+	leaf, err := ca.Issue([]string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.startSandboxes(&tls.Config{Certificates: []tls.Certificate{*leaf}, MinVersion: tls.VersionTLS12})
+	r.openStores()
+	r.openConnections()
+	r.openGateway(tlsConfig, change)
+	return r
+}
+
+func must(t testing.TB) func(v any, err error) any {
+	return func(v any, err error) any {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func must2(t testing.TB) func(a []byte, b secret.Text, err error) ([]byte, secret.Text) {
+	return func(a []byte, b secret.Text, err error) ([]byte, secret.Text) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+}
+
+func (r *rig) startSandboxes(tlsConfig *tls.Config) {
+	t := r.t
+	var err error
+	if r.xSite, err = x.New(x.Config{Ledger: r.ledger, RedirectURIs: []string{callbackFor("main-x")}, RateFactor: 1000, Heartbeat: 50 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.xSite.Close)
+	if r.mSite, err = meta.New(meta.Config{Ledger: r.ledger, RedirectURIs: []string{callbackFor("pages"), callbackFor("insta"), callbackFor("threads")}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.mSite.Close() })
+	for _, site := range []struct {
+		handler http.Handler
+		url     *string
+	}{{r.xSite, &r.xURL}, {r.mSite, &r.metaURL}} {
+		server := httptest.NewUnstartedServer(r.seen.middleware(r.faults.Middleware(site.handler)))
+		server.TLS = tlsConfig.Clone()
+		server.EnableHTTP2 = true
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		*site.url = server.URL
+	}
+}
+
+func callbackFor(app string) string { return publicURL + connect.CallbackPath + app }
+
+const publicURL = "https://app.example"
+
+func (r *rig) openStores() {
+	t, ctx := r.t, r.ctx
+	dsn := "sqlite:" + filepath.Join(r.dir, "gatehouse.db")
+	if err := store.Create(ctx, dsn); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if r.db, err = store.Open(ctx, dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.db.Close() })
+	rootFile := filepath.Join(t.TempDir(), "root.key")
+	if err := vault.CreateRootKeyFile(rootFile); err != nil {
+		t.Fatal(err)
+	}
+	root, err := vault.NewFileRootKey(rootFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vc := vault.Config{Root: root, Store: r.db.Vault(), Environment: "test"}
+	if err := vault.Init(ctx, vc); err != nil {
+		t.Fatal(err)
+	}
+	v, err := vault.Open(ctx, vc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	private, public, err := note.GenerateKey(rand.Reader, "gatehouse/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.verify, err = note.NewVerifier(public); err != nil {
+		t.Fatal(err)
+	}
+	r.log, err = audit.Open(ctx, audit.Config{
+		Store: r.db.Audit(), Signer: signer, Environment: "test", Seal: v.SealPersonal,
+		OnFault: func(err error) { t.Errorf("log: %v", err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.log.Run(run) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("running the log: %v", err)
+		}
+	})
+	if r.handles, err = identity.New(identity.Config{Store: r.db.Identity(), Log: r.log, Derive: v.Derive, Environment: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.handles.EnsureServices(ctx, []gatehouse.ServiceName{scheduler, other}); err != nil {
+		t.Fatal(err)
+	}
+	egress, err := wire.NewEgress(wire.EgressConfig{
+		Hosts: []string{host(r.xURL), host(r.metaURL)}, AllowLoopback: true, RootCAs: r.pool,
+		HeaderTimeout: 1500 * time.Millisecond, Stall: 1500 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Compile(purposes(), policy.Enforce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.connect, err = connect.New(connect.Config{
+		Store: r.db.Connect(), Log: r.log, Vault: v, Egress: egress, Apps: r.apps(), PublicURL: publicURL, Returns: []string{"https://app.example/*"},
+		Scopes: func(names []gatehouse.PurposeName) ([]string, error) {
+			p, _ := set.Purpose(names[0])
+			return set.Scopes(p.App, names...)
+		},
+		RevokeHandles: r.handles.RevokeConnection,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.config = gateway.Config{
+		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewJSONHandler(r.lines, nil))},
+		Egress:  egress, Log: r.log, Handles: r.handles, Connections: r.connect,
+		Settings: gateway.Settings{
+			Policy: set,
+			Services: map[gatehouse.ServiceName]gateway.Service{
+				scheduler: {Purposes: []gatehouse.PurposeName{"publish", "pages", "gram", "threads"}},
+				other:     {Purposes: []gatehouse.PurposeName{"pages"}},
+			},
+			Apps: map[gatehouse.AppName]gateway.App{
+				"main-x": {Platform: gatehouse.X}, "pages": {Platform: gatehouse.Facebook, ClientID: r.mSite.Apps().Facebook.AppID, Version: "v25.0"},
+				"insta": {Platform: gatehouse.Instagram}, "threads": {Platform: gatehouse.Threads},
+			},
+		},
+		Upstream: map[gatehouse.Platform]map[platform.Role]string{
+			gatehouse.X:         {platform.RoleAPI: r.xURL},
+			gatehouse.Facebook:  {platform.RoleAPI: r.metaURL, platform.RoleVideo: r.metaURL + "/video", platform.RoleUpload: r.metaURL + "/rupload"},
+			gatehouse.Instagram: {platform.RoleAPI: r.metaURL + "/instagram", platform.RoleToken: r.metaURL + "/instagram", platform.RoleUpload: r.metaURL + "/rupload"},
+			gatehouse.Threads:   {platform.RoleAPI: r.metaURL + "/threads"},
+		},
+		Limits: gateway.Limits{StreamCheck: 100 * time.Millisecond, BodyBytes: 4 << 20},
+		Logger: slog.New(slog.NewJSONHandler(r.lines, nil)),
+	}
+}
+
+func host(rawURL string) string {
+	u, _ := url.Parse(rawURL)
+	return u.Host
+}
+
+func (r *rig) apps() []connect.App {
+	a, m := r.xSite.App(), r.mSite.Apps()
+	return []connect.App{
+		{Name: "main-x", Platform: gatehouse.X, ClientID: a.ClientID, ClientSecret: secret.New(a.ClientSecret),
+			ConsumerKey: a.ConsumerKey, ConsumerSecret: secret.New(a.ConsumerSecret),
+			Endpoints: connect.Endpoints{Authorize: r.xURL + "/i/oauth2/authorize", Token: r.xURL + "/2/oauth2/token", Revoke: r.xURL + "/2/oauth2/revoke", API: r.xURL}},
+		{Name: "pages", Platform: gatehouse.Facebook, ClientID: m.Facebook.AppID, ClientSecret: secret.New(m.Facebook.AppSecret), Version: "v25.0",
+			Endpoints: connect.Endpoints{Authorize: r.metaURL + "/v25.0/dialog/oauth", Token: r.metaURL + "/v25.0/oauth/access_token", API: r.metaURL, Video: r.metaURL + "/video"}},
+		{Name: "insta", Platform: gatehouse.Instagram, ClientID: m.Instagram.AppID, ClientSecret: secret.New(m.Instagram.AppSecret),
+			Endpoints: connect.Endpoints{Authorize: r.metaURL + "/instagram/oauth/authorize", Token: r.metaURL + "/instagram/oauth/access_token", API: r.metaURL + "/instagram"}},
+		{Name: "threads", Platform: gatehouse.Threads, ClientID: m.Threads.AppID, ClientSecret: secret.New(m.Threads.AppSecret),
+			Endpoints: connect.Endpoints{Authorize: r.metaURL + "/threads/oauth/authorize", Token: r.metaURL + "/threads/oauth/access_token", API: r.metaURL + "/threads"}},
+	}
+}
+
+func (r *rig) openConnections() {}
+
+func (r *rig) openGateway(tlsConfig *tls.Config, change []func(*gateway.Config)) {
+	t := r.t
+	for _, f := range change {
+		f(&r.config)
+	}
+	var err error
+	if r.gateway, err = gateway.New(r.config); err != nil {
+		t.Fatal(err)
+	}
+	server, err := wire.Listen(wire.ServerConfig{Addr: "127.0.0.1:0", TLS: tlsConfig.Clone(), Handler: r.gateway.Handler(), Grace: 500 * time.Millisecond, OnShutdown: r.gateway.CloseStreams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	r.url = server.URL()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.pool}, MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.client = &http.Client{Transport: transport, Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// connection takes a person through the platform's consent.
+func (r *rig) connection(app gatehouse.AppName, purpose gatehouse.PurposeName, username string) connect.Connection {
+	t := r.t
+	t.Helper()
+	subject := gatehouse.Subject("subject of " + username)
+	begun, err := r.connect.Begin(r.ctx, connect.BeginRequest{App: app, Subject: subject, Purposes: []gatehouse.PurposeName{purpose}, ReturnTo: "https://app.example/back", State: "s", Service: scheduler})
+	if err != nil {
+		t.Fatalf("beginning: %v", err)
+	}
+	authorize, browser, err := r.connect.Start(r.ctx, begun.ID)
+	if err != nil {
+		t.Fatalf("starting: %v", err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.pool}, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	reply, err := client.Get(authorize + "&sandbox_person=" + url.QueryEscape(username) + "&sandbox_decision=allow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	back, err := reply.Location()
+	if err != nil {
+		body, _ := io.ReadAll(reply.Body)
+		t.Fatalf("consent: %s: %s", reply.Status, body)
+	}
+	to, err := r.connect.Callback(r.ctx, app, back.Query(), browser)
+	if err != nil {
+		t.Fatalf("callback: %v", err)
+	}
+	u, _ := url.Parse(to)
+	c, err := r.connect.Redeem(r.ctx, secret.New(u.Query().Get("code")), subject, scheduler)
+	if err != nil {
+		t.Fatalf("redeeming %s: %v", to, err)
+	}
+	return c
+}
+
+// handle makes a handle for a connection.
+func (r *rig) handle(c connect.Connection, purpose gatehouse.PurposeName, ttl ...time.Duration) (identity.Handle, string) {
+	r.t.Helper()
+	request := identity.HandleRequest{Service: scheduler, Connection: c.ID, Person: c.Person, Purpose: purpose, Platform: c.Platform, App: c.App}
+	if len(ttl) > 0 {
+		request.TTL = ttl[0]
+	}
+	h, text, err := r.handles.NewHandle(r.ctx, request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return h, text.Reveal()
+}
+
+func (r *rig) xHandle() string {
+	r.t.Helper()
+	_, text := r.handle(r.connection("main-x", "publish", r.people[0].Username), "publish")
+	return text
+}
+
+func (r *rig) metaHandle() string {
+	r.t.Helper()
+	_, text := r.handle(r.connection("pages", "pages", r.people[1].Username), "pages")
+	return text
+}
+
+// answer is a reply, read whole.
+type answer struct {
+	t      testing.TB
+	status int
+	header http.Header
+	body   string
+	err    error // of reading the body
+}
+
+// do sends a request and remembers the reply for check.
+func (r *rig) do(req *http.Request) answer {
+	r.t.Helper()
+	reply, err := r.client.Do(req)
+	if err != nil {
+		return answer{t: r.t, err: err}
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	r.mu.Lock()
+	_ = reply.Header.Write(&r.replies)
+	r.replies.Write(body)
+	r.replies.WriteByte('\n')
+	r.mu.Unlock()
+	return answer{t: r.t, status: reply.StatusCode, header: reply.Header, body: string(body), err: err}
+}
+
+type option func(*http.Request)
+
+func bearer(handle string) option {
+	return func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+handle) }
+}
+
+func header(name, value string) option {
+	return func(req *http.Request) { req.Header.Add(name, value) }
+}
+
+func asHost(name string) option { return func(req *http.Request) { req.Host = name } }
+
+func body(contentType, text string) option {
+	return func(req *http.Request) {
+		req.Body = io.NopCloser(strings.NewReader(text))
+		req.ContentLength = int64(len(text))
+		req.Header.Set("Content-Type", contentType)
+	}
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+// call sends method and path (with query) to the gateway.
+func (r *rig) call(method, path string, options ...option) answer {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.ctx, method, r.url+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, o := range options {
+		o(req)
+	}
+	return r.do(req)
+}
+
+// ok fails the test unless the reply is a success, and decodes it into v.
+func (a answer) ok(v ...any) answer {
+	a.t.Helper()
+	if a.err != nil || a.status < 200 || a.status > 299 {
+		a.t.Fatalf("got status %d, error %v: %s", a.status, a.err, a.body)
+	}
+	for _, into := range v {
+		if err := json.Unmarshal([]byte(a.body), into); err != nil {
+			a.t.Fatalf("decoding %s: %v", a.body, err)
+		}
+	}
+	return a
+}
+
+// refused fails the test unless the reply is a refusal by us with this status and
+// rule, an explanation, and the id of an entry in the log.
+func (a answer) refused(status int, rule string) wire.Problem {
+	a.t.Helper()
+	var p wire.Problem
+	if a.err != nil || a.status != status || json.Unmarshal([]byte(a.body), &p) != nil || p.Rule != rule || p.Detail == "" || p.Title == "" {
+		a.t.Fatalf("got status %d, error %v, body %s; want %d with rule %q", a.status, a.err, a.body, status, rule)
+	}
+	if ct := a.header.Get("Content-Type"); !strings.HasPrefix(ct, "application/problem+json") {
+		a.t.Errorf("refusal has content type %q", ct)
+	}
+	if p.Instance == "" {
+		a.t.Errorf("refusal %s names no log entry", rule)
+	}
+	return p
+}
+
+// check is the oracle of every test: the log verifies, and no token that a
+// platform ever issued stands in a reply, a log line or a file of ours.
+func (r *rig) check() {
+	r.t.Helper()
+	if err := r.log.Flush(context.Background()); err != nil {
+		r.t.Fatalf("flushing the log: %v", err)
+	}
+	r.verifyLog()
+	r.mu.Lock()
+	places := map[string]string{"a reply": r.replies.String(), "a log line": r.lines.String()}
+	r.mu.Unlock()
+	err := filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		places[filepath.Base(path)] = string(b)
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, issued := range r.ledger.All() {
+		if len(issued.Value) < 12 {
+			continue
+		}
+		for place, text := range places {
+			if issued.Kind == "client_id" || issued.Kind == "consumer_key" {
+				continue
+			}
+			if strings.Contains(text, issued.Value) || strings.Contains(text, url.QueryEscape(issued.Value)) {
+				i := strings.Index(text, issued.Value)
+				r.t.Errorf("a %s that the platform issued stands in %s: …%.60q", issued.Kind, place, text[max(0, i-60):max(0, i)])
+			}
+		}
+	}
+	if strings.Contains(r.lines.String(), "gth_hnd_") || strings.Contains(r.lines.String(), "gth_svc_") {
+		r.t.Error("a handle stands in a log line")
+	}
+	for _, a := range r.seen.all {
+		if sent := a.Path + a.Query + a.Body; strings.Contains(sent, "gth_hnd_") || strings.Contains(sent, "gth_svc_") {
+			r.t.Errorf("a handle reached the platform: %s %s", a.Method, a.Path)
+		}
+		for name, values := range a.Header {
+			if strings.Contains(strings.Join(values, " "), "gth_") {
+				r.t.Errorf("a handle reached the platform in header %s", name)
+			}
+		}
+	}
+}
+
+var _ = netip.Addr{}
