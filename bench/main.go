@@ -1,0 +1,124 @@
+// Command bench measures Gatehouse's whole journey (TLS in, handle, policy,
+// durable intent, opened token, TLS out, outcome) beside a bare
+// httputil.ReverseProxy and Caddy, against the same TLS upstream, in interleaved
+// rounds on the same machine. It prints a Markdown table of ratios.
+//
+//	cd bench && go run . [-seconds 4] [-rounds 3]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		if err := serve(ctx, os.Args[2:]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	seconds := flag.Int("seconds", 4, "length of one measurement")
+	rounds := flag.Int("rounds", 3, "rounds; the peers take turns within each")
+	flag.Parse()
+	if err := run(ctx, time.Duration(*seconds)*time.Second, *rounds); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// connections are the levels of concurrency measured.
+var connections = []int{1, 16, 64}
+
+func run(ctx context.Context, d time.Duration, rounds int) error {
+	dir, err := os.MkdirTemp("", "gatehouse-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	log.Print("building gatehouse and caddy …")
+	gatehouse, caddy := filepath.Join(dir, "gatehouse"), filepath.Join(dir, "caddy")
+	if err := build(ctx, "..", gatehouse, "./cmd/gatehouse"); err != nil {
+		return err
+	}
+	if err := build(ctx, ".", caddy, "./caddy"); err != nil {
+		return err
+	}
+	s, err := newStage(ctx, dir, gatehouse, caddy)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+
+	disk, err := fdatasync(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Machine: %s. One fdatasync of 4 KiB on the same disk: median %s.\n\n", describe(), disk.Round(time.Microsecond))
+
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(out, "| connections\t| peer\t| requests/s, ratio to bare\t| requests/s\t| p50\t| p99\t| added p50\t| added p99\t| CPU/request\t|")
+	fmt.Fprintln(out, "| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t|")
+	for _, conns := range connections {
+		seen := map[string][]result{}
+		for range rounds {
+			for _, p := range s.peers {
+				r, err := load(ctx, p.url, p.bearer, s.roots, conns, d, func() time.Duration { return processCPU(p.pid) })
+				if err != nil {
+					return fmt.Errorf("measuring %s at %d connections: %w", p.name, conns, err)
+				}
+				seen[p.name] = append(seen[p.name], r)
+			}
+		}
+		for _, p := range s.peers {
+			report(out, conns, p.name, seen[p.name], seen[s.peers[0].name])
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return s.size(os.Stdout)
+}
+
+// report prints a peer's line: medians over the rounds, ratios taken within
+// each round, so that a drift of the machine's speed falls out.
+func report(out *tabwriter.Writer, conns int, name string, mine, bare []result) {
+	var ratio, rate []float64
+	var p50, p99, add50, add99, cpu []time.Duration
+	for i, r := range mine {
+		ratio = append(ratio, r.perSecond/bare[i].perSecond)
+		rate = append(rate, r.perSecond)
+		p50, p99, cpu = append(p50, r.p50), append(p99, r.p99), append(cpu, r.cpu)
+		add50, add99 = append(add50, r.p50-bare[i].p50), append(add99, r.p99-bare[i].p99)
+	}
+	us := func(d []time.Duration) string { return median(d).Round(10 * time.Microsecond).String() }
+	fmt.Fprintf(out, "| %d\t| %s\t| %.2f\t| %.0f\t| %s\t| %s\t| %s\t| %s\t| %s\t|\n",
+		conns, name, median(ratio), median(rate), us(p50), us(p99), us(add50), us(add99), median(cpu).Round(time.Microsecond))
+}
+
+func median[T int | float64 | time.Duration](v []T) T {
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+func build(ctx context.Context, dir, out, pkg string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w: %s", pkg, err, b)
+	}
+	return nil
+}

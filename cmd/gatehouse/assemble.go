@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/store"
+	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+)
+
+// Names of the system secrets in the vault.
+const (
+	secretLogKey = "audit-signing-key"
+	secretCAKey  = "listener-ca-key"
+	secretCACert = "listener-ca-certificate"
+)
+
+// parts is Gatehouse put together: everything that both the server and the
+// commands work with. Close it.
+type parts struct {
+	cfg      *config.Config // as it was at the start
+	logger   *slog.Logger
+	inForce  atomic.Pointer[rules] // what a reload replaces
+	db       *store.DB
+	vault    *vault.Vault
+	log      *audit.Log
+	identity *identity.Directory
+	connect  *connect.Connections
+	egress   *wire.Egress
+
+	stopLog context.CancelFunc
+	group   *errgroup.Group
+}
+
+// rules are a configuration and its compiled purposes.
+type rules struct {
+	cfg    *config.Config
+	policy *policy.Set
+}
+
+// loadConfig reads the configuration and prints its warnings.
+func loadConfig(o *options, logger *slog.Logger) (*config.Config, error) {
+	cfg, warnings, err := config.Load(o.config, resolver())
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		logger.Warn(w.String())
+	}
+	return cfg, nil
+}
+
+// newLogger returns the logger that a configuration asks for; it writes to
+// standard error, because standard output belongs to commands' answers.
+func newLogger(l config.Log) *slog.Logger {
+	var level slog.Level
+	if l.Level != "" {
+		if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+			level = slog.LevelInfo
+		}
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// quiet is the logger of commands: problems only.
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// openStore opens the database and checks that it belongs to the configured
+// environment.
+func openStore(ctx context.Context, cfg *config.Config) (*store.DB, error) {
+	db, err := store.Open(ctx, cfg.Store.Text().Reveal())
+	if err != nil {
+		if errors.Is(err, gatehouse.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w (gatehouse init makes it)", err)
+		}
+		return nil, err
+	}
+	env, err := db.Environment(ctx)
+	if err == nil && env != cfg.Environment {
+		err = fmt.Errorf("the store belongs to environment %q and the configuration says %q: two environments never share a store: %w", env, cfg.Environment, gatehouse.ErrConflict)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// assemble opens everything. The audit log's writer runs until Close.
+func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *parts, err error) {
+	p := &parts{cfg: cfg, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	if p.db, err = openStore(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := p.db.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	root, err := vault.NewFileRootKey(cfg.RootKey.Path())
+	if err != nil {
+		return nil, err
+	}
+	limits := cfg.Limits.WithDefaults()
+	if p.vault, err = vault.Open(ctx, vault.Config{
+		Root: root, Store: p.db.Vault(), Environment: cfg.Environment, HoldDomainKeys: limits.HoldDomainKeys, Log: logger,
+	}); err != nil {
+		return nil, err
+	}
+	if err := p.openLog(ctx); err != nil {
+		return nil, err
+	}
+	if p.identity, err = identity.New(identity.Config{
+		Store: p.db.Identity(), Log: p.log, Derive: p.vault.Derive, Environment: cfg.Environment,
+		HandleTTL: limits.HandleTTL, MaxHandleTTL: limits.HandleMaxTTL,
+	}); err != nil {
+		return nil, err
+	}
+	set, err := policySet(cfg, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	p.inForce.Store(&rules{cfg, set})
+	if p.egress, err = newEgress(cfg); err != nil {
+		return nil, err
+	}
+	if p.connect, err = connect.New(connect.Config{
+		Store: p.db.Connect(), Log: p.log, Vault: p.vault, Egress: p.egress, Apps: connectApps(cfg),
+		Scopes:    p.scopes,
+		PublicURL: cfg.PublicURL, Returns: cfg.Returns,
+		RevokeHandles: p.identity.RevokeConnection, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openLog opens the audit log and starts its writer.
+func (p *parts) openLog(ctx context.Context) error {
+	key, err := p.vault.System(ctx, secretLogKey)
+	if err != nil {
+		return fmt.Errorf("opening the audit log's signing key: %w", err)
+	}
+	signer, err := note.NewSigner(key.Reveal())
+	if err != nil {
+		return errors.New("the audit log's signing key cannot be read")
+	}
+	if p.log, err = audit.Open(ctx, audit.Config{
+		Store: p.db.Audit(), Signer: signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Log: p.logger,
+	}); err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p.stopLog = stop
+	p.group = new(errgroup.Group)
+	p.group.Go(func() error { return p.log.Run(run) })
+	return nil
+}
+
+// Close writes what the log still holds and closes the store.
+func (p *parts) Close() error {
+	var errs []error
+	if p.stopLog != nil {
+		p.stopLog()
+		errs = append(errs, p.group.Wait())
+	}
+	if p.vault != nil {
+		p.vault.Close()
+	}
+	if p.db != nil {
+		errs = append(errs, p.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// scopes returns the scopes that purposes need together; they all use one app.
+func (p *parts) scopes(purposes []gatehouse.PurposeName) ([]string, error) {
+	if len(purposes) == 0 {
+		return nil, fmt.Errorf("no purpose is named: %w", gatehouse.ErrInvalid)
+	}
+	set := p.inForce.Load().policy
+	first, ok := set.Purpose(purposes[0])
+	if !ok {
+		return nil, fmt.Errorf("no purpose of that name is declared: %w", gatehouse.ErrInvalid)
+	}
+	return set.Scopes(first.App, purposes...)
+}
+
+// policySet compiles the configured purposes.
+func policySet(cfg *config.Config, now time.Time) (*policy.Set, error) {
+	var purposes []policy.Purpose
+	for name, c := range cfg.Purposes {
+		p := policy.Purpose{Name: name, Why: c.Why, App: c.App, Scopes: c.Scopes}
+		for _, call := range c.Calls {
+			p.Calls = append(p.Calls, policy.Call{Operation: call.Operation})
+		}
+		purposes = append(purposes, p)
+	}
+	slices.SortFunc(purposes, func(a, b policy.Purpose) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	mode := policy.Enforce
+	if cfg.Reporting(now) {
+		mode = policy.Report
+	}
+	return policy.Compile(purposes, mode)
+}
+
+// connectApps turns the configured registrations into connect's.
+func connectApps(cfg *config.Config) []connect.App {
+	var apps []connect.App
+	for name, a := range cfg.Apps {
+		apps = append(apps, connect.App{
+			Name: name, Platform: a.Platform, ClientID: a.ClientID.Text(), ClientSecret: a.ClientSecret.Text(),
+			ConsumerKey: a.ConsumerKey.Text(), ConsumerSecret: a.ConsumerSecret.Text(),
+			Public: a.Public, Proof: a.Proof, Version: a.Version, Endpoints: endpoints(cfg, a), Scopes: a.Scopes,
+			UserInfo: a.UserInfoURL, UserIDPath: a.UserIDPath,
+		})
+	}
+	slices.SortFunc(apps, func(a, b connect.App) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return apps
+}
+
+// newEgress returns the one HTTP client, for the hosts that the configuration
+// implies.
+func newEgress(cfg *config.Config) (*wire.Egress, error) {
+	limits := cfg.Limits.WithDefaults()
+	sandboxed := cfg.Sandbox.X != "" || cfg.Sandbox.Meta != ""
+	c := wire.EgressConfig{
+		Hosts: egressHosts(cfg), HeaderTimeout: limits.UpstreamTimeout,
+		AllowLoopback: sandboxed, AllowPlainLoopback: sandboxed,
+	}
+	if cfg.Sandbox.CAFile != "" {
+		pem, err := os.ReadFile(cfg.Sandbox.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("sandbox.ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("sandbox.ca_file: there is no certificate in %s: %w", cfg.Sandbox.CAFile, gatehouse.ErrInvalid)
+		}
+	}
+	return wire.NewEgress(c)
+}

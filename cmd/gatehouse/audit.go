@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+)
+
+func newAudit(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "The log: verify it, look at it",
+	}
+	c.AddCommand(auditVerify(o), auditShow(o))
+	return c
+}
+
+func auditVerify(o *options) *cobra.Command {
+	var keyFile string
+	var known []string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that the log is complete and unaltered",
+		Long: `Recomputes every hash of the log from its entries, checks every signed checkpoint,
+and names what was changed, removed, inserted or reordered. It needs the database
+and the log's public key, and no other key. It may run while Gatehouse does.
+
+Intents without an outcome are listed: the process died in between, or the call is
+under way. They are no sign of tampering.
+
+Checkpoints that you keep elsewhere ('gatehouse audit show --checkpoint') show
+whether the log was rolled back as a whole: give them with --checkpoint.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			ctx := c.Context()
+			cfg, err := loadConfig(o, quiet())
+			if err != nil {
+				return err
+			}
+			if keyFile == "" {
+				keyFile = beside(cfg, logKeyFile)
+			}
+			verifier, err := readVerifier(keyFile)
+			if err != nil {
+				return err
+			}
+			options := audit.VerifyOptions{}
+			for _, path := range known {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				options.Known = append(options.Known, b)
+			}
+			if onTerminal(c.ErrOrStderr()) {
+				options.Progress = progress(c.ErrOrStderr(), "verifying")
+			}
+			db, err := openStore(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, db.Close()) }()
+			report, err := audit.Verify(ctx, db.Audit(), verifier, options)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := printJSON(c.OutOrStdout(), report); err != nil {
+					return err
+				}
+			} else {
+				report.Print(c.OutOrStdout())
+			}
+			if !report.OK() {
+				return &wantingError{}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
+	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// readVerifier reads the log's public key.
+func readVerifier(path string) (note.Verifier, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log's public key: %w", err)
+	}
+	verifier, err := note.NewVerifier(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%s does not hold a log's public key: %w", path, gatehouse.ErrInvalid)
+	}
+	return verifier, nil
+}
+
+// progress returns a function that shows how far long work is, on one line.
+func progress(w io.Writer, what string) func(done, total int64) {
+	return func(done, total int64) {
+		percent := 100.0
+		if total > 0 {
+			percent = 100 * float64(done) / float64(total)
+		}
+		end := ""
+		if done >= total {
+			end = "\r\x1b[K"
+		}
+		fmt.Fprintf(w, "\r%s %3.0f %% (%d of %d)%s", what, percent, done, total, end)
+	}
+}

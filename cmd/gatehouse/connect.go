@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+
+	"gatehouse"
+	"gatehouse/internal/connect"
+
+	"github.com/spf13/cobra"
+)
+
+func newConnect(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "connect",
+		Short: "People's grants: begin, list, inspect, revoke",
+		Long: `A connection is one grant that one person gave to one of your app registrations.
+Your app begins them through the API; these commands are for looking and for
+ending them.`,
+	}
+	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectRevoke(o))
+	return c
+}
+
+// connectionView is what the command line shows of a connection. It is a struct
+// of its own, so that a new field inside cannot appear here by itself.
+type connectionView struct {
+	ID                string                  `json:"id"`
+	App               gatehouse.AppName       `json:"app"`
+	Platform          gatehouse.Platform      `json:"platform"`
+	Kind              connect.Kind            `json:"kind"`
+	Subject           gatehouse.Subject       `json:"subject"`
+	Name              string                  `json:"name,omitempty"`
+	PlatformUser      string                  `json:"platform_user,omitempty"`
+	Parent            gatehouse.ConnectionID  `json:"parent,omitempty"`
+	Status            connect.Status          `json:"status"`
+	Reason            string                  `json:"reason,omitempty"`
+	Purposes          []gatehouse.PurposeName `json:"purposes"`
+	Scopes            []string                `json:"scopes"`
+	Declined          []string                `json:"declined"`
+	AccessExpires     string                  `json:"access_expires_at,omitempty"`
+	Created           string                  `json:"created_at"`
+	Updated           string                  `json:"updated_at"`
+	RevokeOutstanding bool                    `json:"revoke_outstanding,omitempty"`
+}
+
+func viewOf(con connect.Connection) connectionView {
+	v := connectionView{
+		ID: string(con.ID), App: con.App, Platform: con.Platform, Kind: con.Kind, Subject: con.Subject, Name: con.Name,
+		PlatformUser: con.PlatformUser, Parent: con.Parent, Status: con.Status, Reason: con.Reason,
+		Purposes: con.Purposes, Scopes: con.Scopes, Declined: con.Declined, AccessExpires: stamp(con.AccessExpires),
+		Created: stamp(con.Created), Updated: stamp(con.Updated), RevokeOutstanding: con.RevokeOutstanding,
+	}
+	if v.Scopes == nil {
+		v.Scopes = []string{}
+	}
+	if v.Declined == nil {
+		v.Declined = []string{}
+	}
+	if v.Purposes == nil {
+		v.Purposes = []gatehouse.PurposeName{}
+	}
+	return v
+}
+
+func connectBegin(o *options) *cobra.Command {
+	var app, subject, service, returnTo string
+	var purposes []string
+	c := &cobra.Command{
+		Use:   "begin",
+		Short: "Print an address at which a person can connect",
+		Long: `Begins a connection and prints the address for the person's browser. Your app does
+the same through the API; the one-time code goes to --return-to, and only the app
+can redeem it, for the same subject.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				r := connect.BeginRequest{
+					App: gatehouse.AppName(app), Subject: gatehouse.Subject(subject), Service: gatehouse.ServiceName(service), ReturnTo: returnTo,
+				}
+				for _, name := range purposes {
+					r.Purposes = append(r.Purposes, gatehouse.PurposeName(name))
+				}
+				begun, err := p.connect.Begin(c.Context(), r)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), begun.URL)
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "app registration")
+	c.Flags().StringVar(&subject, "subject", "", "your app's own name for the person")
+	c.Flags().StringVar(&service, "service", "", "which service begins it")
+	c.Flags().StringVar(&returnTo, "return-to", "", "where the browser ends; must be on the returns list")
+	c.Flags().StringSliceVar(&purposes, "purpose", nil, "for which purposes")
+	for _, name := range []string{"app", "subject", "service", "return-to", "purpose"} {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // a programmer's mistake: the flag is declared above
+		}
+	}
+	return c
+}
+
+func connectList(o *options) *cobra.Command {
+	var asJSON bool
+	var app, subject, status string
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List connections",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				list := []connectionView{}
+				var rows [][]string
+				selection := connect.Selection{
+					App: gatehouse.AppName(app), Subject: gatehouse.Subject(subject), Status: connect.Status(status), Limit: 500,
+				}
+				for {
+					page, err := p.connect.List(c.Context(), selection)
+					if err != nil {
+						return err
+					}
+					for _, con := range page {
+						v := viewOf(con)
+						list = append(list, v)
+						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), string(v.Subject), v.Name, string(v.Status), when(con.AccessExpires)})
+					}
+					if len(page) < selection.Limit {
+						break
+					}
+					selection.After = page[len(page)-1].ID
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), list)
+				}
+				return table(c.OutOrStdout(), "There is no connection.", []string{"CONNECTION", "APP", "KIND", "SUBJECT", "NAME", "STATUS", "TOKEN EXPIRES"}, rows)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&app, "app", "", "only of this app registration")
+	c.Flags().StringVar(&subject, "subject", "", "only of this subject")
+	c.Flags().StringVar(&status, "status", "", "only in this state")
+	return c
+}
+
+func connectShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show CONNECTION",
+		Aliases: []string{"inspect"},
+		Short:   "Show one connection, as JSON",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				con, err := p.connect.Get(c.Context(), gatehouse.ConnectionID(args[0]))
+				if err != nil {
+					return err
+				}
+				return printJSON(c.OutOrStdout(), viewOf(con))
+			})
+		},
+	}
+}
+
+func connectRevoke(o *options) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use:   "revoke CONNECTION",
+		Short: "End a connection: its handles at once, then its grant at the platform",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				id := gatehouse.ConnectionID(args[0])
+				if err := p.connect.Revoke(c.Context(), id, reason); err != nil {
+					return err
+				}
+				con, err := p.connect.Get(c.Context(), id)
+				if err != nil {
+					return err
+				}
+				if con.RevokeOutstanding {
+					_, err = fmt.Fprintln(c.OutOrStdout(), "cut off here; the platform has not confirmed yet and is asked again")
+					return err
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), "revoked, here and at the platform")
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "ended on the command line", "why, for the log")
+	return c
+}

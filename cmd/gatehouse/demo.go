@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
+	"gatehouse/internal/sandbox"
+	"gatehouse/internal/wire"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// The demo's app registrations.
+const (
+	demoX        = "demo-x"
+	demoFacebook = "demo-facebook"
+)
+
+func newDemo() *cobra.Command {
+	var o demoOptions
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "See it work: sandboxed X and Meta, Gatehouse, an app, traffic",
+		Long: `Starts everything on loopback: sandboxes of X and Meta, Gatehouse, and a small app
+whose people connect by OAuth and which then calls both platforms with handles.
+Each call is shown as it is written in the log. Nothing leaves this machine.
+
+It runs until Ctrl-C. The data directory is temporary unless --dir names one.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx := c.Context()
+			if o.life > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, o.life)
+				defer cancel()
+			}
+			o.out, o.err = c.OutOrStdout(), c.ErrOrStderr()
+			return o.run(ctx)
+		},
+	}
+	c.Flags().BoolVar(&o.json, "json", false, "print one line of JSON when ready; log to standard error")
+	c.Flags().DurationVar(&o.life, "for", 0, "stop after this long, such as 20s")
+	c.Flags().StringVar(&o.dir, "dir", "", "keep the data in this directory")
+	c.Flags().DurationVar(&o.xTokenTTL, "x-token-ttl", 0, "lifetime of the sandbox's X access tokens (default: X's two hours)")
+	return c
+}
+
+type demoOptions struct {
+	json      bool
+	life      time.Duration
+	dir       string
+	xTokenTTL time.Duration
+	out, err  io.Writer
+}
+
+// demoReady is the demo's ready line. Its keys are a contract.
+type demoReady struct {
+	Dir         string     `json:"dir"`
+	Config      string     `json:"config"`
+	App         string     `json:"app_listener"`
+	Public      string     `json:"public"`
+	SandboxX    string     `json:"sandbox_x"`
+	SandboxMeta string     `json:"sandbox_meta"`
+	XHandle     string     `json:"x_handle"`
+	MetaHandle  string     `json:"meta_handle"`
+	XOAuth1     *oauth1Set `json:"x_oauth1"`
+	ServiceKey  string     `json:"service_key"`
+	CAFile      string     `json:"ca_file"`
+	// DemoApp is the small app's own address.
+	DemoApp string `json:"demo_app"`
+}
+
+// run starts everything, and stops it in reverse order when ctx ends.
+func (o *demoOptions) run(ctx context.Context) (err error) {
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "gatehouse-demo-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		o.dir = dir
+	} else if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
+	}
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return err
+	}
+	box, boxCA, err := o.startSandbox(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, box.Close()) }()
+	cfg, err := o.configure(box, boxCA)
+	if err != nil {
+		return err
+	}
+	if err := initialise(ctx, cfg, io.Discard); err != nil {
+		return err
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if o.json {
+		logger = newLogger(config.Log{Level: "info", Format: "json"})
+	}
+	err = serve(ctx, cfg, logger, func(s *server) error {
+		return o.play(ctx, s, box)
+	})
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // told to stop: by a signal, or by --for
+	}
+	return err
+}
+
+// startSandbox starts both platforms with a certificate of an authority that
+// only this demo knows.
+func (o *demoOptions) startSandbox(ctx context.Context) (*sandbox.Server, string, error) {
+	loopback := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	certPEM, key, err := wire.NewCA("Gatehouse demo: sandbox", []string{"localhost"}, networks(loopback), 7*24*time.Hour)
+	if err != nil {
+		return nil, "", err
+	}
+	ca, err := wire.OpenCA(certPEM, key)
+	if err != nil {
+		return nil, "", err
+	}
+	path := filepath.Join(o.dir, "sandbox-ca.pem")
+	if err := os.WriteFile(path, certPEM, 0o644); err != nil {
+		return nil, "", err
+	}
+	box, err := sandbox.Start(ctx, sandbox.Config{TLS: ca.ServerTLS([]string{"localhost"}, loopback), XTokenTTL: o.xTokenTTL})
+	return box, path, err
+}
+
+// configure writes the demo's configuration, the way a user would, and the
+// registrations' secrets into files beside it.
+func (o *demoOptions) configure(box *sandbox.Server, boxCA string) (*config.Config, error) {
+	apps := box.Apps()
+	for name, value := range map[string]string{
+		"x-secret": apps.X.ClientSecret, "x-consumer-secret": apps.X.ConsumerSecret, "facebook-secret": apps.Facebook.AppSecret,
+	} {
+		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(value), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	ports := map[string]int{"app": 8100, "public": 8103, "demo": 8104}
+	for name, wanted := range ports {
+		port, err := freePort(wanted)
+		if err != nil {
+			return nil, err
+		}
+		ports[name] = port
+	}
+	public := "http://127.0.0.1:" + strconv.Itoa(ports["public"])
+	box.SetRedirectURIs([]string{
+		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
+	})
+	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL, boxCA,
+		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID)
+	path := filepath.Join(o.dir, "gatehouse.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	cfg, _, err := config.Load(path, resolver())
+	return cfg, err
+}
+
+// demoConfig is what a team's own file looks like, with two sandboxes in place
+// of the platforms.
+const demoConfig = `# Written by gatehouse demo.
+environment: development
+public_url: %[4]s
+listen: {app: "127.0.0.1:%[1]d", public: "127.0.0.1:%[2]d"}
+store: sqlite:gatehouse.db
+root_key: file:root.key
+tls: {app: local-ca, public: off}
+sandbox: {x: %[5]q, meta: %[6]q, ca_file: %[7]q}
+returns: ["http://127.0.0.1:%[3]d/connected"]
+apps:
+  demo-x: {platform: x, client_id: %[8]q, client_secret: "file:x-secret", consumer_key: %[9]q, consumer_secret: "file:x-consumer-secret"}
+  demo-facebook: {platform: facebook, client_id: %[10]q, client_secret: "file:facebook-secret", version: v25.0}
+purposes:
+  publish:
+    why: Publish what the person scheduled, and show how it went
+    app: demo-x
+    scopes: [tweet.read, tweet.write, users.read, follows.read, offline.access]
+    calls:
+      - {call: GET /2/users/me}
+      - {call: POST /2/tweets}
+      - {call: "GET /2/tweets/{id}"}
+      - {call: GET /2/tweets/search/recent}
+      - {call: "GET /2/users/{id}/followers"}
+  pages:
+    why: Publish to the person's pages, and show how it went
+    app: demo-facebook
+    scopes: [public_profile, pages_show_list, pages_read_engagement, pages_manage_posts]
+    calls:
+      - {call: GET /me}
+      - {call: GET /me/accounts}
+      - {call: "GET /{page-id}"}
+      - {call: "GET /{page-id}/feed"}
+      - {call: "POST /{page-id}/feed"}
+      - {call: "DELETE /me/permissions"}
+services:
+  demo: {purposes: [publish, pages], rate: 200/s}
+`
+
+// play sets the small app up and lets its story run beside the server.
+func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) error {
+	key, err := s.identity.NewServiceKey(ctx, "demo")
+	if err != nil {
+		return err
+	}
+	client, err := demoClient(s.cfg)
+	if err != nil {
+		return err
+	}
+	app := &demoApp{
+		api:      &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
+		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"},
+		sessions: map[string]string{},
+	}
+	site, err := wire.Listen(wire.ServerConfig{Addr: strings.TrimPrefix(strings.TrimSuffix(s.cfg.Returns[0], "/connected"), "http://"), Handler: app.Handler()})
+	if err != nil {
+		return err
+	}
+	app.self = site.URL()
+	// The server answers once this function has returned; what calls it runs
+	// beside it.
+	s.beside = func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return site.Run(ctx) })
+		group.Go(func() error { return o.perform(ctx, s, box, app, client) })
+		return group.Wait()
+	}
+	return nil
+}
+
+// perform is the demo's story: people connect, the ready line, traffic.
+func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Server, app *demoApp, client *http.Client) error {
+	people := box.People()
+	for i, subject := range []string{"ada", "grace", "linus"} {
+		for _, registration := range []string{demoX, demoFacebook} {
+			if registration == demoFacebook && i > 1 {
+				continue
+			}
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				return err
+			}
+			browser := *client
+			browser.Jar = jar
+			if err := app.consentAs(ctx, &browser, registration, subject, people[i]); err != nil {
+				return err
+			}
+		}
+	}
+	x, meta := app.granted(demoX)[0], app.granted(demoFacebook)[0]
+	ready := demoReady{
+		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Public: s.public.URL(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
+		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
+	}
+	if o.json {
+		if err := json.NewEncoder(o.out).Encode(ready); err != nil {
+			return err
+		}
+	} else if err := welcome(o.out, ready); err != nil {
+		return err
+	}
+	if _, err := s.log.Record(ctx, audit.Entry{Action: "demo.start", Verdict: "done"}); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	traffic := &demoTraffic{app: app, pause: 700 * time.Millisecond}
+	group.Go(func() error { return traffic.Run(ctx) })
+	if !o.json {
+		group.Go(func() error { return follow(ctx, o.out, s.parts) })
+	}
+	return group.Wait()
+}
+
+// demoClient trusts the local CA, as the app's clients do.
+func demoClient(cfg *config.Config) (*http.Client, error) {
+	roots := x509.NewCertPool()
+	for _, path := range []string{beside(cfg, caFile), cfg.Sandbox.CAFile} {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		roots.AppendCertsFromPEM(pem)
+	}
+	return &http.Client{
+		Timeout:   30 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 8},
+	}, nil
+}
+
+// freePort returns wanted if nobody listens there, or else a port that was free
+// a moment ago.
+func freePort(wanted int) (int, error) {
+	for _, port := range []int{wanted, 0} {
+		l, err := wire.Listen(wire.ServerConfig{Addr: "127.0.0.1:" + strconv.Itoa(port), Handler: http.NotFoundHandler()})
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		_, text, err := net.SplitHostPort(strings.TrimPrefix(l.URL(), "http://"))
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(text)
+	}
+	return 0, fmt.Errorf("no port is free on loopback: %w", gatehouse.ErrUnavailable)
+}
+
+// welcome prints what runs where, and what to try.
+func welcome(w io.Writer, r demoReady) error {
+	bold, dim, off := "\x1b[1m", "\x1b[2m", "\x1b[0m"
+	if !onTerminal(w) {
+		bold, dim, off = "", "", ""
+	}
+	_, err := fmt.Fprintf(w, `
+%[1]sGatehouse demo%[3]s  everything on this machine, nothing leaves it
+
+  app listener  %[4]s      your X or Meta client talks to this
+  public pages  %[5]s       browsers come here to connect
+  demo app      %[6]s       open it: connect an account by hand
+  sandbox X     %[7]s
+  sandbox Meta  %[8]s
+  data          %[9]s
+
+%[1]sTry it%[3]s  (handles, not tokens: worthless anywhere else)
+
+  export CA=%[10]s
+  export X=%[11]s
+  export META=%[12]s
+
+  curl --cacert $CA -H "Authorization: Bearer $X" %[4]s/x/2/users/me
+  curl --cacert $CA "%[4]s/meta/v25.0/me/accounts?access_token=$META"
+  curl --cacert $CA -H "Authorization: Bearer $X" %[4]s/x/2/dm_events      %[2]s# not declared: refused%[3]s
+
+  gatehouse audit verify --config %[13]s
+
+%[1]sThe log%[3]s  (Ctrl-C ends the demo)
+
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config)
+	return err
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/config"
+	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
+
+	"github.com/spf13/cobra"
+)
+
+// finding is one line of the doctor's report.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"`
+	Next  string `json:"next,omitempty"` // what to do about it
+}
+
+func newDoctor(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at what usually goes wrong, and say what to do",
+		Long: `Looks at the configuration, the files beside it, the database, the keys, the clock
+and the listeners, without changing anything. Exit status 1 means that something
+needs attention.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			findings := examine(c.Context(), o)
+			healthy := true
+			for _, f := range findings {
+				healthy = healthy && f.OK
+			}
+			out := c.OutOrStdout()
+			if asJSON {
+				if err := printJSON(out, findings); err != nil {
+					return err
+				}
+			} else {
+				for _, f := range findings {
+					mark := "ok  "
+					if !f.OK {
+						mark = "FAIL"
+					}
+					fmt.Fprintf(out, "%s  %-14s %s\n", mark, f.Check, f.Text)
+					if f.Next != "" {
+						fmt.Fprintf(out, "%21s→ %s\n", "", f.Next)
+					}
+				}
+			}
+			if !healthy {
+				return &wantingError{}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// examine makes every check that still makes sense after the ones before it.
+func examine(ctx context.Context, o *options) []finding {
+	var out []finding
+	add := func(check string, err error, text, next string) bool {
+		f := finding{Check: check, OK: err == nil, Text: text}
+		if err != nil {
+			f.Text, f.Next = err.Error(), next
+		}
+		out = append(out, f)
+		return err == nil
+	}
+	cfg, warnings, err := config.Load(o.config, resolver())
+	if !add("configuration", err, o.config, "gatehouse config example shows a valid one") {
+		return out
+	}
+	for _, w := range warnings {
+		out = append(out, finding{Check: "configuration", OK: true, Text: "warning: " + w.String()})
+	}
+	_, err = vault.NewFileRootKey(cfg.RootKey.Path())
+	add("root key", err, cfg.RootKey.Path(), "gatehouse init makes one; restore your copy if the database exists already; its mode is 0600")
+	_, err = os.Stat(beside(cfg, logKeyFile))
+	add("log key", err, beside(cfg, logKeyFile), "restore your copy: the log cannot be verified without it")
+	db, err := openStore(ctx, cfg)
+	if !add("database", err, cfg.Store.String()+", environment "+string(cfg.Environment), "gatehouse init makes one") {
+		return out
+	}
+	if err := db.Close(); err != nil {
+		add("database", err, "", "")
+	}
+	p, err := assemble(ctx, cfg, quiet())
+	if !add("vault and log", err, "open with this root key", "the root key and the database must belong together") {
+		return out
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			out = append(out, finding{Check: "closing", Text: err.Error()})
+		}
+	}()
+	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the app listener", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
+	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")
+	add("file modes", checkModes(cfg), "nobody else can read the keys and the database", "chmod 600 the file")
+	return out
+}
+
+// checkCA compares the CA that clients trust with the one that is used.
+func checkCA(ctx context.Context, p *parts) error {
+	if p.cfg.TLS.App.Source != localCA {
+		return nil
+	}
+	cert, err := p.vault.System(ctx, secretCACert)
+	if err != nil {
+		return err
+	}
+	key, err := p.vault.System(ctx, secretCAKey)
+	if err != nil {
+		return err
+	}
+	if !serves(p.cfg, []byte(cert.Reveal()), key) {
+		return errors.New("the local CA ends soon or does not cover the app listener's address")
+	}
+	have, err := os.ReadFile(beside(p.cfg, caFile))
+	if err != nil {
+		return err
+	}
+	if string(have) != cert.Reveal() {
+		return fmt.Errorf("%s is not the CA in use", beside(p.cfg, caFile))
+	}
+	return nil
+}
+
+// checkListeners reports an address that cannot be bound although nothing
+// answers there.
+func checkListeners(cfg *config.Config) error {
+	var errs []error
+	for name, addr := range map[string]string{"app": cfg.Listen.App, "public": cfg.Listen.Public} {
+		if addr == "" || strings.HasPrefix(addr, "unix:") {
+			continue
+		}
+		l, err := wire.Listen(wire.ServerConfig{Addr: addr, AllowPlain: true, Handler: http.NotFoundHandler()})
+		if err == nil {
+			errs = append(errs, l.Close())
+			continue
+		}
+		conn, dialErr := net.DialTimeout("tcp", addr, time.Second)
+		if dialErr != nil {
+			errs = append(errs, fmt.Errorf("listen.%s: %w", name, err))
+			continue
+		}
+		errs = append(errs, conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// checkModes reports files that others could read.
+func checkModes(cfg *config.Config) error {
+	var errs []error
+	for _, path := range []string{cfg.RootKey.Path(), storeFile(cfg)} {
+		if path == "" {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			errs = append(errs, fmt.Errorf("%s has mode %#o: %w", path, info.Mode().Perm(), gatehouse.ErrDenied))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/config"
+	"gatehouse/internal/sandbox"
+)
+
+// house is a Gatehouse in a process of its own, on a directory that outlives
+// it, with the sandbox in the test's process.
+type house struct {
+	t      *testing.T
+	dir    string
+	config string
+	box    *sandbox.Server
+	key    string // of service "demo"
+	client *http.Client
+
+	process *exec.Cmd
+	stderr  *lockedBuffer
+	ready   map[string]string
+}
+
+// lockedBuffer collects a child's output while a test may look at it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newHouse makes a Gatehouse with the demo's configuration; it does not run yet.
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), stderr: &lockedBuffer{}}
+	o := demoOptions{dir: h.dir}
+	box, ca, err := o.startSandbox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := box.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h.box = box
+	cfg, err := o.configure(box, ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.config = cfg.Path()
+	if err := initialise(t.Context(), cfg, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if h.client, err = demoClient(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.kill)
+	return h
+}
+
+// load returns the configuration as the program sees it.
+func (h *house) load() *config.Config {
+	h.t.Helper()
+	cfg, _, err := config.Load(h.config, resolver())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return cfg
+}
+
+// start runs the program and waits for its ready line.
+func (h *house) start() {
+	h.t.Helper()
+	h.process = exec.Command(os.Args[0], "run", "--config", h.config, "--json")
+	h.process.Env = append(os.Environ(), asProgram+"=1")
+	h.process.Stderr = h.stderr
+	out, err := h.process.StdoutPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.process.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		h.t.Fatalf("no ready line: %v\n%s", err, h.stderr)
+	}
+	h.ready = nil
+	if err := json.Unmarshal(line, &h.ready); err != nil {
+		h.t.Fatalf("ready line %q: %v", line, err)
+	}
+}
+
+// kill ends the program at once, as a power cut would end it.
+func (h *house) kill() {
+	if h.process == nil {
+		return
+	}
+	if err := h.process.Process.Kill(); err != nil {
+		h.t.Errorf("killing: %v", err)
+	}
+	_ = h.process.Wait() // "signal: killed" is what was asked for
+	h.process = nil
+	h.client.CloseIdleConnections()
+}
+
+// stop ends the program in order and returns its exit status.
+func (h *house) stop() int {
+	h.t.Helper()
+	if err := h.process.Process.Signal(syscall.SIGTERM); err != nil {
+		h.t.Fatal(err)
+	}
+	_ = h.process.Wait()
+	code := h.process.ProcessState.ExitCode()
+	h.process = nil
+	h.client.CloseIdleConnections()
+	return code
+}
+
+// gatehouse runs one command and returns what it printed and its exit status.
+func (h *house) gatehouse(args ...string) (string, string, int) {
+	h.t.Helper()
+	c := exec.Command(os.Args[0], append(args, "--config", h.config)...)
+	c.Env = append(os.Environ(), asProgram+"=1")
+	var out, errOut bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errOut
+	err := c.Run()
+	if c.ProcessState == nil {
+		h.t.Fatal(err)
+	}
+	return out.String(), errOut.String(), c.ProcessState.ExitCode()
+}
+
+// api returns a client of the app's API for the running program.
+func (h *house) api() *apiClient {
+	h.t.Helper()
+	if h.key == "" {
+		out, errOut, code := h.gatehouse("service", "key", "create", "demo")
+		if code != 0 {
+			h.t.Fatalf("service key create: %s", errOut)
+		}
+		h.key = strings.TrimSpace(out)
+	}
+	return &apiClient{base: h.ready["app_listener"], key: h.key, http: h.client}
+}
+
+// connectPerson walks a person's browser through consent and returns the
+// grant, as a real app gets it.
+func (h *house) connectPerson(registration, subject, username string) *demoGrant {
+	h.t.Helper()
+	app := &demoApp{
+		api: h.api(), purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, sessions: map[string]string{},
+		self: strings.TrimSuffix(h.load().Returns[0], "/connected"),
+	}
+	site := &http.Server{Addr: strings.TrimPrefix(app.self, "http://"), Handler: app.Handler(), ReadHeaderTimeout: time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = site.ListenAndServe()
+	}()
+	defer func() {
+		_ = site.Close()
+		<-served
+	}()
+	for range 100 { // until it listens
+		if res, err := http.Get(app.self + "/"); err == nil {
+			_ = res.Body.Close()
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	browser := *h.client
+	browser.Jar = jar
+	if err := app.consentAs(h.t.Context(), &browser, registration, subject, username); err != nil {
+		h.t.Fatalf("%v\n%s", err, h.stderr)
+	}
+	return app.granted(registration)[0]
+}
+
+// call makes one call with a handle.
+func (h *house) call(ctx context.Context, method, path, handle string, body any) (int, []byte, error) {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, h.ready["app_listener"]+path, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+handle)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := h.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, b, err
+}
+
+// noTokens fails the test if anything the sandbox ever issued stands in a text.
+func noTokens(t *testing.T, box *sandbox.Server, where string, text []byte) {
+	t.Helper()
+	for _, issued := range box.Ledger() {
+		if len(issued.Value) >= 16 && bytes.Contains(text, []byte(issued.Value)) {
+			t.Errorf("%s holds a %s that the sandbox issued", where, issued.Kind)
+		}
+	}
+}
+
+// noTokensInFiles searches every file below dir, except those that the operator
+// put there: the registrations' own secrets.
+func noTokensInFiles(t *testing.T, box *sandbox.Server, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, "-secret") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		noTokens(t, box, fmt.Sprintf("file %s", d.Name()), content)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

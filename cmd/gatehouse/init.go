@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
+	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+)
+
+func newInit(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Make a configuration, a root key, a database and a local CA",
+		Long: `Makes what Gatehouse needs to run, and keeps what is there:
+
+  the configuration      an annotated example, if there is none at --config
+  the root key           where the configuration says; mode 0600
+  the database           empty, bound to the environment
+  log.pub                the audit log's public key, beside the configuration
+  ca.pem                 the app listener's certificate authority, likewise
+
+Without a configuration it writes one and stops there, so that you can fill in
+your app registrations; run it again for the rest. Keep a copy of the root key
+elsewhere: without it, nothing in the database can be opened, by anybody.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			out := c.OutOrStdout()
+			if _, err := os.Stat(o.config); errors.Is(err, fs.ErrNotExist) {
+				if err := os.MkdirAll(filepath.Dir(o.config), 0o700); err != nil {
+					return err
+				}
+				if err := writeFileSync(o.config, []byte(config.Example()), 0o600); err != nil {
+					return fmt.Errorf("writing the configuration: %w", err)
+				}
+				_, err := fmt.Fprintf(out, "made  %s\n\nFill in your app registrations, then run 'gatehouse init' again.\n", o.config)
+				return err
+			}
+			cfg, err := loadConfig(o, quiet())
+			if err != nil {
+				return err
+			}
+			return initialise(c.Context(), cfg, out)
+		},
+	}
+}
+
+// initialise makes what is missing. It may be interrupted at any line and run
+// again: each step looks whether it was done, and the database, which says that
+// keys exist, is made after the root key that wraps them.
+func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
+	say := func(verb, what string) error {
+		_, err := fmt.Fprintf(out, "%s  %s\n", verb, what)
+		return err
+	}
+	keyPath, dsn := cfg.RootKey.Path(), cfg.Store.Text().Reveal()
+	_, keyErr := os.Stat(keyPath)
+	db, err := store.Open(ctx, dsn)
+	switch {
+	case err == nil:
+		if closeErr := db.Close(); closeErr != nil {
+			return closeErr
+		}
+		if errors.Is(keyErr, fs.ErrNotExist) {
+			return fmt.Errorf("the database exists and its root key %s does not: restore the key, or name another database: %w", keyPath, gatehouse.ErrConflict)
+		}
+		if err := say("kept", "database"); err != nil {
+			return err
+		}
+	case errors.Is(err, gatehouse.ErrNotFound):
+		if errors.Is(keyErr, fs.ErrNotExist) {
+			if err := vault.CreateRootKeyFile(keyPath); err != nil {
+				return err
+			}
+			if err := say("made", keyPath+"  (keep a copy elsewhere)"); err != nil {
+				return err
+			}
+		} else if err := say("kept", keyPath); err != nil {
+			return err
+		}
+		if err := store.Create(ctx, dsn); err != nil {
+			return err
+		}
+		if err := say("made", "database "+cfg.Store.String()); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	return fill(ctx, cfg, say)
+}
+
+// fill gives an existing database its environment, keys and public files.
+func fill(ctx context.Context, cfg *config.Config, say func(verb, what string) error) (err error) {
+	db, err := store.Open(ctx, cfg.Store.Text().Reveal())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.Migrate(ctx); err != nil {
+		return err
+	}
+	env, err := db.Environment(ctx)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		if err := db.SetEnvironment(ctx, cfg.Environment); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case env != cfg.Environment:
+		return fmt.Errorf("the store belongs to environment %q and the configuration says %q: %w", env, cfg.Environment, gatehouse.ErrConflict)
+	}
+	root, err := vault.NewFileRootKey(cfg.RootKey.Path())
+	if err != nil {
+		return err
+	}
+	vc := vault.Config{Root: root, Store: db.Vault(), Environment: cfg.Environment}
+	if err := vault.Init(ctx, vc); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
+		return err
+	}
+	v, err := vault.Open(ctx, vc)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	if err := ensureLogKey(ctx, cfg, v, say); err != nil {
+		return err
+	}
+	return ensureCA(ctx, cfg, v, say)
+}
+
+// ensureLogKey makes the audit log's signing key once, and its public half.
+func ensureLogKey(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(verb, what string) error) error {
+	path := beside(cfg, logKeyFile)
+	_, err := v.System(ctx, secretLogKey)
+	if err == nil {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("the audit log's public key %s is missing: put back your copy of it, since a new one would verify a log that somebody else signed: %w", path, gatehouse.ErrConflict)
+		}
+		return say("kept", path)
+	}
+	if !errors.Is(err, gatehouse.ErrNotFound) {
+		return err
+	}
+	private, public, err := note.GenerateKey(rand.Reader, audit.Origin(cfg.Environment, strings.ToLower(rand.Text()[:8])))
+	if err != nil {
+		return fmt.Errorf("making the audit log's key: %w", err)
+	}
+	// The public half first: without the private one it verifies nothing, and
+	// the next init replaces it.
+	if err := writeFileSync(path, []byte(public+"\n"), 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := v.PutSystem(ctx, secretLogKey, secret.New(private)); err != nil {
+		return err
+	}
+	return say("made", path+"  (keep a copy elsewhere: it verifies the log)")
+}
+
+// caLife is how long the local certificate authority lives, and caRenew how
+// long before its end a new one is made, at a start.
+const (
+	caLife  = 365 * 24 * time.Hour
+	caRenew = 30 * 24 * time.Hour
+)
+
+// ensureCA makes the app listener's authority if there is none or it is about
+// to end, and writes its certificate where clients can read it.
+func ensureCA(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(verb, what string) error) error {
+	if cfg.TLS.App.Source != localCA {
+		return nil
+	}
+	path := beside(cfg, caFile)
+	cert, err := v.System(ctx, secretCACert)
+	if err == nil {
+		key, err := v.System(ctx, secretCAKey)
+		if err != nil {
+			return err
+		}
+		if serves(cfg, []byte(cert.Reveal()), key) {
+			if have, err := os.ReadFile(path); err == nil && string(have) == cert.Reveal() {
+				return say("kept", path)
+			}
+			if err := writeFileSync(path, []byte(cert.Reveal()), 0o644); err != nil {
+				return err
+			}
+			return say("made", path)
+		}
+	} else if !errors.Is(err, gatehouse.ErrNotFound) {
+		return err
+	}
+	names, ips := listenerNames(cfg)
+	certPEM, key, err := wire.NewCA("Gatehouse local CA ("+string(cfg.Environment)+")", names, networks(ips), caLife)
+	if err != nil {
+		return err
+	}
+	if err := v.PutSystem(ctx, secretCAKey, key); err != nil {
+		return err
+	}
+	if err := v.PutSystem(ctx, secretCACert, secret.New(string(certPEM))); err != nil {
+		return err
+	}
+	if err := writeFileSync(path, certPEM, 0o644); err != nil {
+		return err
+	}
+	return say("made", path+"  (your app's clients trust it)")
+}
+
+// serves reports whether an authority lives long enough and may certify the
+// names that the app listener has today.
+func serves(cfg *config.Config, certPEM []byte, key secret.Text) bool {
+	ca, err := wire.OpenCA(certPEM, key)
+	if err != nil || time.Until(ca.Expires()) <= caRenew {
+		return false
+	}
+	_, err = ca.Issue(listenerNames(cfg))
+	return err == nil
+}
+
+// listenerNames returns the names and addresses that the app listener's
+// certificate stands for: loopback, and the host that it listens on.
+func listenerNames(cfg *config.Config) ([]string, []net.IP) {
+	names := []string{"localhost"}
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	host, _, err := net.SplitHostPort(cfg.Listen.App)
+	if err != nil || host == "" || host == "localhost" {
+		return names, ips
+	}
+	if ip := net.ParseIP(host); ip == nil {
+		names = append(names, host)
+	} else if !ip.IsLoopback() && !ip.IsUnspecified() {
+		ips = append(ips, ip)
+	}
+	return names, ips
+}
+
+// networks turns addresses into the single-address networks of a constraint.
+func networks(ips []net.IP) []net.IPNet {
+	out := make([]net.IPNet, 0, len(ips))
+	for _, ip := range ips {
+		if v4 := ip.To4(); v4 != nil {
+			out = append(out, net.IPNet{IP: v4, Mask: net.CIDRMask(32, 32)})
+			continue
+		}
+		out = append(out, net.IPNet{IP: ip, Mask: net.CIDRMask(128, 128)})
+	}
+	return out
+}
+
+// isHTTPS reports whether an address is an https one.
+func isHTTPS(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Scheme == "https"
+}

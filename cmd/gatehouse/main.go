@@ -1,0 +1,113 @@
+// Command gatehouse stands between an app and the platforms whose tokens it
+// would otherwise hold.
+//
+// This package owns flags, construction and life cycle. It is the only one that
+// reads the environment, and it holds no rule about calls, grants or keys: those
+// live in the packages it binds together.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses. They are a contract.
+const (
+	exitDone   = 0 // what was asked for is done
+	exitFailed = 1 // it failed, or was found wanting
+	exitUsage  = 2 // wrong use
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// execute runs one command line and returns its exit status.
+func execute(ctx context.Context, args []string) int {
+	root, entered := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var wanting *wantingError
+	if !errors.As(err, &wanting) {
+		fmt.Fprintf(os.Stderr, "gatehouse: %v\n", err)
+	}
+	var usage *usageError
+	if errors.As(err, &usage) || !*entered {
+		fmt.Fprintf(os.Stderr, "Run '%s --help' for how to use it.\n", commandPath(root, args))
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a mistake in how the command was called, found after parsing.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// wantingError ends a command whose report is already printed and whose answer
+// is "no": exit status 1 without a further message.
+type wantingError struct{}
+
+func (*wantingError) Error() string { return "found wanting" }
+
+// commandPath names the command that args selected, as far as it is known.
+func commandPath(root *cobra.Command, args []string) string {
+	if c, _, err := root.Find(args); err == nil {
+		return c.CommandPath()
+	}
+	return root.CommandPath()
+}
+
+// newRoot builds the command tree. The returned flag becomes true once a
+// command's own code runs, which is where wrong use ends and failure begins.
+func newRoot() (*cobra.Command, *bool) {
+	entered := new(bool)
+	var o options
+	root := &cobra.Command{
+		Use:   "gatehouse",
+		Short: "Stands between your app and X and Meta, and holds the tokens",
+		Long: `Gatehouse stands between your app and the X API and Meta's Graph API.
+
+The app keeps its client library and uses a handle where a token was. Gatehouse
+holds the real tokens, encrypted; lets through what a declared purpose allows;
+and writes each call, before it happens, in a log that verifies.
+
+  gatehouse demo                    see it work, with sandboxed platforms
+  gatehouse init                    make a configuration, keys and a database
+  gatehouse run                     run it
+  gatehouse service key create S    a key for one part of your app
+  gatehouse audit verify            check that the log is complete and unaltered`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			*entered = true
+		},
+	}
+	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
+	root.AddCommand(
+		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newService(&o),
+		newAudit(&o), newConfig(&o), newDoctor(&o), newVersion(),
+	)
+	return root, entered
+}
+
+// options are the flags that every command shares.
+type options struct {
+	config string
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gatehouse/internal/config"
+)
+
+// Files that init makes beside the configuration.
+const (
+	logKeyFile = "log.pub" // the audit log's public key
+	caFile     = "ca.pem"  // the app listener's certificate authority
+)
+
+// localCA is the configuration's word for certificates that we issue.
+const localCA = "local-ca"
+
+// beside returns the path of a file next to the configuration.
+func beside(cfg *config.Config, name string) string {
+	return filepath.Join(filepath.Dir(cfg.Path()), name)
+}
+
+// resolver lets the configuration's references reach the environment and files:
+// only this package may.
+func resolver() config.Resolver {
+	return config.Resolver{LookupEnv: os.LookupEnv, ReadFile: os.ReadFile}
+}
+
+// storeFile returns the database file of a SQLite DSN, or "".
+func storeFile(cfg *config.Config) string {
+	path, ok := strings.CutPrefix(cfg.Store.Text().Reveal(), "sqlite:")
+	if !ok {
+		return ""
+	}
+	return path
+}
+
+// writeFileSync makes a file durable under its name, replacing another in one
+// step: a crash leaves the old one or the new one.
+func writeFileSync(path string, content []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Chmod(mode); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

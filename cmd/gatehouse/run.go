@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"gatehouse"
+	"gatehouse/internal/api"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
+	"gatehouse/internal/gateway"
+	"gatehouse/internal/public"
+	"gatehouse/internal/wire"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+func newRun(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run Gatehouse",
+		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
+under way finish. SIGHUP reads the configuration again: purposes, services and
+limits change without a restart; what needs one is said in the log.
+
+When every listener is bound, one line is printed on standard output.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, _, err := config.Load(o.config, resolver())
+			if err != nil {
+				return err
+			}
+			logger := newLogger(cfg.Log)
+			if cfg, err = loadConfig(o, logger); err != nil {
+				return err
+			}
+			return serve(c.Context(), cfg, logger, func(s *server) error {
+				if asJSON {
+					return json.NewEncoder(c.OutOrStdout()).Encode(s.addresses())
+				}
+				return s.announce(c.OutOrStdout())
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the ready line as JSON")
+	return c
+}
+
+// server is a running Gatehouse: its parts and its bound listeners.
+type server struct {
+	*parts
+	app, public *wire.Server
+	gateway     *gateway.Gateway
+	// beside is what else runs as long as the server does; ready may set it.
+	beside func(context.Context) error
+}
+
+// addresses are the keys of the ready line.
+func (s *server) addresses() map[string]string {
+	out := map[string]string{}
+	if s.app != nil {
+		out["app_listener"] = s.app.URL()
+	}
+	if s.public != nil {
+		out["public"] = s.public.URL()
+	}
+	if s.cfg.TLS.App.Source == localCA {
+		out["ca_file"] = beside(s.cfg, caFile)
+	}
+	return out
+}
+
+func (s *server) announce(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
+	for _, k := range []string{"app_listener", "public", "ca_file"} {
+		if v, ok := s.addresses()[k]; ok {
+			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
+		}
+	}
+	_, err := fmt.Fprintln(w, b.String())
+	return err
+}
+
+// serve puts Gatehouse together, binds its listeners, calls ready, and serves
+// until ctx ends. It returns after everything that was acknowledged is durable.
+func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready func(*server) error) (err error) {
+	p, err := assemble(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if err := ensureCA(ctx, cfg, p.vault, func(verb, what string) error {
+		logger.DebugContext(ctx, verb, "what", what)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := p.identity.EnsureServices(ctx, serviceNames(cfg)); err != nil {
+		return err
+	}
+	if _, err := p.log.Record(ctx, audit.Entry{
+		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": cfg.Hash(), "mode": p.inForce.Load().policy.Mode().String()},
+	}); err != nil {
+		return err
+	}
+	s := &server{parts: p}
+	if err := s.bind(ctx); err != nil {
+		return err
+	}
+	if _, err := p.log.Record(ctx, audit.Entry{Action: "run.start", Verdict: "done", Facts: map[string]string{"version": version}}); err != nil {
+		return err
+	}
+	if err := ready(s); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// run serves until ctx ends or a part fails. The log's writer is stopped last,
+// by Close, after every handler has returned.
+func (s *server) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, listener := range []*wire.Server{s.app, s.public} {
+		if listener != nil {
+			group.Go(func() error { return listener.Run(ctx) })
+		}
+	}
+	group.Go(func() error { return s.connect.Run(ctx) })
+	group.Go(func() error { return s.reload(ctx) })
+	if s.beside != nil {
+		group.Go(func() error { return s.beside(ctx) })
+	}
+	return group.Wait()
+}
+
+// bind makes the surfaces and their listeners.
+func (s *server) bind(ctx context.Context) error {
+	cfg := s.cfg
+	var err error
+	own, err := api.New(apiConfig(s.parts))
+	if err != nil {
+		return err
+	}
+	if s.gateway, err = gateway.New(gatewayConfig(s.parts, own)); err != nil {
+		return err
+	}
+	if cfg.Listen.App != "" {
+		tlsConfig, err := s.appTLS(ctx)
+		if err != nil {
+			return err
+		}
+		if s.app, err = wire.Listen(wire.ServerConfig{
+			Addr: cfg.Listen.App, TLS: tlsConfig, Handler: s.gateway.Handler(), Log: s.logger, OnShutdown: s.gateway.CloseStreams,
+		}); err != nil {
+			return err
+		}
+	}
+	if cfg.Listen.Public != "" {
+		tlsConfig, err := fileTLS(cfg.TLS.Public)
+		if err != nil {
+			return err
+		}
+		handler, err := s.publicHandler()
+		if err != nil {
+			return err
+		}
+		if s.public, err = wire.Listen(wire.ServerConfig{Addr: cfg.Listen.Public, TLS: tlsConfig, Handler: handler, Log: s.logger}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) publicHandler() (http.Handler, error) {
+	pages, err := public.New(publicConfig(s.parts))
+	if err != nil {
+		return nil, err
+	}
+	return pages.Handler(), nil
+}
+
+// appTLS returns what the app listener speaks; nil is plain http.
+func (s *server) appTLS(ctx context.Context) (*tls.Config, error) {
+	if s.cfg.TLS.App.Source != localCA {
+		return fileTLS(s.cfg.TLS.App)
+	}
+	cert, err := s.vault.System(ctx, secretCACert)
+	if err != nil {
+		return nil, fmt.Errorf("opening the local CA: %w", err)
+	}
+	key, err := s.vault.System(ctx, secretCAKey)
+	if err != nil {
+		return nil, fmt.Errorf("opening the local CA: %w", err)
+	}
+	ca, err := wire.OpenCA([]byte(cert.Reveal()), key)
+	if err != nil {
+		return nil, err
+	}
+	return ca.ServerTLS(listenerNames(s.cfg)), nil
+}
+
+// fileTLS returns the operator's own certificate, or nil for plain http.
+func fileTLS(c config.Certificate) (*tls.Config, error) {
+	if c.Cert == "" {
+		return nil, nil
+	}
+	return wire.FileTLS(c.Cert, c.Key)
+}
+
+func serviceNames(cfg *config.Config) []gatehouse.ServiceName {
+	names := make([]gatehouse.ServiceName, 0, len(cfg.Services))
+	for name := range cfg.Services {
+		names = append(names, name)
+	}
+	return names
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/identity"
+
+	"github.com/spf13/cobra"
+)
+
+func newService(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "service",
+		Short: "The parts of your app: their keys and handles",
+		Long: `A service is one part of your app that calls through Gatehouse. Services stand in
+the configuration; their keys and handles are made here or through the API.
+
+A key (gth_svc_…) lets a service begin connections and make handles. A handle
+(gth_hnd_…) stands where your client library puts a token. Both are shown once.`,
+	}
+	key := &cobra.Command{Use: "key", Short: "Make, list and revoke a service's keys"}
+	key.AddCommand(serviceKeyCreate(o), serviceKeyList(o), serviceKeyRevoke(o))
+	handle := &cobra.Command{Use: "handle", Short: "Make, list and revoke handles"}
+	handle.AddCommand(handleCreate(o), handleList(o), handleRevoke(o))
+	c.AddCommand(serviceList(o), key, handle)
+	return c
+}
+
+// with opens everything for one command and closes it afterwards.
+func with(ctx context.Context, o *options, do func(p *parts) error) (err error) {
+	logger := quiet()
+	cfg, err := loadConfig(o, logger)
+	if err != nil {
+		return err
+	}
+	p, err := assemble(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if err := p.identity.EnsureServices(ctx, serviceNames(cfg)); err != nil {
+		return err
+	}
+	return do(p)
+}
+
+func serviceList(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List services",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				services, err := p.identity.Services(c.Context())
+				if err != nil {
+					return err
+				}
+				type row struct {
+					ID       string                  `json:"id"`
+					Name     string                  `json:"name"`
+					Purposes []gatehouse.PurposeName `json:"purposes"`
+					Disabled bool                    `json:"disabled"`
+					Created  string                  `json:"created_at"`
+				}
+				list := []row{}
+				var rows [][]string
+				for _, s := range services {
+					purposes := p.cfg.Services[s.Name].Purposes
+					list = append(list, row{string(s.ID), string(s.Name), purposes, s.Disabled, stamp(s.Created)})
+					state := "in use"
+					if s.Disabled {
+						state = "disabled: not in the configuration"
+					}
+					rows = append(rows, []string{string(s.Name), join(purposes), state, when(s.Created)})
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), list)
+				}
+				return table(c.OutOrStdout(), "There is no service: add one to the configuration.", []string{"SERVICE", "PURPOSES", "STATE", "CREATED"}, rows)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func serviceKeyCreate(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "create SERVICE",
+		Short:   "Make a key for a service and print it, once",
+		Example: "  gatehouse service key create scheduler > /run/secrets/gatehouse-key",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				name := gatehouse.ServiceName(args[0])
+				if _, ok := p.cfg.Services[name]; !ok {
+					return fmt.Errorf("there is no service %q in the configuration; there are: %s", name, join(sortedServices(p)))
+				}
+				key, err := p.identity.NewServiceKey(c.Context(), name)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), map[string]string{"service": args[0], "key": key.Reveal()})
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), key.Reveal())
+				return err
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func serviceKeyList(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list SERVICE",
+		Short: "List a service's keys (their ids, never the keys)",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				keys, err := p.identity.ServiceKeys(c.Context(), gatehouse.ServiceName(args[0]))
+				if err != nil {
+					return err
+				}
+				type row struct {
+					ID      string `json:"id"`
+					Created string `json:"created_at"`
+					Revoked string `json:"revoked_at,omitempty"`
+				}
+				list := []row{}
+				var rows [][]string
+				for _, k := range keys {
+					list = append(list, row{string(k.ID), stamp(k.Created), stamp(k.Revoked)})
+					rows = append(rows, []string{string(k.ID), when(k.Created), when(k.Revoked)})
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), list)
+				}
+				return table(c.OutOrStdout(), "This service has no key.", []string{"KEY", "CREATED", "REVOKED"}, rows)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func serviceKeyRevoke(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke KEY-ID",
+		Short: "Make a key worthless at once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				if err := p.identity.RevokeServiceKey(c.Context(), identity.ServiceKeyID(args[0])); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(c.OutOrStdout(), "revoked")
+				return err
+			})
+		},
+	}
+}
+
+func handleCreate(o *options) *cobra.Command {
+	var service, connection, purpose string
+	var ttl time.Duration
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "create",
+		Short:   "Make a handle for a connection and print it, once",
+		Example: "  gatehouse service handle create --service scheduler --connection con_… --purpose publish",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				declared, ok := p.cfg.Services[gatehouse.ServiceName(service)]
+				if !ok {
+					return fmt.Errorf("there is no service %q in the configuration; there are: %s", service, join(sortedServices(p)))
+				}
+				if !slices.Contains(declared.Purposes, gatehouse.PurposeName(purpose)) {
+					return fmt.Errorf("service %s may not call for purpose %q; it may for: %s", service, purpose, join(declared.Purposes))
+				}
+				con, err := p.connect.Get(c.Context(), gatehouse.ConnectionID(connection))
+				if err != nil {
+					return err
+				}
+				if why := unfit(p, gatehouse.PurposeName(purpose), con.App, con.Purposes); why != "" {
+					return errors.New(why)
+				}
+				h, text, err := p.identity.NewHandle(c.Context(), identity.HandleRequest{
+					Service: gatehouse.ServiceName(service), Connection: con.ID, Person: con.Person,
+					Purpose: gatehouse.PurposeName(purpose), Platform: con.Platform, App: con.App, TTL: ttl,
+				})
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), map[string]string{"id": string(h.ID), "handle": text.Reveal(), "expires_at": stamp(h.Expires)})
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), text.Reveal())
+				return err
+			})
+		},
+	}
+	c.Flags().StringVar(&service, "service", "", "which service may use it")
+	c.Flags().StringVar(&connection, "connection", "", "whose connection it stands for")
+	c.Flags().StringVar(&purpose, "purpose", "", "for which purpose")
+	c.Flags().DurationVar(&ttl, "expires-in", 0, "how long it lives (default: limits.handle_ttl)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	for _, name := range []string{"service", "connection", "purpose"} {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // a programmer's mistake: the flag is declared above
+		}
+	}
+	return c
+}
+
+// unfit says why a connection cannot serve a purpose, or "".
+func unfit(p *parts, purpose gatehouse.PurposeName, app gatehouse.AppName, granted []gatehouse.PurposeName) string {
+	if p.cfg.Purposes[purpose].App != app {
+		return fmt.Sprintf("the connection is of app %s and purpose %s uses app %s", app, purpose, p.cfg.Purposes[purpose].App)
+	}
+	if len(granted) > 0 && !slices.Contains(granted, purpose) {
+		return fmt.Sprintf("the person connected for %s and not for %s: begin a connection that names it", join(granted), purpose)
+	}
+	return ""
+}
+
+func handleList(o *options) *cobra.Command {
+	var asJSON, all bool
+	var service, connection string
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List handles (their ids, never the handles)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				handles, err := p.identity.Handles(c.Context(), identity.Filter{
+					Service: gatehouse.ServiceName(service), Connection: gatehouse.ConnectionID(connection), Ended: all,
+				})
+				if err != nil {
+					return err
+				}
+				type row struct {
+					ID         string `json:"id"`
+					Service    string `json:"service"`
+					Purpose    string `json:"purpose"`
+					Connection string `json:"connection"`
+					Platform   string `json:"platform"`
+					Expires    string `json:"expires_at"`
+					Revoked    string `json:"revoked_at,omitempty"`
+				}
+				list := []row{}
+				var rows [][]string
+				for _, h := range handles {
+					list = append(list, row{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), string(h.Platform), stamp(h.Expires), stamp(h.Revoked)})
+					rows = append(rows, []string{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), when(h.Expires), when(h.Revoked)})
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), list)
+				}
+				return table(c.OutOrStdout(), "There is no handle.", []string{"HANDLE", "SERVICE", "PURPOSE", "CONNECTION", "EXPIRES", "REVOKED"}, rows)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&all, "all", false, "also those that expired or were revoked")
+	c.Flags().StringVar(&service, "service", "", "only this service's")
+	c.Flags().StringVar(&connection, "connection", "", "only this connection's")
+	return c
+}
+
+func handleRevoke(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke HANDLE-ID",
+		Short: "Make a handle, and those made from it, worthless at once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(p *parts) error {
+				if err := p.identity.RevokeHandle(c.Context(), gatehouse.HandleID(args[0])); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(c.OutOrStdout(), "revoked")
+				return err
+			})
+		},
+	}
+}
+
+func sortedServices(p *parts) []gatehouse.ServiceName {
+	names := serviceNames(p.cfg)
+	slices.Sort(names)
+	return names
+}
+
+// join lists names for a sentence.
+func join[T ~string](names []T) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = string(n)
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}

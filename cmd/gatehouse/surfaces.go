@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/api"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
+	"gatehouse/internal/gateway"
+	"gatehouse/internal/platform"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/public"
+	"gatehouse/internal/wire"
+)
+
+// gatewayConfig binds the gateway to the parts.
+func gatewayConfig(p *parts, own *api.API) gateway.Config {
+	limits := p.cfg.Limits.WithDefaults()
+	return gateway.Config{
+		Surface: &wire.Surface{Name: "app", Log: p.logger},
+		Egress:  p.egress, Log: p.log, Handles: p.identity, Connections: p.connect,
+		Settings: gatewaySettings(p.cfg, p.inForce.Load().policy),
+		API:      own.Handler(),
+		Upstream: upstreams(p.cfg),
+		Limits:   gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
+		Logger:   p.logger,
+	}
+}
+
+// gatewaySettings is what a reload may change.
+func gatewaySettings(cfg *config.Config, set *policy.Set) gateway.Settings {
+	s := gateway.Settings{
+		Policy:   set,
+		Services: make(map[gatehouse.ServiceName]gateway.Service, len(cfg.Services)),
+		Apps:     make(map[gatehouse.AppName]gateway.App, len(cfg.Apps)),
+	}
+	for name, c := range cfg.Services {
+		s.Services[name] = gateway.Service{Purposes: c.Purposes, Rate: c.Rate.PerSecond(), Sources: c.Sources, Accept: c.Accept}
+	}
+	for name, a := range cfg.Apps {
+		s.Apps[name] = gateway.App{Platform: a.Platform, ClientID: a.ClientID.Text(), Version: a.Version}
+	}
+	return s
+}
+
+// upstreams names the base URLs that a sandbox replaces.
+func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]string {
+	if cfg.Sandbox.X == "" && cfg.Sandbox.Meta == "" {
+		return nil
+	}
+	out := map[gatehouse.Platform]map[platform.Role]string{}
+	for _, p := range platform.Names() {
+		roles := map[platform.Role]string{}
+		for _, r := range platform.Roles(p) {
+			roles[r] = base(cfg, p, r)
+		}
+		out[gatehouse.Platform(p)] = roles
+	}
+	return out
+}
+
+// apiConfig binds the app's API to the parts.
+func apiConfig(p *parts) api.Config {
+	return api.Config{
+		Connections: p.connect, Directory: p.identity,
+		Purposes: p.purposesOf,
+		Surface:  &wire.Surface{Name: "app", Log: p.logger},
+	}
+}
+
+// purposesOf returns what the configuration in force lets a service do.
+func (p *parts) purposesOf(name gatehouse.ServiceName) []api.Purpose {
+	cfg := p.inForce.Load().cfg
+	var out []api.Purpose
+	for _, purpose := range cfg.Services[name].Purposes {
+		c := cfg.Purposes[purpose]
+		out = append(out, api.Purpose{Name: purpose, Why: c.Why, App: c.App})
+	}
+	return out
+}
+
+// publicConfig binds the public pages to the parts.
+func publicConfig(p *parts) public.Config {
+	return public.Config{Connections: p.connect, Log: p.logger}
+}
+
+// reload applies the configuration again at each SIGHUP until ctx ends. A
+// configuration that is wrong changes nothing.
+func (s *server) reload(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			if err := s.apply(ctx); err != nil {
+				s.logger.ErrorContext(ctx, "the configuration was not applied", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// apply reads the configuration and puts what can change at run time in force.
+func (s *server) apply(ctx context.Context) error {
+	next, warnings, err := config.Load(s.cfg.Path(), resolver())
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.logger.WarnContext(ctx, w.String())
+	}
+	set, err := policySet(next, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := s.identity.EnsureServices(ctx, serviceNames(next)); err != nil {
+		return err
+	}
+	// Recorded before it is in force: no call is judged by rules that the log
+	// does not know.
+	if _, err := s.log.Record(ctx, audit.Entry{
+		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": next.Hash(), "mode": set.Mode().String()},
+	}); err != nil {
+		return err
+	}
+	if err := s.gateway.Apply(gatewaySettings(next, set)); err != nil {
+		return err
+	}
+	for _, change := range config.Diff(s.inForce.Swap(&rules{next, set}).cfg, next) {
+		s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
+	}
+	return nil
+}
