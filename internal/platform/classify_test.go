@@ -153,7 +153,7 @@ func TestClassifyRefusesHostilePaths(t *testing.T) {
 }
 
 func TestClassifyRefusesAmbiguousParameters(t *testing.T) {
-	for _, q := range []string{"fields=id&fields=email", "ids[]=1", "batch[0][method]=GET", "Method=delete", "method=get&method=delete", "access_token=a&access_token=b", "FIELDS=id", "fields[0]=id"} {
+	for _, q := range []string{"fields=id&fields=email", "ids[]=1", "batch[0][method]=GET", "Method=delete", "method=get&method=delete", "access_token=a&access_token=b", "FIELDS=id", "fields[0]=id", "access.token=x", "+ids=1"} {
 		if _, err := platform.Classify(platform.Facebook, "GET", "/me", query(t, q)); !errors.Is(err, platform.ErrAmbiguous) {
 			t.Errorf("%s: %v, want ErrAmbiguous", q, err)
 		}
@@ -215,6 +215,14 @@ func TestClassifyTraits(t *testing.T) {
 	call, _ = platform.Classify(platform.Facebook, "POST", "/v25.0/9/videos", nil)
 	if call.Role != platform.RoleVideo || call.Version != "v25.0" {
 		t.Errorf("video: %+v", call)
+	}
+	call, _ = platform.Classify(platform.Facebook, "GET", "/oauth/access_token", query(t, "code=c"))
+	if call.Idempotent || !call.Write {
+		t.Errorf("an exchange may not be repeated: %+v", call)
+	}
+	call, _ = platform.Classify(platform.Threads, "GET", "/me", nil)
+	if !call.Idempotent || call.Write {
+		t.Errorf("a read may be repeated: %+v", call)
 	}
 	for _, test := range []struct {
 		p                   platform.Name

@@ -40,15 +40,17 @@ func CredentialMembers() []string {
 }
 
 // graphCredentials are the parameters in which a caller of the Graph API may put
-// a credential or a proof made with one.
+// a credential or a proof made with one. An authorization code is none of them:
+// it belongs to the OAuth endpoints, which are never passed on, and elsewhere
+// "code" is what a person typed, as in WhatsApp's verify_code.
 var graphCredentials = []string{
 	"access_token", "appsecret_proof", "appsecret_time", "client_secret", "input_token", "fb_exchange_token",
-	"revoke_token", "code", "code_verifier", "refresh_token", "app_secret", "client_token", "token",
+	"revoke_token", "refresh_token", "app_secret", "client_token", "token",
 }
 
 // xCredentials are the same for X.
 var xCredentials = []string{
-	"access_token", "token", "refresh_token", "client_secret", "client_assertion", "code", "code_verifier",
+	"access_token", "token", "refresh_token", "client_secret", "client_assertion",
 	"oauth_token", "oauth_token_secret", "oauth_consumer_key", "oauth_signature", "oauth_signature_method",
 	"oauth_nonce", "oauth_timestamp", "oauth_version", "oauth_verifier", "oauth_callback", "bearer_token",
 }
@@ -69,15 +71,23 @@ func CredentialHeaders() []string {
 	return []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Access-Token", "X-Access-Token", "X-Auth-Token"}
 }
 
-// isCredential reports whether a parameter of this name is one to remove, in
-// whatever case or with PHP's brackets.
-func isCredential(p Name, name string) bool {
+// phpName returns the name that a PHP-like reader makes of a parameter's name,
+// in lower case: "access_token" of " access.token[0]".
+func phpName(name string) string {
 	name, _, _ = strings.Cut(strings.TrimSpace(name), "[")
+	name, _, _ = strings.Cut(name, "\x00")
+	return strings.ToLower(strings.NewReplacer(".", "_", " ", "_").Replace(name))
+}
+
+// isCredential reports whether a parameter of this name is one to remove, in
+// whatever spelling a lenient reader would take for it.
+func isCredential(p Name, name string) bool {
+	name = phpName(name)
 	list := graphCredentials
 	if p == X {
 		list = xCredentials
 	}
-	return slices.ContainsFunc(list, func(c string) bool { return strings.EqualFold(c, name) })
+	return slices.Contains(list, name)
 }
 
 // StripParams removes the credential parameters of p from a raw query or form
@@ -104,7 +114,7 @@ func StripParams(p Name, raw string) (rest string, removed url.Values, err error
 		if err != nil {
 			return "", nil, ErrSyntax
 		}
-		removed.Add(strings.ToLower(strings.TrimSpace(name)), value)
+		removed.Add(phpName(name), value)
 	}
 	return strings.Join(kept, "&"), removed, nil
 }

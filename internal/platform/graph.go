@@ -9,25 +9,23 @@ import (
 )
 
 // control are the parameters that decide what a Graph call does. Graph reads
-// PHP-style brackets and takes the last of duplicates, others the first: a call
-// that gives one of these twice, in brackets or in another case is refused.
+// names as PHP does and takes the last of duplicates, others the first: a call
+// that gives one of these twice or in another spelling is refused.
 var control = []string{"method", "ids", "id", "fields", "batch", "access_token", "appsecret_proof", "appsecret_time", "relative_url"}
 
 // checkControl returns ErrAmbiguous if two readers of params could disagree
 // about a control parameter.
 func checkControl(params url.Values) error {
 	for key, values := range params {
-		name, _, bracketed := strings.Cut(key, "[")
-		for _, c := range control {
-			if !strings.EqualFold(strings.TrimSpace(name), c) {
-				continue
-			}
-			if bracketed || key != c {
-				return fmt.Errorf("%w: %s is not spelled plainly", ErrAmbiguous, c)
-			}
-			if len(values) > 1 {
-				return fmt.Errorf("%w: %s is given %d times", ErrAmbiguous, c, len(values))
-			}
+		name := phpName(key)
+		if !slices.Contains(control, name) {
+			continue
+		}
+		if key != name {
+			return fmt.Errorf("%w: %s is not spelled plainly", ErrAmbiguous, name)
+		}
+		if len(values) > 1 {
+			return fmt.Errorf("%w: %s is given %d times", ErrAmbiguous, name, len(values))
 		}
 	}
 	return nil
@@ -126,6 +124,9 @@ func refine(c *Call, params url.Values) {
 		if params.Get("grant_type") != "" || c.Endpoint == TokenCode {
 			c.Endpoint = tokenEndpoint(params)
 		}
+		c.Write, c.Idempotent = true, false // codes are single-use, and a GET makes a token
+	case "/oauth/revoke":
+		c.Write = true
 	case "/{id}/permissions", "/me/permissions", "/{id}/permissions/{permission}", "/me/permissions/{permission}":
 		c.Endpoint = Permissions
 		if c.Method == http.MethodDelete {

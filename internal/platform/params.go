@@ -3,6 +3,7 @@ package platform
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -40,13 +41,8 @@ func splitsToControl(part string) bool {
 	first := true
 	for piece := range strings.SplitSeq(part, ";") {
 		name, _, assigned := strings.Cut(piece, "=")
-		name, _, _ = strings.Cut(strings.TrimSpace(name), "[")
-		if !first && assigned {
-			for _, c := range control {
-				if strings.EqualFold(name, c) {
-					return true
-				}
-			}
+		if !first && assigned && slices.Contains(control, phpName(name)) {
+			return true
 		}
 		first = false
 	}

@@ -1,0 +1,172 @@
+package platform
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// text handles the string whose contents are buf[from:to].
+func (s *rewriter) text(from, to int) error {
+	t := s.top()
+	if t == nil {
+		return nil
+	}
+	raw := s.buf[from:to]
+	if t.object && t.expectKey {
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			raw, _ = unescape(raw, false)
+		}
+		t.key = append(t.key[:0], raw...)
+		t.class = classify(t.key)
+		return nil
+	}
+	switch t.class {
+	case credential:
+		if len(raw) > 0 {
+			s.hold(from, to)
+		}
+		return nil
+	case batchBody:
+		if s.nested == 0 && s.depth == 2 && !s.stack[0].object {
+			return s.body(from, to)
+		}
+	case pageLink:
+		if s.depth > 1 && string(s.stack[s.depth-2].key) == "paging" {
+			s.link(from, to)
+			return nil
+		}
+	case memberID, memberName, memberCategory, memberUserID, memberExpires:
+		if bytes.IndexByte(raw, '\\') >= 0 {
+			raw, _ = unescape(raw, false)
+		}
+		t.remember(raw)
+		return nil
+	}
+	if len(raw) > 20 && raw[0] == 'h' && bytes.Contains(raw, []byte("token")) && carriesCredential(raw) {
+		s.link(from, to)
+	}
+	return nil
+}
+
+// carriesCredential reports whether a string is a URL with a credential in its
+// query.
+func carriesCredential(raw []byte) bool {
+	decoded, _ := unescape(raw, false)
+	_, rawQuery, ok := strings.Cut(string(decoded), "?")
+	if !ok {
+		return false
+	}
+	rawQuery, _, _ = strings.Cut(rawQuery, "#")
+	for part := range strings.SplitSeq(rawQuery, "&") {
+		name, _, _ := strings.Cut(part, "=")
+		if plain, err := url.QueryUnescape(name); err == nil && credentialMember(plain) {
+			return true
+		}
+	}
+	return false
+}
+
+// link replaces a URL. Only paging links and those with a credential in the query
+// come here; the caller's Link decides what is the platform's.
+func (s *rewriter) link(from, to int) {
+	decoded, _ := unescape(s.buf[from:to], false)
+	link := string(decoded)
+	if !strings.HasPrefix(link, "https://") && !strings.HasPrefix(link, "http://") {
+		return
+	}
+	replacement := ""
+	if s.f.Link != nil {
+		replacement = s.f.Link(link)
+	}
+	if replacement != link {
+		s.edits = append(s.edits, edit{from: from, to: to, text: appendEscaped(nil, replacement)})
+	}
+}
+
+// hold notes a credential and waits for the object around it.
+func (s *rewriter) hold(from, to int) {
+	owner := s.depth
+	for owner > 0 && !s.stack[owner-1].object {
+		owner--
+	}
+	decoded, _ := unescape(s.buf[from:to], false)
+	token := &ReplyToken{Value: string(decoded)}
+	var path []string
+	for i := range s.stack[:owner] {
+		if f := &s.stack[i]; f.object && i < owner-1 {
+			path = append(path, string(f.key))
+		}
+	}
+	token.Path = strings.Join(path, "/")
+	if owner == 0 {
+		owner = 1 // an array of tokens at the top: it closes like an object
+	} else {
+		token.Member = string(s.stack[owner-1].key)
+	}
+	s.stack[owner-1].pending++
+	s.edits = append(s.edits, edit{from: from, to: to, owner: owner, token: token})
+}
+
+// resolve asks for the replacements that wait for the frame of this depth, or for
+// all that wait if depth is zero, in the order of the reply.
+func (s *rewriter) resolve(depth int) error {
+	first := 0
+	if depth != 0 {
+		first = len(s.edits)
+		for left := s.stack[depth-1].pending; left > 0; {
+			if first--; s.edits[first].owner == depth {
+				left--
+			}
+		}
+	}
+	for i := first; i < len(s.edits); i++ {
+		e := &s.edits[i]
+		if e.owner == 0 || depth != 0 && e.owner != depth {
+			continue
+		}
+		f := &s.stack[e.owner-1]
+		t := e.token
+		t.ID, t.Name, t.Category, t.UserID = string(f.id), string(f.name), string(f.category), string(f.userID)
+		t.Ambiguous = f.ambiguous
+		t.ExpiresIn, _ = strconv.ParseInt(string(f.expires), 10, 64)
+		replacement := ""
+		if s.f.Token != nil {
+			var err error
+			if replacement, err = s.f.Token(*t); err != nil {
+				return fmt.Errorf("replacing a credential in a reply: %w", err)
+			}
+		}
+		if replacement == t.Value {
+			e.text = append([]byte(nil), s.buf[e.from:e.to]...) // the same, in its own spelling
+		} else {
+			e.text = appendEscaped(nil, replacement)
+		}
+		e.owner, e.token = 0, nil
+		f.pending--
+	}
+	return nil
+}
+
+// body rewrites the JSON inside the string of a batch reply. Edits are made on
+// the decoded text and carried back to the bytes of the string, so that the rest
+// of it keeps its escapes.
+func (s *rewriter) body(from, to int) error {
+	inner, offsets := unescape(s.buf[from:to], true)
+	in := rewriter{f: s.f, buf: inner, nested: s.nested + 1}
+	if err := in.process(true); err != nil {
+		return err
+	}
+	if err := in.resolve(0); err != nil {
+		return err
+	}
+	if in.pos < len(in.buf) && in.suspicious() {
+		in.edits = append(in.edits, edit{from: in.pos + 1, to: len(in.buf)})
+	}
+	for _, e := range in.edits {
+		s.edits = append(s.edits, edit{from: from + offsets[e.from], to: from + offsets[e.to], text: appendEscaped(nil, string(e.text))})
+	}
+	return nil
+}
