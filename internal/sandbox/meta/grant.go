@@ -29,9 +29,6 @@ type grant struct {
 	status  map[string]status
 	since   time.Time
 	removed bool
-	// reset is when the person's sessions were invalidated; tokens issued before
-	// it are dead.
-	reset time.Time
 }
 
 // The permissions that each product knows. Asking for another one is an error,

@@ -47,7 +47,6 @@ func igUserKind() *kind {
 // app-scoped id, and the account's id in user_id.
 func instagramUserKind() *kind {
 	edges := igEdges()
-	edges["permissions"] = permissionsEdge()
 	edges["subscribed_apps"] = &edge{data: subscribedApps, create: subscribePage, delete: unsubscribePage}
 	return &kind{defaults: []string{"id"}, fields: with(igFields(), props("account_type", "user_id")), edges: edges}
 }
@@ -109,6 +108,7 @@ func igCommentKind() *kind {
 }
 
 func createIGComment(c *call, media *node) *reply { return c.igComment(media, "comments") }
+
 func createIGReply(c *call, comment *node) *reply { return c.igComment(comment, "replies") }
 
 func (c *call) igComment(on *node, list string) *reply {

@@ -13,7 +13,6 @@
 package meta
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -54,8 +53,15 @@ type Config struct {
 	// FlatInstagramToken answers Instagram's code exchange without the data[]
 	// wrapper. Both shapes have been seen.
 	FlatInstagramToken bool
-	// AppCallsPerHour is the platform rate limit of each app. Zero means 200 for
-	// each person, as documented.
+	// BareTrue answers DELETE permissions with true in place of
+	// {"success":true}. Both have been seen.
+	BareTrue bool
+	// QuietRemoval sends no deauthorize notice when the app removed itself
+	// through the API; whether Meta sends one then is not documented.
+	QuietRemoval bool
+	// AppCallsPerHour is the platform rate limit of each app. Zero refuses
+	// nothing and reports usage of 200 calls for each person, the documented
+	// limit.
 	AppCallsPerHour int
 	// Client sends webhooks and notices. Nil means a client of our own with a
 	// ten-second timeout, which follows no redirects and uses no proxy.
@@ -90,7 +96,7 @@ type Platform struct {
 	texts  []string
 
 	// stop ends deliveries under way; senders are waited for by Close.
-	stop    context.CancelFunc
+	stop    func()
 	stopped <-chan struct{}
 	senders sync.WaitGroup
 
@@ -157,9 +163,6 @@ func New(c Config) (*Platform, error) {
 	stopped := make(chan struct{})
 	p.stopped = stopped
 	p.stop = sync.OnceFunc(func() { close(stopped) })
-	if p.config.AppCallsPerHour == 0 {
-		p.config.AppCallsPerHour = 200 * len(p.people)
-	}
 	for _, uri := range c.RedirectURIs {
 		p.redirects[uri] = true
 	}

@@ -230,6 +230,10 @@ func (c *call) lookup(id string) (*node, *failure) {
 	if n == nil && strings.EqualFold(id, "app") {
 		n = c.p.nodes[c.token.app.AppID]
 	}
+	if n != nil && n.kind.name == "IGUser" && c.product == instagram {
+		// Instagram's own host takes the account's id, too.
+		n = c.p.nodes[igScopedID(n.person)]
+	}
 	if n == nil && strings.Trim(id, "0123456789_") != "" {
 		return nil, &failure{status: 404, kind: oauthException, code: 803, message: "(#803) Some of the aliases you requested do not exist: " + id}
 	}

@@ -39,20 +39,14 @@ func (p *Platform) signedNotice(g *grant, deletion bool) string {
 	return signRequest(g.app.AppSecret, []byte(jsonText(payload)))
 }
 
-// afterRemoval sends the deauthorize notice in the background, as removal through
-// the API causes; the lock is held by the caller.
-func (p *Platform) afterRemoval(ctx context.Context, g *grant, deletion bool) {
-	if p.closed {
+// afterRemoval sends the deauthorize notice in the background when the app itself
+// removed its permissions through the API.
+func (p *Platform) afterRemoval(ctx context.Context, g *grant) {
+	if p.config.QuietRemoval {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(stopContext{p.stopped}, cancel)
-	work := p.notices(g, deletion)
-	p.senders.Go(func() {
-		defer cancel()
-		defer stop()
-		work(ctx)
-	})
+	send := p.notices(g, false)
+	p.background(ctx, func(ctx context.Context) { send(ctx) })
 }
 
 // notices prepares the notices of a removal, under the lock; the function that it

@@ -30,18 +30,15 @@ func (c *call) render(n *node, sel selection, defaults []string) (object, *failu
 			out.set(field.key(), value)
 		}
 	}
-	if out.get("id") == nil && !n.hidesID() {
+	if out.get("id") == nil {
 		out.set("id", n.id)
 	}
 	return out, nil
 }
 
-// hidesID is true for the few kinds that have no id of their own to show.
-func (n *node) hidesID() bool { return n.kind.name == "Permission" }
-
 func (c *call) fieldValue(n *node, field selected) (any, *failure) {
 	if field.name == "id" {
-		return c.shownID(n), nil
+		return n.id, nil
 	}
 	if read, ok := n.kind.fields[field.name]; ok {
 		value := read(c, n)
@@ -50,7 +47,7 @@ func (c *call) fieldValue(n *node, field selected) (any, *failure) {
 			if value == nil {
 				return nil, nil
 			}
-			return c.render(value, field.sub, []string{"id"})
+			return c.render(value, field.sub, nil)
 		case object:
 			if len(field.sub) > 0 {
 				return value.only(field.sub), nil
@@ -64,9 +61,6 @@ func (c *call) fieldValue(n *node, field selected) (any, *failure) {
 	}
 	return nil, invalid("Tried accessing nonexisting field (%s) on node type (%s)", field.name, n.kind.name)
 }
-
-// shownID is the id under which the call's product knows the node.
-func (c *call) shownID(n *node) string { return n.id }
 
 // only keeps the members that were asked for.
 func (o object) only(sel selection) object {

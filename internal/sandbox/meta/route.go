@@ -107,7 +107,7 @@ func splitVersion(on product, segments []string) (version string, rest []string,
 		return version, rest, nil
 	}
 	switch {
-	case number > newestVersion || minor != "0" || number < 1:
+	case number > newestVersion || number >= oldestVersion && minor != "0" || number < 1:
 		return version, rest, syntax("Unknown path components: /%s", segments[0])
 	case number < oldestVersion:
 		return "v" + strconv.Itoa(oldestVersion) + ".0", rest, nil

@@ -25,7 +25,6 @@ func threadsUserKind() *kind {
 			"replies":                  {list: children("replies"), read: []string{"threads_read_replies", "threads_manage_replies"}},
 			"threads_insights":         {data: insights(threadsMetrics, []string{"day"}), read: []string{"threads_manage_insights"}},
 			"threads_publishing_limit": {data: threadsLimit, read: read},
-			"permissions":              permissionsEdge(),
 		},
 	}
 }
@@ -49,7 +48,9 @@ func threadsMediaKind() *kind {
 			}
 			n.root().drop("threads", n)
 			n.root().drop("replies", n)
-			n.parent.drop("replies", n)
+			if to, ok := n.props["reply_to"].(*node); ok {
+				to.drop("replies", n)
+			}
 			c.p.forget(n)
 			return answer(object{{"success", true}, {"deleted_id", n.id}})
 		},
@@ -129,7 +130,7 @@ func publishThread(c *call, user *node) *reply {
 	post := c.p.newThread(user, c.p.now(), mediaType, container.text("text"))
 	post.props["api"] = true
 	if to, ok := container.props["reply_to"].(*node); ok {
-		post.props["is_reply"] = true
+		post.props["is_reply"], post.props["reply_to"] = true, to
 		to.push("replies", post)
 		user.push("replies", post)
 	} else {

@@ -144,8 +144,6 @@ func (p *Platform) alive(t *token) *failure {
 	case !t.expires.IsZero() && !now.Before(t.expires):
 		const form = "Monday, 02-Jan-06 15:04:05 PST"
 		return dead(463, fmt.Sprintf("Error validating access token: Session has expired on %s. The current time is %s.", t.expires.Format(form), now.Format(form)))
-	case t.grant != nil && t.grant.reset.After(t.issued):
-		return dead(460, "Error validating access token: The session has been invalidated because the user changed their password or Facebook has changed the session for security reasons.")
 	}
 	return nil
 }

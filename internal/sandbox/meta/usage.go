@@ -78,7 +78,7 @@ func (p *Platform) countApp(c *call) *failure {
 		w = &window{start: now}
 		p.windows[c.token.app.AppID] = w
 	}
-	if w.calls >= p.config.AppCallsPerHour {
+	if limit := p.config.AppCallsPerHour; limit > 0 && w.calls >= limit {
 		return limitReached(4, 0)
 	}
 	w.calls++
@@ -117,7 +117,7 @@ func (p *Platform) usageHeaders(c *call, r *reply) {
 	percent := 0
 	if c.token != nil {
 		if w := p.windows[c.token.app.AppID]; w != nil {
-			percent = w.calls * 100 / p.config.AppCallsPerHour
+			percent = p.percent(w.calls)
 		}
 	}
 	estimate := 0
@@ -148,6 +148,15 @@ func (p *Platform) usageHeaders(c *call, r *reply) {
 			r.header.Set("X-Ad-Account-Usage", plain(object{{"acc_id_util_pct", 1.5}, {"reset_time_duration", 100}, {"ads_api_access_tier", "standard_access"}}))
 		}
 	}
+}
+
+// percent is how much of an app's hour is used. Without a limit it never says
+// that everything is.
+func (p *Platform) percent(calls int) int {
+	if limit := p.config.AppCallsPerHour; limit > 0 {
+		return min(100, calls*100/limit)
+	}
+	return min(99, calls*100/(200*len(p.people)))
 }
 
 // plain renders JSON for a header, without Graph's escapes.

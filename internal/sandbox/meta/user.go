@@ -92,8 +92,8 @@ func permissionsEdge() *edge {
 			name := c.params.Get("permission")
 			if name == "" {
 				c.p.remove(g)
-				c.p.afterRemoval(c.ctx, g, false)
-				return success()
+				c.p.afterRemoval(c.ctx, g)
+				return c.p.removed()
 			}
 			if g.status[name] != granted {
 				return invalid("The permission %s is not granted", name).reply()
@@ -101,14 +101,22 @@ func permissionsEdge() *edge {
 			if name == fixedScope(c.product) {
 				// Taking back the basic permission removes the app.
 				c.p.remove(g)
-				c.p.afterRemoval(c.ctx, g, false)
-				return success()
+				c.p.afterRemoval(c.ctx, g)
+				return c.p.removed()
 			}
 			g.status[name] = declined
 			c.p.permissionChanged(c.ctx, g, name, "revoked")
-			return success()
+			return c.p.removed()
 		},
 	}
+}
+
+// removed is the answer to DELETE permissions, of which two forms are known.
+func (p *Platform) removed() *reply {
+	if p.config.BareTrue {
+		return answer(true)
+	}
+	return success()
 }
 
 // pictureField is picture inside a node: an object that wraps the address.

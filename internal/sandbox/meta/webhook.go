@@ -212,17 +212,31 @@ func legacySignature(secret string, body []byte) string {
 	return "sha1=" + hex.EncodeToString(h.Sum(nil))
 }
 
-// send delivers a webhook in the background; the lock is held by the caller.
-func (p *Platform) send(ctx context.Context, target, secret string, body []byte) {
+// background runs work that outlives the request that caused it and ends with
+// Close, which waits for it. The lock is held by the caller.
+func (p *Platform) background(ctx context.Context, work func(context.Context)) {
 	if p.closed {
 		return
 	}
-	// The delivery outlives the request that caused it, and ends with Close.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(stopContext{p.stopped}, cancel)
+	done := make(chan struct{})
 	p.senders.Go(func() {
+		defer close(done)
 		defer cancel()
-		defer stop()
+		work(ctx)
+	})
+	p.senders.Go(func() {
+		select {
+		case <-p.stopped:
+			cancel()
+		case <-done:
+		}
+	})
+}
+
+// send delivers a webhook in the background.
+func (p *Platform) send(ctx context.Context, target, secret string, body []byte) {
+	p.background(ctx, func(ctx context.Context) {
 		for _, pause := range retryPauses {
 			select {
 			case <-ctx.Done():
@@ -253,25 +267,3 @@ func (p *Platform) deliver(ctx context.Context, target, secret string, body []by
 	_ = response.Body.Close()
 	return response.StatusCode == http.StatusOK
 }
-
-// stopContext is done when the platform is closed.
-type stopContext struct{ done <-chan struct{} }
-
-// Deadline says that there is none.
-func (stopContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Done is closed by Close.
-func (s stopContext) Done() <-chan struct{} { return s.done }
-
-// Err is not nil once Done is closed.
-func (s stopContext) Err() error {
-	select {
-	case <-s.done:
-		return context.Canceled
-	default:
-		return nil
-	}
-}
-
-// Value holds nothing.
-func (stopContext) Value(any) any { return nil }
