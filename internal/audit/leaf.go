@@ -182,8 +182,8 @@ func commitment(personal []byte, search string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// leafHash is RFC 6962's hash of a leaf.
-func leafHash(leaf []byte) tlog.Hash { return tlog.RecordHash(leaf) }
+// LeafHash is RFC 6962's hash of a leaf.
+func LeafHash(leaf []byte) tlog.Hash { return tlog.RecordHash(leaf) }
 
 // idText is an alphabet whose order is that of the bytes, without the letters
 // that are read as digits.

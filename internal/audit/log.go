@@ -235,7 +235,7 @@ func (l *Log) build(ctx context.Context, kind, intent string, e *Entry) (Row, er
 	if len(row.Leaf) > maxLeaf {
 		return Row{}, fmt.Errorf("audit: an entry of action %s has %d bytes, more than %d: %w", e.Action, len(row.Leaf), maxLeaf, gatehouse.ErrInvalid)
 	}
-	h := leafHash(row.Leaf)
+	h := LeafHash(row.Leaf)
 	row.Hash = h[:]
 	return row, nil
 }

@@ -36,7 +36,7 @@ func Verify(ctx context.Context, s VerifyStore, verifier note.Verifier, o Verify
 	err := s.Snapshot(ctx, func(r Reader) error {
 		v := &verification{
 			ctx: ctx, reader: r, verifier: verifier, options: o,
-			report: &report, main: &tree{}, open: map[string]OpenIntent{}, tiles: map[int]*tileCursor{},
+			report: &report, main: &tree{}, agreed: &tree{}, open: map[string]OpenIntent{}, tiles: map[int]*tileCursor{},
 		}
 		report = Report{Origin: verifier.Name()}
 		return v.run()
@@ -67,8 +67,10 @@ type verification struct {
 	// which tells.
 	main, alt *tree
 	doubts    []doubt
-	// agreed is the size of the last checkpoint that agreed with the tree.
-	agreed int64
+	// agreed is the tree of the last checkpoint that agreed, and since are the
+	// hashes of the entries after it, while they are few.
+	agreed *tree
+	since  []tlog.Hash
 	// broken says that the tree can no longer be followed.
 	broken bool
 
@@ -80,8 +82,8 @@ type verification struct {
 	open map[string]OpenIntent
 }
 
-// A doubt is a disagreement: what to say if main is right, and if alt is.
-type doubt struct{ where, main, alt string }
+// A doubt is a disagreement: what to report if main is right, and if alt is.
+type doubt struct{ main, alt Problem }
 
 func (v *verification) run() error {
 	if err := v.readHead(); err != nil {
@@ -233,7 +235,7 @@ func (v *verification) tileHash() (h tlog.Hash) {
 // hashes compares the entry's hash with those stored and appends the right one
 // to the tree. It reports whether the entry's bytes may be those written.
 func (v *verification) hashes(r *Row) bool {
-	where, computed := entryName(r.Seq, r.ID), leafHash(r.Leaf)
+	where, computed := entryName(r.Seq, r.ID), LeafHash(r.Leaf)
 	var column tlog.Hash
 	copy(column[:], r.Hash)
 	same := len(r.Hash) == tlog.HashSize && column == computed
@@ -242,14 +244,17 @@ func (v *verification) hashes(r *Row) bool {
 	case v.tile == nil && same:
 		v.push(computed, computed)
 	case v.tile == nil:
-		v.fork(doubt{where, "its bytes were changed: they do not match the hash stored with them", "the hash stored with it was changed"})
+		v.fork(doubt{
+			Problem{where, "its bytes were changed: they do not match the hash stored with them"},
+			Problem{where, "the hash stored with it was changed"},
+		})
 		v.push(column, computed)
 	case same && tile == computed:
 		v.push(computed, computed)
 	case same:
 		v.fork(doubt{
-			where, fmt.Sprintf("tile 0/%d holds another hash for it: the tile was changed", r.Seq/tileWidth),
-			"was replaced together with its hash: the tile and the checkpoint know another",
+			Problem{fmt.Sprintf("tile 0/%d", r.Seq/tileWidth), "was changed: it holds another hash for " + where},
+			Problem{where, "was replaced together with its hash: the tile and the checkpoint know another"},
 		})
 		v.push(computed, tile)
 	case tile == computed:
@@ -279,6 +284,9 @@ func (v *verification) push(main, alt tlog.Hash) {
 	if v.alt == nil && main != alt {
 		v.alt = v.main.clone()
 	}
+	if len(v.since) <= maxSwap {
+		v.since = append(v.since, main)
+	}
 	v.main.push(main, func(t Tile) {
 		if t.Level > 0 {
 			// Level 0 was compared entry by entry; errors of reading come
@@ -300,7 +308,7 @@ func (v *verification) compare(t Tile) {
 	}
 	where := fmt.Sprintf("tile %d/%d", t.Level, t.Index)
 	if v.alt != nil {
-		v.doubts = append(v.doubts, doubt{where: where, main: "was changed"})
+		v.doubts = append(v.doubts, doubt{main: Problem{where, "was changed: it does not follow from the entries"}})
 		return
 	}
 	v.report.add(where, "was changed: it does not follow from the entries")
@@ -325,23 +333,69 @@ func (v *verification) agree(m mark) {
 	switch {
 	case v.main.root() == m.root:
 		for _, d := range v.doubts {
-			v.report.add(d.where, "%s", d.main)
+			v.report.add(d.main.Where, "%s", d.main.What)
 		}
 	case v.alt != nil && v.alt.root() == m.root:
 		for _, d := range v.doubts {
-			if d.alt != "" {
-				v.report.add(d.where, "%s", d.alt)
+			if d.alt.Where != "" {
+				v.report.add(d.alt.Where, "%s", d.alt.What)
 			}
 		}
 		v.main = v.alt
+	case v.alt == nil && v.swapped(m.root):
 	default:
-		for _, d := range v.doubts {
-			v.report.add(d.where, "it or its hash was changed")
-		}
-		v.report.add(m.where, "does not agree with the entries: something in entries %d to %d was changed together with its hashes", v.agreed, m.size-1)
+		v.unsettled()
+		v.report.add(m.where, "does not agree with the entries: something in entries %d to %d was changed together with its hashes", v.agreed.size, m.size-1)
 		v.broken = true
 	}
-	v.alt, v.doubts, v.agreed = nil, nil, m.size
+	v.alt, v.doubts, v.agreed, v.since = nil, nil, v.main.clone(), v.since[:0]
+}
+
+// maxSwap bounds the search for exchanged entries, which tries all pairs.
+const maxSwap = tileWidth
+
+// swapped looks for two entries since the last good checkpoint that have to be
+// exchanged for the tree to agree. Those in full tiles are found by the tile;
+// this is for the newest ones.
+func (v *verification) swapped(root tlog.Hash) bool {
+	if len(v.since) > maxSwap {
+		return false
+	}
+	for i := range v.since {
+		for j := i + 1; j < len(v.since); j++ {
+			t := v.agreed.clone()
+			for k, h := range v.since {
+				switch k {
+				case i:
+					h = v.since[j]
+				case j:
+					h = v.since[i]
+				}
+				t.push(h, func(Tile) {})
+			}
+			if t.root() != root {
+				continue
+			}
+			first, second := v.agreed.size+int64(i), v.agreed.size+int64(j)
+			v.report.add(fmt.Sprintf("entry %d", first), "was exchanged with entry %d", second)
+			v.report.add(fmt.Sprintf("entry %d", second), "was exchanged with entry %d", first)
+			v.main = t
+			return true
+		}
+	}
+	return false
+}
+
+// unsettled reports doubts that no checkpoint settled, in both readings.
+func (v *verification) unsettled() {
+	for _, d := range v.doubts {
+		for _, p := range []Problem{d.main, d.alt} {
+			if p.Where != "" {
+				v.report.add(p.Where, "possibly %s", p.What)
+			}
+		}
+	}
+	v.doubts = nil
 }
 
 // contents checks what the tree does not: the columns beside the leaf, and that
@@ -381,9 +435,7 @@ func (v *verification) finish() error {
 	if err := v.marks.rest(); err != nil {
 		return err
 	}
-	for _, d := range v.doubts {
-		v.report.add(d.where, "it or its hash was changed")
-	}
+	v.unsettled()
 	levels, err := v.reader.Levels(v.ctx)
 	if err != nil {
 		return err

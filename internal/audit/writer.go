@@ -201,6 +201,7 @@ func (w *writer) write(ctx context.Context, rows []entryRow, keep bool) error {
 			return err
 		}
 		if len(rows) == 0 && keep && w.head.Kept == w.head.Size && w.log.fault.Load() == nil {
+			w.kept = time.Now()
 			return nil // It is kept already.
 		}
 		err = w.store.Append(ctx, w.head, batch)
