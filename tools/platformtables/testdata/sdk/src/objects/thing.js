@@ -1,0 +1,27 @@
+export default class Thing extends AbstractCrudObject {
+  getParts (fields: Array<string>): Cursor | Promise<*> {
+    return this.getEdge(
+      Part,
+      fields,
+      '/parts'
+    );
+  }
+
+  createPart (fields: Array<string>): Promise<Part> {
+    return this.createEdge(
+      '/parts',
+      fields,
+    );
+  }
+
+  deleteLabels (params: Object = {}): Promise<*> {
+    return super.deleteEdge(
+      '/labels',
+      params
+    );
+  }
+
+  get (fields: Array<string>): Thing {
+    return this.read(fields);
+  }
+}
