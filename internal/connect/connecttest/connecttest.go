@@ -366,3 +366,8 @@ func (w *World) Tokens() []world.Issued { return w.Ledger.All() }
 
 // Person returns the user name of one of the sandbox's people.
 func Person(i int) string { return world.People()[i].Username }
+
+// Browser is a browser that was given a consent page and a cookie.
+func (w *World) Browser(consent string, cookie secret.Text) Browser {
+	return Browser{w, consent, cookie}
+}

@@ -1,0 +1,228 @@
+package connect_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/sandbox/world"
+	"gatehouse/internal/store/storetest"
+)
+
+// refreshes is how often the sandbox was asked to renew a token.
+func refreshes(w *connecttest.World) int {
+	n := 0
+	for _, one := range w.Tokens() {
+		if one.Kind == "x refresh token" {
+			n++
+		}
+	}
+	return n - 1 // the first came with the grant
+}
+
+// fault orders a disturbance of the next refreshes.
+func fault(t *testing.T, w *connecttest.World, f world.Fault) {
+	t.Helper()
+	f.Match = world.FaultMatch{Path: "/2/oauth2/token", Contains: "grant_type=refresh_token"}
+	if err := w.Faults.Add(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// short connects a person whose access tokens live for a second.
+func short(t *testing.T, dsn string) (*connecttest.World, gatehouse.ConnectionID) {
+	t.Helper()
+	w := connecttest.New(t, dsn, connecttest.Options{XTokenTTL: time.Second})
+	return w, w.Connect("user-7", "publish", connecttest.Person(1)).ID
+}
+
+func call(t *testing.T, w *connecttest.World, id gatehouse.ConnectionID) {
+	t.Helper()
+	if status, err := w.Call(id, http.MethodGet, w.XURL+"/2/users/me"); status != http.StatusOK || err != nil {
+		t.Fatalf("calling gives %d, %v", status, err)
+	}
+}
+
+// Many calls meet an expired token: it is renewed once, and all of them succeed.
+func TestOneRenewalForManyCalls(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w, id := short(t, dsn)
+		time.Sleep(1100 * time.Millisecond)
+		var calls sync.WaitGroup
+		for range 16 {
+			calls.Go(func() {
+				k, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
+				if err != nil || k.Kind() != connect.KindUser || len(k.Scopes()) == 0 {
+					t.Errorf("Credential: %v", err)
+				}
+			})
+		}
+		calls.Wait()
+		if n := refreshes(w); n != 1 {
+			t.Errorf("the platform was asked %d times", n)
+		}
+		call(t, w, id)
+	})
+}
+
+// Two processes find the same token expired: one asks, the other waits for it.
+func TestTwoProcessesRenewOnce(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.Postgres(t))
+	other := w.Open(connecttest.Options{})
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{DelayMS: 300})
+	var calls sync.WaitGroup
+	for _, c := range []*connect.Connections{w.Connections, other} {
+		calls.Go(func() {
+			if _, err := c.Credential(t.Context(), w.Receipt(), id); err != nil {
+				t.Errorf("Credential: %v", err)
+			}
+		})
+	}
+	calls.Wait()
+	if n := refreshes(w); n != 1 {
+		t.Errorf("the platform was asked %d times", n)
+	}
+	call(t, w, id)
+}
+
+// The timer renews before anybody needs the token.
+func TestTimerRenewsBeforeExpiry(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{XTokenTTL: 3 * time.Second})
+	c := w.Connect("user-7", "publish", connecttest.Person(1))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Connections.Run(ctx) }()
+	deadline := time.Now().Add(6 * time.Second)
+	for refreshes(w) == 0 && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	renewed, err := w.Connections.Get(t.Context(), c.ID)
+	if err != nil || !renewed.AccessExpires.After(c.AccessExpires) || renewed.Status != connect.Healthy {
+		t.Errorf("after the timer: %+v, %v", renewed, err)
+	}
+}
+
+// The caller hangs up in the middle of a renewal: the new pair is saved all the
+// same, and the next call works with it.
+func TestRenewalOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{DelayReplyMS: 400})
+	ctx, hangUp := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer hangUp()
+	if _, err := w.Connections.Credential(ctx, w.Receipt(), id); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a caller that hung up got %v", err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	call(t, w, id)
+	if n := refreshes(w); n > 2 { // the token lives a second, so a second renewal may be due
+		t.Errorf("the platform was asked %d times", n)
+	}
+}
+
+// The platform is down: the connection keeps its tokens, and when the platform
+// is back the next call works.
+func TestFailedRenewalLosesNothing(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{Status: http.StatusServiceUnavailable})
+	if _, err := w.Connections.Credential(t.Context(), w.Receipt(), id); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Fatalf("with the platform down: %v", err)
+	}
+	if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.Healthy || !strings.Contains(c.Reason, "503") {
+		t.Errorf("with the platform down: %+v, %v", c, err)
+	}
+	// A caller who cannot wait is not let through to hammer the platform.
+	_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
+	refused(t, err, "connect/renewal-failed")
+	time.Sleep(2100 * time.Millisecond)
+	call(t, w, id)
+}
+
+// The platform rotated the tokens and its reply was lost: nobody knows, until
+// the old token is tried again and refused. Only then must the person return.
+func TestLostReplyEndsInDoubtAndThenInAVerdict(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{LoseReply: true})
+	if _, err := w.Connections.Credential(t.Context(), w.Receipt(), id); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Fatalf("after a lost reply: %v", err)
+	}
+	if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.InDoubt {
+		t.Fatalf("after a lost reply: %+v, %v", c, err)
+	}
+	time.Sleep(2100 * time.Millisecond)
+	_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
+	refused(t, err, "connect/reconnect-needed")
+	c, err := w.Connections.Get(t.Context(), id)
+	if err != nil || c.Status != connect.ReconnectNeeded || c.Reason == "" {
+		t.Fatalf("after the verdict: %+v, %v", c, err)
+	}
+	// Connecting again heals the same connection.
+	if again := w.Connect("user-7", "publish", connecttest.Person(1)); again.ID != id || again.Status != connect.Healthy {
+		t.Errorf("connecting again gives %+v", again)
+	}
+	call(t, w, id)
+}
+
+// A misconfigured app must not cost anybody's grant.
+func TestRefusedClientIsNotADeadGrant(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{
+		Status: http.StatusUnauthorized, ContentType: "application/json",
+		Body: `{"error":"unauthorized_client","error_description":"Missing valid authorization header"}`,
+	})
+	if _, err := w.Connections.Credential(t.Context(), w.Receipt(), id); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Fatalf("with a refused client: %v", err)
+	}
+	if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.Healthy {
+		t.Errorf("with a refused client: %+v, %v", c, err)
+	}
+}
+
+// Whatever a platform writes into an error, no token comes out of us.
+func TestErrorsRepeatNoToken(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	token := lastIssued(w, "refresh")
+	for _, f := range []world.Fault{
+		{Status: 400, ContentType: "application/json", Body: `{"error":"` + token + `","error_description":"bad token ` + token + `"}`},
+		{Status: 400, ContentType: "text/plain", Body: token},
+		{Status: 200, ContentType: "application/json", Body: `{"access_token":{"` + token + `":1}}`},
+		{Status: 200, ContentType: "application/json", Body: `{"access_token":"` + token + `\n"}`},
+		{Redirect: "http://127.0.0.1:1/" + token},
+	} {
+		fault(t, w, f)
+		_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
+		if err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("the error is %v", err)
+		}
+		c, err := w.Connections.Get(t.Context(), id)
+		if err != nil || strings.Contains(c.Reason, token) || !c.Status.Usable() {
+			t.Errorf("the connection is %+v, %v", c, err)
+		}
+		time.Sleep(2100 * time.Millisecond)
+	}
+	call(t, w, id)
+}
