@@ -39,7 +39,7 @@ var layout = []row{
 	{name: "internal/platform"},
 	{name: "internal/config", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/platform"},
 		libraries: []string{"go.yaml.in/yaml/v3"}},
-	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}, libraries: []string{"golang.org/x/net/netutil"}},
+	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}},
 	{name: "internal/audit", may: []string{"gatehouse", "internal/wire"}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "internal/vault", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
 		libraries: []string{"github.com/tink-crypto/tink-go/v2"}},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -78,7 +79,8 @@ func (d *decoder) follow(ref string) (secret.Text, error) {
 
 // pathError shortens an error of the file system to its path and reason.
 func pathError(err error) error {
-	if p, ok := err.(*os.PathError); ok {
+	var p *os.PathError
+	if errors.As(err, &p) {
 		return fmt.Errorf("%s: %w", p.Path, p.Err)
 	}
 	return err

@@ -165,7 +165,7 @@ func StatusOf(err error) int {
 	if errors.As(err, &tooLarge) {
 		return http.StatusRequestEntityTooLarge
 	}
-	switch gatehouse.Kind(err) {
+	switch gatehouse.Kind(err) { //nolint:errorlint // Kind returns one of the kinds themselves
 	case gatehouse.ErrInvalid:
 		return http.StatusBadRequest
 	case gatehouse.ErrDenied:

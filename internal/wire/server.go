@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"gatehouse"
 )
 
@@ -92,7 +90,7 @@ func Listen(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", c.Addr, err)
 	}
-	s.listener = netutil.LimitListener(&stallListener{s.listener, c.WriteStall}, c.MaxConns)
+	s.listener = &boundedListener{Listener: s.listener, stall: c.WriteStall, free: make(chan struct{}, c.MaxConns), closed: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           c.Handler,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
@@ -215,7 +213,9 @@ func (s *Server) Run(ctx context.Context) error {
 		cancel()
 		err = s.http.Close()
 	}
-	<-served
+	if ended := <-served; err == nil && !errors.Is(ended, http.ErrServerClosed) {
+		err = ended
+	}
 	if err != nil {
 		return fmt.Errorf("closing %s: %w", s.config.Addr, err)
 	}
@@ -229,18 +229,46 @@ func (s *Server) Close() error {
 	return err
 }
 
-// stallListener gives each connection a bound for a single write.
-type stallListener struct {
+// boundedListener accepts at most so many connections at once, and gives each a
+// bound for a single write.
+type boundedListener struct {
 	net.Listener
-	limit time.Duration
+	stall  time.Duration
+	free   chan struct{} // holds one element for each open connection
+	closed chan struct{} // closed with the listener, for an Accept that waits for room
+	once   sync.Once
 }
 
-func (l *stallListener) Accept() (net.Conn, error) {
+func (l *boundedListener) Accept() (net.Conn, error) {
+	select {
+	case l.free <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
+		<-l.free
 		return nil, err
 	}
-	return &stallConn{conn, l.limit}, nil
+	return &countedConn{stallConn: stallConn{conn, l.stall}, release: func() { <-l.free }}, nil
+}
+
+func (l *boundedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// countedConn makes room for another connection when it is closed.
+type countedConn struct {
+	stallConn
+	release func()
+	once    sync.Once
+}
+
+func (c *countedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.release)
+	return err
 }
 
 // stallConn fails a write that the other side does not take within limit. It is

@@ -1,0 +1,43 @@
+# make demo and make test do their own set-up on a machine with Go and a package manager.
+
+.PHONY: demo test race fuzz lint gen bench release docs setup clean
+
+demo: ## two sandboxed platforms, connected people, an app that calls both
+	@scripts/setup go
+	@mkdir -p dist
+	go build -trimpath -o dist/gatehouse ./cmd/gatehouse
+	./dist/gatehouse demo $(ARGS)
+
+test: setup ## vet and every test
+	go vet ./...
+	go test -timeout 15m ./...
+
+race: setup ## every test under the race detector
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
+
+fuzz: ## every fuzz target; FUZZTIME=5m for longer
+	scripts/fuzz $(or $(FUZZTIME),30s)
+
+lint: ## gofmt and golangci-lint
+	scripts/lint
+
+gen: ## deps.txt and docs/log-events.md
+	go test . -run '^TestGenerated' -update
+
+bench: ## speed beside a bare proxy and Caddy, as ratios
+	@scripts/setup go
+	cd bench && go run . $(ARGS)
+
+release: ## the release binary, in dist/
+	scripts/release
+
+docs: ## what the program says about itself
+	@scripts/setup go
+	go run ./cmd/gatehouse --help
+	go run ./cmd/gatehouse config example
+
+setup:
+	@scripts/setup
+
+clean:
+	rm -rf dist
