@@ -2,7 +2,11 @@ module gatehouse/bench
 
 go 1.26.0
 
-require github.com/caddyserver/caddy/v2 v2.11.9
+require (
+	gatehouse v0.0.0-00010101000000-000000000000
+	github.com/caddyserver/caddy/v2 v2.11.9
+	golang.org/x/sys v0.49.0
+)
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect
@@ -156,7 +160,6 @@ require (
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
