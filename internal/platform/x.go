@@ -180,9 +180,9 @@ func xParam(kind byte, v string) bool {
 	})
 }
 
-// normalizeX walks the tree with placeholders in the place of parameters. A
-// concrete id where a parameter stands is not a declaration.
-func normalizeX(method string, segments []string) string {
+// findX walks the tree with placeholders in the place of parameters. A concrete
+// id where a parameter stands finds nothing.
+func findX(method string, segments []string) *xLeaf {
 	n := xTree
 	for _, s := range segments {
 		if _, ok := placeholder(s); ok {
@@ -191,10 +191,15 @@ func normalizeX(method string, segments []string) string {
 			n = n.literals[s]
 		}
 		if n == nil {
-			return ""
+			return nil
 		}
 	}
-	if leaf := n.methods[method]; leaf != nil {
+	return n.methods[method]
+}
+
+// normalizeX names a declared call, or returns "".
+func normalizeX(method string, segments []string) string {
+	if leaf := findX(method, segments); leaf != nil {
 		return leaf.operation
 	}
 	return ""
