@@ -1,0 +1,28 @@
+package x
+
+// What the tests of signatures need to see from outside.
+
+// ExportTestOnlyBase computes a signature base from unencoded parameters.
+func ExportTestOnlyBase(method, baseURL string, parameters map[string]string) string {
+	var pairs []pair
+	for key, value := range parameters {
+		pairs = append(pairs, pair{key, value})
+	}
+	return signatureBase(method, baseURL, pairs)
+}
+
+var (
+	ExportTestOnlySign        = sign
+	ExportTestOnlyParseHeader = parseOAuthHeader
+	ExportTestOnlyParseRule   = func(text string) error {
+		matches, err := parseRule(text, maxRule)
+		if err == nil {
+			u := &user{}
+			matches(&post{author: u, text: text, replyTo: &post{author: u}})
+		}
+		return err
+	}
+	ExportTestOnlyReadToken = readPageToken
+	ExportTestOnlyWeight    = weight
+	ExportTestOnlyEncode    = percentEncode
+)
