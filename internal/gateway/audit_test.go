@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/secret"
 )
 
 // verifyLog checks the whole log.
@@ -13,5 +15,16 @@ func (r *rig) verifyLog() {
 	if err != nil {
 		r.t.Fatalf("verifying the log: %v", err)
 	}
-	_ = report
+	if !report.OK() || report.OpenCount != 0 {
+		r.t.Errorf("the log does not verify: %+v", report)
+	}
+}
+
+// revokeByText revokes the handle with this bearer form.
+func (r *rig) revokeByText(text string) (identity.Handle, error) {
+	h, err := r.handles.AuthenticateHandle(r.ctx, secret.New(text))
+	if err != nil {
+		return h, err
+	}
+	return h, r.handles.RevokeHandle(r.ctx, h.ID)
 }

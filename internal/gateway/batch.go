@@ -103,10 +103,6 @@ func inItem(i int, err error) error {
 
 // openItem judges the form of one item and adds it.
 func (c *call) openItem(ctx context.Context, raw platform.BatchItem) error {
-	class, err := raw.Classify(c.at.platform)
-	if err != nil {
-		return classifyError(err)
-	}
 	item, removed, err := raw.StripCredentials(c.at.platform)
 	if err != nil {
 		return classifyError(err)
@@ -114,6 +110,10 @@ func (c *call) openItem(ctx context.Context, raw platform.BatchItem) error {
 	by, err := c.itemMember(ctx, removed["access_token"])
 	if err != nil {
 		return err
+	}
+	class, err := item.Classify(c.at.platform)
+	if err != nil {
+		return classifyError(err)
 	}
 	switch class.Endpoint {
 	case platform.None, platform.Permissions:

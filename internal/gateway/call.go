@@ -27,10 +27,11 @@ type call struct {
 	r        *http.Request
 
 	// Set by read.
-	at    route
-	query params
-	body  body
-	shown presented
+	at      route
+	asGraph bool // the body was read as Graph reads it
+	query   params
+	body    body
+	shown   presented
 
 	// Set by identify.
 	handle  identity.Handle
@@ -76,7 +77,9 @@ func (c *call) read(context.Context) error {
 	if c.body, err = readBody(c.w, c.r, limits.InspectBytes, limits.BodyBytes); err != nil {
 		return err
 	}
-	if c.at.likelyGraph() {
+	// The way the body was read must be the way of the platform that the handle
+	// turns out to belong to; classify compares.
+	if c.asGraph = c.at.likelyGraph(); c.asGraph {
 		if err := c.readFields(limits.InspectBytes); err != nil {
 			return err
 		}
@@ -166,7 +169,7 @@ func (c *call) checkSource(ctx context.Context) error {
 
 // classify names the call.
 func (c *call) classify(context.Context) error {
-	if c.at.platform.Graph() != c.at.likelyGraph() {
+	if c.at.platform.Graph() != c.asGraph {
 		return wire.Refuse(gatehouse.ErrInvalid, "refuse/route-disagrees", "the path is not one of the platform that the handle belongs to")
 	}
 	if c.shown.at == inOAuth1 && c.at.platform != platform.X {

@@ -1,0 +1,288 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/connect"
+	"gatehouse/internal/sandbox/world"
+)
+
+func (r *rig) fault(f world.Fault) {
+	r.t.Helper()
+	if err := r.faults.Add(f); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What a platform can do wrong, each with its clear end.
+func TestPlatformFaults(t *testing.T) {
+	r := newRig(t)
+	h, m := r.xHandle(), r.metaHandle()
+	const me = "/x/2/users/me"
+	match := world.FaultMatch{Path: "/2/users/me"}
+	for name, c := range map[string]struct {
+		fault  world.Fault
+		status int
+		rule   string
+	}{
+		"hangs":          {world.Fault{Hang: true}, 504, "upstream/timeout"},
+		"redirects":      {world.Fault{Redirect: "https://evil.example/"}, 502, "upstream/redirect"},
+		"answers html":   {world.Fault{Status: 200, Body: "<html>hello</html>", ContentType: "text/html"}, 502, "upstream/content-type"},
+		"answers nobody": {world.Fault{Status: 200, Body: "x", ContentType: "text/plain"}, 502, "upstream/content-type"},
+		"loses reply":    {world.Fault{LoseReply: true}, 502, "upstream/connection"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			c.fault.Match, c.fault.Times = match, 1
+			r.fault(c.fault)
+			defer r.faults.Clear()
+			r.call("GET", me, bearer(h)).refused(c.status, c.rule)
+		})
+	}
+	for name, f := range map[string]world.Fault{"cuts the body": {CutBody: true}, "lies about length": {LieLength: true}} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			f.Match, f.Times = match, 1
+			r.fault(f)
+			defer r.faults.Clear()
+			a := r.call("GET", me, bearer(h))
+			if a.err == nil && a.status == 200 {
+				t.Errorf("the caller took half a reply for a whole one: %s", a.body)
+			}
+		})
+	}
+	t.Run("error page", func(t *testing.T) {
+		r.t = t
+		r.fault(world.Fault{Match: match, Times: 1, Status: 503, Body: "<html>over capacity</html>", ContentType: "text/html"})
+		if a := r.call("GET", me, bearer(h)); a.status != 503 || strings.Contains(a.body, "<html>") || !strings.Contains(a.body, "upstream/content-type") {
+			t.Errorf("got %d: %s", a.status, a.body)
+		}
+	})
+	t.Run("error that quotes the token", func(t *testing.T) {
+		r.t = t
+		token := ""
+		r.call("GET", "/meta/v25.0/me", bearer(m)).ok()
+		token = strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 400, ContentType: "application/json",
+			Body: `{"error":{"message":"Malformed access token ` + token + `.","type":"OAuthException","code":100}}`})
+		a := r.call("GET", "/meta/v25.0/me", bearer(m))
+		if a.status != 400 || strings.Contains(a.body, token) || !strings.Contains(a.body, "Malformed access token") {
+			t.Errorf("got %d: %s", a.status, a.body)
+		}
+	})
+	t.Run("token that has no owner", func(t *testing.T) {
+		r.t = t
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: "application/json",
+			Body: `{"id":"1","client_secret":"0123456789abcdef0123456789abcdef"}`})
+		r.call("GET", "/meta/v25.0/me", bearer(m)).refused(502, "upstream/token")
+	})
+	r.t = t
+	r.check()
+}
+
+// A token that the platform no longer takes: the error is passed on, and the
+// next call is refused here with what to do.
+func TestDeadTokenIsRemembered(t *testing.T) {
+	r := newRig(t)
+	c := r.connection("main-x", "publish", r.people[0].Username)
+	_, h := r.handle(c, "publish")
+	r.call("GET", "/x/2/users/me", bearer(h)).ok()
+	if !r.xSite.Revoke(strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")) {
+		t.Fatal("nothing to revoke")
+	}
+	if a := r.call("GET", "/x/2/users/me", bearer(h)); a.status != 401 || !strings.Contains(a.body, "Unauthorized") {
+		t.Errorf("got %d: %s", a.status, a.body)
+	}
+	now, err := r.connect.Get(r.ctx, c.ID)
+	if err != nil || now.Status != connect.ReconnectNeeded {
+		t.Errorf("the connection is %s (%v)", now.Status, err)
+	}
+	r.seen.reset()
+	r.call("GET", "/x/2/users/me", bearer(h)).refused(403, "connect/reconnect-needed")
+	if r.seen.count() != 0 {
+		t.Error("the platform was asked again")
+	}
+	r.check()
+}
+
+// A page's photo as multipart: the handle in a field, the file streamed on.
+func TestMultipartUpload(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	page := r.accounts(h)[0]
+	picture := make([]byte, 2<<20)
+	_, _ = rand.Read(picture)
+	form := func(fields []string, after ...string) (string, string) {
+		var b bytes.Buffer
+		w := multipart.NewWriter(&b)
+		for i := 0; i < len(fields); i += 2 {
+			_ = w.WriteField(fields[i], fields[i+1])
+		}
+		part, _ := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="source"; filename="p.png"`}, "Content-Type": {"image/png"}})
+		_, _ = part.Write(picture)
+		for i := 0; i < len(after); i += 2 {
+			_ = w.WriteField(after[i], after[i+1])
+		}
+		_ = w.Close()
+		return w.FormDataContentType(), b.String()
+	}
+	path := "/meta/v25.0/" + page.ID + "/photos"
+	ct, b := form([]string{"access_token", page.AccessToken, "message", "look 📷"}, "alt_text_custom", "a picture")
+	r.call("POST", path, body(ct, b)).ok()
+	got := r.last()
+	if !strings.Contains(got.Body, string(picture)) || !strings.Contains(got.Body, "look 📷") || !strings.Contains(got.Body, "a picture") || strings.Contains(got.Body, "access_token") {
+		t.Errorf("the platform got %d bytes", len(got.Body))
+	}
+	ct, b = form([]string{"message", "x"}, "method", "delete")
+	r.call("POST", path, bearer(page.AccessToken), body(ct, b)).refused(400, "refuse/multipart")
+	ct, b = form([]string{"message", "x"}, "access_token", page.AccessToken)
+	r.call("POST", path, bearer(page.AccessToken), body(ct, b)).refused(400, "refuse/multipart")
+	ct, b = form([]string{"message", "x"}, "note", page.AccessToken)
+	r.call("POST", path, bearer(page.AccessToken), body(ct, b)).refused(400, "refuse/handle-inside")
+	r.call("POST", path, bearer(page.AccessToken), body("multipart/form-data", "x")).refused(415, "refuse/content-type")
+	r.seen.reset() // the broken-off uploads were seen up to the handle only
+	r.check()
+}
+
+// Media goes to X as it is, and a handle in it does not.
+func TestMediaUpload(t *testing.T) {
+	r := newRig(t)
+	h := r.xHandle()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	_ = w.WriteField("media_category", "tweet_image")
+	part, _ := w.CreateFormFile("media", "p.png")
+	_, _ = part.Write(bytes.Repeat([]byte{0x89, 'P', 'N', 'G'}, 300<<10))
+	_ = w.Close()
+	r.call("POST", "/x/2/media/upload", bearer(h), body(w.FormDataContentType(), b.String())).ok()
+	if got := r.last(); got.Body != b.String() {
+		t.Errorf("X got %d bytes, want %d", len(got.Body), b.Len())
+	}
+	large := `{"media":"` + strings.Repeat("QUJD", 400<<10) + `","media_category":"tweet_image"}`
+	if a := r.call("POST", "/x/2/media/upload", bearer(h), body("application/json", large)); a.status >= 500 {
+		t.Errorf("got %d: %s", a.status, a.body)
+	}
+	if got := r.last(); len(got.Body) != len(large) {
+		t.Errorf("X got %d bytes, want %d", len(got.Body), len(large))
+	}
+	r.call("POST", "/x/2/media/upload", bearer(h), body("video/mp4", strings.Repeat("x", 100<<10)+h)).refused(400, "refuse/handle-inside")
+	r.check()
+}
+
+// A caller that hangs up leaves an outcome behind.
+func TestCallerHangsUp(t *testing.T) {
+	r := newRig(t)
+	h := r.xHandle()
+	r.fault(world.Fault{Match: world.FaultMatch{Path: "/2/users/me"}, Times: 1, Hang: true})
+	ctx, cancel := context.WithTimeout(r.ctx, 200*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", r.url+"/x/2/users/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer(h)(req)
+	if a := r.do(req); a.err == nil {
+		t.Errorf("got %d", a.status)
+	}
+	time.Sleep(200 * time.Millisecond)
+	r.check() // an intent without an outcome fails it
+}
+
+// A stream's objects and heartbeats pass at once, and it is cut when the handle
+// is revoked.
+func TestStream(t *testing.T) {
+	r := newRig(t)
+	h := r.xHandle()
+	var app tokenReply
+	r.call("POST", "/x/oauth2/token", bearer(h), body(formType, "grant_type=client_credentials")).ok(&app)
+	open := func() (*http.Response, context.CancelFunc) {
+		ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+		req, _ := http.NewRequestWithContext(ctx, "GET", r.url+"/x/2/tweets/sample/stream", nil)
+		bearer(app.AccessToken)(req)
+		reply, err := r.client.Do(req)
+		if err != nil || reply.StatusCode != 200 {
+			var b []byte
+			if err == nil {
+				b, _ = io.ReadAll(reply.Body)
+			}
+			t.Fatalf("opening the stream: %v %s", err, b)
+		}
+		return reply, cancel
+	}
+	reply, cancel := open()
+	defer cancel()
+	defer reply.Body.Close()
+	buffer := make([]byte, 4096)
+	beats, objects := 0, 0
+	for beats < 3 || objects < 1 {
+		n, err := reply.Body.Read(buffer)
+		if err != nil {
+			t.Fatalf("after %d heartbeats and %d objects: %v", beats, objects, err)
+		}
+		if strings.TrimSpace(string(buffer[:n])) == "" {
+			beats++
+		} else {
+			objects++
+		}
+	}
+	revoked := time.Now()
+	if _, err := r.revokeByText(app.AccessToken); err != nil {
+		t.Fatal(err)
+	}
+	_, err := io.Copy(io.Discard, reply.Body)
+	if err == nil {
+		t.Error("the cut stream ended as if it were complete")
+	}
+	if took := time.Since(revoked); took > 2*time.Second {
+		t.Errorf("the stream was cut after %s", took)
+	}
+	r.check()
+}
+
+// A stream ends with its handle's life, and when the gateway stops.
+func TestStreamEnds(t *testing.T) {
+	r := newRig(t)
+	c := r.connection("main-x", "publish", r.people[0].Username)
+	read := func(text string) error {
+		req, _ := http.NewRequestWithContext(r.ctx, "GET", r.url+"/x/2/tweets/sample/stream", nil)
+		bearer(text)(req)
+		reply, err := r.client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer reply.Body.Close()
+		if reply.StatusCode != 200 {
+			b, _ := io.ReadAll(reply.Body)
+			return fmt.Errorf("status %d: %s", reply.StatusCode, b)
+		}
+		_, err = io.Copy(io.Discard, reply.Body)
+		return err
+	}
+	_, short := r.handle(c, "publish", 1500*time.Millisecond)
+	var app tokenReply
+	r.call("POST", "/x/oauth2/token", bearer(short), body(formType, "grant_type=client_credentials")).ok(&app)
+	begun := time.Now()
+	if err := read(app.AccessToken); err == nil || strings.Contains(err.Error(), "status") {
+		t.Errorf("the expired stream ended with %v", err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("the stream outlived its handle by %s", took-1500*time.Millisecond)
+	}
+	_, long := r.handle(c, "publish")
+	r.call("POST", "/x/oauth2/token", bearer(long), body(formType, "grant_type=client_credentials")).ok(&app)
+	time.AfterFunc(300*time.Millisecond, r.gateway.CloseStreams)
+	if err := read(app.AccessToken); err == nil || strings.Contains(err.Error(), "status") {
+		t.Errorf("the stream that the gateway stopped ended with %v", err)
+	}
+	r.check()
+}
