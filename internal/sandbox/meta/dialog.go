@@ -116,8 +116,10 @@ func (p *Platform) answered(w http.ResponseWriter, r *http.Request, a ask, perso
 	if !decision.Allow {
 		query.Set("error", "access_denied")
 		query.Set("error_reason", "user_denied")
-		query.Set("error_code", "200")
-		query.Set("error_description", "Permissions error")
+		query.Set("error_description", "Permissions error.")
+		if a.app.product != facebook {
+			query.Set("error_description", "The user denied your request.")
+		}
 	} else {
 		p.mu.Lock()
 		g := p.decide(a, person, decision)

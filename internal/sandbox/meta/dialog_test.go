@@ -124,7 +124,7 @@ func TestDenialAndTokenInTheFragment(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := target.Query()
-	if q.Get("error") != "access_denied" || q.Get("error_reason") != "user_denied" || q.Get("error_description") != "Permissions error" || q.Get("state") != "7" || q.Has("code") {
+	if q.Get("error") != "access_denied" || q.Get("error_reason") != "user_denied" || q.Get("error_description") != "Permissions error." || q.Get("state") != "7" || q.Has("code") {
 		t.Errorf("denial redirects with %v", q)
 	}
 	a = s.get("/v25.0/dialog/oauth", "client_id", s.apps.Facebook.AppID, "redirect_uri", callback, "state", "7", "response_type", "token", "scope", "email", "sandbox_person", s.people[1].Username)

@@ -45,3 +45,19 @@ func SplitReferences(text string) string {
 	}
 	return out
 }
+
+// Schema lists the fields and the readable edges of the kind of a node.
+func (p *Platform) Schema(id string) (kind string, fields, edges []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if n == nil {
+		return "", nil, nil
+	}
+	for name, e := range n.kind.edges {
+		if e.list != nil || e.data != nil {
+			edges = append(edges, name)
+		}
+	}
+	return n.kind.name, sortedKeys(n.kind.fields), edges
+}

@@ -35,11 +35,6 @@ func (n *node) text(name string) string {
 	return s
 }
 
-func (n *node) number(name string) int {
-	i, _ := n.props[name].(int)
-	return i
-}
-
 // push puts a child in front of a list.
 func (n *node) push(list string, child *node) {
 	n.lists[list] = append([]*node{child}, n.lists[list]...)
