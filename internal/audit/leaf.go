@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -146,7 +145,7 @@ func appendString(b []byte, s string) []byte {
 
 // errLeaf is what decoding says of bytes that are no leaf. The bytes are not
 // repeated.
-var errLeaf = errors.New("the entry is not a leaf in canonical form")
+var errLeaf = fmt.Errorf("the entry is not a leaf in canonical form: %w", gatehouse.ErrInvalid)
 
 // DecodeLeaf reads a leaf's bytes and refuses all but the canonical form.
 func DecodeLeaf(data []byte) (*Leaf, error) {
@@ -157,13 +156,13 @@ func DecodeLeaf(data []byte) (*Leaf, error) {
 	d.DisallowUnknownFields()
 	var l Leaf
 	if err := d.Decode(&l); err != nil {
-		return nil, fmt.Errorf("%w: %w", errLeaf, gatehouse.ErrInvalid)
+		return nil, errLeaf
 	}
 	if l.Version != leafVersion {
 		return nil, fmt.Errorf("the entry has version %d, this program knows %d: %w", l.Version, leafVersion, gatehouse.ErrInvalid)
 	}
 	if !bytes.Equal(l.appendJSON(nil), data) {
-		return nil, fmt.Errorf("%w: %w", errLeaf, gatehouse.ErrInvalid)
+		return nil, errLeaf
 	}
 	return &l, nil
 }
