@@ -165,8 +165,8 @@ func StatusOf(err error) int {
 	if errors.As(err, &tooLarge) {
 		return http.StatusRequestEntityTooLarge
 	}
-	switch gatehouse.Kind(err) { //nolint:errorlint // Kind returns one of the kinds themselves
-	case gatehouse.ErrInvalid:
+	switch gatehouse.Kind(err) {
+	case gatehouse.ErrInvalid: //nolint:errorlint // Kind returns one of the kinds themselves
 		return http.StatusBadRequest
 	case gatehouse.ErrDenied:
 		return http.StatusForbidden
