@@ -2,6 +2,7 @@ package meta
 
 import (
 	"encoding/base64"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -9,8 +10,16 @@ import (
 	"time"
 )
 
+// maxRendered is how many nodes one call may answer with. Posts lead to pages and
+// pages to posts, so a short text can ask for any number of them.
+const maxRendered = 5000
+
 // render answers a node with the fields asked for.
 func (c *call) render(n *node, sel selection, defaults []string) (object, *failure) {
+	c.rendered++
+	if c.rendered > maxRendered {
+		return nil, &failure{status: http.StatusInternalServerError, kind: oauthException, code: 1, message: "Please reduce the amount of data you're asking for, then retry your request"}
+	}
 	if len(sel) == 0 {
 		if defaults == nil {
 			defaults = n.kind.defaults

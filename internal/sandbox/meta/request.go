@@ -36,13 +36,13 @@ type call struct {
 	ifNoneMatch string
 	// bearer is the token of the Authorization header.
 	bearer string
-	// inherited marks a batch item that uses the batch's own token.
-	inherited bool
-	token     *token
+	token  *token
 	// usage collects the business use cases that the call counts against.
 	usage map[string]string
 	// depth bounds batches within batches.
 	depth int
+	// rendered counts the nodes answered so far.
+	rendered int
 }
 
 // file is an uploaded part.
