@@ -51,8 +51,9 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 			name: "postgres", kind: pgKind, retryable: pgRetryable,
 			snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 		},
-		write: pool, read: pool,
+		write: pool, read: pool, prepareWrite: newPrepared(pool),
 	}
+	d.prepareRead = d.prepareWrite
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database: %w", d.wrap(err)), pool.Close())
 	}

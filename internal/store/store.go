@@ -30,6 +30,8 @@ type DB struct {
 	// read is the pool for queries outside transactions; on PostgreSQL it is
 	// the same as write.
 	read *sql.DB
+	// prepareWrite and prepareRead hold the compiled statements of the pools.
+	prepareWrite, prepareRead *prepared
 	// open knows which goroutines are inside a transaction.
 	open nesting
 }

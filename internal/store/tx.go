@@ -24,6 +24,12 @@ type statement string
 type tx struct {
 	db  *DB
 	sql *sql.Tx
+	// from is where compiled statements come from; nil compiles anew.
+	from *prepared
+	// used are those of this transaction, which may not outlive it, and new
+	// those among them that from did not know.
+	used map[statement]*sql.Stmt
+	new  []statement
 }
 
 // maxTries bounds how often a transaction that lost against another is run.
@@ -62,10 +68,18 @@ func (d *DB) once(ctx context.Context, f func(*tx) error) (err error) {
 	// Rollback after Commit does nothing; it is reached with an open
 	// transaction when f fails or panics.
 	defer func() { _ = t.Rollback() }()
-	if err := f(&tx{db: d, sql: t}); err != nil {
+	own := &tx{db: d, sql: t, from: d.prepareWrite}
+	if err := f(own); err != nil {
 		return err
 	}
-	return d.wrap(t.Commit())
+	if err := t.Commit(); err != nil {
+		return d.wrap(err)
+	}
+	for _, s := range own.new {
+		// Only for the next transaction's speed: what fails here is tried there.
+		_, _ = d.prepareWrite.get(ctx, s)
+	}
+	return nil
 }
 
 // snapshot runs f in a read-only transaction that sees one moment.
@@ -80,12 +94,46 @@ func (d *DB) snapshot(ctx context.Context, f func(*tx) error) error {
 
 // exec runs a statement and returns how many rows it changed.
 func (d *DB) exec(ctx context.Context, s statement, args ...any) (int64, error) {
-	return d.affected(d.write.ExecContext(ctx, string(s), args...))
+	st, err := d.prepareWrite.get(ctx, s)
+	if err != nil {
+		return 0, d.wrap(err)
+	}
+	return d.affected(st.ExecContext(ctx, args...))
 }
 
 // exec runs a statement and returns how many rows it changed.
 func (t *tx) exec(ctx context.Context, s statement, args ...any) (int64, error) {
-	return t.db.affected(t.sql.ExecContext(ctx, string(s), args...))
+	st, err := t.stmt(ctx, s)
+	if err != nil {
+		return 0, t.db.wrap(err)
+	}
+	return t.db.affected(st.ExecContext(ctx, args...))
+}
+
+// stmt returns the compiled form of s for this transaction's connection. It is
+// closed with the transaction.
+func (t *tx) stmt(ctx context.Context, s statement) (*sql.Stmt, error) {
+	if st := t.used[s]; st != nil {
+		return st, nil
+	}
+	var st *sql.Stmt
+	if shared := t.from.known(s); shared != nil {
+		st = t.sql.StmtContext(ctx, shared)
+	} else {
+		// Compiled on the transaction's own connection: on SQLite it is the pool's
+		// only one, so asking the pool here would wait for ourselves.
+		own, err := t.sql.PrepareContext(ctx, string(s))
+		if err != nil {
+			return nil, err
+		}
+		st = own
+		t.new = append(t.new, s)
+	}
+	if t.used == nil {
+		t.used = make(map[statement]*sql.Stmt)
+	}
+	t.used[s] = st
+	return st, nil
 }
 
 func (d *DB) affected(r sql.Result, err error) (int64, error) {
@@ -99,35 +147,57 @@ func (d *DB) affected(r sql.Result, err error) (int64, error) {
 // query runs a query on the read pool. The caller closes the rows, or uses
 // collect.
 func (d *DB) query(ctx context.Context, s statement, args ...any) (*rows, error) {
-	r, err := d.read.QueryContext(ctx, string(s), args...)
+	st, err := d.prepareRead.get(ctx, s)
+	if err != nil {
+		return &rows{nil, d}, d.wrap(err)
+	}
+	r, err := st.QueryContext(ctx, args...)
 	return &rows{r, d}, d.wrap(err)
 }
 
 // query runs a query inside the transaction.
 func (t *tx) query(ctx context.Context, s statement, args ...any) (*rows, error) {
-	r, err := t.sql.QueryContext(ctx, string(s), args...)
+	st, err := t.stmt(ctx, s)
+	if err != nil {
+		return &rows{nil, t.db}, t.db.wrap(err)
+	}
+	r, err := st.QueryContext(ctx, args...)
 	return &rows{r, t.db}, t.db.wrap(err)
 }
 
 // queryRow runs a query on the read pool for one row; Scan says ErrNotFound
 // when there is none.
 func (d *DB) queryRow(ctx context.Context, s statement, args ...any) *row {
-	return &row{d.read.QueryRowContext(ctx, string(s), args...), d}
+	st, err := d.prepareRead.get(ctx, s)
+	if err != nil {
+		return &row{err: err, db: d}
+	}
+	return &row{row: st.QueryRowContext(ctx, args...), db: d}
 }
 
 // queryRow runs a query inside the transaction for one row; Scan says
 // ErrNotFound when there is none.
 func (t *tx) queryRow(ctx context.Context, s statement, args ...any) *row {
-	return &row{t.sql.QueryRowContext(ctx, string(s), args...), t.db}
+	st, err := t.stmt(ctx, s)
+	if err != nil {
+		return &row{err: err, db: t.db}
+	}
+	return &row{row: st.QueryRowContext(ctx, args...), db: t.db}
 }
 
 // row is sql.Row with errors as kinds.
 type row struct {
 	row *sql.Row
+	err error // why there is no row
 	db  *DB
 }
 
-func (r *row) Scan(dest ...any) error { return r.db.wrap(r.row.Scan(dest...)) }
+func (r *row) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.db.wrap(r.err)
+	}
+	return r.db.wrap(r.row.Scan(dest...))
+}
 
 // rows is sql.Rows with errors as kinds.
 type rows struct {
