@@ -256,7 +256,7 @@ func (b *batch) begin(ctx context.Context, c *call) error {
 func (b *batch) end(c *call, verdict string) {
 	for _, m := range b.members[1:] {
 		if m.receipt.Valid() {
-			e := c.entry(m.handle, c.class.Operation, verdict, "")
+			e := outcome(c.entry(m.handle, c.class.Operation, verdict, ""))
 			e.Status = c.status
 			c.gateway.config.Log.Outcome(m.receipt, e)
 		}

@@ -88,7 +88,7 @@ func errLogClosed(err error) error {
 // end records the outcome, also when the caller has hung up: it joins the next
 // group commit and nobody waits for it.
 func (c *call) end(err error) {
-	e := c.entry(c.handle, c.class.Operation, verdictDone, "")
+	e := outcome(c.entry(c.handle, c.class.Operation, verdictDone, ""))
 	e.Status, e.Bytes = c.status, c.bytes
 	if c.said != "" {
 		e.Facts = map[string]string{"class": c.said}
@@ -114,6 +114,12 @@ func (c *call) end(err error) {
 		c.batch.end(c, e.Verdict)
 	}
 	wire.Annotate(c.w, wire.Note{Verdict: e.Verdict})
+}
+
+// outcome leaves out of an entry what its intent holds sealed already.
+func outcome(e audit.Entry) audit.Entry {
+	e.Person, e.Personal = "", nil
+	return e
 }
 
 // refuse records a refusal and returns it with the entry's id. A failure that is
