@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -114,6 +115,14 @@ func TestTheAnnotatedExampleLoads(t *testing.T) {
 	if len(c.Apps) != 2 || len(c.Services) != 2 {
 		t.Errorf("the example has %d apps and %d services", len(c.Apps), len(c.Services))
 	}
+	if !strings.Contains(text, "\n\n# production, staging or development.") {
+		t.Errorf("the example has no comments before its entries:\n%s", text)
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 100 {
+			t.Errorf("a line of the example is %d bytes long: %s", len(line), line)
+		}
+	}
 	for _, field := range []string{"sandbox", "limits", "upstream_timeout", "sources", "revoke_url", "until"} {
 		if !strings.Contains(text, field) {
 			t.Errorf("the example does not mention %s:\n%s", field, text)
@@ -162,7 +171,7 @@ apps:
   ax: {platform: x, client_id: id, client_secret: env:SECRET}
   fb: {platform: facebook, client_id: 1234567890, client_secret: env:SECRET, version: v25.0}
 purposes:
-  read: {why: Show the profile, app: ax, scopes: [users.read], calls: [{call: GET /2/users/me}]}
+  read: {why: Show the profile, app: ax, scopes: [tweet.read, users.read], calls: [{call: GET /2/users/me}]}
   page: {why: Show the page, app: fb, calls: [{call: GET /me/accounts}]}
 services:
   web: {purposes: [read, page]}
@@ -215,9 +224,9 @@ func TestRefusals(t *testing.T) {
 		{"purpose without why", "why: Show the profile, ", "", "purposes.read.why: is needed"},
 		{"purpose without app", "app: ax, ", "", "purposes.read.app: is needed"},
 		{"purpose of an unknown app", "app: ax, ", "app: axx, ", "purposes.read.app: there is no app of this name; did you mean ax?"},
-		{"scopes in one text", "scopes: [users.read]", "scopes: [users.read tweet.read]", "purposes.read.scopes[0]: is not one scope"},
-		{"scopes as a text", "scopes: [users.read]", "scopes: users.read", "purposes.read.scopes: a list is needed"},
-		{"scope twice", "scopes: [users.read]", "scopes: [users.read, users.read]", "purposes.read.scopes[1]: stands in the list twice"},
+		{"scopes in one text", "scopes: [tweet.read, users.read]", "scopes: [users.read tweet.read]", "purposes.read.scopes[0]: is not one scope"},
+		{"scopes as a text", "scopes: [tweet.read, users.read]", "scopes: users.read", "purposes.read.scopes: a list is needed"},
+		{"scope twice", "scopes: [tweet.read, users.read]", "scopes: [users.read, users.read]", "purposes.read.scopes[1]: stands in the list twice"},
 		{"unknown call", "GET /2/users/me", "GET /2/user/me", "purposes.read.calls[0].call: "},
 		{"call without path", "{call: GET /2/users/me}", "{fields: [id]}", "purposes.read.calls[0].call: is needed"},
 		{"call twice", "{call: GET /2/users/me}", "{call: GET /2/users/me}, {call: get /2/users/me}", "purposes.read.calls[1].call: is the same call as calls[0]"},
@@ -302,6 +311,7 @@ func TestHugeEmptyAndBinaryFilesAreRefused(t *testing.T) {
 		{"huge", strings.Repeat("# x\n", 1<<19), "larger than 1 MiB"},
 		{"empty", "", "empty"},
 		{"only a comment", "# nothing\n", "empty"},
+		{"list for the environment and nothing else wrong", "environment: [a]\n", "environment: a single value is needed here"},
 		{"binary", "\xff\xfe\x00", "not UTF-8"},
 		{"alias bomb", "returns: &a [x,x]\nlog: &b [*a,*a]\napps: {a: *b}\n", "anchors and aliases are not accepted"},
 		{"alias that could be a secret", "client_secret: *hunter2\n", "an alias without an anchor"},
@@ -313,6 +323,52 @@ func TestHugeEmptyAndBinaryFilesAreRefused(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the error repeats the value: %v", test.name, err)
 		}
+	}
+}
+
+func TestOneMistakeIsOneError(t *testing.T) {
+	for _, test := range []struct{ old, new, want string }{
+		{"services:\n  web: {", "services:\n  web: {sources: [[a]], ", "services.web.sources[0]: a single value"},
+		{"services:\n  web: {", "services:\n  web: {rate: [a], ", "services.web.rate: a single value"},
+		{"services:", "limits: {handle_ttl: [a]}\nservices:", "limits.handle_ttl: a single value"},
+		{"services:", "limits: {body: [a]}\nservices:", "limits.body: a single value"},
+		{"client_secret: env:SECRET", "client_secret: [a]", "apps.ax.client_secret: a single value"},
+		{"client_id: id", "client_id: [a]", "apps.ax.client_id: a single value"},
+		{"sqlite:gatehouse.db", "[a]", "store: a single value"},
+		{"file:root.key", "[a]", "root_key: a single value"},
+		{"services:", "tls: {app: [a]}\nservices:", "tls.app: a single value"},
+		{"platform: x,", "platform: [x],", "apps.ax.platform: a single value"},
+		{"why: Show the profile", "why: [a]", "purposes.read.why: a single value"},
+		{"app: ax", "app: [a]", "purposes.read.app: a single value"},
+		{"[{call: GET /2/users/me}]", "[{call: [a]}]", "purposes.read.calls[0].call: a single value"},
+		{"[{call: GET /2/users/me}]", "[{cal: a, call: GET /2/users/me}]", "purposes.read.calls[0].cal: unknown entry; did you mean call?"},
+		{"environment: development", "\"a\\nb\": 1\nenvironment: development", "\"a\\nb\": unknown entry"},
+	} {
+		_, _, err := config.Parse("/g.yaml", []byte(strings.Replace(minimal, test.old, test.new, 1)), world())
+		var list config.Errors
+		if !errors.As(err, &list) || len(list) != 1 || !strings.Contains(list[0].Error(), test.want) {
+			t.Errorf("%s:\n%v\nwant one error with %q", test.new, err, test.want)
+		}
+	}
+}
+
+func TestManyMistakesAreCutShort(t *testing.T) {
+	text := minimal
+	for i := range 120 {
+		text += fmt.Sprintf("unknown%d: x\n", i)
+	}
+	_, _, err := config.Parse("/g.yaml", []byte(text), world())
+	var list config.Errors
+	if !errors.As(err, &list) || len(list) != 51 || !strings.Contains(err.Error(), "and 70 more errors") {
+		t.Errorf("%d errors: %.200v", len(list), err)
+	}
+}
+
+func TestASyntaxErrorHasItsLine(t *testing.T) {
+	_, _, err := config.Parse("/g.yaml", []byte("environment: a\nlisten: [\napps: }\n"), world())
+	var list config.Errors
+	if !errors.As(err, &list) || list[0].Line < 2 || strings.Contains(err.Error(), "yaml: ") {
+		t.Errorf("error = %v", err)
 	}
 }
 
@@ -411,6 +467,8 @@ func TestWarnings(t *testing.T) {
 		{"long report mode", "services:", "mode: report\nuntil: " + far + "\nservices:", "until: is more than 90 days away"},
 		{"console", "listen: {", "listen: {console: \"127.0.0.1:8102\", ", "listen.console: is kept for a later version"},
 		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers do not trust"},
+		{"unknown scope", "tweet.read, users.read", "tweet.read, users.read, user.read", "purposes.read.scopes[2]: is not a scope that x documents; did you mean users.read?"},
+		{"missing scope", "{call: GET /2/users/me}", "{call: POST /2/tweets}", "purposes.read.calls[0].call: demands the scope tweet.write, which the purpose does not ask for"},
 		{"no calls", ", calls: [{call: GET /me/accounts}]", "", "purposes.page: declares no calls"},
 		{"no services", "services:\n  web: {purposes: [read, page]}\n", "", "services: none is declared"},
 	} {
@@ -496,8 +554,14 @@ func TestDiffSaysWhatChanges(t *testing.T) {
 	if !strings.Contains(strings.Join(back, "\n"), "services.bot is removed") || !strings.Contains(strings.Join(back, "\n"), "services.web.rate is removed (was 5/s)") {
 		t.Errorf("Diff back: %v", back)
 	}
-	if got := config.Diff(nil, before); len(got) == 0 {
-		t.Error("Diff from nothing is empty")
+	if !strings.Contains(strings.Join(back, "\n"), "purposes.read.calls loses {call: POST /2/tweets}") {
+		t.Errorf("Diff back: %v", back)
+	}
+	if got := config.Diff(nil, before); !strings.Contains(strings.Join(got, "\n"), "environment is set to development") {
+		t.Errorf("Diff from nothing: %v", got)
+	}
+	if got := config.Diff(before, nil); !strings.Contains(strings.Join(got, "\n"), "environment is removed (was development)") {
+		t.Errorf("Diff to nothing: %v", got)
 	}
 }
 

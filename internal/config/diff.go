@@ -3,7 +3,6 @@ package config
 import (
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -109,8 +108,5 @@ func diffList(a, b reflect.Value, path string, lines *[]string) {
 		if !slices.Contains(is, t) {
 			*lines = append(*lines, path+" loses "+t)
 		}
-	}
-	if len(*lines) == 0 && len(was) != len(is) {
-		*lines = append(*lines, path+" has "+strconv.Itoa(len(is))+" entries instead of "+strconv.Itoa(len(was)))
 	}
 }

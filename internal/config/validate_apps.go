@@ -173,8 +173,43 @@ func (c *Config) validatePurpose(d *decoder, path string, p Purpose) {
 		seen[call.Operation] = i
 		d.callContract(at, call)
 	}
+	c.warnScopes(d, path, app, p)
 	if len(p.Calls) == 0 && known && app.Platform != gatehouse.OAuth2 && !d.failed(path+".calls") {
 		d.warnAt(path, "declares no calls, so it allows none")
+	}
+}
+
+// askedOfX are asked of every person who connects at X: without them Gatehouse
+// could not tell who connected, nor renew the grant.
+var askedOfX = []string{"tweet.read", "users.read", "offline.access"}
+
+// warnScopes names scopes that the platform does not offer, and those that a
+// declared call demands and the purpose does not ask for: the person would be
+// asked in vain, or the call fail later. It is no error, because the platforms'
+// documents contradict themselves here and there.
+func (c *Config) warnScopes(d *decoder, path string, app App, p Purpose) {
+	name := platform.Name(app.Platform)
+	if offered := platform.KnownScopes(name); offered != nil {
+		for i, s := range p.Scopes {
+			if slices.Contains(offered, s) {
+				continue
+			}
+			text := "is not a scope that " + string(name) + " documents"
+			if near := nearest(s, offered); near != "" {
+				text += "; did you mean " + near + "?"
+			}
+			d.warnAt(path+".scopes["+strconv.Itoa(i)+"]", text)
+		}
+	}
+	if app.ClientID.IsZero() {
+		return // OAuth 1.0a has no scopes
+	}
+	for i, call := range p.Calls {
+		for _, s := range platform.Scopes(name, string(call.Operation)) {
+			if !slices.Contains(p.Scopes, s) && !(name == platform.X && slices.Contains(askedOfX, s)) {
+				d.warnAt(path+".calls["+strconv.Itoa(i)+"].call", "demands the scope "+s+", which the purpose does not ask for")
+			}
+		}
 	}
 }
 
