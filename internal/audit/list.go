@@ -40,8 +40,11 @@ type Shown struct {
 	Seq int64 `json:"seq"`
 	Leaf
 	// When is the leaf's time in a readable form.
-	When   time.Time `json:"when"`
-	Sealed []byte    `json:"-"`
+	When time.Time `json:"when"`
+	// Search is the connection that the entry is found by; it stands outside the
+	// tree.
+	Search string `json:"-"`
+	Sealed []byte `json:"-"`
 }
 
 func shown(r Row) (Shown, error) {
@@ -49,7 +52,7 @@ func shown(r Row) (Shown, error) {
 	if err != nil {
 		return Shown{}, fmt.Errorf("reading entry %d (%s); `gatehouse audit verify` says more: %w", r.Seq, r.ID, err)
 	}
-	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), Sealed: r.Personal}, nil
+	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), Search: r.Search, Sealed: r.Personal}, nil
 }
 
 // List returns the newest entries that the filter chooses, the oldest first.
