@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gatehouse"
@@ -85,6 +86,7 @@ type Connections struct {
 	renewer       Renewer
 	logger        *slog.Logger
 	flights       singleflight.Group // one renewal for each connection in this process
+	flying        sync.RWMutex       // read-locked by each flight, so that Run can wait for all
 }
 
 // New checks the configuration and returns the registry.

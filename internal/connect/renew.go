@@ -11,6 +11,8 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/wire"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Renewer makes a connection's access token fresh. When it returns nil, the
@@ -72,6 +74,8 @@ type renewal struct{ c *Connections }
 
 func (w *renewal) Renew(ctx context.Context, id gatehouse.ConnectionID) error {
 	flight := w.c.flights.DoChan(string(id), func() (any, error) {
+		w.c.flying.RLock()
+		defer w.c.flying.RUnlock()
 		// What the platform has changed must be saved even if the caller that
 		// happened to come first hangs up.
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseLife)
@@ -244,8 +248,13 @@ func (w *renewal) settle(ctx context.Context, rec Record, s Status, reason strin
 
 // Run does what is due by the clock until ctx ends: it renews tokens before
 // they expire, gives back grants that nobody redeemed, asks platforms again to
-// confirm revocations, and forgets old attempts.
+// confirm revocations, and forgets old attempts. It returns when no renewal is
+// under way any more.
 func (c *Connections) Run(ctx context.Context) error {
+	defer func() {
+		c.flying.Lock()
+		c.flying.Unlock() //nolint:staticcheck // an empty critical section: having waited is the point
+	}()
 	for {
 		if err := c.Tend(ctx); err != nil && ctx.Err() == nil {
 			c.logger.WarnContext(ctx, "background work on connections", "error", wire.LogText(err))
@@ -258,8 +267,12 @@ func (c *Connections) Run(ctx context.Context) error {
 	}
 }
 
-// tendBatch bounds how many connections one round handles.
-const tendBatch = 64
+// tendBatch bounds how many connections one round handles, tendAtOnce how many
+// platforms' answers it waits for at the same time.
+const (
+	tendBatch  = 64
+	tendAtOnce = 8
+)
 
 // Tend does one round of what Run does.
 func (c *Connections) Tend(ctx context.Context) error {
@@ -268,16 +281,22 @@ func (c *Connections) Tend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var group errgroup.Group
+	group.SetLimit(tendAtOnce)
 	for _, rec := range records {
-		if ctx.Err() != nil {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			// One connection's failure is in its own row and in the log; the
+			// round goes on with the others.
+			if err := c.tend(ctx, rec); err != nil {
+				c.logger.InfoContext(ctx, "connection not settled", "app", string(rec.App), "rule", ruleOf(err))
+			}
 			return nil
-		}
-		// One connection's failure is in its own row and in the log; the round
-		// goes on with the others.
-		if err := c.tend(ctx, rec); err != nil {
-			c.logger.InfoContext(ctx, "connection not settled", "app", string(rec.App), "rule", ruleOf(err))
-		}
+		})
 	}
+	_ = group.Wait()
 	return c.store.SweepAttempts(ctx, now.Add(-24*time.Hour))
 }
 

@@ -43,31 +43,37 @@ func (c *Connections) children(ctx context.Context, parent gatehouse.ConnectionI
 	return c.store.Connections(ctx, Filter{Parent: parent, Limit: 1 << 20})
 }
 
-// cut makes a connection unusable here: the row first, then its handles.
+// cut makes a connection unusable here: the row first, then its handles, then
+// the log, which is not waited for.
 func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason string) (Record, error) {
 	for {
 		rec, err := c.redeemed(ctx, id)
 		if err != nil {
 			return Record{}, err
 		}
-		if rec.Status != Revoked && rec.Status != Erased {
-			rec.Status, rec.Reason = Revoked, reason
-			// A child's token dies with its parent's grant; it is dropped.
-			if rec.Parent != "" {
-				rec.Access, rec.Refresh = nil, nil
-			}
-			rec.RevokeOutstanding = rec.Access != nil
-			rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
-			err = c.store.SaveConnections(ctx, rec)
-			rec.Version++
+		if rec.Status == Revoked || rec.Status == Erased {
+			return rec, c.revokeHandles(ctx, id)
 		}
+		rec.Status, rec.Reason = Revoked, reason
+		// A child's token dies with its parent's grant; it is dropped.
+		if rec.Parent != "" {
+			rec.Access, rec.Refresh = nil, nil
+		}
+		rec.RevokeOutstanding = rec.Access != nil
+		rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
+		err = c.store.SaveConnections(ctx, rec)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			continue // somebody else changed it; a revocation has the last word
 		}
 		if err != nil {
 			return Record{}, err
 		}
-		return rec, c.revokeHandles(ctx, id)
+		rec.Version++
+		err = c.revokeHandles(ctx, id)
+		e := c.entry("connect.revoke", rec)
+		e.Verdict, e.Facts = "done", map[string]string{"where": "here"}
+		c.log.Refusal(e)
+		return rec, err
 	}
 }
 
@@ -78,14 +84,16 @@ func (c *Connections) giveBack(ctx context.Context, rec Record) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := c.log.Intent(ctx, c.entry("connect.revoke", rec))
+	e := c.entry("connect.revoke", rec)
+	e.Facts = map[string]string{"where": "platform"}
+	receipt, err := c.log.Intent(ctx, e)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, platformTimeout)
 	defer cancel()
 	err = c.atPlatform(ctx, receipt, a, rec)
-	c.log.Outcome(receipt, outcome(c.entry("connect.revoke", rec), err))
+	c.log.Outcome(receipt, outcome(e, err))
 	if err == nil || dead(err) {
 		rec.RevokeOutstanding, rec.Access, rec.Refresh, rec.RenewAt = false, nil, nil, time.Time{}
 		err = nil

@@ -294,8 +294,10 @@ func TestConnectDue(t *testing.T) {
 			"leased":      func(r *connect.Record) { r.Status, r.LeaseUntil = connect.Renewing, now.Add(time.Second) },
 			"abandoned":   func(r *connect.Record) { r.Status, r.LeaseUntil = connect.Renewing, now.Add(-time.Second) },
 			"outstanding": func(r *connect.Record) { r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, time.Time{} },
-			"resting":     func(r *connect.Record) { r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, now.Add(time.Second) },
-			"forgotten":   func(r *connect.Record) { r.Status, r.Redeemed = connect.Pending, time.Time{} },
+			"resting": func(r *connect.Record) {
+				r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, now.Add(time.Second)
+			},
+			"forgotten": func(r *connect.Record) { r.Status, r.Redeemed = connect.Pending, time.Time{} },
 			"fresh": func(r *connect.Record) {
 				r.Status, r.Redeemed, r.Created = connect.Pending, time.Time{}, now
 			},

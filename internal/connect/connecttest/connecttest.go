@@ -50,6 +50,8 @@ type Options struct {
 	PublicURL    string // "" means PublicURL
 	// Store wraps the store, for faults.
 	Store func(connect.Store) connect.Store
+	// Audit wraps the log's store, for faults.
+	Audit func(audit.Store) audit.Store
 }
 
 // World is the registry and what it stands on.
@@ -111,7 +113,7 @@ func New(t testing.TB, dsn string, o Options) *World {
 		o.PublicURL = PublicURL
 	}
 	w.platforms(o)
-	w.foundations()
+	w.foundations(o)
 	w.Connections = w.Open(o)
 	return w
 }
@@ -151,8 +153,12 @@ func (w *World) platforms(o Options) {
 }
 
 // foundations opens vault, log, directory and egress.
-func (w *World) foundations() {
+func (w *World) foundations(o Options) {
 	t := w.T
+	logStore, onFault := audit.Store(w.DB.Audit()), func(err error) { t.Errorf("log: %v", err) }
+	if o.Audit != nil {
+		logStore, onFault = o.Audit(logStore), nil
+	}
 	path := filepath.Join(t.TempDir(), "root.key")
 	if err := vault.CreateRootKeyFile(path); err != nil {
 		t.Fatal(err)
@@ -169,15 +175,15 @@ func (w *World) foundations() {
 	}
 	signer := must[note.Signer](t, "signer")(note.NewSigner(key))
 	w.Log = must[*audit.Log](t, "log")(audit.Open(t.Context(), audit.Config{
-		Store: w.DB.Audit(), Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal,
-		Log: slog.New(slog.DiscardHandler), OnFault: func(err error) { t.Errorf("log: %v", err) },
+		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal,
+		Log: slog.New(slog.DiscardHandler), OnFault: onFault,
 	}))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Log.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) && o.Audit == nil {
 			t.Errorf("running the log: %v", err)
 		}
 	})

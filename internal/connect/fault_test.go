@@ -1,0 +1,250 @@
+package connect_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/sandbox/world"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/store/storetest"
+)
+
+// failing is a connect.Store whose next saves of connections fail, before or
+// after they took effect.
+type failing struct {
+	connect.Store
+	before, after atomic.Int32
+}
+
+func (f *failing) SaveConnections(ctx context.Context, records ...connect.Record) error {
+	if records[0].Status != connect.Renewing && f.before.Load() > 0 {
+		f.before.Add(-1)
+		return gatehouse.ErrUnavailable
+	}
+	err := f.Store.SaveConnections(ctx, records...)
+	if records[0].Status != connect.Renewing && f.after.Load() > 0 {
+		f.after.Add(-1)
+		return gatehouse.ErrUnavailable
+	}
+	return err
+}
+
+// The store fails at the moment when the new pair must become durable, with and
+// without having stored it: the pair is saved in the end, and works.
+func TestNewPairSurvivesAFailingStore(t *testing.T) {
+	t.Parallel()
+	for name, count := range map[string]func(*failing) *atomic.Int32{
+		"not stored": func(f *failing) *atomic.Int32 { return &f.before },
+		"stored":     func(f *failing) *atomic.Int32 { return &f.after },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &failing{}
+			w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{
+				XTokenTTL: time.Second, Store: func(s connect.Store) connect.Store { f.Store = s; return f },
+			})
+			id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
+			time.Sleep(1100 * time.Millisecond)
+			count(f).Store(2)
+			call(t, w, id)
+			if n := count(f).Load(); n > 1 {
+				t.Errorf("the store was not made to fail: %d", n)
+			}
+		})
+	}
+}
+
+// While a renewal is under way the connection is revoked: the fresh pair is
+// given back too, and the connection stays revoked.
+func TestRevokedDuringRenewal(t *testing.T) {
+	t.Parallel()
+	w, id := short(t, storetest.SQLite(t))
+	time.Sleep(1100 * time.Millisecond)
+	fault(t, w, world.Fault{DelayReplyMS: 500})
+	var renewing sync.WaitGroup
+	renewing.Go(func() { _, _ = w.Connections.Credential(t.Context(), w.Receipt(), id) })
+	time.Sleep(200 * time.Millisecond)
+	if err := w.Connections.Revoke(t.Context(), id, "asked by a test"); err != nil {
+		t.Fatal(err)
+	}
+	renewing.Wait()
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after, err := w.Connections.Get(t.Context(), id)
+	if err != nil || after.Status != connect.Revoked || after.RevokeOutstanding {
+		t.Errorf("%+v, %v", after, err)
+	}
+	rec, err := w.DB.Connect().Connection(t.Context(), id)
+	if err != nil || rec.Access != nil || rec.Refresh != nil {
+		t.Errorf("tokens are kept: %v", err)
+	}
+	if status := callWith(t, w, lastIssued(w, "x access")); status != http.StatusUnauthorized {
+		t.Errorf("the fresh token still works at the platform: %d", status)
+	}
+}
+
+// closedLog is an audit.Store that cannot be written.
+type closedLog struct {
+	audit.Store
+	closed atomic.Bool
+}
+
+func (l *closedLog) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
+	if l.closed.Load() {
+		return errors.New("no space left on device")
+	}
+	return l.Store.Append(ctx, expect, b)
+}
+
+// When nothing can be logged nothing is begun, granted or opened, and a
+// connection can still be cut off.
+func TestWithoutALog(t *testing.T) {
+	log := &closedLog{}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Audit: func(s audit.Store) audit.Store { log.Store = s; return log }})
+	revoked := []string{}
+	c := w.Connect("user-7", "publish", connecttest.Person(1))
+	begun, b, code := w.Begin("user-8", "publish"), w.Start(w.Begin("user-8", "publish")), w.Code("user-9", "publish", connecttest.Person(2))
+	back := b.Decide(connecttest.Person(1), "allow", "")
+	cut := must(connect.New(connect.Config{
+		Store: w.DB.Connect(), Log: w.Log, Vault: w.Vault, Egress: w.Egress, PublicURL: connecttest.PublicURL, Apps: w.Apps(),
+		Scopes: func([]gatehouse.PurposeName) ([]string, error) { return nil, nil },
+		RevokeHandles: func(_ context.Context, id gatehouse.ConnectionID) error {
+			revoked = append(revoked, string(id))
+			return nil
+		},
+	}))(t)
+	log.closed.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+
+	_, err := w.Connections.Begin(ctx, connect.BeginRequest{
+		App: "main-x", Subject: "user-8", Purposes: []gatehouse.PurposeName{"publish"}, ReturnTo: connecttest.ReturnTo, Service: "scheduler",
+	})
+	_, _, errStart := w.Connections.Start(ctx, begun.ID)
+	_, errCallback := w.Connections.Callback(ctx, "main-x", back, b.Cookie)
+	_, errRedeem := w.Connections.Redeem(ctx, code, "user-9", "scheduler")
+	for what, err := range map[string]error{"begin": err, "start": errStart, "callback": errCallback, "redeem": errRedeem} {
+		if !errors.Is(err, gatehouse.ErrUnavailable) {
+			t.Errorf("%s without a log gives %v", what, err)
+		}
+	}
+	if err := cut.Revoke(ctx, c.ID, "asked by a test"); err != nil {
+		t.Fatalf("revoking without a log: %v", err)
+	}
+	after, err := w.Connections.Get(ctx, c.ID)
+	if err != nil || after.Status != connect.Revoked || !after.RevokeOutstanding || len(revoked) != 1 {
+		t.Errorf("%+v, %v, handles of %v", after, err, revoked)
+	}
+	log.closed.Store(false)
+	deadline := time.Now().Add(8 * time.Second)
+	for time.Now().Before(deadline) {
+		if _, err := w.Log.Record(ctx, audit.Entry{Action: "connect.begin"}); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	// What was not done without a log can be done now: nothing was used up.
+	if q := b.Back("main-x", back); q.Get("code") == "" {
+		t.Errorf("after the outage the callback gives %v", q)
+	}
+	if _, err := w.Connections.Redeem(ctx, code, "user-9", "scheduler"); err != nil {
+		t.Errorf("after the outage redeeming gives %v", err)
+	}
+	if err := w.Connections.Revoke(ctx, c.ID, "again"); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := w.Connections.Get(ctx, c.ID); err != nil || after.RevokeOutstanding {
+		t.Errorf("after the outage: %+v, %v", after, err)
+	}
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// Two redemptions race: of one code, one succeeds; of two codes of the same
+// person and subject, both end at the same connection.
+func TestRedeemingAtTheSameTime(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := connecttest.New(t, dsn, connecttest.Options{})
+		one, two := w.Code("user-7", "publish", connecttest.Person(1)), w.Code("user-7", "publish", connecttest.Person(1))
+		var mu sync.Mutex
+		ids, failures := map[gatehouse.ConnectionID]int{}, 0
+		var all sync.WaitGroup
+		for _, code := range []secret.Text{one, one, two, two} {
+			all.Go(func() {
+				c, err := w.Connections.Redeem(t.Context(), code, "user-7", "scheduler")
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					ids[c.ID]++
+				case errors.Is(err, gatehouse.ErrConflict):
+					failures++
+				default:
+					t.Errorf("redeeming: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if len(ids) != 1 || failures != 2 {
+			t.Errorf("connections %v, %d refused", ids, failures)
+		}
+	})
+}
+
+// No secret that the sandbox issued, no subject and no name stands in the files
+// of the database.
+func TestDatabaseHoldsNoSecret(t *testing.T) {
+	dsn := storetest.SQLite(t)
+	w := connecttest.New(t, dsn, connecttest.Options{})
+	const subject = "subject-canary-4711"
+	c := w.Connect(subject, "publish", connecttest.Person(1))
+	w.Connect(subject, "pages", connecttest.Person(1))
+	w.Connect(subject, "gallery", connecttest.Person(1))
+	w.Code(subject, "threads", connecttest.Person(1))
+	b := beginOAuth1(t, w)
+	b.Back("main-x", b.Decide(connecttest.Person(1), "allow", ""))
+	if err := w.Log.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var files []byte
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(strings.TrimPrefix(dsn, "sqlite:") + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, data...)
+	}
+	text := string(files)
+	if !strings.Contains(text, string(c.ID)) {
+		t.Fatal("the files do not even hold the connection's id")
+	}
+	canaries := []string{subject, c.PlatformUser, b.Cookie.Reveal()}
+	for _, one := range w.Tokens() {
+		canaries = append(canaries, one.Value)
+	}
+	for _, canary := range canaries {
+		if strings.Contains(text, canary) {
+			t.Errorf("the files hold %d bytes that must not be there: %.6s…", len(canary), canary)
+		}
+	}
+}
