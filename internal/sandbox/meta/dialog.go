@@ -129,7 +129,7 @@ func (p *Platform) answered(w http.ResponseWriter, r *http.Request, a ask, perso
 		if slices.Contains(a.kinds, "token") {
 			t := p.userTokenFor(g, false)
 			fragment.Set("access_token", t.value)
-			fragment.Set("expires_in", strconv.Itoa(int(t.expires.Sub(p.now())/time.Second)))
+			fragment.Set("expires_in", strconv.Itoa(p.secondsLeft(t)))
 			fragment.Set("data_access_expiration_time", strconv.FormatInt(p.now().Add(dataAccess).Unix(), 10))
 		}
 		if slices.Contains(a.kinds, "granted_scopes") || a.request.Get("return_scopes") == "true" {

@@ -15,7 +15,7 @@ const dataAccess = 90 * 24 * time.Hour
 
 // secondsLeft is a token's expires_in.
 func (p *Platform) secondsLeft(t *token) int {
-	return int(t.expires.Sub(p.now()) / time.Second)
+	return int(t.expires.Sub(p.now()).Round(time.Second) / time.Second)
 }
 
 func bearerReply(p *Platform, t *token) *reply {

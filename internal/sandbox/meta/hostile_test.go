@@ -99,7 +99,14 @@ func TestConfiguration(t *testing.T) {
 	if _, err := meta.New(meta.Config{LongTTL: -time.Second}); err == nil {
 		t.Error("a negative lifetime was accepted")
 	}
-	s := start(t)
+	if _, err := meta.New(meta.Config{Apps: meta.Apps{Facebook: meta.App{AppID: "mine"}}}); err == nil {
+		t.Error("an app id that is no number was accepted")
+	}
+	s := start(t, func(c *meta.Config) { c.Apps.Facebook = meta.App{AppID: "77", AppSecret: "hush"} })
+	if got := s.apps; got.Facebook.AppID != "77" || got.Facebook.AppSecret != "hush" || got.Facebook.Name == "" || got.Threads.AppSecret == "" {
+		t.Errorf("apps %+v", got)
+	}
+	s.get("/app", "access_token", "77|hush").ok()
 	s.platform.SetRedirectURIs([]string{"https://other.example/"})
 	if a := s.get("/dialog/oauth", "client_id", s.apps.Facebook.AppID, "redirect_uri", callback); a.status != http.StatusBadRequest {
 		t.Errorf("a redirect URI that is no longer registered: %d", a.status)

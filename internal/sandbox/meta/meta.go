@@ -13,9 +13,12 @@
 package meta
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +43,9 @@ type Config struct {
 	// RefreshAge is how old an Instagram or Threads token must be before it can
 	// be refreshed. Zero means the documented 24 hours.
 	RefreshAge time.Duration
+	// Apps gives the apps fixed credentials; empty fields are made up, the
+	// secrets anew for each platform.
+	Apps Apps
 	// RequireProof is the dashboard's "Require App Secret" switch.
 	RequireProof bool
 	// RedirectURIs are registered for every app and compared exactly.
@@ -73,14 +79,17 @@ type Config struct {
 // App is one registered app's credentials.
 type App struct {
 	// Name is what the consent page shows.
-	Name string
+	Name string `json:"name"`
 	// AppID and AppSecret are what a developer copies from the dashboard.
-	AppID, AppSecret string
+	AppID     string `json:"app_id"`
+	AppSecret string `json:"app_secret"`
 }
 
 // Apps are the registered apps, one for each product.
 type Apps struct {
-	Facebook, Instagram, Threads App
+	Facebook  App `json:"facebook"`
+	Instagram App `json:"instagram"`
+	Threads   App `json:"threads"`
 }
 
 // Platform is this Meta: an http.Handler for all of its hosts.
@@ -167,10 +176,13 @@ func New(c Config) (*Platform, error) {
 		p.redirects[uri] = true
 	}
 	for _, a := range []*app{
-		{App: App{Name: "Sandbox Pages App", AppID: "1029384756010203", AppSecret: hexSecret()}, product: facebook},
-		{App: App{Name: "Sandbox Instagram App", AppID: "2138475690102030", AppSecret: hexSecret()}, product: instagram},
-		{App: App{Name: "Sandbox Threads App", AppID: "3247586901020304", AppSecret: hexSecret()}, product: threads},
+		{App: c.Apps.Facebook.or("Sandbox Pages App", "1029384756010203"), product: facebook},
+		{App: c.Apps.Instagram.or("Sandbox Instagram App", "2138475690102030"), product: instagram},
+		{App: c.Apps.Threads.or("Sandbox Threads App", "3247586901020304"), product: threads},
 	} {
+		if strings.Trim(a.AppID, "0123456789") != "" || p.apps[a.AppID] != nil {
+			return nil, fmt.Errorf("%s's app id is not a number of its own", a.product)
+		}
 		a.deauthorize, a.deletion = c.DeauthorizeURL, c.DataDeletionURL
 		p.apps[a.AppID] = a
 		c.Ledger.Add(string(a.product)+" app secret", a.AppSecret)
@@ -219,8 +231,14 @@ func (p *Platform) SetRequireProof(on bool) {
 	p.proof = on
 }
 
-// now is the sandbox's time to the second, the precision that Graph shows.
-func (p *Platform) now() time.Time { return p.config.Clock.Now().Truncate(time.Second) }
+// or fills in what the configuration left open.
+func (a App) or(name, id string) App {
+	return App{Name: cmp.Or(a.Name, name), AppID: cmp.Or(a.AppID, id), AppSecret: cmp.Or(a.AppSecret, hexSecret())}
+}
+
+// now is the sandbox's time. Graph shows it to the second, but a token that lives
+// two seconds should not die after one.
+func (p *Platform) now() time.Time { return p.config.Clock.Now() }
 
 // app is a registered app. Its fields are guarded by Platform.mu, save App and
 // product, which never change.

@@ -55,7 +55,7 @@ func (p *Platform) seed() {
 	}
 	for _, person := range p.people {
 		p.seedUser(person)
-		for n := range 1 + person.Index%3 {
+		for n := range 2 + (person.Index+1)%2 {
 			p.seedPage(person, n)
 		}
 		p.seedInstagram(person)
