@@ -62,6 +62,7 @@ func TestClassifyNamesCalls(t *testing.T) {
 		{platform.Facebook, "POST", "/", "", "POST /"},
 		{platform.Facebook, "GET", "/v25.0/", "ids=1,2", "GET /{id}"},
 		{platform.Facebook, "GET", "/comments", "ids=1,2", "GET /{id}/comments"},
+		{platform.Facebook, "GET", "/", "ids={result=a:$.data[0,1].id}", "GET /{id}"},
 		{platform.Facebook, "GET", "/comments", "id=1", "GET /{id}/comments"},
 		{platform.Facebook, "GET", "/", "id=https://example.com/", "GET /{url}"},
 		{platform.Facebook, "POST", "/", "id=77", "POST /{id}"},
@@ -102,6 +103,11 @@ func TestClassifyUnknown(t *testing.T) {
 		{platform.X, "GET", "/2/users/1/followers/extra", ""},
 		{platform.Facebook, "GET", "/123/no_such_edge", ""},
 		{platform.Facebook, "GET", "/accounts", ""},
+		{platform.Facebook, "GET", "/accounts/feed", ""},
+		{platform.Facebook, "GET", "/", "ids={result=a$.id}"},
+		{platform.Facebook, "GET", "/", "ids={result=a:x.id}"},
+		{platform.Facebook, "GET", "/", "ids={result=a:$.x/y.id}"},
+		{platform.Facebook, "GET", "/", "ids={result=a:$.message}"},
 		{platform.Facebook, "POST", "/debug_token", ""},
 		{platform.Facebook, "PUT", "/123", ""},
 		{platform.Facebook, "GET", "/", ""},
@@ -126,7 +132,7 @@ func TestClassifyRefusesHostilePaths(t *testing.T) {
 	for _, path := range []string{
 		"", "2/users/me", "/2/users/%2e%2e/tweets", "/2/users/..", "/2/users/.", "/2/./users/me", "/2//users/me", "//2/users/me",
 		"/2/users%2fme", "/2/users/me.", "/2/users/me/", "/2/USERS/me", "/2/users/Me", "/2/users/me;x=1", "/2/users/me%00", "/2/users/m\x00e",
-		"/2/users\\me", "/2/users%5cme", "/2/users/%6d%65", "/2/users/me%20", "/2/users/ me", "/2/users/me%", "/2/users/me%zz", "/2/users/%ff",
+		"/2/users\\me", "/2/users%5cme", "/2/users/%6d%65", "/2/users/me%20", "/2/users/ me", "/2/users/me%", "/2/users/me%zz", "/2/users/%z0%90%80%80", "/2/users/%ff",
 		"/2/users/me%252e", "/2/users/\xff", "/2/users/{id}", "/2/users/me?x", "/2/users/me#x", "/2/users/" + strings.Repeat("1", 3000), strings.Repeat("/a", 20),
 	} {
 		for _, p := range []platform.Name{platform.X, platform.Facebook} {
@@ -177,8 +183,10 @@ func TestClassifyOverrideBatchAndImplied(t *testing.T) {
 	if call, _ := platform.Classify(platform.Facebook, "GET", "/123", query(t, "method=get")); call.Override != "" {
 		t.Errorf("an override to the same method is none, got %q", call.Override)
 	}
-	if call, _ := platform.Classify(platform.Facebook, "POST", "/", query(t, "batch=[]")); !call.Batch || call.Unknown {
-		t.Errorf("batch: %+v", call)
+	for _, q := range []string{"batch=[]", ""} { // the batch may stand in a body that was not given
+		if call, _ := platform.Classify(platform.Facebook, "POST", "/", query(t, q)); !call.Batch || call.Unknown {
+			t.Errorf("batch with %q: %+v", q, call)
+		}
 	}
 	call, err = platform.Classify(platform.Facebook, "GET", "/me", query(t, "fields=id,name,feed.limit(2){message,comments{from}},accounts"))
 	if err != nil {
