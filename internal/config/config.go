@@ -35,7 +35,7 @@ type Config struct {
 	Mode        Mode                              `yaml:"mode" doc:"enforce (the default), or report: what no purpose declares is allowed and reported, until the day below."`
 	Until       Date                              `yaml:"until" doc:"The last day of report mode."`
 	Sandbox     Sandbox                           `yaml:"sandbox" doc:"Replaces every platform host by a sandbox ('gatehouse sandbox'). Refused in production."`
-	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, compared exactly."`
+	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, exactly, or everything below a path: https://app.example.com/connected/*"`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 

@@ -198,7 +198,13 @@ func TestRefusals(t *testing.T) {
 		{"relative socket", `app: "127.0.0.1:8100"`, `app: "unix:s"`, "listen.app: a Unix socket's path is absolute"},
 		{"any port on all interfaces", `app: "127.0.0.1:8100"`, `app: ":0"`, "listen.app: port 0 (any) is for loopback only"},
 		{"public without certificate", `public: "127.0.0.1:8103"`, `public: ":443"`, "tls.public: is needed"},
-		{"plain app beyond loopback", "store: sqlite", "tls: {app: off}\nstore: sqlite", ""},
+		{"plain app on loopback", "store: sqlite", "tls: {app: off}\nstore: sqlite", ""},
+		{"http on localhost", "public_url: http://127.0.0.1:8103", "public_url: http://localhost:8103", ""},
+		{"plain app on a Unix socket", `app: "127.0.0.1:8100"`, `app: "unix:/run/gatehouse.sock"`, ""},
+		{"return below a path", "services:", "returns: [\"https://a.example/connected/*\"]\nservices:", ""},
+		{"source as an address", "{purposes: [read, page]}", "{purposes: [read, page], sources: [10.1.2.3, \"2001:db8::1\"]}", ""},
+		{"oauth1 alone", "client_id: id, client_secret: env:SECRET", "consumer_key: k, consumer_secret: env:SECRET", ""},
+		{"public X app", "client_id: id, client_secret: env:SECRET", "client_id: id, public: true", ""},
 		{"no store", "store: sqlite:gatehouse.db\n", "", "store: is needed"},
 		{"strange store", "sqlite:gatehouse.db", "mysql://h/db", "store: write sqlite:/path"},
 		{"store without file", "sqlite:gatehouse.db", "'sqlite:'", "store: write sqlite: and the path"},
@@ -483,6 +489,9 @@ func TestWarnings(t *testing.T) {
 		if !found {
 			t.Errorf("%s: no warning %q in %v", test.name, test.want, warnings)
 		}
+	}
+	if _, warnings := load(t, minimal[:strings.Index(minimal, "apps:")]); len(warnings) != 2 || !strings.Contains(warnings[0].String(), "apps: none is declared") {
+		t.Errorf("a file without apps: %v", warnings)
 	}
 	if _, warnings := load(t, minimal); len(warnings) != 0 {
 		t.Errorf("the minimal file has warnings: %v", warnings)

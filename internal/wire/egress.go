@@ -110,7 +110,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // than cleaned: two spellings of one host must not differ in what is allowed.
 func hostKey(host, defaultPort string) (string, error) {
 	name, port := host, defaultPort
-	if ip, err := netip.ParseAddr(host); err == nil {
+	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil {
 		name = ip.String()
 	} else if h, p, err := net.SplitHostPort(host); err == nil {
 		name, port = h, p
@@ -241,9 +241,6 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 			return &stallConn{conn, e.config.Stall}, nil
 		}
 		last = err
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	return nil, last
 }

@@ -151,6 +151,9 @@ func TestNewEgressRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !e.Allows("https", "[::1]") || !e.Allows("https", "[::1]:443") || e.Allows("https", "[::1]:80") {
+		t.Error("an IPv6 address is not compared with its port")
+	}
 	if !e.Allows("https", "api.x.com") || !e.Allows("https", "api.x.com:443") || e.Allows("http", "api.x.com") || e.Allows("https", "api.x.com:80") {
 		t.Error("the default port is not 443, or not the only one")
 	}
@@ -214,6 +217,49 @@ func TestANameThatDoesNotResolve(t *testing.T) {
 		e, base := upstream(t, hello, func(c *wire.EgressConfig) { c.Resolve = resolve })
 		_, _, err := get(t, e, base)
 		refused(t, name, err, 502, "upstream/resolve")
+	}
+}
+
+func TestAnAddressIsNotResolved(t *testing.T) {
+	server := httptest.NewServer(hello)
+	defer server.Close()
+	e, err := wire.NewEgress(wire.EgressConfig{
+		Hosts: []string{server.Listener.Addr().String()}, AllowLoopback: true, AllowPlainLoopback: true,
+		Resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("asked") },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.CloseIdle()
+	if _, _, err := get(t, e, server.URL); err != nil {
+		t.Error(err)
+	}
+}
+
+// closing notes that it was closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error { c.closed = true; return nil }
+
+// net/http's contract for a RoundTripper: whoever streams a body through a pipe
+// would otherwise wait for ever.
+func TestTheBodyOfARefusedCallIsClosed(t *testing.T) {
+	e, err := wire.NewEgress(wire.EgressConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := &closing{Reader: strings.NewReader("x")}
+	r, err := http.NewRequest("POST", "https://api.x.com/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.RoundTrip(r)
+	refused(t, "no host is listed", err, 502, "egress/host")
+	if !body.closed {
+		t.Error("the body is still open")
 	}
 }
 
@@ -421,12 +467,14 @@ func TestTheRepliesConnectionIsUsedAgain(t *testing.T) {
 		_, _ = io.WriteString(w, "ok")
 	}))
 	defer server.Close()
-	e, err := wire.NewEgress(wire.EgressConfig{Hosts: []string{server.Listener.Addr().String()}, AllowLoopback: true, AllowPlainLoopback: true})
+	// By name, so that the system's resolver (its hosts file) is asked too.
+	address := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	e, err := wire.NewEgress(wire.EgressConfig{Hosts: []string{strings.TrimPrefix(address, "http://")}, AllowLoopback: true, AllowPlainLoopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, _, err := get(t, e, server.URL); err != nil {
+		if _, _, err := get(t, e, address); err != nil {
 			t.Fatal(err)
 		}
 	}
