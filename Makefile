@@ -21,8 +21,8 @@ fuzz: ## every fuzz target; FUZZTIME=5m for longer
 lint: ## gofmt and golangci-lint
 	scripts/lint
 
-gen: ## deps.txt and docs/log-events.md
-	go test . -run '^TestGenerated' -update
+gen: ## deps.txt and the documents that are made from the code
+	go test . ./cmd/gatehouse -run '^TestGenerated' -update
 
 bench: ## speed beside a bare proxy and Caddy, as ratios
 	@scripts/setup go

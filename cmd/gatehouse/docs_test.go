@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 
 	"github.com/spf13/cobra"
@@ -20,7 +19,6 @@ var update = flag.Bool("update", false, "write the generated documents instead o
 func TestGeneratedDocuments(t *testing.T) {
 	for path, want := range map[string]string{
 		"../../docs/configuration.md": configurationDocument(),
-		"../../docs/log-events.md":    eventsDocument(),
 		"../../docs/commands.md":      commandsDocument(),
 	} {
 		if *update {
@@ -53,15 +51,6 @@ Relative paths are relative to the file. Secrets are references: ` + "`env:NAME`
 This is what ` + "`gatehouse config example`" + ` prints (made from the code by ` + "`make gen`" + `):
 
 ` + "```yaml\n" + config.Example() + "```\n"
-}
-
-func eventsDocument() string {
-	var b strings.Builder
-	b.WriteString("# What stands in the log\n\nEvery action that may stand in the audit log, made from its registry by `make gen`. A name\nis never given a second meaning.\n\n| action | meaning |\n| --- | --- |\n")
-	for _, a := range audit.Actions() {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", a.Name, a.Meaning)
-	}
-	return b.String()
 }
 
 func commandsDocument() string {

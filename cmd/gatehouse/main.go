@@ -95,16 +95,28 @@ and writes each call, before it happens, in a log that verifies.
   gatehouse audit verify            check that the log is complete and unaltered`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			*entered = true
-		},
 	}
 	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
 	root.AddCommand(
 		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newService(&o),
 		newAudit(&o), newConfig(&o), newDoctor(&o), newVersion(),
 	)
+	markEntered(root, entered)
 	return root, entered
+}
+
+// markEntered sets the flag where a command's own code begins. Cobra's hooks run
+// before it has looked for required flags, which are wrong use when they miss.
+func markEntered(c *cobra.Command, entered *bool) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			*entered = true
+			return run(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		markEntered(sub, entered)
+	}
 }
 
 // options are the flags that every command shares.
