@@ -102,7 +102,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	s.X, err = x.New(x.Config{
 		Clock: s.clock, Ledger: s.ledger, App: c.XApp, RedirectURIs: c.RedirectURIs, TokenTTL: c.XTokenTTL,
 		FamilyKill: c.FamilyKill, AllowDuplicates: c.XAllowDuplicates, RateFactor: c.XRateFactor,
-		Heartbeat: c.XHeartbeat, SampleEvery: c.XSampleEvery,
+		Heartbeat: c.XHeartbeat, SampleEvery: c.XSampleEvery, OpenAPI: c.XOpenAPI,
 		WebhookHosts: c.WebhookHosts, WebhookTLS: c.WebhookTLS, Log: c.Log,
 	})
 	if err != nil {

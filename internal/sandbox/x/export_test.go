@@ -1,5 +1,7 @@
 package x
 
+import "strings"
+
 // What the tests of signatures need to see from outside.
 
 // ExportTestOnlyBase computes a signature base from unencoded parameters.
@@ -26,3 +28,19 @@ var (
 	ExportTestOnlyWeight    = weight
 	ExportTestOnlyEncode    = percentEncode
 )
+
+// ExportTestOnlyLimits returns the app and user limits of the built-in
+// operations by route, with every parameter written "{}".
+func ExportTestOnlyLimits() map[string][2]string {
+	limits := make(map[string][2]string)
+	for _, op := range (&Platform{}).operations() {
+		parts := strings.Split(op.route, "/")
+		for i := range parts {
+			if isParameter(parts[i]) {
+				parts[i] = "{}"
+			}
+		}
+		limits[strings.Join(parts, "/")] = [2]string{op.appLimit, op.userLimit}
+	}
+	return limits
+}

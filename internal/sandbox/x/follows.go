@@ -13,8 +13,8 @@ var followOperations = []operation{
 	{id: "muteUser", route: "POST /2/users/{id}/muting", auth: userAuth, scopes: "mute.write tweet.read users.read", userLimit: "50/15m", handle: (*Platform).mute},
 	{id: "unmuteUser", route: "DELETE /2/users/{source_user_id}/muting/{target_user_id}", auth: userAuth, scopes: "mute.write tweet.read users.read", userLimit: "50/15m", handle: (*Platform).unmute},
 	{id: "getUsersBlocking", route: "GET /2/users/{id}/blocking", auth: userAuth, scopes: "block.read tweet.read users.read", userLimit: "15/15m", query: with(userQuery, userPaging...), handle: (*Platform).listBlocking},
-	{id: "blockUsersDms", route: "POST /2/users/{id}/dm/block", auth: userAuth, scopes: "dm.write tweet.read users.read", appLimit: "1000/24h", userLimit: "10/15m 400/24h", handle: (*Platform).blockMessages},
-	{id: "unblockUsersDms", route: "POST /2/users/{id}/dm/unblock", auth: userAuth, scopes: "dm.write tweet.read users.read", appLimit: "1000/24h", userLimit: "10/15m 400/24h", handle: (*Platform).unblockMessages},
+	{id: "blockUsersDms", route: "POST /2/users/{id}/dm/block", auth: userAuth, scopes: "dm.write tweet.read users.read", appLimit: "25/15m 1000/24h", userLimit: "10/15m 400/24h", handle: (*Platform).blockMessages},
+	{id: "unblockUsersDms", route: "POST /2/users/{id}/dm/unblock", auth: userAuth, scopes: "dm.write tweet.read users.read", appLimit: "25/15m 1000/24h", userLimit: "10/15m 400/24h", handle: (*Platform).unblockMessages},
 }
 
 // listUsers answers with one page of people, the newest of the set first.

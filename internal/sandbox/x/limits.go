@@ -63,8 +63,12 @@ func (l *limiter) take(h http.Header, op *operation, who caller, app string, now
 	}
 	limited := l.count(h, pool, text, op, now)
 	// Writes with a user's token also draw on the app's pool for the day.
-	if who.kind != appOnly && strings.HasSuffix(op.appLimit, "/24h") {
-		limited = l.count(h, "app "+app, op.appLimit, op, now) || limited
+	if who.kind != appOnly {
+		for _, daily := range strings.Fields(op.appLimit) {
+			if strings.HasSuffix(daily, "/24h") {
+				limited = l.count(h, "app "+app, daily, op, now) || limited
+			}
+		}
 	}
 	if limited {
 		return plainProblem(http.StatusTooManyRequests, "Too Many Requests")

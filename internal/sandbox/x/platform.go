@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -74,6 +75,9 @@ type Config struct {
 	Heartbeat time.Duration
 	// SampleEvery is the pace of the sampled stream; zero means one second.
 	SampleEvery time.Duration
+	// OpenAPI is the path of X's OpenAPI document (JSON), whose other operations
+	// are then answered from their schemas; empty means only what is built in.
+	OpenAPI string
 	// WebhookHosts maps host names of webhooks to the loopback address that
 	// stands in for them. Anything else must be loopback itself.
 	WebhookHosts map[string]string
@@ -128,6 +132,8 @@ func (c Config) withDefaults() Config {
 type Platform struct {
 	config Config
 	routes *router
+	// openAPI is the document that was loaded, if any.
+	openAPI []byte
 
 	// stop is closed once, by Close; it ends the streams.
 	stop     chan struct{}
@@ -166,6 +172,11 @@ func New(c Config) (*Platform, error) {
 		c.Ledger.Add(kind, secret)
 	}
 	p.routes = newRouter(p.operations())
+	if c.OpenAPI != "" {
+		if err := p.loadOpenAPI(c.OpenAPI); err != nil {
+			return nil, fmt.Errorf("loading the OpenAPI document: %w", err)
+		}
+	}
 	return p, nil
 }
 
@@ -245,6 +256,8 @@ func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.servePost(w, r, p.invalidateOAuth1)
 	case "/1.1/account/verify_credentials.json":
 		p.serveLegacy(w, r, http.MethodGet, p.verifyCredentials)
+	case "/2/openapi.json":
+		p.serveOpenAPI(w, r)
 	case "/1.1/statuses/update.json":
 		p.serveLegacy(w, r, http.MethodPost, p.updateStatus)
 	default:
