@@ -243,7 +243,7 @@ func (b *batch) begin(ctx context.Context, c *call) error {
 	for _, m := range b.members[1:] {
 		e := c.entry(m.handle, c.class.Operation, verdictAllow, c.decision.Rule)
 		e.Facts = b.facts()
-		receipt, err := c.gateway.config.Log.Intent(ctx, e)
+		receipt, err := c.gateway.config.Log.Intent(context.WithoutCancel(ctx), e)
 		if err != nil {
 			return errLogClosed(err)
 		}

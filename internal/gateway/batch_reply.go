@@ -48,7 +48,9 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 		if a == nil {
 			continue // omitted, or timed out at the platform
 		}
-		if err := c.rewriteAnswer(ctx, c.batch.items[i].by, a); err != nil {
+		o := c.batch.items[i].by.owner
+		o.me = forMe(c.batch.items[i].class)
+		if err := c.rewriteAnswer(ctx, o, a); err != nil {
 			return err
 		}
 	}
@@ -64,9 +66,9 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 }
 
 // rewriteAnswer replaces the tokens and links of one item's answer.
-func (c *call) rewriteAnswer(ctx context.Context, by *member, a *batchAnswer) error {
+func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error {
 	var rewritten bytes.Buffer
-	if err := platform.RewriteReply(strings.NewReader(a.Body), &rewritten, c.rewriterFor(ctx, by.owner)); err != nil {
+	if err := platform.RewriteReply(strings.NewReader(a.Body), &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}
 	body := rewritten.Bytes()
@@ -81,8 +83,8 @@ func (c *call) rewriteAnswer(ctx context.Context, by *member, a *batchAnswer) er
 	}
 	a.Headers = kept
 	if a.Code >= 400 {
-		c.interpretFor(ctx, by.owner, a.Code, header, body)
-		body = by.scrub(body)
+		c.interpretFor(ctx, o, a.Code, header, body)
+		body = o.scrub(body)
 	}
 	a.Body = string(body)
 	return nil

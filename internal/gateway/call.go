@@ -42,10 +42,13 @@ type call struct {
 	batch    *batch
 	decision policy.Decision
 
-	// Set by admit and begin.
+	// Set by enter, admit and begin.
 	releases   []func()
 	receipt    audit.Receipt
 	credential *connect.Credential
+
+	// The platform's own ids of those who call; see backToMe.
+	own map[gatehouse.ConnectionID]string
 
 	// What the outcome says.
 	status int
@@ -59,6 +62,15 @@ func (c *call) release() {
 		f()
 	}
 	c.releases = nil
+}
+
+// enter takes a place among the calls under way.
+func (c *call) enter(context.Context) error {
+	release, err := c.gateway.limits.enter()
+	if err == nil {
+		c.releases = append(c.releases, release)
+	}
+	return err
 }
 
 // read finds the route, the parameters and the handle.
@@ -271,11 +283,9 @@ func (c *call) admit(context.Context) error {
 		cost = len(c.batch.items)
 	}
 	limits := c.gateway.limits
-	release, err := limits.admit(c.handle.ServiceName, c.service, cost)
-	if err != nil {
+	if err := limits.admit(c.handle.ServiceName, c.service, cost); err != nil {
 		return err
 	}
-	c.releases = append(c.releases, release)
 	if c.class.Streaming {
 		release, err := limits.openStream(c.handle.ServiceName, c.service)
 		if err != nil {

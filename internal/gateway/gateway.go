@@ -102,6 +102,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = c.carry(r.Context())
 	}
+	if errors.Is(err, context.Canceled) {
+		err = wire.WithStatus(err, statusGone)
+	}
 	c.end(err)
 	return wire.WithInstance(err, c.receipt.ID())
 }
@@ -110,7 +113,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 // request, finds out who calls, names the call, and asks the policy.
 func (c *call) judge(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		c.read, c.identify, c.classify, c.inspect, c.openBatch, c.decide, c.admit,
+		c.enter, c.read, c.identify, c.classify, c.inspect, c.openBatch, c.decide, c.admit,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"gatehouse"
 	"gatehouse/internal/wire"
@@ -35,11 +36,22 @@ type guardReader struct {
 	r    io.Reader
 	tail [7]byte // the end of what was passed: one less than the needle
 	n    int
-	err  error // why the upload was broken off
+	why  atomic.Pointer[error] // why the upload was broken off; the transport reads in a goroutine of its own
+}
+
+// failure returns why the upload was broken off here, or nil.
+func (g *guardReader) failure() error {
+	if why := g.why.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 func (g *guardReader) Read(p []byte) (int, error) {
 	n, err := g.r.Read(p)
+	if err != nil && err != io.EOF {
+		g.why.Store(&err)
+	}
 	if n == 0 {
 		return n, err
 	}
@@ -48,8 +60,9 @@ func (g *guardReader) Read(p []byte) (int, error) {
 	joined := append(seam[:0], g.tail[:g.n]...)
 	joined = append(joined, read[:min(n, len(g.tail))]...)
 	if bytesHoldHandle(joined) || bytesHoldHandle(read) {
-		g.err = errHandleInside("the body")
-		return 0, g.err
+		err := errHandleInside("the body")
+		g.why.Store(&err)
+		return 0, err
 	}
 	if n >= len(g.tail) {
 		g.n = copy(g.tail[:], read[n-len(g.tail):])

@@ -66,6 +66,7 @@ type rig struct {
 	gateway *gateway.Gateway
 	config  gateway.Config
 	lines   *lockedBuffer
+	full    atomic.Bool // the log's disk is full
 
 	mu      sync.Mutex
 	replies bytes.Buffer // everything the caller was ever sent
@@ -129,6 +130,19 @@ func (r *rig) last() arrival {
 		r.t.Fatal("nothing reached a platform")
 	}
 	return r.seen.all[len(r.seen.all)-1]
+}
+
+// fullDisk is the log's store, which can be made to refuse writing.
+type fullDisk struct {
+	audit.Store
+	full *atomic.Bool
+}
+
+func (s fullDisk) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
+	if s.full.Load() {
+		return errors.New("no space left on device")
+	}
+	return s.Store.Append(ctx, expect, b)
 }
 
 type lockedBuffer struct {
@@ -289,8 +303,12 @@ func (r *rig) openStores() {
 		t.Fatal(err)
 	}
 	r.log, err = audit.Open(ctx, audit.Config{
-		Store: r.db.Audit(), Signer: signer, Environment: "test", Seal: v.SealPersonal,
-		OnFault: func(err error) { t.Errorf("log: %v", err) },
+		Store: fullDisk{r.db.Audit(), &r.full}, Signer: signer, Environment: "test", Seal: v.SealPersonal,
+		OnFault: func(err error) {
+			if !r.full.Load() {
+				t.Errorf("log: %v", err)
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

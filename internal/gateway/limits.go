@@ -51,17 +51,10 @@ func (l *limiter) service(name gatehouse.ServiceName, s Service) *serviceLimit {
 	return have
 }
 
-// admit takes cost calls from the service's rate and a place among the calls
-// under way; release gives the place back. A Graph batch costs as many calls as
-// it has items, as it does at the platform.
-func (l *limiter) admit(name gatehouse.ServiceName, s Service, cost int) (release func(), err error) {
-	bucket := l.service(name, s).bucket
-	if r := bucket.ReserveN(time.Now(), min(cost, bucket.Burst())); !r.OK() || r.Delay() > 0 {
-		delay := r.Delay()
-		r.Cancel()
-		return nil, wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/service-rate",
-			"this service calls faster than its rate in the configuration allows"), max(delay, time.Second))
-	}
+// enter takes a place among the calls under way; release gives it back. It comes
+// before anything is read, because a body is buffered before its handle is known:
+// the places bound the memory that strangers can make us use.
+func (l *limiter) enter() (release func(), err error) {
 	select {
 	case l.calls <- struct{}{}:
 		return func() { <-l.calls }, nil
@@ -69,6 +62,20 @@ func (l *limiter) admit(name gatehouse.ServiceName, s Service, cost int) (releas
 		return nil, wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/concurrent-calls",
 			"as many calls as Gatehouse carries at once are under way"), time.Second)
 	}
+}
+
+// admit takes cost calls from the service's rate. A Graph batch costs as many
+// calls as it has items, as it does at the platform.
+func (l *limiter) admit(name gatehouse.ServiceName, s Service, cost int) error {
+	bucket := l.service(name, s).bucket
+	r := bucket.ReserveN(time.Now(), min(cost, bucket.Burst()))
+	if r.OK() && r.Delay() == 0 {
+		return nil
+	}
+	delay := r.Delay()
+	r.Cancel()
+	return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/service-rate",
+		"this service calls faster than its rate in the configuration allows"), min(max(delay, time.Second), time.Hour))
 }
 
 // openStream takes a place among the streams: a bounded number in all, and of

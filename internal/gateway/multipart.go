@@ -122,7 +122,7 @@ type multipartReader struct {
 	to      io.Writer       // where the part under way goes
 	late    func(name string) bool
 	done    bool
-	err     error // why the upload was broken off
+	err     error // sticks
 	scratch [32 << 10]byte
 }
 

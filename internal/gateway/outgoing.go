@@ -110,19 +110,16 @@ func (c *call) outgoing(ctx context.Context, replace map[string]string) (*http.R
 // upload is a body that passes through while the request is sent.
 type upload struct {
 	length int64
-	guard  *guardReader
-	parts  *multipartReader
+	guard  *guardReader // nil when there is nothing left to watch
 }
 
-// failure says why the upload was broken off by us, if it was.
+// failure says why the upload was broken off on our side, if it was.
 func (u *upload) failure() error {
-	switch {
-	case u == nil:
+	if u == nil || u.guard == nil {
 		return nil
-	case u.guard != nil && u.guard.err != nil:
-		return u.guard.err
-	case u.parts != nil && u.parts.err != nil && u.parts.err != io.EOF:
-		return u.parts.err
+	}
+	if why := u.guard.failure(); why != nil {
+		return bodyError(why)
 	}
 	return nil
 }
@@ -148,7 +145,6 @@ func (c *call) outgoingBody(replace map[string]string) (io.Reader, *upload, erro
 		}
 		up := &upload{length: length}
 		if parts, ok := r.(*multipartReader); ok {
-			up.parts = parts
 			up.guard = &guardReader{r: parts}
 			r = up.guard
 		}

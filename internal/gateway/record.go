@@ -62,7 +62,9 @@ func (c *call) begin(ctx context.Context) error {
 	wire.Annotate(c.w, wire.Note{
 		Service: string(e.Service), Purpose: string(e.Purpose), Operation: string(e.Operation), Verdict: verdict,
 	})
-	receipt, err := c.gateway.config.Log.Intent(ctx, e)
+	// A caller that hangs up now would otherwise leave an intent behind of which
+	// nobody knows whether it was written.
+	receipt, err := c.gateway.config.Log.Intent(context.WithoutCancel(ctx), e)
 	if err != nil && c.reduces() {
 		return nil // connect records what it can; see its Revoke
 	}
@@ -76,6 +78,10 @@ func (c *call) begin(ctx context.Context) error {
 	}
 	return nil
 }
+
+// statusGone is what access lines and entries say of a caller that hung up; no
+// one receives it.
+const statusGone = 499
 
 // errLogClosed is the answer when the intent cannot be written.
 func errLogClosed(err error) error {
@@ -95,15 +101,14 @@ func (c *call) end(err error) {
 	}
 	if err != nil {
 		e.Verdict, e.Rule = verdictFailed, wire.RuleOf(err)
-		if e.Rule == "" && errors.Is(err, context.Canceled) {
-			e.Rule = "gateway/caller-gone"
-		}
-		if c.status != 0 {
-			e.Verdict = verdictAborted
-		} else {
+		if c.status == 0 {
 			e.Status = wire.StatusOf(err)
 		}
-		if errors.Is(err, context.Canceled) {
+		gone := errors.Is(err, context.Canceled)
+		if gone && e.Rule == "" {
+			e.Rule = "gateway/caller-gone"
+		}
+		if gone || c.status != 0 {
 			e.Verdict = verdictAborted
 		}
 	}

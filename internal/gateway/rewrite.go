@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
@@ -19,6 +20,7 @@ type owner struct {
 	handle     identity.Handle
 	text       string // the handle's bearer form; "" if it came as OAuth 1.0a
 	inParam    bool   // it stood in a parameter, so links must carry it again
+	me         bool   // the call was for "me"
 	credential *connect.Credential
 	receipt    audit.Receipt
 }
@@ -29,6 +31,7 @@ func (c *call) owner() owner {
 		receipt: c.receipt,
 		handle:  c.handle, text: c.shown.text, credential: c.credential,
 		inParam: c.shown.at == inQuery || c.shown.at == inForm,
+		me:      forMe(c.class),
 	}
 }
 
@@ -39,8 +42,13 @@ func (c *call) rewriterFor(ctx context.Context, o owner) platform.Rewriter {
 	return platform.Rewriter{
 		// A child whose row is half made must be completed, whoever hangs up.
 		Token: func(t platform.ReplyToken) (string, error) { return c.handleFor(context.WithoutCancel(ctx), o, t) },
-		Link:  func(link string) string { return c.link(o, link) },
+		Link:  func(link string) string { return c.link(ctx, o, link) },
 	}
+}
+
+// forMe reports whether a Graph call names its node as "me".
+func forMe(class platform.Call) bool {
+	return class.Pattern == "/me" || strings.HasPrefix(class.Pattern, "/me/")
 }
 
 // handleFor returns the handle that stands for a token of the platform in a
@@ -88,7 +96,7 @@ func errToken(detail string, cause error) error {
 // with the scheme, host and prefix that the caller used. It carries no token.
 // Clients that send their handle in a parameter follow such links as they are, so
 // for them it carries the same handle again, and nothing else.
-func (c *call) link(o owner, link string) string {
+func (c *call) link(ctx context.Context, o owner, link string) string {
 	u, err := url.Parse(link)
 	if err != nil {
 		return ""
@@ -109,11 +117,38 @@ func (c *call) link(o owner, link string) string {
 		query = append(query, newParam("access_token", o.text))
 	}
 	path := strings.TrimPrefix(u.EscapedPath(), strings.TrimSuffix(basePath(base), "/"))
+	if o.me {
+		path = c.backToMe(ctx, o, path)
+	}
 	out := c.at.origin + path
 	if len(query) > 0 {
 		out += "?" + query.encode()
 	}
 	return out
+}
+
+// backToMe writes "me" for the person's own id in the path of a paging link. The
+// platform continues a call to /me/accounts as /123/accounts, which a purpose
+// that declares the one need not declare.
+func (c *call) backToMe(ctx context.Context, o owner, path string) string {
+	if c.own == nil {
+		c.own = map[gatehouse.ConnectionID]string{}
+	}
+	own, known := c.own[o.handle.Connection]
+	if !known {
+		if connection, err := c.gateway.config.Connections.Get(ctx, o.handle.Connection); err == nil {
+			own = connection.PlatformUser
+		}
+		c.own[o.handle.Connection] = own
+	}
+	segments := strings.Split(path, "/") // "", perhaps a version, the node, the edge
+	for i := 1; own != "" && i < len(segments) && i <= 2; i++ {
+		if segments[i] == own {
+			segments[i] = "me"
+			return strings.Join(segments, "/")
+		}
+	}
+	return path
 }
 
 // platformBase returns the base URL of the platform's host that u leads to, or "".

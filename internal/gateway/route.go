@@ -52,13 +52,16 @@ func (g *Gateway) findRoute(r *http.Request) (route, error) {
 			return route{}, wire.Refuse(gatehouse.ErrInvalid, "refuse/legacy-host", "the configuration does not accept the host name api.twitter.com; use api.x.com")
 		}
 		at.platform, at.role, at.byHost = p, role, true
+		if role == platform.RoleUpload {
+			at.platform = "" // Facebook and Instagram share their upload host
+		}
 	}
 	if !strings.HasPrefix(at.path, "/") {
 		return route{}, wire.Refuse(gatehouse.ErrInvalid, "refuse/path", "the path does not begin with a slash")
 	}
 	first, rest, _ := strings.Cut(at.path[1:], "/")
 	if p, ok := prefixes[first]; ok {
-		if at.byHost && at.platform != p {
+		if at.platform != "" && at.platform != p {
 			return route{}, wire.Refuse(gatehouse.ErrInvalid, "refuse/route-disagrees",
 				"the host name and the path prefix name different platforms")
 		}
