@@ -304,6 +304,33 @@ func TestAChildHandleIsAlwaysTheSame(t *testing.T) {
 	})
 }
 
+func TestAChildIsNeverWorthMoreThanItsRows(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		parent, _ := w.handle("c1")
+		page := w.person()
+		text, err := w.directory.ChildHandle(t.Context(), parent, "page1", page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := w.directory.AuthenticateHandle(t.Context(), text)
+		if err != nil || child.Person != page || child.Connection != "page1" || child.Parent != parent.ID {
+			t.Errorf("child = %+v, %v; want it for the page's person", child, err)
+		}
+		// Should a child ever have been missed when its parent was revoked, it is
+		// refused all the same.
+		w.raw.Exec("UPDATE handles SET revoked = 1 WHERE id = $1", string(parent.ID))
+		_, err = w.directory.AuthenticateHandle(t.Context(), text)
+		refused(t, "child of a revoked parent", err, "identity/handle-revoked", text.Reveal())
+		w.raw.Exec("UPDATE handles SET revoked = 0")
+		// A row that is not the child's own is not given out as if it were.
+		w.raw.Exec("UPDATE handles SET hash = (SELECT hash FROM handles WHERE id = $1) WHERE id = $2", string(parent.ID), string(child.ID))
+		if got, err := w.directory.ChildHandle(t.Context(), parent, "page1", page); !errors.Is(err, gatehouse.ErrConflict) || !got.IsZero() {
+			t.Errorf("ChildHandle over a foreign row: %v, want ErrConflict", err)
+		}
+	})
+}
+
 func TestListingHandles(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		w := newWorld(t, dsn)

@@ -183,6 +183,15 @@ func TestKeysOfANewerVersionAreFound(t *testing.T) {
 			t.Errorf("%s record: %v", name, err)
 		}
 	}
+	// A version that is disabled opens nothing, as soon as it is noticed.
+	storetest.OpenRaw(t, w.dsn).Exec("UPDATE vault_domain_keys SET state = 'disabled' WHERE domain = 'tokens' AND version = 1")
+	w.vault.Close()
+	if _, err := w.vault.Open(t.Context(), w.receipt(), refOf(""), old); !errors.Is(err, vault.ErrUnreadable) {
+		t.Errorf("a record of a disabled version: %v, want ErrUnreadable", err)
+	}
+	if got, err := w.vault.Open(t.Context(), w.receipt(), refOf(""), sealed); err != nil || got.Reveal() != token {
+		t.Errorf("a record of the other version: %v", err)
+	}
 }
 
 func TestDeriveIsStableAndUnambiguous(t *testing.T) {
