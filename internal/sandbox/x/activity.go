@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -205,7 +206,7 @@ func (p *Platform) deliver(ctx context.Context) error {
 				break
 			}
 			for attempt := 1; attempt <= attempts && !p.send(ctx, client, receiver, d.body); attempt++ {
-				p.config.Log.WarnContext(ctx, "webhook delivery failed", "webhook", d.webhookID, "attempt", attempt)
+				p.config.Log.WarnContext(ctx, "webhook delivery failed", slog.String("webhook", d.webhookID), slog.Int("attempt", attempt))
 				select {
 				case <-ctx.Done():
 					return nil

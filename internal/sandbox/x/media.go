@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	_ "image/gif"  // to tell the size of an upload
@@ -145,7 +146,7 @@ func (c *call) uploadFields() (map[string]string, []byte, error) {
 		parts := multipart.NewReader(bytes.NewReader(c.body), parameters["boundary"])
 		for {
 			part, err := parts.NextPart()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -3,6 +3,7 @@ package x
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,7 +37,7 @@ func (c *call) decode(into any) error {
 		}
 		return invalidRequest("", "", "The request body is not valid JSON for this operation.")
 	}
-	if _, err := decoder.Token(); err != io.EOF {
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return invalidRequest("", "", "The request body has more than one JSON value.")
 	}
 	return nil

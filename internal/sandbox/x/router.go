@@ -1,6 +1,7 @@
 package x
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -280,7 +281,7 @@ func (p *Platform) admit(w http.ResponseWriter, c *call) error {
 // v2AuthError puts a failed authentication in the words of API v2. A timestamp
 // out of bounds keeps its own code there too.
 func v2AuthError(err error) error {
-	if err == errTimestamp {
+	if errors.Is(err, errTimestamp) {
 		return err
 	}
 	return unauthorized()
