@@ -179,13 +179,25 @@ func TestRewriteReplyCallerHangsUp(t *testing.T) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}
+	if err := platform.RewriteReply(strings.NewReader(`{"a":1}`), &broken{left: 3}, f); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a whole object: %v", err)
+	}
+}
+
+// A token that stays is left in its own spelling.
+func TestRewriteReplyKeepsSpelling(t *testing.T) {
+	same := platform.Rewriter{Token: func(t platform.ReplyToken) (string, error) { return t.Value, nil }}
+	in := `{"access_token":"A\/\u0042","x":[{"body":"{\"access_token\":\"\\\/\"}"}]}`
+	if got := rewrite(t, same, in); got != in {
+		t.Errorf("got %s\nwant %s", got, in)
+	}
 }
 
 // Each batch item that fails is an error of the whole reply.
 func TestRewriteReplyBodyErrors(t *testing.T) {
 	full := errors.New("full")
 	f := platform.Rewriter{Token: func(platform.ReplyToken) (string, error) { return "", full }}
-	for _, in := range []string{`[{"body":"{\"access_token\":\"A\"}"}]`, `[{"body":"{\"access_token\":\"A\""}]`} {
+	for _, in := range []string{`[{"body":"{\"access_token\":\"A\"}"}]`, `[{"body":"{\"access_token\":\"A\""}]`, `{"access_token":"A"`} {
 		if err := platform.RewriteReply(strings.NewReader(in), io.Discard, f); !errors.Is(err, full) {
 			t.Errorf("%s: %v", in, err)
 		}

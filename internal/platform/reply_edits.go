@@ -55,10 +55,7 @@ func (s *rewriter) text(from, to int) error {
 // query.
 func carriesCredential(raw []byte) bool {
 	decoded, _ := unescape(raw, false)
-	_, rawQuery, ok := strings.Cut(string(decoded), "?")
-	if !ok {
-		return false
-	}
+	_, rawQuery, _ := strings.Cut(string(decoded), "?")
 	rawQuery, _, _ = strings.Cut(rawQuery, "#")
 	for part := range strings.SplitSeq(rawQuery, "&") {
 		name, _, _ := strings.Cut(part, "=")
@@ -88,8 +85,8 @@ func (s *rewriter) link(from, to int) {
 
 // hold notes a credential and waits for the object around it.
 func (s *rewriter) hold(from, to int) {
-	owner := s.depth
-	for owner > 0 && !s.stack[owner-1].object {
+	owner := s.depth // an array inherits its class, so some object is around it
+	for !s.stack[owner-1].object {
 		owner--
 	}
 	decoded, _ := unescape(s.buf[from:to], false)
@@ -101,11 +98,7 @@ func (s *rewriter) hold(from, to int) {
 		}
 	}
 	token.Path = strings.Join(path, "/")
-	if owner == 0 {
-		owner = 1 // an array of tokens at the top: it closes like an object
-	} else {
-		token.Member = string(s.stack[owner-1].key)
-	}
+	token.Member = string(s.stack[owner-1].key)
 	s.stack[owner-1].pending++
 	s.edits = append(s.edits, edit{from: from, to: to, owner: owner, token: token})
 }
