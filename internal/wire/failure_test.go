@@ -127,6 +127,12 @@ func TestWhatNobodyDeclaredPublicStaysInside(t *testing.T) {
 	}
 }
 
+func TestAStatusWithoutATitleOfOursHasTheStandardsOne(t *testing.T) {
+	if got := wire.ProblemOf(wire.WithStatus(gatehouse.ErrNotFound, http.StatusGone)); got.Title != "Gone" || got.Status != 410 {
+		t.Errorf("problem = %+v", got)
+	}
+}
+
 func TestUnauthenticatedNamesTheScheme(t *testing.T) {
 	w := serve(t, func(http.ResponseWriter, *http.Request) error {
 		return wire.Unauthenticated("refuse/no-handle", "Send a handle.")
