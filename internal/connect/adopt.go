@@ -103,12 +103,12 @@ func (c *Connections) adopt(ctx context.Context, r audit.Receipt, parent gatehou
 // childOf returns a parent's child by kind and keyed external id, or a zero
 // record.
 func (c *Connections) childOf(ctx context.Context, from Record, kind Kind, external string) (Record, error) {
-	children, err := c.children(ctx, from.ID)
+	children, err := c.store.Connections(ctx, Filter{Parent: from.ID, ExternalHash: external, Limit: 10})
 	if err != nil {
 		return Record{}, err
 	}
 	for _, rec := range children {
-		if rec.Kind == kind && rec.ExternalHash == external {
+		if rec.Kind == kind {
 			return rec, nil
 		}
 	}

@@ -67,9 +67,11 @@ func CookieName(attempt string, secure bool) string {
 func (c *Connections) Callback(ctx context.Context, app gatehouse.AppName, query url.Values, browser secret.Text) (string, error) {
 	at, a, err := c.match(ctx, app, query, browser)
 	if err != nil {
-		if rule := wire.RuleOf(err); rule != "" {
-			id := c.log.Refusal(audit.Entry{Action: "connect.callback", App: a.Name, Platform: a.Platform, Verdict: "refuse", Rule: rule})
-			err = wire.WithInstance(err, id)
+		// What belongs to no attempt is not logged: anybody could fill the log.
+		if rule := wire.RuleOf(err); rule != "" && at.ID != "" {
+			e := attemptEntry("connect.callback", a, at)
+			e.Verdict, e.Rule = "refuse", rule
+			err = wire.WithInstance(err, c.log.Refusal(e))
 		}
 		return "", err
 	}
@@ -91,8 +93,9 @@ func (c *Connections) Callback(ctx context.Context, app gatehouse.AppName, query
 
 // match finds the attempt that a callback belongs to and refuses every mix-up.
 func (c *Connections) match(ctx context.Context, app gatehouse.AppName, query url.Values, browser secret.Text) (Attempt, App, error) {
+	var at Attempt
 	refuse := func(rule, detail string) (Attempt, App, error) {
-		return Attempt{}, App{}, wire.Refuse(gatehouse.ErrDenied, rule, detail)
+		return at, App{Name: at.App, Platform: c.apps[at.App].Platform}, wire.Refuse(gatehouse.ErrDenied, rule, detail)
 	}
 	a, known := c.apps[app]
 	if !known {
@@ -103,13 +106,14 @@ func (c *Connections) match(ctx context.Context, app gatehouse.AppName, query ur
 			return refuse("connect/ambiguous", "The platform's answer is not well formed. Go back to the app and begin again.")
 		}
 	}
-	at, err := c.attemptOf(ctx, query)
-	if errors.Is(err, gatehouse.ErrNotFound) || (err == nil && at.OAuth1 == query.Has("state")) {
+	found, err := c.attemptOf(ctx, query)
+	if errors.Is(err, gatehouse.ErrNotFound) || (err == nil && found.OAuth1 == query.Has("state")) {
 		return refuse("connect/unknown-state", "This answer belongs to no connection that was begun here. Go back to the app and begin again.")
 	}
 	if err != nil {
 		return Attempt{}, App{}, err
 	}
+	at = found
 	switch {
 	case at.App != a.Name:
 		return refuse("connect/mixed-up", "This answer came to the wrong place. Go back to the app and begin again.")

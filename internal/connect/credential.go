@@ -44,12 +44,20 @@ func (c *Connections) Credential(ctx context.Context, r audit.Receipt, id gateho
 	if rec, err = c.freshen(ctx, rec); err != nil {
 		return nil, err
 	}
+	if rec.Kind != KindOAuth1 {
+		rec.Refresh = nil // a call has no use for it: it stays sealed
+	}
 	tokens, err := c.openTokens(ctx, r, rec)
 	if err != nil {
 		return nil, err
 	}
 	return &Credential{client: client{c, a}, rec: rec, tokens: tokens}, nil
 }
+
+// patience is how long a call waits for a renewal while the old token is still
+// good. A renewal whose owner died would otherwise hold calls up until its
+// lease has passed.
+const patience = 3 * time.Second
 
 // freshen renews a record's token if it is due. While the old one is still
 // good, a renewal that does not succeed delays nobody.
@@ -66,7 +74,12 @@ func (c *Connections) freshen(ctx context.Context, rec Record) (Record, error) {
 		rec.Status = ReconnectNeeded
 		return Record{}, unusable(rec)
 	}
-	err := c.renewer.Renew(ctx, rec.ID)
+	waiting, done := ctx, context.CancelFunc(func() {})
+	if !rec.expired(now) {
+		waiting, done = context.WithTimeout(ctx, patience)
+	}
+	err := c.renewer.Renew(waiting, rec.ID)
+	done()
 	current, again := c.redeemed(ctx, rec.ID)
 	if again != nil {
 		return Record{}, again
@@ -86,7 +99,8 @@ func (k *Credential) Kind() Kind { return k.rec.Kind }
 // Scopes returns what the platform granted.
 func (k *Credential) Scopes() []string { return slices.Clone(k.rec.Scopes) }
 
-// Is reports whether s is the token held here, in constant time.
+// Is reports whether s is the token held here (or its secret, of an OAuth 1.0a
+// grant), in constant time.
 func (k *Credential) Is(s string) bool {
 	return k.tokens.access.Equal(secret.New(s)) ||
 		(!k.tokens.refresh.IsZero() && k.tokens.refresh.Equal(secret.New(s)))

@@ -255,8 +255,12 @@ func (c *Connections) Run(ctx context.Context) error {
 		c.flying.Lock()
 		c.flying.Unlock() //nolint:staticcheck // an empty critical section: having waited is the point
 	}()
-	for {
-		if err := c.Tend(ctx); err != nil && ctx.Err() == nil {
+	for round := 0; ; round++ {
+		err := c.Tend(ctx)
+		if round%60 == 0 {
+			err = errors.Join(err, c.store.SweepAttempts(ctx, time.Now().Add(-24*time.Hour)))
+		}
+		if err != nil && ctx.Err() == nil {
 			c.logger.WarnContext(ctx, "background work on connections", "error", wire.LogText(err))
 		}
 		select {
@@ -296,12 +300,17 @@ func (c *Connections) Tend(ctx context.Context) error {
 			return nil
 		})
 	}
-	_ = group.Wait()
-	return c.store.SweepAttempts(ctx, now.Add(-24*time.Hour))
+	return group.Wait()
 }
 
 func (c *Connections) tend(ctx context.Context, rec Record) error {
+	_, configured := c.apps[rec.App]
 	switch {
+	case !configured && rec.Status != Pending:
+		// Nothing can be asked of a platform for an app that has left the
+		// configuration; it may come back.
+		rec.RenewAt = time.Now().Add(time.Hour)
+		return c.store.SaveConnections(ctx, rec)
 	case rec.RevokeOutstanding:
 		return c.giveBack(ctx, rec)
 	case rec.Status == Pending:

@@ -95,6 +95,9 @@ func (c *Connections) giveBack(ctx context.Context, rec Record) error {
 	err = c.atPlatform(ctx, receipt, a, rec)
 	c.log.Outcome(receipt, outcome(e, err))
 	if err == nil || dead(err) {
+		if err := c.endSiblings(ctx, a, rec); err != nil {
+			return err
+		}
 		rec.RevokeOutstanding, rec.Access, rec.Refresh, rec.RenewAt = false, nil, nil, time.Time{}
 		err = nil
 	} else {
@@ -106,6 +109,26 @@ func (c *Connections) giveBack(ctx context.Context, rec Record) error {
 		return nil // another owner is at it
 	}
 	return errors.Join(err, saved)
+}
+
+// endSiblings marks the other connections that ended with this one: Facebook
+// ends everything that the person ever granted to the app.
+func (c *Connections) endSiblings(ctx context.Context, a App, rec Record) error {
+	if a.Platform != gatehouse.Facebook || rec.Redeemed.IsZero() || rec.Kind != KindUser {
+		return nil
+	}
+	others, err := c.store.Connections(ctx, Filter{App: rec.App, UserHash: rec.UserHash, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if o.ID != rec.ID && o.Status.Usable() {
+			if err := c.markDead(ctx, o.ID, "revoked with another connection of the same person"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // atPlatform ends the grant at the platform.

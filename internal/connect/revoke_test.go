@@ -142,6 +142,21 @@ func TestChildren(t *testing.T) {
 	})
 }
 
+// Facebook ends all of a person's connections with one; the others say so.
+func TestFacebookEndsSiblings(t *testing.T) {
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	one, other := w.Connect("user-7", "pages", connecttest.Person(1)), w.Connect("user-8", "pages", connecttest.Person(1))
+	stranger := w.Connect("user-9", "pages", connecttest.Person(2))
+	if err := w.Connections.Revoke(t.Context(), one.ID, "asked by a test"); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[gatehouse.ConnectionID]connect.Status{one.ID: connect.Revoked, other.ID: connect.ReconnectNeeded, stranger.ID: connect.Healthy} {
+		if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != want {
+			t.Errorf("%s is %s, want %s, %v", id, c.Status, want, err)
+		}
+	}
+}
+
 // The platform refuses a token for good: children die with it, unless only its
 // own time has passed.
 func TestMarkDead(t *testing.T) {

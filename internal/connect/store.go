@@ -50,6 +50,8 @@ type Filter struct {
 	UserHash    string
 	SubjectHash string
 	Parent      gatehouse.ConnectionID
+	// ExternalHash selects among the children of Parent.
+	ExternalHash string
 	// WithPending also selects connections that were never redeemed.
 	WithPending bool
 	// After is the id after which a page begins, in the order of creation.

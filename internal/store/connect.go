@@ -41,25 +41,26 @@ const (
 		scopes = $8, declined = $9, purposes = $10, access = $11, refresh = $12, access_expires = $13, refresh_expires = $14,
 		renew_at = $15, lease_until = $16, redeemed = $17, revoke_outstanding = $18, updated = $19, version = version + 1
 		WHERE id = $1 AND version = $2`
-	connectionSelect statement = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
+	connectionColumns = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
 		subject, parent, external_hash, status, reason, scopes, declined, purposes, access, refresh, access_expires,
 		refresh_expires, renew_at, lease_until, redeemed, revoke_outstanding, created, updated, version
-		FROM connections WHERE id = $1`
-	connectionList statement = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
-		subject, parent, external_hash, status, reason, scopes, declined, purposes, access, refresh, access_expires,
-		refresh_expires, renew_at, lease_until, redeemed, revoke_outstanding, created, updated, version
-		FROM connections
-		WHERE ($1 = '' OR service = $1) AND ($2 = '' OR app = $2) AND ($3 = '' OR status = $3) AND ($4 = '' OR person = $4)
-		  AND ($5 = '' OR user_hash = $5) AND ($6 = '' OR subject_hash = $6) AND ($7 = '' OR parent = $7)
-		  AND (redeemed > 0 OR $8 > 0)
-		  AND (created > $9 OR (created = $9 AND id > $10))
+		FROM connections`
+	connectionSelect statement = connectionColumns + ` WHERE id = $1`
+	// One statement for each way to select that has an index: with "or" around
+	// it, the index would not be used. The rest filters what the index found.
+	connectionsOfParent  statement = connectionColumns + ` WHERE parent = $7` + connectionsOthers
+	connectionsOfUser    statement = connectionColumns + ` WHERE user_hash = $5` + connectionsOthers
+	connectionsOfSubject statement = connectionColumns + ` WHERE subject_hash = $6` + connectionsOthers
+	connectionsOfPerson  statement = connectionColumns + ` WHERE person = $4` + connectionsOthers
+	connectionsOfService statement = connectionColumns + ` WHERE service = $1` + connectionsOthers
+	connectionsOfAll     statement = connectionColumns + ` WHERE created >= $9` + connectionsOthers
+	connectionsOthers              = ` AND ($1 = '' OR service = $1) AND ($2 = '' OR app = $2) AND ($3 = '' OR status = $3)
+		AND ($4 = '' OR person = $4) AND ($5 = '' OR user_hash = $5) AND ($6 = '' OR subject_hash = $6) AND ($7 = '' OR parent = $7)
+		AND ($12 = '' OR external_hash = $12) AND (redeemed > 0 OR $8 > 0) AND (created > $9 OR (created = $9 AND id > $10))
 		ORDER BY created, id LIMIT $11`
 	connectionCreated statement = `SELECT created FROM connections WHERE id = $1`
 	// The lease keeps a renewal that another owner is at from being due.
-	connectionDue statement = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
-		subject, parent, external_hash, status, reason, scopes, declined, purposes, access, refresh, access_expires,
-		refresh_expires, renew_at, lease_until, redeemed, revoke_outstanding, created, updated, version
-		FROM connections WHERE id IN (
+	connectionDue statement = connectionColumns + ` WHERE id IN (
 			SELECT id FROM (SELECT id FROM connections WHERE renew_at > 0 AND renew_at <= $1 AND lease_until <= $1
 				AND redeemed > 0 ORDER BY renew_at LIMIT $3) AS renewals
 			UNION SELECT id FROM (SELECT id FROM connections WHERE revoke_outstanding > 0 AND renew_at <= $1
@@ -104,12 +105,12 @@ func flag(b bool) int64 {
 
 func (s connectStore) SaveAttempt(ctx context.Context, a grants.Attempt) (int64, error) {
 	if a.Version == 0 {
-		_, err := s.db.exec(ctx, attemptInsert, a.ID, a.Service, a.App, flag(a.OAuth1), list(a.Purposes), list(a.Scopes),
+		_, err := s.db.logExec(ctx, attemptInsert, a.ID, a.Service, a.App, flag(a.OAuth1), list(a.Purposes), list(a.Scopes),
 			a.ReturnTo, a.AppState, a.SubjectHash, a.SubjSealed, a.StateHash, a.BrowserHash, a.Verifier, a.CodeHash,
 			a.Connection, a.Stage, micros(a.Expires), micros(a.Created))
 		return 1, err
 	}
-	n, err := s.db.exec(ctx, attemptUpdate, a.ID, a.Version, a.StateHash, a.BrowserHash, a.Verifier, a.CodeHash,
+	n, err := s.db.logExec(ctx, attemptUpdate, a.ID, a.Version, a.StateHash, a.BrowserHash, a.Verifier, a.CodeHash,
 		a.Connection, a.Stage, micros(a.Expires))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("the attempt changed meanwhile: %w", gatehouse.ErrConflict)
@@ -140,7 +141,7 @@ func scanAttempt(row *row) (grants.Attempt, error) {
 }
 
 func (s connectStore) SweepAttempts(ctx context.Context, before time.Time) error {
-	_, err := s.db.exec(ctx, attemptSweep, micros(before))
+	_, err := s.db.logExec(ctx, attemptSweep, micros(before))
 	return err
 }
 
@@ -187,7 +188,9 @@ func saveConnection(ctx context.Context, t *tx, r grants.Record) error {
 }
 
 func (s connectStore) Connection(ctx context.Context, id gatehouse.ConnectionID) (grants.Record, error) {
-	r, err := scanConnection(s.db.queryRow(ctx, connectionSelect, id))
+	r, err := cached(ctx, s.db, cacheKey{query: connectionSelect, id: string(id)}, func() (grants.Record, error) {
+		return scanConnection(s.db.queryRow(ctx, connectionSelect, id))
+	})
 	if err != nil {
 		return grants.Record{}, fmt.Errorf("reading a connection: %w", err)
 	}
@@ -209,8 +212,26 @@ func (s connectStore) Connections(ctx context.Context, f grants.Filter) ([]grant
 	if limit <= 0 {
 		limit = 100
 	}
-	return collect[grants.Record](s.db.query(ctx, connectionList, f.Service, f.App, f.Status, f.Person, f.UserHash, f.SubjectHash, f.Parent,
-		flag(f.WithPending), after, f.After, limit))(scanRow)
+	return collect[grants.Record](s.db.query(ctx, selection(f), f.Service, f.App, f.Status, f.Person, f.UserHash, f.SubjectHash,
+		f.Parent, flag(f.WithPending), after, f.After, limit, f.ExternalHash))(scanRow)
+}
+
+// selection picks the statement whose index finds the fewest rows.
+func selection(f grants.Filter) statement {
+	switch {
+	case f.Parent != "":
+		return connectionsOfParent
+	case f.UserHash != "":
+		return connectionsOfUser
+	case f.SubjectHash != "":
+		return connectionsOfSubject
+	case f.Person != "":
+		return connectionsOfPerson
+	case f.Service != "":
+		return connectionsOfService
+	default:
+		return connectionsOfAll
+	}
 }
 
 func (s connectStore) Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]grants.Record, error) {

@@ -241,7 +241,7 @@ func TestConnectListing(t *testing.T) {
 			case 1:
 				r.Service, r.SubjectHash, r.Person = "analytics", "other", "somebody"
 			case 2:
-				r.App, r.Status, r.Parent = "pages", connect.Revoked, "con0"
+				r.App, r.Status, r.Parent, r.ExternalHash = "pages", connect.Revoked, "con0", "page"
 			case 3:
 				r.Redeemed, r.Status = time.Time{}, connect.Pending
 			}
@@ -262,6 +262,9 @@ func TestConnectListing(t *testing.T) {
 			"user":      {connect.Filter{UserHash: "uh-con4"}, []gatehouse.ConnectionID{"con4"}},
 			"subject":   {connect.Filter{SubjectHash: "other"}, []gatehouse.ConnectionID{"con1"}},
 			"parent":    {connect.Filter{Parent: "con0"}, []gatehouse.ConnectionID{"con2"}},
+			"child":     {connect.Filter{Parent: "con0", ExternalHash: "page"}, []gatehouse.ConnectionID{"con2"}},
+			"no child":  {connect.Filter{Parent: "con0", ExternalHash: "other"}, nil},
+			"two":       {connect.Filter{Service: "scheduler", SubjectHash: "sh", App: "main-x"}, []gatehouse.ConnectionID{"con0", "con4"}},
 			"page":      {connect.Filter{Limit: 2}, []gatehouse.ConnectionID{"con0", "con1"}},
 			"next page": {connect.Filter{After: "con1", Limit: 2}, []gatehouse.ConnectionID{"con2", "con4"}},
 			"last page": {connect.Filter{After: "con4"}, nil},

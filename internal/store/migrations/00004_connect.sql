@@ -69,7 +69,7 @@ CREATE UNIQUE INDEX connections_grant
 CREATE INDEX connections_subject ON connections (subject_hash);
 CREATE INDEX connections_user ON connections (user_hash);
 CREATE INDEX connections_person ON connections (person);
-CREATE INDEX connections_parent ON connections (parent);
+CREATE INDEX connections_parent ON connections (parent, external_hash);
 CREATE INDEX connections_service ON connections (service, created, id);
 -- The three kinds of work in the background, each found without a scan.
 CREATE INDEX connections_renew ON connections (renew_at) WHERE renew_at > 0;

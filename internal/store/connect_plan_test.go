@@ -1,0 +1,48 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What runs for every call, every reply and every second finds its rows by an
+// index, however many connections there are.
+func TestConnectStatementsUseIndexes(t *testing.T) {
+	dsn := "sqlite:" + t.TempDir() + "/gatehouse.db"
+	if err := Create(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	for name, s := range map[string]statement{
+		"attempt": attemptSelect, "state": attemptByState, "sweep": attemptSweep, "person": personSelect,
+		"connection": connectionSelect, "parent": connectionsOfParent, "user": connectionsOfUser, "subject": connectionsOfSubject,
+		"persons": connectionsOfPerson, "service": connectionsOfService, "due": connectionDue,
+	} {
+		args := make([]any, strings.Count(string(s), "$"))
+		for len(args) > 0 && !strings.Contains(string(s), fmt.Sprint("$", len(args))) {
+			args = args[1:]
+		}
+		rows, err := d.query(t.Context(), "EXPLAIN QUERY PLAN "+s, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for rows.Next() {
+			var id, parent, unused int64
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(detail, "SCAN connect") && !strings.Contains(detail, "USING") {
+				t.Errorf("%s: %s", name, detail)
+			}
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
