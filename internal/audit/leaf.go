@@ -152,11 +152,14 @@ func DecodeLeaf(data []byte) (*Leaf, error) {
 	if len(data) > maxLeaf {
 		return nil, errLeaf
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	var l Leaf
-	if err := d.Decode(&l); err != nil {
-		return nil, errLeaf
+	l, ok := scanLeaf(data)
+	if !ok {
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.DisallowUnknownFields()
+		l = Leaf{}
+		if err := d.Decode(&l); err != nil {
+			return nil, errLeaf
+		}
 	}
 	if l.Version != leafVersion {
 		return nil, fmt.Errorf("the entry has version %d, this program knows %d: %w", l.Version, leafVersion, gatehouse.ErrInvalid)

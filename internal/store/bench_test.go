@@ -3,6 +3,7 @@ package store_test
 import (
 	"crypto/sha256"
 	"testing"
+	"time"
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/store/storetest"
@@ -30,12 +31,13 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	b.StopTimer()
 	entry := make([]byte, 400)
-	alone := testing.Benchmark(func(b *testing.B) {
-		for range b.N {
-			sha256.Sum256(entry)
-		}
-	})
+	const rounds = 200000
+	began := time.Now()
+	for range rounds {
+		sha256.Sum256(entry)
+	}
+	alone := float64(time.Since(began).Nanoseconds()) / rounds
 	perEntry := float64(b.Elapsed().Nanoseconds()) / float64(b.N) / 50000
-	b.ReportMetric(float64(alone.NsPerOp())/perEntry, "of-SHA-256")
+	b.ReportMetric(alone/perEntry, "of-SHA-256")
 	b.ReportMetric(1e9/perEntry, "entries/s")
 }
