@@ -163,6 +163,9 @@ func (p *Platform) announce(kind string, subject *user, payload map[string]any) 
 		p.streams.broadcast(body)
 		if s.webhookID != "" {
 			d := delivery{webhookID: s.webhookID, body: body, at: p.now()}
+			if len(p.hooks.history) >= maxHistory {
+				p.hooks.history = slices.Delete(p.hooks.history, 0, maxHistory/2)
+			}
 			p.hooks.history = append(p.hooks.history, d)
 			p.enqueue(d)
 		}
@@ -177,6 +180,9 @@ func (p *Platform) enqueue(d delivery) {
 	default:
 	}
 }
+
+// maxHistory is how many deliveries are kept for a replay.
+const maxHistory = 10_000
 
 // attempts and pause say how stubbornly an event is delivered.
 const (

@@ -167,6 +167,24 @@ func TestSuspendedAndProtectedAccounts(t *testing.T) {
 	}
 }
 
+func TestAPersonWhoIsGoneCannotAct(t *testing.T) {
+	d := newDesk(t, x.Config{})
+	access, refresh := d.login(person(9), everything)
+	k := d.minted(9)
+	for standing, want := range map[string]int{"suspended": http.StatusForbidden, "deleted": http.StatusUnauthorized, "deactivated": http.StatusUnauthorized} {
+		d.x.SetStanding(person(9), standing)
+		d.call(http.MethodGet, "/2/users/me", access, nil).expect(t, want)
+		d.do(d.signed(http.MethodGet, "/2/users/me", k, nil, nil)).expect(t, want)
+		d.do(d.signed(http.MethodGet, "/1.1/account/verify_credentials.json", k, nil, nil)).expect(t, want)
+		d.refreshWith(refresh).expect(t, http.StatusBadRequest)
+		page := d.call(http.MethodGet, "/i/oauth2/authorize?sandbox_person="+person(9)+"&"+d.authorizeParameters("users.read").Encode(), "", nil)
+		page.expect(t, http.StatusOK) // asked again: nobody of that name can answer
+	}
+	d.x.SetStanding(person(9), "active")
+	d.call(http.MethodGet, "/2/users/me", access, nil).expect(t, http.StatusOK)
+	d.refreshWith(refresh).expect(t, http.StatusOK)
+}
+
 func TestPosts(t *testing.T) {
 	d := newDesk(t, x.Config{})
 	access, _ := d.login(person(0), everything)

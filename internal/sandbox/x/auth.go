@@ -129,7 +129,7 @@ func (p *Platform) authenticate(r *http.Request, body []byte) (caller, error) {
 		}
 		switch t.kind {
 		case "access":
-			return caller{oauth2User, t.user, t}, nil
+			return caller{oauth2User, t.user, t}, t.user.barred()
 		case "app":
 			return caller{appOnly, nil, t}, nil
 		}
@@ -142,9 +142,22 @@ func (p *Platform) authenticate(r *http.Request, body []byte) (caller, error) {
 		if signed.token == nil {
 			return caller{}, errBadAuthData
 		}
-		return caller{oauth1User, signed.token.user, signed.token}, nil
+		return caller{oauth1User, signed.token.user, signed.token}, signed.token.user.barred()
 	}
 	return caller{}, errBadAuthData
+}
+
+// barred says why an account may not be used, if so. That a suspended person's
+// token is refused with 403 and a deleted one's as invalid is general knowledge,
+// not in X's documentation of v2.
+func (u *user) barred() error {
+	switch u.standing {
+	case "active":
+		return nil
+	case "suspended":
+		return errSuspended
+	}
+	return errInvalidToken
 }
 
 // Revoke kills any token that the platform issued, as if X had found it leaked.

@@ -303,10 +303,11 @@ func TestLegacyOperations(t *testing.T) {
 func TestMalformedHeaders(t *testing.T) {
 	for header, ok := range map[string]bool{
 		`OAuth a="b"`:                           true,
-		`oauth realm="x, y", a="b%20c",b="%7E"`: false, // a comma inside realm's quotes is not taken
+		`oauth realm="x, y", a="b%20c",b="%7E"`: true,
 		`OAuth realm="x", a="b%20c",  b="~"`:    true,
 		`OAuth a="b", a="c"`:                    false,
 		`OAuth a=b`:                             false,
+		`OAuth a="b,c"`:                         false,
 		`OAuth a="b`:                            false,
 		`OAuth a="%zz"`:                         false,
 		`OAuth a="b"c"`:                         false,

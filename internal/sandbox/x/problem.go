@@ -88,6 +88,7 @@ func (e *legacyError) Error() string { return fmt.Sprintf("%d: %s", e.code, e.me
 // The older errors by their code.
 var (
 	errCouldNotAuthenticate = &legacyError{status: 401, code: 32, message: "Could not authenticate you."}
+	errSuspended            = &legacyError{status: 403, code: 64, message: "Your account is suspended and is not permitted to access this feature."}
 	errInvalidToken         = &legacyError{status: 401, code: 89, message: "Invalid or expired token."}
 	errUnableToVerify       = &legacyError{status: 403, code: 99, message: "Unable to verify your credentials", label: "authenticity_token_error"}
 	errTimestamp            = &legacyError{status: 401, code: 135, message: "Timestamp out of bounds."}

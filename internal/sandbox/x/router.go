@@ -284,6 +284,9 @@ func v2AuthError(err error) error {
 	if errors.Is(err, errTimestamp) {
 		return err
 	}
+	if errors.Is(err, errSuspended) {
+		return forbidden(errSuspended.message)
+	}
 	return unauthorized()
 }
 

@@ -29,7 +29,7 @@ func parseOAuthHeader(header string) (map[string]string, error) {
 		return nil, errHeader
 	}
 	fields := make(map[string]string)
-	for _, part := range strings.Split(rest, ",") {
+	for _, part := range splitUnquoted(rest) {
 		part = strings.Trim(part, " \t\r\n")
 		if part == "" {
 			continue
@@ -42,8 +42,9 @@ func parseOAuthHeader(header string) (map[string]string, error) {
 		if name == "realm" {
 			continue
 		}
+		// What is percent-encoded holds neither quotation marks nor commas.
 		value, err := url.PathUnescape(quoted[1 : len(quoted)-1])
-		if err != nil || strings.ContainsAny(quoted[1:len(quoted)-1], `" `) {
+		if err != nil || strings.ContainsAny(quoted[1:len(quoted)-1], `", `) {
 			return nil, errHeader
 		}
 		key, err := url.PathUnescape(name)
@@ -59,6 +60,18 @@ func parseOAuthHeader(header string) (map[string]string, error) {
 		return nil, errHeader
 	}
 	return fields, nil
+}
+
+// splitUnquoted cuts a header at the commas that stand outside quotation marks;
+// a realm may hold some.
+func splitUnquoted(s string) []string {
+	quoted := false
+	return strings.FieldsFunc(s, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
 }
 
 // percentEncode encodes as RFC 3986 says: all but letters, digits, "-", ".",

@@ -188,7 +188,7 @@ func (p *Platform) refresh(f *form, clientID string) (any, error) {
 	if t.spent && p.config.FamilyKill {
 		t.grant.revoke()
 	}
-	if !t.live(p.now()) {
+	if !t.live(p.now()) || t.user.gone() {
 		return nil, invalidOAuthValue("token")
 	}
 	t.spent = true
