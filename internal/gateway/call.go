@@ -96,6 +96,13 @@ func (c *call) read(context.Context) error {
 			return err
 		}
 	}
+	// X's OAuth endpoints take forms; twitter-api-v2 sends them JSON.
+	if !c.asGraph && c.body.kind == bodyJSON && c.at.oauthPath() {
+		if c.body.members, err = parseMembers(c.body.bytes); err != nil {
+			return err
+		}
+		c.body.params = memberParams(c.body.members)
+	}
 	for _, in := range []struct {
 		params params
 		where  string
@@ -205,7 +212,7 @@ func (c *call) classify(context.Context) error {
 // and for Graph those of the body, which it reads alike.
 func (c *call) judgedParams() url.Values {
 	v := c.query.values()
-	if !c.at.platform.Graph() && c.body.kind != bodyForm {
+	if !c.at.platform.Graph() && c.body.kind != bodyForm && !c.at.oauthPath() {
 		return v
 	}
 	for i := range c.body.params {

@@ -46,8 +46,13 @@ func TestXRefreshIsAnswered(t *testing.T) {
 // Logout through X's revocation: the grant ends at X, and the handle with it.
 func TestXRevoke(t *testing.T) {
 	r := newRig(t)
-	h := r.xHandle()
+	var h string
 	var reply struct{ Revoked bool }
+	// As a form, and, for another handle, as the JSON that twitter-api-v2 sends.
+	again := r.xHandle()
+	r.call("POST", "/2/oauth2/revoke", body("application/json", `{"client_id":"gatehouse","token":"`+again+`","token_type_hint":"access_token"}`)).ok(&reply)
+	r.call("GET", "/x/2/users/me", bearer(again)).refused(401, "identity/handle-revoked")
+	h = r.xHandle()
 	r.call("POST", "/x/2/oauth2/revoke", body(formType, "client_id=gatehouse&token="+h)).ok(&reply)
 	if !reply.Revoked {
 		t.Error("the reply does not say so")

@@ -96,6 +96,16 @@ func (at route) likelyGraph() bool {
 	return true
 }
 
+// oauthPath reports whether the path is below those of X's OAuth endpoints.
+func (at route) oauthPath() bool {
+	for _, p := range []string{"/2/oauth2/", "/oauth2/", "/oauth/", "/1.1/oauth/"} {
+		if strings.HasPrefix(at.path, p) {
+			return true
+		}
+	}
+	return false
+}
+
 // settle combines what the address says with the handle's platform.
 func (at *route) settle(of gatehouse.Platform) error {
 	p := platform.Name(of)
