@@ -154,6 +154,8 @@ func (q *queue) next(ctx context.Context) *group {
 // ripe reports whether the first group should be written now and, if not, in
 // what time (0 when there is none; the wait then ends by a signal).
 func (q *queue) ripe(closing bool) (bool, time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if len(q.groups) == 0 {
 		return false, 0
 	}

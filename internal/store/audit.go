@@ -83,7 +83,7 @@ func (a *Audit) Head(ctx context.Context) (audit.Head, error) {
 // Append implements audit.Store. The head is changed first: there, writers of
 // other processes meet.
 func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
-	err := a.db.tx(ctx, func(t *tx) error {
+	err := a.db.logTx(ctx, func(t *tx) error {
 		size, kept := expect.Size+int64(len(b.Rows)), expect.Checkpoints
 		if b.Keep {
 			kept++

@@ -208,7 +208,9 @@ func (s *Identity) AddHandle(ctx context.Context, record identity.HandleRecord) 
 
 // Handle implements identity.HandleStore.
 func (s *Identity) Handle(ctx context.Context, id gatehouse.HandleID) (identity.HandleRecord, error) {
-	return scanHandle(s.db.queryRow(ctx, selectHandle, string(id)))
+	return cached(ctx, s.db, cacheKey{query: selectHandle, id: string(id)}, func() (identity.HandleRecord, error) {
+		return scanHandle(s.db.queryRow(ctx, selectHandle, string(id)))
+	})
 }
 
 // Handles implements identity.HandleStore.
@@ -270,13 +272,13 @@ func (s *Identity) RevokeConnection(ctx context.Context, id gatehouse.Connection
 
 // UseNonce implements identity.UseStore.
 func (s *Identity) UseNonce(ctx context.Context, use identity.NonceUse) error {
-	_, err := s.db.exec(ctx, insertNonce, string(use.Handle), use.Nonce[:], micros(use.Expires))
+	_, err := s.db.logExec(ctx, insertNonce, string(use.Handle), use.Nonce[:], micros(use.Expires))
 	return err
 }
 
 // SweepNonces implements identity.UseStore.
 func (s *Identity) SweepNonces(ctx context.Context, before time.Time) error {
-	_, err := s.db.exec(ctx, deleteNonces, micros(before))
+	_, err := s.db.logExec(ctx, deleteNonces, micros(before))
 	return err
 }
 
@@ -293,6 +295,6 @@ func (s *Identity) Sources(ctx context.Context, service gatehouse.ServiceID) ([]
 
 // AddSource implements identity.UseStore.
 func (s *Identity) AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error {
-	_, err := s.db.exec(ctx, insertSource, string(service), source.String(), micros(at))
+	_, err := s.db.logExec(ctx, insertSource, string(service), source.String(), micros(at))
 	return err
 }

@@ -96,7 +96,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 			// A read transaction of WAL sees one moment as it is.
 			snapshot: &sql.TxOptions{ReadOnly: true},
 		},
-		write: write, read: read, prepareWrite: newPrepared(write), prepareRead: newPrepared(read),
+		write: write, read: read, prepareWrite: newPrepared(write), prepareRead: newPrepared(read), cache: newCache(),
 	}
 	if err := d.checkSQLite(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())

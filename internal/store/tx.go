@@ -40,7 +40,25 @@ const maxTries = 10
 // at the same time is run again from the start, so f must do nothing that
 // cannot be repeated. A panic rolls back. Calling tx inside f is refused: on
 // SQLite it could only wait for itself.
+//
+// Rows that a process remembers (see cache) are forgotten. logTx does not.
 func (d *DB) tx(ctx context.Context, f func(*tx) error) error {
+	if d.cache == nil {
+		return d.logTx(ctx, f)
+	}
+	// Also after an error: the transaction may have been stored.
+	defer d.cache.forget()
+	return d.logTx(ctx, func(t *tx) error {
+		if err := f(t); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, countChange)
+		return err
+	})
+}
+
+// logTx is tx for changes to rows that no process remembers, such as the log's.
+func (d *DB) logTx(ctx context.Context, f func(*tx) error) error {
 	leave, err := d.open.enter()
 	if err != nil {
 		return err
@@ -93,7 +111,19 @@ func (d *DB) snapshot(ctx context.Context, f func(*tx) error) error {
 }
 
 // exec runs a statement and returns how many rows it changed.
-func (d *DB) exec(ctx context.Context, s statement, args ...any) (int64, error) {
+func (d *DB) exec(ctx context.Context, s statement, args ...any) (n int64, err error) {
+	if d.cache == nil {
+		return d.logExec(ctx, s, args...)
+	}
+	err = d.tx(ctx, func(t *tx) error {
+		n, err = t.exec(ctx, s, args...)
+		return err
+	})
+	return n, err
+}
+
+// logExec is exec for changes to rows that no process remembers.
+func (d *DB) logExec(ctx context.Context, s statement, args ...any) (int64, error) {
 	st, err := d.prepareWrite.get(ctx, s)
 	if err != nil {
 		return 0, d.wrap(err)

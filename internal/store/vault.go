@@ -80,6 +80,12 @@ func (s *Vault) AddPersonKey(ctx context.Context, key vault.PersonKey) error {
 
 // PersonKey implements vault.Store.
 func (s *Vault) PersonKey(ctx context.Context, person gatehouse.PersonID, version uint32) (vault.PersonKey, error) {
+	return cached(ctx, s.db, cacheKey{selectPersonKey, string(person), int64(version)}, func() (vault.PersonKey, error) {
+		return s.readPersonKey(ctx, person, version)
+	})
+}
+
+func (s *Vault) readPersonKey(ctx context.Context, person gatehouse.PersonID, version uint32) (vault.PersonKey, error) {
 	var found *row
 	if version == 0 {
 		found = s.db.queryRow(ctx, selectSealingPersonKey, string(person))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/internal/store"
 
@@ -123,7 +124,9 @@ func OpenRaw(t testing.TB, dsn string) *Raw {
 	return r
 }
 
-// Exec runs a statement and returns how many rows it changed.
+// Exec runs a statement, as another process of Gatehouse would, and returns how
+// many rows it changed. On SQLite that means to count the change and to give
+// other processes the two milliseconds in which they believe what they remember.
 func (r *Raw) Exec(statement string, args ...any) int64 {
 	r.t.Helper()
 	if r.pg != nil {
@@ -132,6 +135,21 @@ func (r *Raw) Exec(statement string, args ...any) int64 {
 			r.t.Fatalf("%s: %v", statement, err)
 		}
 		return tag.RowsAffected()
+	}
+	defer func() {
+		// A test may have taken the table away.
+		_, _ = r.sql.ExecContext(r.t.Context(), "UPDATE changes SET n = n + 1")
+		time.Sleep(5 * time.Millisecond)
+	}()
+	return r.ExecUncounted(statement, args...)
+}
+
+// ExecUncounted is Exec as somebody with a database tool would do it: nothing
+// tells a running process of the change.
+func (r *Raw) ExecUncounted(statement string, args ...any) int64 {
+	r.t.Helper()
+	if r.pg != nil {
+		return r.Exec(statement, args...)
 	}
 	result, err := r.sql.ExecContext(r.t.Context(), statement, args...)
 	if err != nil {
