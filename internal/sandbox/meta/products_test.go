@@ -74,6 +74,24 @@ func TestInstagramLogin(t *testing.T) {
 	s.get("/instagram/v25.0/me", "access_token", renewed).ok()
 }
 
+func TestLivesOfEachProduct(t *testing.T) {
+	s := start(t, func(c *meta.Config) { c.IGTTL, c.ThreadsTTL = 30*time.Minute, 2*time.Hour })
+	for product, alive := range map[string]time.Duration{"instagram": 29 * time.Minute, "threads": 119 * time.Minute} {
+		token, err := s.platform.MintUserToken(product, s.people[0].Username)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.later(alive)
+		s.get("/"+product+"/me", "access_token", token).ok()
+		s.later(2 * time.Minute)
+		s.get("/"+product+"/me", "access_token", token).refused(190, 463)
+	}
+	// A short-lived token never outlives what the long-lived ones are given.
+	first := s.igExchange(s.igCode(s.people[0].Username)).ok().text("data", "0", "access_token")
+	s.later(31 * time.Minute)
+	s.get("/instagram/me", "access_token", first).refused(190, 463)
+}
+
 func TestFlatInstagramTokenReply(t *testing.T) {
 	s := start(t, func(c *meta.Config) { c.FlatInstagramToken = true })
 	if a := s.igExchange(s.igCode(s.people[0].Username)).ok(); a.text("access_token") == "" || a.at("data") != nil {

@@ -42,9 +42,6 @@ type token struct {
 
 // has reports whether the token carries any of the permissions.
 func (t *token) has(permissions ...string) bool {
-	if t.kind == appToken {
-		return false
-	}
 	for _, permission := range permissions {
 		if t.grant != nil && t.grant.status[permission] == granted {
 			return true

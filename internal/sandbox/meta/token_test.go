@@ -17,10 +17,14 @@ func TestCodeExchangeRefusals(t *testing.T) {
 	exchange := func(id, secret, redirect, code string) answer {
 		return s.post("/v25.0/oauth/access_token", "client_id", id, "client_secret", secret, "redirect_uri", redirect, "code", code)
 	}
-	exchange("", fb.AppSecret, callback, code).refused(101, 0)
+	if got := exchange("", fb.AppSecret, callback, code).refused(101, 0).text("error", "message"); got != "Missing client_id parameter." {
+		t.Errorf("without client_id: %q", got)
+	}
 	exchange("12", fb.AppSecret, callback, code).refused(101, 0)
 	exchange(s.apps.Threads.AppID, s.apps.Threads.AppSecret, callback, code).refused(101, 0)
-	exchange(fb.AppID, "", callback, code).refused(1, 0)
+	if got := exchange(fb.AppID, "", callback, code).refused(1, 0).text("error", "message"); got != "Missing client_secret parameter." {
+		t.Errorf("without client_secret: %q", got)
+	}
 	exchange(fb.AppID, "wrong", callback, code).refused(1, 0)
 	exchange(fb.AppID, fb.AppSecret, "", code).refused(191, 0)
 	exchange(fb.AppID, fb.AppSecret, callback, "").refused(1, 0)
@@ -122,10 +126,12 @@ func TestDeadTokensSayWhy(t *testing.T) {
 	}
 	s.get("/v25.0/me", "access_token", user).refused(190, 460)
 	s.get("/v25.0/me", "access_token", page).refused(190, 460)
-	for _, subcode := range []int{459, 467, 492, 493} {
+	for subcode, why := range map[int]string{459: "follow the instructions", 460: "changed their password", 467: "logged out", 492: "administrator", 493: "must be granted"} {
 		user := s.long(s.people[2], "email")
 		s.postJSON("/_sandbox/sessions", map[string]any{"person": s.people[2].Username, "subcode": subcode})
-		s.get("/v25.0/me", "access_token", user).refused(190, subcode)
+		if got := s.get("/v25.0/me", "access_token", user).refused(190, subcode).text("error", "message"); !strings.Contains(got, why) {
+			t.Errorf("subcode %d says %q", subcode, got)
+		}
 	}
 	user = s.long(s.people[2], "email")
 	if !s.platform.Revoke(user) || s.platform.Revoke("EAAnothing") {

@@ -70,16 +70,16 @@ func TestSignedRequestIsVerifiedBeforeItIsRead(t *testing.T) {
 		t.Fatalf("got %v, %v", fields, err)
 	}
 	bad := map[string]string{
-		"one part":          "abc",
-		"other secret":      meta.SignRequest("x", []byte(`{"algorithm":"HMAC-SHA256"}`)),
-		"other algorithm":   meta.SignRequest("s", []byte(`{"algorithm":"none"}`)),
-		"not JSON":          meta.SignRequest("s", []byte(`nothing`)),
-		"changed payload":   good + "A",
-		"signature not b64": "=" + good,
+		"two parts":          "abc",
+		"does not match":     meta.SignRequest("x", []byte(`{"algorithm":"HMAC-SHA256"}`)),
+		"algorithm":          meta.SignRequest("s", []byte(`{"algorithm":"none"}`)),
+		"reading":            meta.SignRequest("s", []byte(`nothing`)),
+		"match":              good + "A",
+		"signature is not b": "=" + good,
 	}
-	for name, text := range bad {
-		if fields, err := meta.ParseSignedRequest("s", text); err == nil {
-			t.Errorf("%s: accepted %v", name, fields)
+	for why, text := range bad {
+		if fields, err := meta.ParseSignedRequest("s", text); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: got %v, %v", why, fields, err)
 		}
 	}
 }
