@@ -75,6 +75,72 @@ func TestEveryFieldAndEdgeAnswers(t *testing.T) {
 	}
 }
 
+// Who sees which object at all, whatever the permissions.
+func TestWhoSeesWhat(t *testing.T) {
+	s := start(t)
+	mint := func(product string, person int, scopes ...string) string {
+		token, err := s.platform.MintUserToken(product, s.people[person].Username, scopes...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	ada, zoe := mint("facebook", 0), mint("facebook", 9)
+	page, pageToken := s.page(ada)
+	second := s.get("/me/accounts", "access_token", ada).ok().text("data", "1", "id")
+	me := s.get("/me", "access_token", ada).ok().text("id")
+	account := s.get("/"+page, "fields", "instagram_business_account", "access_token", ada).ok().text("instagram_business_account", "id")
+	system := s.platform.MintSystemUser()
+	zoesPage, _ := s.page(zoe)
+	few := mint("facebook", 12, "email", "pages_show_list")
+	const business, systemUser, adAccount = "380000000000101", "61550000000101", "act_770000000000101"
+	stranger := s.get("/"+page+"/visitor_posts", "fields", "from", "access_token", pageToken).ok().text("data", "0", "from", "id")
+
+	for _, c := range []struct {
+		name, id, token string
+		sees            bool
+	}{
+		{"her page", page, ada, true},
+		{"her page, as the page", page, pageToken, true},
+		{"her other page, as the first", second, pageToken, false},
+		{"her page, as somebody else", page, zoe, false},
+		{"her page, as the app", page, s.appToken(), false},
+		{"an assigned page, as the system user", page, system, true},
+		{"another page, as the system user", zoesPage, system, false},
+		{"herself", me, ada, true},
+		{"herself, as her page", me, pageToken, false},
+		{"her, as somebody else", me, zoe, false},
+		{"her, as the app", me, s.appToken(), false},
+		{"her Instagram", account, ada, true},
+		{"her Instagram, as the page", account, pageToken, true},
+		{"her Instagram, as somebody else", account, zoe, false},
+		{"a stranger, as the page", stranger, pageToken, false},
+		{"the business", business, ada, true},
+		{"the business, without permission", business, few, false},
+		{"the business, as the app", business, s.appToken(), false},
+		{"the ad account, as the system user", adAccount, system, true},
+		{"the system user, as the app", systemUser, s.appToken(), true},
+		{"the app", s.apps.Facebook.AppID, ada, true},
+		{"another app", s.apps.Threads.AppID, ada, false},
+	} {
+		a := s.get("/v25.0/"+c.id, "access_token", c.token)
+		if c.sees != (a.status == http.StatusOK) {
+			t.Errorf("%s: %d %s", c.name, a.status, a.raw)
+		}
+		if !c.sees && (a.at("error", "code") != 100.0 || a.at("error", "error_subcode") != 33.0) {
+			t.Errorf("%s: refused with %s", c.name, a.raw)
+		}
+	}
+	// Instagram's host shows nothing of Facebook's, nor the other way round.
+	ig := mint("instagram", 0)
+	for _, id := range []string{page, me, business} {
+		s.get("/instagram/"+id, "access_token", ig).refused(100, 33)
+	}
+	scoped := s.get("/instagram/me", "access_token", ig).ok().text("id")
+	s.get("/v25.0/"+scoped, "access_token", ada).refused(100, 33)
+	s.get("/threads/"+scoped, "access_token", mint("threads", 0)).refused(100, 33)
+}
+
 // What a field holds can be narrowed by sub-fields, and pictures load from any
 // host prefix.
 func TestObjectsInFields(t *testing.T) {
