@@ -46,6 +46,7 @@ type call struct {
 	releases   []func()
 	receipt    audit.Receipt
 	credential *connect.Credential
+	cut        context.CancelCauseFunc // ends a stream
 
 	// The platform's own ids of those who call; see backToMe.
 	own map[gatehouse.ConnectionID]string

@@ -215,6 +215,8 @@ func (r *rig) check() {
 	if strings.Contains(r.lines.String(), "gth_hnd_") || strings.Contains(r.lines.String(), "gth_svc_") {
 		r.t.Error("a handle stands in a log line")
 	}
+	r.seen.mu.Lock()
+	defer r.seen.mu.Unlock()
 	for _, a := range r.seen.all {
 		if sent := a.Path + a.Query + a.Body; strings.Contains(sent, "gth_hnd_") || strings.Contains(sent, "gth_svc_") {
 			r.t.Errorf("a handle reached the platform: %s %s", a.Method, a.Path)

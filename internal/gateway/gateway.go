@@ -146,10 +146,12 @@ func (c *call) carry(ctx context.Context) error {
 	return c.relay(ctx, reply)
 }
 
-// deadline bounds a call that is no stream.
+// deadline bounds a call that is no stream, and makes a stream one that can be
+// cut.
 func (c *call) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.class.Streaming {
-		return context.WithCancel(ctx)
+		ctx, c.cut = context.WithCancelCause(ctx)
+		return ctx, func() { c.cut(nil) }
 	}
 	return context.WithTimeoutCause(ctx, c.gateway.config.Limits.CallTimeout, errCallTimeout)
 }

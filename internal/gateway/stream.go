@@ -29,14 +29,13 @@ func (c *call) stream(ctx context.Context, reply *http.Response) error {
 	if replyKind(reply) != replyJSON {
 		return wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
 	}
-	ctx, cut := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		c.watch(ctx, cut, reply.Body)
+		c.watch(ctx)
 	}()
 	err := c.pump(ctx, reply)
-	cut(nil)
+	c.cut(nil)
 	<-watched
 	if errors.Is(context.Cause(ctx), errCutOff) {
 		return wire.Unauthenticated("gateway/stream-cut", "the handle may no longer be used")
@@ -44,9 +43,10 @@ func (c *call) stream(ctx context.Context, reply *http.Response) error {
 	return err
 }
 
-// watch asks again and again whether the handle still stands, and closes the
-// platform's side as soon as it does not.
-func (c *call) watch(ctx context.Context, cut context.CancelCauseFunc, body io.Closer) {
+// watch asks again and again whether the handle still stands, and ends the request
+// to the platform as soon as it does not. It only reads what was settled before
+// the stream began.
+func (c *call) watch(ctx context.Context) {
 	tick := time.NewTicker(c.gateway.config.Limits.StreamCheck)
 	defer tick.Stop()
 	expiry := time.NewTimer(time.Until(c.handle.Expires))
@@ -63,8 +63,7 @@ func (c *call) watch(ctx context.Context, cut context.CancelCauseFunc, body io.C
 				continue
 			}
 		}
-		cut(errCutOff)
-		_ = body.Close()
+		c.cut(errCutOff)
 		return
 	}
 }
@@ -83,8 +82,7 @@ func (c *call) stillAllowed(ctx context.Context) error {
 	if !ok {
 		return errCutOff
 	}
-	now := *c
-	now.settings, now.service = settings, service
+	now := &call{gateway: c.gateway, settings: settings, service: service, handle: c.handle, class: c.class}
 	return now.decide(ctx)
 }
 
