@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -264,10 +263,4 @@ func networks(ips []net.IP) []net.IPNet {
 		out = append(out, net.IPNet{IP: ip, Mask: net.CIDRMask(128, 128)})
 	}
 	return out
-}
-
-// isHTTPS reports whether an address is an https one.
-func isHTTPS(raw string) bool {
-	u, err := url.Parse(raw)
-	return err == nil && u.Scheme == "https"
 }

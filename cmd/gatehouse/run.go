@@ -100,7 +100,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	if err := ensureCA(ctx, cfg, p.vault, func(verb, what string) error {
-		logger.DebugContext(ctx, verb, "what", what)
+		logger.DebugContext(ctx, "local CA", slog.String("step", verb), slog.String("what", what))
 		return nil
 	}); err != nil {
 		return err
