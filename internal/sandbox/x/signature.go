@@ -247,9 +247,6 @@ func baseURLs(r *http.Request) []string {
 	}
 	host := strings.ToLower(r.Host)
 	path := r.URL.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
 	port := map[string]string{"http": ":80", "https": ":443"}[scheme]
 	bases := []string{scheme + "://" + strings.TrimSuffix(host, port) + path}
 	if scheme == "http" && slices.Contains(realHosts, host) {
