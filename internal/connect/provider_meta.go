@@ -301,4 +301,4 @@ func (p threadsProvider) revoke(context.Context, grant) error { return nil }
 
 // errNoRenewal means that there is nothing to renew a grant with.
 var errNoRenewal = wire.BadGateway("connect/no-renewal", "This grant cannot be renewed: the person must connect again.",
-	&platformError{status: 0, class: "no refresh token", dead: true})
+	&platformError{status: 0, class: "no-refresh-token", dead: true})
