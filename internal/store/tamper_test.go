@@ -106,13 +106,14 @@ func where(key []string, n int) string {
 	return strings.Join(conditions, " AND ")
 }
 
-// TestAnyChangedByteIsFound changes one byte of every column of every row of
-// every table of the log (on PostgreSQL of some rows), and removes every row.
+// TestAnyChangedByteIsFound changes one byte of every column of the rows of
+// every table of the log, and removes the rows: of the entries, each run takes
+// others; of the other tables, all.
 func TestAnyChangedByteIsFound(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
-		every := 1
+		step := 4
 		if strings.HasPrefix(dsn, "postgres") {
-			every = 19
+			step = 19
 		}
 		x := newTampered(t, dsn, 7)
 		for _, table := range auditTables {
@@ -120,8 +121,12 @@ func TestAnyChangedByteIsFound(t *testing.T) {
 			if len(rows) == 0 {
 				t.Fatalf("%s is empty", table.name)
 			}
+			every, offset := 1, 0
+			if table.name == "audit_entries" {
+				every, offset = step, rand.IntN(step)
+			}
 			for i, row := range rows {
-				if i%every != 0 && i != len(rows)-1 {
+				if i%every != offset && i != 0 && i != len(rows)-1 {
 					continue
 				}
 				key := make([]any, len(table.key))

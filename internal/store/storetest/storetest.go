@@ -107,7 +107,7 @@ func OpenRaw(t testing.TB, dsn string) *Raw {
 	t.Helper()
 	r := &Raw{t: t}
 	if path, ok := strings.CutPrefix(dsn, "sqlite:"); ok {
-		db, err := sql.Open("sqlite", "file:"+path+"?mode=rw&_busy_timeout=10000")
+		db, err := sql.Open("sqlite", "file:"+path+"?mode=rw&_busy_timeout=10000&_synchronous=OFF")
 		if err != nil {
 			t.Fatalf("connecting directly: %v", err)
 		}
