@@ -229,6 +229,14 @@ func TestVersionsHeadersAndConditionalRequests(t *testing.T) {
 	s.get("/v25.0/me/accounts/1/2", "access_token", token).refused(2500, 0)
 	s.get("/v25.0/me/nowhere", "access_token", token).refused(2500, 0)
 	s.post("/v25.0/me/nowhere", "access_token", token).refused(100, 33)
+	// Edges that can only be read, or only be written.
+	s.call(http.MethodDelete, "/v25.0/me/accounts", "access_token", token).refused(100, 33)
+	s.post("/v25.0/me/permissions", "access_token", token).refused(100, 33)
+	ig, err := s.platform.MintUserToken("instagram", s.people[0].Username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.get("/instagram/me/media_publish", "access_token", ig).refused(100, 33)
 	s.call(http.MethodPut, "/v25.0/me", "access_token", token).refused(2500, 0)
 	s.call(http.MethodDelete, "/v25.0/me", "access_token", token).refused(100, 33)
 

@@ -125,9 +125,6 @@ func createdTime(_ *call, n *node) any { return graphTime(n.created) }
 
 // newNode adds a node to the graph.
 func (p *Platform) newNode(id, kindName string, parent *node, created time.Time, values map[string]any) *node {
-	if values == nil {
-		values = make(map[string]any)
-	}
 	n := &node{id: id, kind: p.kinds[kindName], parent: parent, created: created, props: values, lists: make(map[string][]*node)}
 	if n.kind == nil {
 		panic("meta: no kind " + kindName)
