@@ -91,3 +91,18 @@ func TestComplianceOfPeopleWhoLeft(t *testing.T) {
 		t.Errorf("job of garbage = %s", reply.body)
 	}
 }
+
+func TestTheSenderOfAMessageIsToldItWasSent(t *testing.T) {
+	d := newDesk(t, x.Config{})
+	access, _ := d.login(person(0), everything)
+	stream, _ := d.tail("/2/activity/stream", d.x.AppBearer())
+	for _, kind := range []string{"dm.sent", "dm.received"} {
+		d.call(http.MethodPost, "/2/activity/subscriptions", access, map[string]any{
+			"event_type": kind, "filter": map[string]string{"user_id": d.id(0)},
+		}).expect(t, http.StatusOK)
+	}
+	d.call(http.MethodPost, "/2/dm_conversations/with/"+d.id(1)+"/messages", access, map[string]string{"text": "out it goes"}).expect(t, http.StatusCreated)
+	if line := next(t, stream, "event", func(line string) bool { return line != "" }); !strings.Contains(line, `"event_type":"dm.sent"`) {
+		t.Errorf("the sender is told %s", line)
+	}
+}
