@@ -267,7 +267,7 @@ func (b *batch) end(c *call, verdict string) {
 // platform: items of other handles get their own token and proof, items of the
 // call's own handle use those of the request around them.
 func (b *batch) authorize(ctx context.Context, c *call) (string, error) {
-	b.members[0].credential = c.credential
+	b.members[0].credential = c.credential // what is known of it is set when it is sent
 	for _, m := range b.members[1:] {
 		var err error
 		if m.credential, err = c.gateway.config.Connections.Credential(ctx, m.receipt, m.handle.Connection); err != nil {
@@ -284,6 +284,7 @@ func (b *batch) authorize(ctx context.Context, c *call) (string, error) {
 		if err := item.by.credential.BatchItem(values); err != nil {
 			return "", err
 		}
+		item.by.known = carried("Bearer "+values.Get("access_token"), values.Encode(), item.by.text)
 		if item.Method == http.MethodPost {
 			out[i].Body = joinQuery(item.Body, values.Encode(), "")
 		} else {

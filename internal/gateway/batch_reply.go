@@ -50,12 +50,14 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 		}
 		o := c.batch.items[i].by.owner
 		o.me = forMe(c.batch.items[i].class)
+		if o.credential == c.credential {
+			o.known = c.known
+		}
 		if err := c.rewriteAnswer(ctx, o, a); err != nil {
 			return err
 		}
 	}
-	c.copyReplyHeaders(reply)
-	out := newReplyWriter(c, reply.StatusCode)
+	out := newReplyWriter(c, reply.StatusCode, reply)
 	defer out.release()
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
@@ -84,7 +86,6 @@ func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error
 	a.Headers = kept
 	if a.Code >= 400 {
 		c.interpretFor(ctx, o, a.Code, header, body)
-		body = o.scrub(body)
 	}
 	a.Body = string(body)
 	return nil

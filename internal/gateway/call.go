@@ -46,6 +46,7 @@ type call struct {
 	releases   []func()
 	receipt    audit.Receipt
 	credential *connect.Credential
+	known      []platform.Known        // what was sent, to be kept out of the reply
 	cut        context.CancelCauseFunc // ends a stream
 
 	// The platform's own ids of those who call; see backToMe.

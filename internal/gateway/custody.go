@@ -117,3 +117,24 @@ func (c *call) appHandle(ctx context.Context) (string, error) {
 	// Not the caller's own grant: the child of the connection it asked with.
 	return c.adopt(context.WithoutCancel(ctx), c.owner(), connect.Child{Kind: connect.KindApp, ExternalID: "app"}, token)
 }
+
+// carried returns the credential and the proof that connect put on a request, with
+// the handle that takes their place wherever the platform repeats them: in an
+// error's text, in a header, in a field of which nobody knew.
+func carried(authorization, query, handle string) []platform.Known {
+	if handle == "" {
+		handle = "[token]"
+	}
+	token, ok := strings.CutPrefix(authorization, "Bearer ")
+	if !ok {
+		if h, err := platform.ParseOAuth1(authorization); err == nil {
+			token = h.Token
+		}
+	}
+	known := []platform.Known{{Value: token, Replacement: handle}}
+	if _, rest, ok := strings.Cut(query, "appsecret_proof="); ok {
+		proof, _, _ := strings.Cut(rest, "&")
+		known = append(known, platform.Known{Value: proof, Replacement: "[proof]"})
+	}
+	return known
+}

@@ -80,6 +80,17 @@ func TestPlatformFaults(t *testing.T) {
 			t.Errorf("got %d: %s", a.status, a.body)
 		}
 	})
+	t.Run("token where nobody expects it", func(t *testing.T) {
+		r.t = t
+		r.call("GET", "/meta/v25.0/me", bearer(m)).ok()
+		token := strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: "application/json",
+			Body: `{"id":"1","echo":"you sent ` + token + `"}`})
+		a := r.call("GET", "/meta/v25.0/me", bearer(m)).ok()
+		if want := `{"id":"1","echo":"you sent ` + m + `"}`; a.body != want {
+			t.Errorf("got %s, want %s", a.body, want)
+		}
+	})
 	t.Run("token that has no owner", func(t *testing.T) {
 		r.t = t
 		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: "application/json",

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -21,9 +20,9 @@ func errNotJSON(why string) error {
 	return wire.Refuse(gatehouse.ErrInvalid, "refuse/not-json", "the body is declared as JSON and "+why)
 }
 
-// parseMembers reads the top level of a JSON object strictly: Graph takes each
-// member for a parameter, so two members of one name could be judged and used
-// differently. The null and empty bodies have no members.
+// parseMembers reads the top level of a JSON object, which Graph takes for
+// parameters. The text has been found to be valid JSON. The null and empty bodies
+// have no members; of two members with one name, see params.check.
 func parseMembers(b []byte) ([]jsonMember, error) {
 	b = bytes.TrimSpace(b)
 	if len(b) == 0 || string(b) == "null" {
@@ -34,38 +33,23 @@ func parseMembers(b []byte) ([]jsonMember, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		if json.Valid(b) {
-			return nil, errNotJSON("is not an object")
-		}
-		return nil, errNotJSON("is not valid JSON")
+		return nil, errNotJSON("is not an object")
 	}
 	var out []jsonMember
-	seen := map[string]bool{}
 	for d.More() {
-		t, err := d.Token()
-		key, ok := t.(string)
-		if err != nil || !ok {
-			return nil, errNotJSON("is not valid JSON")
-		}
-		var raw json.RawMessage
-		if err := d.Decode(&raw); err != nil {
-			return nil, errNotJSON("is not valid JSON")
-		}
-		if seen[key] {
-			return nil, wire.Refuse(gatehouse.ErrInvalid, "refuse/duplicate-parameter",
-				"the JSON body has a member twice; servers differ in which one they read")
-		}
-		seen[key] = true
-		out = append(out, jsonMember{key: key, raw: raw})
-		if len(out) > maxParams {
+		if len(out) == maxParams {
 			return nil, errNotJSON("has more than 512 members")
 		}
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, errNotJSON("is not valid JSON")
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errNotJSON("has something after its end")
+		t, err := d.Token()
+		if err != nil {
+			return nil, errNotJSON("is not valid JSON")
+		}
+		var m jsonMember
+		m.key, _ = t.(string) // the names of members are strings
+		if err := d.Decode(&m.raw); err != nil {
+			return nil, errNotJSON("is not valid JSON")
+		}
+		out = append(out, m)
 	}
 	return out, nil
 }

@@ -228,10 +228,10 @@ func (c *call) answerJSON(status int, v any) error {
 		return err
 	}
 	h := c.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	out := newReplyWriter(c, status)
+	out := newReplyWriter(c, status, nil)
+	out.contentType = "application/json; charset=utf-8"
 	defer out.release()
 	if _, err := out.Write(b); err != nil {
 		return err

@@ -36,6 +36,7 @@ func (c *call) send(ctx context.Context) (*http.Response, error) {
 	if err := c.authorize(out); err != nil {
 		return nil, err
 	}
+	c.known = carried(out.Header.Get("Authorization"), out.URL.RawQuery, c.shown.text)
 	if err := leaksHandle(out); err != nil {
 		return nil, err
 	}

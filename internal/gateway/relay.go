@@ -32,8 +32,7 @@ func (c *call) relay(ctx context.Context, reply *http.Response) error {
 	if reply.StatusCode >= 400 {
 		return c.relayError(ctx, reply)
 	}
-	c.copyReplyHeaders(reply)
-	out := newReplyWriter(c, reply.StatusCode)
+	out := newReplyWriter(c, reply.StatusCode, reply)
 	defer out.release()
 	var err error
 	switch replyKind(reply) {
@@ -41,11 +40,10 @@ func (c *call) relay(ctx context.Context, reply *http.Response) error {
 	case replyJSON:
 		err = platform.RewriteReply(reply.Body, out, c.rewriter(ctx))
 	case replyMedia:
-		if reply.ContentLength >= 0 {
-			c.w.Header().Set("Content-Length", strconv.FormatInt(reply.ContentLength, 10))
+		out.length = reply.ContentLength
+		if err = out.commit(); err == nil {
+			_, err = io.Copy(out, reply.Body)
 		}
-		out.commit()
-		_, err = io.Copy(out, reply.Body)
 	default:
 		err = wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
 	}
@@ -66,8 +64,7 @@ func (c *call) relayError(ctx context.Context, reply *http.Response) error {
 		return wire.BadGateway("upstream/size", "The platform's error is too large.", nil)
 	}
 	c.interpret(ctx, reply.StatusCode, reply.Header, b)
-	c.copyReplyHeaders(reply)
-	out := newReplyWriter(c, reply.StatusCode)
+	out := newReplyWriter(c, reply.StatusCode, reply)
 	defer out.release()
 	switch kind := replyKind(reply); {
 	case len(b) == 0:
@@ -76,10 +73,10 @@ func (c *call) relayError(ctx context.Context, reply *http.Response) error {
 		if err := platform.RewriteReply(bytes.NewReader(b), &rewritten, c.rewriter(ctx)); err != nil {
 			return relayFailure(err)
 		}
-		_, _ = out.Write(c.scrub(rewritten.Bytes()))
+		_, _ = out.Write(rewritten.Bytes())
 	default:
 		// The status is worth having, the body (a proxy's page, mostly) is not.
-		c.w.Header().Set("Content-Type", "application/problem+json")
+		out.contentType = "application/problem+json"
 		p, _ := json.Marshal(wire.Problem{
 			Type: "about:blank", Title: http.StatusText(reply.StatusCode), Status: reply.StatusCode, Rule: "upstream/content-type",
 			Detail: "The platform answered with this status and a body that is not JSON, which is not passed on.", Instance: c.receipt.ID(),
@@ -125,18 +122,22 @@ func relayFailure(err error) error {
 }
 
 // replyWriter sends a reply and counts it. It holds the first bytes back until
-// they are too many or the reply is complete.
+// they are too many or the reply is complete; until then the header is not
+// touched, so that an error can still take the reply's place.
 type replyWriter struct {
-	call      *call
-	status    int
-	held      *bytes.Buffer
-	committed bool
+	call        *call
+	status      int
+	from        *http.Response // whose headers are passed on; nil for an answer of ours
+	contentType string         // in place of the platform's
+	length      int64          // of the body; -1 when unknown
+	held        *bytes.Buffer
+	committed   bool
 }
 
-func newReplyWriter(c *call, status int) *replyWriter {
+func newReplyWriter(c *call, status int, from *http.Response) *replyWriter {
 	b := replyBuffers.Get().(*bytes.Buffer)
 	b.Reset()
-	return &replyWriter{call: c, status: status, held: b}
+	return &replyWriter{call: c, status: status, from: from, length: -1, held: b}
 }
 
 func (w *replyWriter) Write(p []byte) (int, error) {
@@ -157,6 +158,16 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 func (w *replyWriter) commit() error {
 	w.committed = true
 	w.call.status = w.status
+	if w.from != nil {
+		w.call.copyReplyHeaders(w.from)
+	}
+	header := w.call.w.Header()
+	if w.contentType != "" {
+		header.Set("Content-Type", w.contentType)
+	}
+	if w.length >= 0 {
+		header.Set("Content-Length", strconv.FormatInt(w.length, 10))
+	}
 	w.call.w.WriteHeader(w.status)
 	if w.held.Len() == 0 {
 		return nil
@@ -172,7 +183,7 @@ func (w *replyWriter) finish() error {
 		return nil
 	}
 	if w.held.Len() > 0 {
-		w.call.w.Header().Set("Content-Length", strconv.Itoa(w.held.Len()))
+		w.length = int64(w.held.Len())
 	}
 	return w.commit()
 }

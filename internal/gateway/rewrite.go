@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -22,14 +23,15 @@ type owner struct {
 	inParam    bool   // it stood in a parameter, so links must carry it again
 	me         bool   // the call was for "me"
 	credential *connect.Credential
+	known      []platform.Known // what was sent for it, and what stands for that
 	receipt    audit.Receipt
 }
 
 // owner of an ordinary call.
 func (c *call) owner() owner {
 	return owner{
-		receipt: c.receipt,
-		handle:  c.handle, text: c.shown.text, credential: c.credential,
+		receipt: c.receipt, known: c.known,
+		handle: c.handle, text: c.shown.text, credential: c.credential,
 		inParam: c.shown.at == inQuery || c.shown.at == inForm,
 		me:      forMe(c.class),
 	}
@@ -43,6 +45,7 @@ func (c *call) rewriterFor(ctx context.Context, o owner) platform.Rewriter {
 		// A child whose row is half made must be completed, whoever hangs up.
 		Token: func(t platform.ReplyToken) (string, error) { return c.handleFor(context.WithoutCancel(ctx), o, t) },
 		Link:  func(link string) string { return c.link(ctx, o, link) },
+		Known: o.known,
 	}
 }
 
@@ -176,41 +179,12 @@ func basePath(base string) string {
 	return u.EscapedPath()
 }
 
-// scrub takes the connection's own token out of a text of the platform's, such as
-// an error that quotes it: every run of characters that tokens are made of is
-// compared. Only errors are short enough for that; replies are rewritten by
-// member.
-func (c *call) scrub(b []byte) []byte { return c.owner().scrub(b) }
-
-func (o owner) scrub(b []byte) []byte {
-	if o.credential == nil {
-		return b
+// scrub takes what was sent for the owner out of a text of the platform's.
+func (o owner) scrub(text string) string {
+	var out strings.Builder
+	w := platform.NewScrubber(&out, o.known)
+	if _, err := io.WriteString(w, text); err != nil || w.Flush() != nil {
+		return ""
 	}
-	const shortest = 16
-	var out []byte
-	last := 0
-	for i := 0; i < len(b); {
-		if !tokenByte(b[i]) {
-			i++
-			continue
-		}
-		j := i
-		for j < len(b) && tokenByte(b[j]) {
-			j++
-		}
-		if j-i >= shortest && o.credential.Is(strings.TrimRight(string(b[i:j]), ".")) {
-			out = append(append(out, b[last:i]...), "[token]"...)
-			last = j
-		}
-		i = j
-	}
-	if last == 0 {
-		return b
-	}
-	return append(out, b[last:]...)
-}
-
-// tokenByte reports whether c may stand in a platform's token.
-func tokenByte(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("-_.|+%", c) >= 0
+	return out.String()
 }

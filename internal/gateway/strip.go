@@ -93,7 +93,7 @@ func (c *call) copyReplyHeaders(reply *http.Response) {
 		}
 	}
 	if values := reply.Header["Www-Authenticate"]; len(values) > 0 && reply.StatusCode >= 400 {
-		out["Www-Authenticate"] = []string{string(c.scrub([]byte(values[0])))}
+		out["Www-Authenticate"] = []string{c.owner().scrub(values[0])}
 	}
 	out.Set("X-Content-Type-Options", "nosniff")
 	if out.Get("Cache-Control") == "" {
