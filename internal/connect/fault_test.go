@@ -72,6 +72,13 @@ func TestRevokedDuringRenewal(t *testing.T) {
 	w, id := short(t, storetest.SQLite(t))
 	time.Sleep(1100 * time.Millisecond)
 	fault(t, w, world.Fault{DelayReplyMS: 500})
+	// The platform takes the revocation of the spent token for done, and the
+	// fresh one lives on.
+	if err := w.Faults.Add(world.Fault{
+		Match: world.FaultMatch{Path: "/2/oauth2/revoke"}, Status: http.StatusOK, ContentType: "application/json", Body: `{"revoked":true}`,
+	}); err != nil {
+		t.Fatal(err)
+	}
 	var renewing sync.WaitGroup
 	renewing.Go(func() { _, _ = w.Connections.Credential(t.Context(), w.Receipt(), id) })
 	time.Sleep(200 * time.Millisecond)

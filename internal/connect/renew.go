@@ -210,13 +210,14 @@ func (w *renewal) save(ctx context.Context, a App, rec Record, fresh grant) erro
 		if errors.Is(err, gatehouse.ErrConflict) {
 			current, again := c.store.Connection(ctx, rec.ID)
 			if again == nil {
-				if !bytes.Equal(current.Access, rec.Access) {
+				cutOff := current.Status == Revoked || current.Status == Erased
+				if !cutOff && !bytes.Equal(current.Access, rec.Access) {
 					return nil // the person connected again: that grant is the newer one
 				}
 				next.Version = current.Version
-				if current.Status == Revoked || current.Status == Erased {
-					// Cut off while we asked: the fresh pair is what must be
-					// given back now.
+				if cutOff {
+					// While we asked. The fresh pair is what must be given back
+					// now, even if the platform confirmed that the old one is gone.
 					next.Status, next.Reason, next.RevokeOutstanding = current.Status, current.Reason, true
 					next.RenewAt = time.Time{}
 				}
