@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/gateway"
 	"gatehouse/internal/sandbox/world"
 )
 
@@ -291,6 +293,24 @@ func TestStreamEnds(t *testing.T) {
 	}
 	_, long := r.handle(c, "publish")
 	r.call("POST", "/x/oauth2/token", bearer(long), body(formType, "grant_type=client_credentials")).ok(&app)
+	// The configuration takes the purpose away while the stream is open.
+	time.AfterFunc(300*time.Millisecond, func() {
+		without := r.config.Settings
+		without.Services = map[gatehouse.ServiceName]gateway.Service{scheduler: {Purposes: []gatehouse.PurposeName{"pages"}}}
+		if err := r.gateway.Apply(without); err != nil {
+			t.Error(err)
+		}
+	})
+	begun = time.Now()
+	if err := read(app.AccessToken); err == nil || strings.Contains(err.Error(), "status") {
+		t.Errorf("the stream without a purpose ended with %v", err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("the stream outlived its purpose by %s", took)
+	}
+	if err := r.gateway.Apply(r.config.Settings); err != nil {
+		t.Fatal(err)
+	}
 	time.AfterFunc(300*time.Millisecond, r.gateway.CloseStreams)
 	if err := read(app.AccessToken); err == nil || strings.Contains(err.Error(), "status") {
 		t.Errorf("the stream that the gateway stopped ended with %v", err)

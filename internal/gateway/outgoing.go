@@ -94,10 +94,11 @@ func (c *call) outgoing(ctx context.Context, replace map[string]string) (*http.R
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := http.NewRequestWithContext(ctx, c.r.Method, to.String(), body)
+	out, err := http.NewRequestWithContext(ctx, c.r.Method, to.Scheme+"://"+to.Host, body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the request for the platform: %w", errors.Join(gatehouse.ErrInvalid, err))
 	}
+	out.URL = to // as it was judged, never parsed again
 	if up != nil {
 		out.ContentLength = up.length
 	}

@@ -33,9 +33,9 @@ func parseParams(raw, where string) (params, error) {
 	if n := strings.Count(raw, "&"); n >= maxParams {
 		return nil, wire.Refuse(gatehouse.ErrInvalid, "refuse/parameters", "the "+where+" has more than 512 parameters")
 	}
-	if strings.IndexByte(raw, ';') >= 0 {
+	if strings.ContainsAny(raw, ";#") {
 		return nil, wire.Refuse(gatehouse.ErrInvalid, "refuse/parameters",
-			"the "+where+" holds a bare semicolon, which servers read in different ways; write it as %3B")
+			"the "+where+" holds a bare semicolon or number sign, which servers read in different ways; write them as %3B and %23")
 	}
 	out := make(params, 0, strings.Count(raw, "&")+1)
 	for segment := range strings.SplitSeq(raw, "&") {

@@ -178,6 +178,8 @@ func TestRawRequests(t *testing.T) {
 		b, _ := io.ReadAll(reply.Body)
 		return fmt.Sprintf("%d %s", reply.StatusCode, b)
 	}
+	// Go's client would leave it out; a raw caller does not.
+	const sharp = "GET /x/2/tweets?ids=1#&ids=2 HTTP/1.1\r\n"
 	head := "Host: gw\r\nAuthorization: Bearer " + h + "\r\n"
 	for name, c := range map[string]struct{ raw, want string }{
 		"two lengths":     {"POST /x/2/tweets HTTP/1.1\r\n" + head + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "400"},
@@ -186,6 +188,7 @@ func TestRawRequests(t *testing.T) {
 		"connect":         {"CONNECT api.x.com:443 HTTP/1.1\r\n" + head + "\r\n", "40"},
 		"large header":    {"GET /x/2/users/me HTTP/1.1\r\n" + head + "X-A: " + strings.Repeat("a", 80<<10) + "\r\n\r\n", "431"},
 		"backslash":       {"GET /x\\2\\users\\me HTTP/1.1\r\n" + head + "\r\n", "400"},
+		"number sign":     {sharp + head + "\r\n", "refuse/parameters"},
 		"two hosts":       {"GET /x/2/users/me HTTP/1.1\r\nHost: a\r\n" + head + "\r\n", "400"},
 	} {
 		t.Run(name, func(t *testing.T) {

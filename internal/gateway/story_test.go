@@ -206,6 +206,48 @@ func TestAPIBeside(t *testing.T) {
 	r.call("GET", "/").refused(401, "refuse/no-handle")
 }
 
+// The old host name is accepted only as long as the configuration says so.
+func TestLegacyHost(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.NoLegacyHosts = true })
+	h := r.xHandle()
+	r.call("GET", "/2/users/me", bearer(h), asHost("api.twitter.com")).refused(400, "refuse/legacy-host")
+	r.call("GET", "/2/users/me", bearer(h), asHost("api.x.com")).ok()
+}
+
+// Half of the streams may be one service's, so that another's find a place.
+func TestStreamPlaces(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.Limits.Streams = 2 })
+	h := r.xHandle()
+	var app tokenReply
+	r.call("POST", "/x/oauth2/token", bearer(h), body(formType, "grant_type=client_credentials")).ok(&app)
+	req, err := http.NewRequestWithContext(r.ctx, "GET", r.url+"/x/2/tweets/sample/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer(app.AccessToken)(req)
+	first, err := r.client.Do(req)
+	if err != nil || first.StatusCode != http.StatusOK {
+		t.Fatalf("the first stream: %v", err)
+	}
+	r.call("GET", "/x/2/tweets/sample/stream", bearer(app.AccessToken)).refused(429, "limit/concurrent-streams")
+	first.Body.Close()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		again, err := r.client.Do(req.Clone(r.ctx))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Body.Close()
+		if again.StatusCode == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the place is never free again: %s", again.Status)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // A configuration that lacks a part is refused with its name.
 func TestNewNamesWhatIsMissing(t *testing.T) {
 	r := newRig(t)
