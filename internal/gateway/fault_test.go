@@ -93,6 +93,32 @@ func TestPlatformFaults(t *testing.T) {
 			t.Errorf("got %s, want %s", a.body, want)
 		}
 	})
+	t.Run("token with two owners", func(t *testing.T) {
+		r.t = t
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me/accounts"}, Times: 1, Status: 200, ContentType: "application/json",
+			Body: `{"data":[{"id":"1","access_token":"EAAzzzzzzzzzzzzzzzzzzzz","id":"2"}]}`})
+		r.call("GET", "/meta/v25.0/me/accounts", bearer(m)).refused(502, "upstream/token")
+	})
+	t.Run("tokens of nobody in particular", func(t *testing.T) {
+		r.t = t
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me/accounts"}, Times: 1, Status: 200, ContentType: "application/json",
+			Body: `{"data":[{"access_token":"EAAaaaaaaaaaaaaaaaaaaaa"},{"access_token":"EAAbbbbbbbbbbbbbbbbbbbb"}]}`})
+		var pages struct {
+			Data []struct {
+				AccessToken string `json:"access_token"`
+			}
+		}
+		r.call("GET", "/meta/v25.0/me/accounts", bearer(m)).ok(&pages)
+		if len(pages.Data) != 2 || pages.Data[0].AccessToken == pages.Data[1].AccessToken {
+			t.Errorf("two tokens became one handle: %+v", pages)
+		}
+	})
+	t.Run("compressed", func(t *testing.T) {
+		r.t = t
+		r.seen.encoding.Store(true)
+		defer r.seen.encoding.Store(false)
+		r.call("GET", me, bearer(h)).refused(502, "upstream/encoding")
+	})
 	t.Run("token that has no owner", func(t *testing.T) {
 		r.t = t
 		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: "application/json",

@@ -85,13 +85,21 @@ type arrival struct {
 
 // arrivals records what reached the platforms.
 type arrivals struct {
-	off atomic.Bool
-	mu  sync.Mutex
-	all []arrival
+	off      atomic.Bool // nothing is recorded
+	encoding atomic.Bool // replies claim to be compressed
+	mu       sync.Mutex
+	all      []arrival
 }
 
 func (a *arrivals) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// What a platform, or what stands before it, may add to any reply.
+		w.Header().Set("Set-Cookie", "guest_id=1; Domain=.x.com")
+		w.Header().Set("Strict-Transport-Security", "max-age=631138519")
+		w.Header().Set("X-New-And-Unknown", "1")
+		if a.encoding.Load() {
+			w.Header().Set("Content-Encoding", "br")
+		}
 		if a.off.Load() {
 			next.ServeHTTP(w, r)
 			return
