@@ -209,7 +209,7 @@ func (c *Connections) complete(ctx context.Context, receipt audit.Receipt, a App
 	kind := KindUser
 	if at.OAuth1 {
 		kind = KindOAuth1
-		g, err = c.accessToken(ctx, a, parseRequestToken(verifier), query.Get("oauth_token"), query.Get("oauth_verifier"))
+		g, err = c.accessToken(ctx, a, parseRequestToken(verifier), query.Get("oauth_verifier"))
 	} else if query.Get("code") == "" {
 		err = &denial{"invalid_request"}
 	} else {

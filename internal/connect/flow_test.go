@@ -212,6 +212,10 @@ func TestReconnectingKeepsTheConnection(t *testing.T) {
 		if other := w.Connect("user-7", "publish", connecttest.Person(4)); other.ID == first.ID || other.Person == first.Person {
 			t.Errorf("another person's connection is %+v", other)
 		}
+		// X knows one person by one id, whichever app asks.
+		if mobile := w.Connect("user-8", "mobile", connecttest.Person(1)); mobile.Person != first.Person {
+			t.Errorf("at another app of X the same person is %s", mobile.Person)
+		}
 		list, err := w.Connections.List(t.Context(), connect.Selection{Subject: "user-7"})
 		if err != nil || len(list) != 2 {
 			t.Errorf("user-7 has %d connections, %v", len(list), err)

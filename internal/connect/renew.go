@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -262,7 +263,7 @@ func (c *Connections) Run(ctx context.Context) error {
 			err = errors.Join(err, c.store.SweepAttempts(ctx, time.Now().Add(-24*time.Hour)))
 		}
 		if err != nil && ctx.Err() == nil {
-			c.logger.WarnContext(ctx, "background work on connections", "error", wire.LogText(err))
+			c.logger.WarnContext(ctx, "background work on connections", slog.String("error", wire.LogText(err)))
 		}
 		select {
 		case <-ctx.Done():
@@ -296,7 +297,7 @@ func (c *Connections) Tend(ctx context.Context) error {
 			// One connection's failure is in its own row and in the log; the
 			// round goes on with the others.
 			if err := c.tend(ctx, rec); err != nil {
-				c.logger.InfoContext(ctx, "connection not settled", "app", string(rec.App), "rule", ruleOf(err))
+				c.logger.InfoContext(ctx, "connection not settled", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
 			}
 			return nil
 		})

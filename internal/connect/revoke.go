@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"gatehouse"
@@ -33,7 +34,7 @@ func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, rea
 		return nil
 	}
 	if err := c.giveBack(context.WithoutCancel(ctx), rec); err != nil {
-		c.logger.InfoContext(ctx, "revocation not confirmed by the platform", "app", string(rec.App), "rule", ruleOf(err))
+		c.logger.InfoContext(ctx, "revocation not confirmed by the platform", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
 	}
 	return nil
 }
