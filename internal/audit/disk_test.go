@@ -82,7 +82,7 @@ func fillDisk() error {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := log.Intent(ctx, call()); !errors.Is(err, gatehouse.ErrUnavailable) {
-		return fmt.Errorf("an intent on a full disk: %v, want unavailable", err)
+		return fmt.Errorf("an intent on a full disk, want unavailable: %w", err)
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err

@@ -205,6 +205,3 @@ func encodeID(t time.Time, b [16]byte) string {
 	binary.BigEndian.PutUint32(b[2:], uint32(ms))
 	return idText.EncodeToString(b[:])
 }
-
-// firstID returns the smallest id of time t.
-func firstID(t time.Time) string { return encodeID(t, [16]byte{}) }

@@ -276,7 +276,7 @@ func (l *Log) open() error {
 
 // unavailable makes ErrUnavailable of whatever kept the log from being written.
 func unavailable(err error) error {
-	if gatehouse.Kind(err) == gatehouse.ErrUnavailable {
+	if errors.Is(err, gatehouse.ErrUnavailable) {
 		return err
 	}
 	// The cause's own kind (a conflict, say) is not the caller's business.

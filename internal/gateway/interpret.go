@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"gatehouse/internal/platform"
@@ -25,6 +26,6 @@ func (c *call) interpretFor(ctx context.Context, o owner, status int, h http.Hea
 		return
 	}
 	if err := c.gateway.config.Connections.MarkDead(context.WithoutCancel(ctx), o.handle.Connection, outcome.Cause); err != nil {
-		c.gateway.log.ErrorContext(ctx, "a dead grant could not be marked", "platform", string(c.at.platform), "error", err)
+		c.gateway.log.ErrorContext(ctx, "a dead grant could not be marked", slog.String("platform", string(c.at.platform)), slog.Any("error", err))
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"mime/multipart"
 	"net/textproto"
@@ -36,7 +37,7 @@ func (b *body) readParts(limit int64) error {
 	b.parts = m
 	for {
 		part, err := m.reader.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -152,14 +153,14 @@ func (m *multipartReader) advance() error {
 		if _, werr := m.to.Write(m.scratch[:n]); werr != nil {
 			return werr
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			m.part = nil
 			return nil
 		}
 		return bodyErrorOrNil(err)
 	}
 	part, err := m.source.NextRawPart()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		m.done = true
 		return m.writer.Close()
 	}

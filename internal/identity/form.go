@@ -56,7 +56,7 @@ func parse(s string) (Kind, string) {
 	if len(s) != formLength {
 		return None, ""
 	}
-	kind := None
+	var kind Kind
 	switch s[:len(handlePrefix)] {
 	case handlePrefix:
 		kind = HandleForm

@@ -94,7 +94,7 @@ func TestKindsOfDriverErrors(t *testing.T) {
 			"nothing where needed": {[]any{"b", nil, nil}, nil},
 		} {
 			_, err := d.exec(ctx, insertThing, c.args...)
-			if err == nil || gatehouse.Kind(err) != c.kind {
+			if err == nil || !errors.Is(gatehouse.Kind(err), c.kind) {
 				t.Errorf("%s: %v, want kind %v", name, err, c.kind)
 			}
 		}

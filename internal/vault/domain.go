@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"gatehouse"
@@ -117,7 +118,7 @@ func (v *Vault) unwrap(ctx context.Context) (*keyring, error) {
 			return nil, fmt.Errorf("domain key %s has no active version: %w", domain, gatehouse.ErrConflict)
 		}
 	}
-	v.config.Log.InfoContext(ctx, "domain keys unwrapped", "root", v.config.Root.ID(), "hold", hold)
+	v.config.Log.InfoContext(ctx, "domain keys unwrapped", slog.String("root", v.config.Root.ID()), slog.Duration("hold", hold))
 	v.held.Store(ring)
 	// The timer drops the keys of an idle process too; only the ring it was set
 	// for, since a newer one has its own time.

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"html/template"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -91,7 +92,7 @@ func (p *Platform) dialog(w http.ResponseWriter, r *http.Request, on product) {
 		AppName:  a.Name, People: p.people, Scopes: offered, Fixed: []string{fixedScope(on)}, Hidden: request, Notice: notice,
 	}
 	if err := world.RenderConsent(w, page); err != nil {
-		p.log.InfoContext(r.Context(), "consent page not delivered", "error", err.Error())
+		p.log.InfoContext(r.Context(), "consent page not delivered", slog.String("error", err.Error()))
 	}
 }
 

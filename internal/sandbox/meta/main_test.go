@@ -96,7 +96,7 @@ func TestPagingLinksCarryTheTokenAndVisitEverythingOnce(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	var forward []string
-	last := a
+	var last answer
 	for {
 		for i := range a.list("data") {
 			id := a.list("data")[i].(map[string]any)["id"].(string)

@@ -18,7 +18,6 @@ import (
 type listener struct {
 	t      *testing.T
 	url    string
-	secret string
 	events chan *http.Request
 	mu     sync.Mutex
 	// verify is the token that challenges must carry.

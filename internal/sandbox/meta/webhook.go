@@ -7,6 +7,7 @@ import (
 	"crypto/sha1" // Meta still sends the legacy X-Hub-Signature beside the newer one.
 	"encoding/hex"
 	"io"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -247,7 +248,7 @@ func (p *Platform) send(ctx context.Context, target, secret string, body []byte)
 				return
 			}
 		}
-		p.log.InfoContext(ctx, "webhook not delivered", "attempts", len(retryPauses))
+		p.log.InfoContext(ctx, "webhook not delivered", slog.Int("attempts", len(retryPauses)))
 	})
 }
 

@@ -47,7 +47,6 @@ type post struct {
 	repostOf     *post
 	conversation string
 	media        []*media
-	poll         map[string]any
 	replies      int
 	quoted       int
 	hidden       bool
