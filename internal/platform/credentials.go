@@ -8,24 +8,44 @@ import (
 )
 
 // credentialSuffix ends the names of all members that hold an access token, such
-// as page_access_token or facebook_boost_post_access_token.
-const credentialSuffix = "access_token"
+// as page_access_token or facebook_boost_post_access_token, without their
+// underscores.
+const credentialSuffix = "accesstoken"
 
 // credentialMember reports whether a JSON member of this name holds a credential
 // in some reply of some platform.
 func credentialMember(name string) bool { return credentialKey([]byte(name)) }
 
+// credentialKey takes access_token, accessToken, Access-Token and the like for one
+// name: a platform that changes its style must not deliver its tokens by that.
 func credentialKey(key []byte) bool {
-	if len(key) < 8 || len(key) > 64 {
+	if len(key) < 7 || len(key) > 64 {
 		return false
 	}
-	switch string(key) {
-	case "refresh_token", "oauth_token", "oauth_token_secret", "id_token", "page_token", "client_secret",
-		"app_secret", "appsecret_proof", "input_token", "revoke_token", "fb_exchange_token",
-		"ios_purchase_validation_secret":
+	switch key[len(key)-1] | 0x20 { // what the names below end with
+	case 'n', 't', 'f':
+	default:
+		return false
+	}
+	var folded [64]byte
+	n := 0
+	for _, c := range key {
+		switch {
+		case c == '_' || c == '-' || c == '.' || c == ' ':
+			continue
+		case c >= 'A' && c <= 'Z':
+			c |= 0x20
+		}
+		folded[n] = c
+		n++
+	}
+	switch string(folded[:n]) {
+	case "refreshtoken", "oauthtoken", "oauthtokensecret", "idtoken", "pagetoken", "clientsecret",
+		"appsecret", "appsecretproof", "inputtoken", "revoketoken", "fbexchangetoken",
+		"iospurchasevalidationsecret":
 		return true
 	}
-	return bytes.HasSuffix(key, []byte(credentialSuffix))
+	return bytes.HasSuffix(folded[:n], []byte(credentialSuffix))
 }
 
 // CredentialMembers lists the members of replies that hold credentials, for
@@ -119,8 +139,25 @@ func StripParams(p Name, raw string) (rest string, removed url.Values, err error
 	return strings.Join(kept, "&"), removed, nil
 }
 
+// CarriesCredential reports whether a URL has a credential in its query or its
+// fragment, in any spelling that some reader would take for one.
+func CarriesCredential(link string) bool {
+	_, parameters, _ := strings.Cut(link, "?")
+	if parameters == "" {
+		_, parameters, _ = strings.Cut(link, "#")
+	}
+	for part := range strings.FieldsFuncSeq(parameters, func(r rune) bool { return strings.ContainsRune("&;#?", r) }) {
+		name, _, _ := strings.Cut(part, "=")
+		if plain, err := url.QueryUnescape(name); err == nil && credentialMember(phpName(plain)) {
+			return true
+		}
+	}
+	return false
+}
+
 // StripLink removes the credential parameters from the query of a URL of p. A URL
-// that cannot be parsed comes back empty, because nobody can say what it holds.
+// that cannot be parsed, or in which a credential is left, comes back empty,
+// because nobody can say what it holds.
 func StripLink(p Name, link string) string {
 	u, err := url.Parse(link)
 	if err != nil {
@@ -131,5 +168,8 @@ func StripLink(p Name, link string) string {
 		return ""
 	}
 	u.RawQuery, u.User = rest, nil
-	return u.String()
+	if link = u.String(); CarriesCredential(link) {
+		return ""
+	}
+	return link
 }

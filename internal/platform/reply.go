@@ -197,7 +197,10 @@ func (s *rewriter) push(object bool) error {
 		return fmt.Errorf("reply: %w: nested too deep", ErrTooLarge)
 	}
 	inherit := plain
-	if t := s.top(); t != nil && !object && t.class == credential {
+	if t := s.top(); t != nil && t.class == credential {
+		if object {
+			return fmt.Errorf("reply: %w: a credential is no string", ErrSyntax)
+		}
 		inherit = credential
 	}
 	if s.depth == len(s.stack) {

@@ -3,7 +3,6 @@ package platform
 import (
 	"bytes"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -12,10 +11,12 @@ import (
 func (s *rewriter) text(from, to int) error {
 	t := s.top()
 	if t == nil {
+		s.escaped(from, to)
 		return nil
 	}
 	raw := s.buf[from:to]
 	if t.object && t.expectKey {
+		s.escaped(from, to)
 		if bytes.IndexByte(raw, '\\') >= 0 {
 			raw, _ = unescape(raw, false)
 		}
@@ -43,43 +44,62 @@ func (s *rewriter) text(from, to int) error {
 			raw, _ = unescape(raw, false)
 		}
 		t.remember(raw)
+	}
+	if s.credentialLink(raw) {
+		s.link(from, to)
 		return nil
 	}
-	if len(raw) > 20 && raw[0] == 'h' && bytes.Contains(raw, []byte("token")) && carriesCredential(raw) {
-		s.link(from, to)
-	}
+	s.escaped(from, to)
 	return nil
 }
 
-// carriesCredential reports whether a string is a URL with a credential in its
-// query.
-func carriesCredential(raw []byte) bool {
-	decoded, _ := unescape(raw, false)
-	_, rawQuery, _ := strings.Cut(string(decoded), "?")
-	rawQuery, _, _ = strings.Cut(rawQuery, "#")
-	for part := range strings.SplitSeq(rawQuery, "&") {
-		name, _, _ := strings.Cut(part, "=")
-		if plain, err := url.QueryUnescape(name); err == nil && credentialMember(plain) {
-			return true
-		}
+// credentialLink reports whether a string is a whole URL with a credential in it.
+func (s *rewriter) credentialLink(raw []byte) bool {
+	if len(raw) < 20 || raw[0]|0x20 != 'h' && raw[0] != ' ' && raw[0] != '\\' || bytes.IndexByte(raw, '=') < 0 && bytes.IndexByte(raw, '\\') < 0 {
+		return false
 	}
-	return false
+	decoded, _ := unescape(raw, false)
+	link := strings.TrimSpace(string(decoded))
+	return len(link) > 4 && strings.EqualFold(link[:4], "http") && CarriesCredential(link)
 }
 
 // link replaces a URL. Only paging links and those with a credential in the query
-// come here; the caller's Link decides what is the platform's.
+// come here; the caller's Link decides what is the platform's. A paging link that
+// is no whole URL and carries a credential is emptied.
 func (s *rewriter) link(from, to int) {
 	decoded, _ := unescape(s.buf[from:to], false)
 	link := string(decoded)
-	if !strings.HasPrefix(link, "https://") && !strings.HasPrefix(link, "http://") {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(link), "://")
+	replacement := ""
+	switch {
+	case !strings.EqualFold(scheme, "https") && !strings.EqualFold(scheme, "http"):
+		if !CarriesCredential(link) {
+			return
+		}
+	case s.f.Link != nil:
+		replacement = s.f.Link(strings.TrimSpace(link))
+		if replacement == strings.TrimSpace(link) {
+			return
+		}
+	}
+	s.edits = append(s.edits, edit{from: from, to: to, text: appendEscaped(nil, replacement)})
+}
+
+// escaped replaces known credentials that are written with escapes, which the
+// Scrubber behind the rewriter does not see through.
+func (s *rewriter) escaped(from, to int) {
+	if len(s.f.Known) == 0 || bytes.IndexByte(s.buf[from:to], '\\') < 0 {
 		return
 	}
-	replacement := ""
-	if s.f.Link != nil {
-		replacement = s.f.Link(link)
+	decoded, _ := unescape(s.buf[from:to], false)
+	text := string(decoded)
+	for _, k := range s.f.Known {
+		if len(k.Value) >= shortestKnown {
+			text = strings.ReplaceAll(text, k.Value, k.Replacement)
+		}
 	}
-	if replacement != link {
-		s.edits = append(s.edits, edit{from: from, to: to, text: appendEscaped(nil, replacement)})
+	if text != string(decoded) {
+		s.edits = append(s.edits, edit{from: from, to: to, text: appendEscaped(nil, text)})
 	}
 }
 

@@ -218,7 +218,7 @@ func FuzzRewriteReply(f *testing.F) {
 		if json.Unmarshal(in, &v) != nil {
 			return
 		}
-		if err != nil && !errors.Is(err, platform.ErrTooLarge) {
+		if err != nil && !errors.Is(err, platform.ErrTooLarge) && !strings.Contains(err.Error(), "a credential is no string") {
 			t.Fatalf("valid JSON is an error: %v", err)
 		}
 		out.Reset()

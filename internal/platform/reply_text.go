@@ -134,13 +134,17 @@ type Scrubber struct {
 	held  []byte
 }
 
+// shortestKnown is the length below which a value is too short to be a credential,
+// and too likely to be something else.
+const shortestKnown = 8
+
 // NewScrubber returns a Scrubber in front of w. Each credential is looked for as
 // it is, as JSON may escape it, and as a URL would.
 func NewScrubber(w io.Writer, known []Known) *Scrubber {
 	s := &Scrubber{w: w}
 	for _, k := range known {
-		if len(k.Value) < 8 {
-			continue // too short to be a credential, and too likely to be something else
+		if len(k.Value) < shortestKnown {
+			continue
 		}
 		for _, form := range []string{k.Value, strings.ReplaceAll(k.Value, "/", `\/`), url.QueryEscape(k.Value), url.PathEscape(k.Value)} {
 			s.add(form, k.Replacement)
