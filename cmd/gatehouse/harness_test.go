@@ -58,6 +58,12 @@ func (l *lockedBuffer) String() string {
 // newHouse makes a Gatehouse with the demo's configuration; it does not run yet.
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return newHouseOn(t, "sqlite:gatehouse.db")
+}
+
+// newHouseOn is newHouse on another store.
+func newHouseOn(t *testing.T, dsn string) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), stderr: &lockedBuffer{}}
 	o := demoOptions{dir: h.dir}
 	box, ca, err := o.startSandbox(t.Context())
@@ -75,6 +81,15 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h.config = cfg.Path()
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("store: sqlite:gatehouse.db"), []byte("store: "+dsn), 1)
+	if err := os.WriteFile(h.config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg = h.load()
 	if err := initialise(t.Context(), cfg, io.Discard); err != nil {
 		t.Fatal(err)
 	}
