@@ -9,6 +9,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
 )
 
@@ -240,5 +241,33 @@ func TestInstagramAndThreads(t *testing.T) {
 		})
 	}
 	r.t = t
+	r.check()
+}
+
+// A service cannot act on, or learn of, another service's handle by naming it.
+func TestOtherServicesHandles(t *testing.T) {
+	r := newRig(t)
+	mine := r.metaHandle()
+	c := r.connection("pages", "pages", r.people[4].Username)
+	_, text, err := r.handles.NewHandle(r.ctx, identity.HandleRequest{Service: other, Connection: c.ID, Person: c.Person, Purpose: "pages", Platform: c.Platform, App: c.App})
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := text.Reveal()
+	r.call("GET", "/meta/v25.0/oauth/revoke?revoke_token="+theirs, bearer(mine)).refused(401, "identity/handle-unknown")
+	r.call("GET", "/meta/v25.0/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="+theirs, bearer(mine)).refused(401, "identity/handle-unknown")
+	var debug struct {
+		Data struct {
+			IsValid bool   `json:"is_valid"`
+			UserID  string `json:"user_id"`
+		}
+	}
+	r.call("GET", "/meta/debug_token?input_token="+theirs, bearer(mine)).ok(&debug)
+	if debug.Data.IsValid || debug.Data.UserID != "" {
+		t.Errorf("debug_token tells of another service's handle: %+v", debug)
+	}
+	batch := `[{"method":"GET","relative_url":"me?access_token=` + theirs + `"}]`
+	r.call("POST", "/meta/", bearer(mine), body(formType, "batch="+url.QueryEscape(batch))).refused(403, "refuse/batch")
+	r.call("GET", "/meta/v25.0/me", bearer(theirs)).ok()
 	r.check()
 }

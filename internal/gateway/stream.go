@@ -43,19 +43,17 @@ func (c *call) stream(ctx context.Context, reply *http.Response) error {
 	return err
 }
 
-// watch asks again and again whether the handle still stands, and ends the request
+// watch asks again and again whether the handle still stands (revoked, expired, of
+// a disabled service, without its purpose), and ends the request
 // to the platform as soon as it does not. It only reads what was settled before
 // the stream began.
 func (c *call) watch(ctx context.Context) {
 	tick := time.NewTicker(c.gateway.config.Limits.StreamCheck)
 	defer tick.Stop()
-	expiry := time.NewTimer(time.Until(c.handle.Expires))
-	defer expiry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-expiry.C:
 		case <-c.gateway.closing:
 		case <-tick.C:
 			err := c.stillAllowed(ctx)
