@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // PostgreSQL's error codes that this package acts on (appendix A of its manual).
@@ -41,7 +42,7 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = "gatehouse"
 	config.RuntimeParams["timezone"] = "UTC"
-	pool := sql.OpenDB(pgConnector{config})
+	pool := stdlib.OpenDB(*config)
 	conns := max(8, 2*runtime.GOMAXPROCS(0))
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)
