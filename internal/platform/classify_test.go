@@ -170,6 +170,16 @@ func TestClassifyRefusesAmbiguousParameters(t *testing.T) {
 	if _, err := platform.Classify(platform.Facebook, "GET", "/me", query(t, "fields=access_token.as(x)")); !errors.Is(err, platform.ErrAmbiguous) {
 		t.Errorf("renamed credential: %v", err)
 	}
+	// Graph takes the last of several aliases; and an alias that says whose token
+	// it is would put the token under somebody else's name.
+	for _, fields := range []string{
+		"access_token.as().as(x)", "access_token.limit(1)", "access_token.AS(x)", "Access_Token.as(x)", "accounts{access_token.as().as(x)}",
+		"accounts.fields(access_token.as(x))", "access_token,name.as(id)", "access_token,name.as().as(user_id)", "name.as(access_token)",
+	} {
+		if _, err := platform.Classify(platform.Facebook, "GET", "/me", query(t, "fields="+fields)); !errors.Is(err, platform.ErrAmbiguous) {
+			t.Errorf("fields=%s: %v", fields, err)
+		}
+	}
 	if _, err := platform.Classify(platform.Facebook, "GET", "/me", query(t, "tag=a&tag=b&fields=id,picture.as(x)")); err != nil {
 		t.Errorf("ordinary duplicates: %v", err)
 	}

@@ -349,8 +349,14 @@ func impliedByFields(p Name, pattern, s string) ([]string, error) {
 	var walk func(node string, list []Field) error
 	walk = func(node string, list []Field) error {
 		for _, f := range list {
-			if f.Alias() != "" && credentialMember(f.Name) {
-				return fmt.Errorf("fields: %w: %s cannot be renamed", ErrAmbiguous, f.Name)
+			// .as() would rename it, and there may be other ways to spell that.
+			if len(f.Modifiers) > 0 && credentialMember(f.Name) {
+				return fmt.Errorf("fields: %w: a credential cannot be renamed", ErrAmbiguous)
+			}
+			for _, m := range f.Modifiers {
+				if strings.EqualFold(m.Name, "as") && (m.Argument == "id" || m.Argument == "user_id" || credentialMember(m.Argument)) {
+					return fmt.Errorf("fields: %w: nothing can be renamed to %s, which says whose token it is", ErrAmbiguous, m.Argument)
+				}
 			}
 			if edgeMethods(p, f.Name)&mGet != 0 {
 				if op := "GET " + node + "/" + f.Name; !slices.Contains(out, op) {
