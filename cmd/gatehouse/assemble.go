@@ -69,6 +69,14 @@ func loadConfig(o *options, logger *slog.Logger) (*config.Config, error) {
 	return cfg, nil
 }
 
+// readConfig is loadConfig for a command that does one thing: warnings are for
+// 'run', which lives by the file, and for 'config check' and 'doctor', which look
+// at it.
+func readConfig(o *options) (*config.Config, error) {
+	cfg, _, err := config.Load(o.config, resolver())
+	return cfg, err
+}
+
 // newLogger returns the logger that a configuration asks for; it writes to
 // standard error, because standard output belongs to commands' answers.
 func newLogger(l config.Log) *slog.Logger {

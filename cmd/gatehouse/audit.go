@@ -9,6 +9,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -42,7 +43,7 @@ whether the log was rolled back as a whole: give them with --checkpoint.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()
-			cfg, err := loadConfig(o, quiet())
+			cfg, err := configToVerify(o)
 			if err != nil {
 				return err
 			}
@@ -90,6 +91,36 @@ whether the log was rolled back as a whole: give them with --checkpoint.`,
 	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// unset stands for a reference that leads nowhere on this machine.
+const unset = "unset-reference"
+
+// configToVerify reads the configuration for a verifier, who needs the database
+// and no credential of any platform: those may lead nowhere.
+func configToVerify(o *options) (*config.Config, error) {
+	cfg, strict := readConfig(o)
+	if strict == nil {
+		return cfg, nil
+	}
+	cfg, _, err := config.Load(o.config, config.Resolver{
+		LookupEnv: func(name string) (string, bool) {
+			if v, ok := os.LookupEnv(name); ok {
+				return v, true
+			}
+			return unset, true
+		},
+		ReadFile: func(path string) ([]byte, error) {
+			if b, err := os.ReadFile(path); err == nil {
+				return b, nil
+			}
+			return []byte(unset), nil
+		},
+	})
+	if err != nil || cfg.Store.Text().Reveal() == unset {
+		return nil, strict
+	}
+	return cfg, nil
 }
 
 // readVerifier reads the log's public key.

@@ -78,6 +78,9 @@ can redeem it, for the same subject.`,
 					App: gatehouse.AppName(app), Subject: gatehouse.Subject(subject), Service: gatehouse.ServiceName(service), ReturnTo: returnTo,
 				}
 				for _, name := range purposes {
+					if err := mayServe(p, service, name); err != nil {
+						return err
+					}
 					r.Purposes = append(r.Purposes, gatehouse.PurposeName(name))
 				}
 				begun, err := p.connect.Begin(c.Context(), r)
@@ -150,7 +153,7 @@ func connectShow(o *options) *cobra.Command {
 		Use:     "show CONNECTION",
 		Aliases: []string{"inspect"},
 		Short:   "Show one connection, as JSON",
-		Args:    cobra.ExactArgs(1),
+		Args:    one("CONNECTION"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				con, err := p.connect.Get(c.Context(), gatehouse.ConnectionID(args[0]))
@@ -168,7 +171,7 @@ func connectRevoke(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "revoke CONNECTION",
 		Short: "End a connection: its handles at once, then its grant at the platform",
-		Args:  cobra.ExactArgs(1),
+		Args:  one("CONNECTION"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				id := gatehouse.ConnectionID(args[0])

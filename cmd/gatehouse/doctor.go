@@ -80,7 +80,7 @@ func examine(ctx context.Context, o *options) []finding {
 		return err == nil
 	}
 	cfg, warnings, err := config.Load(o.config, resolver())
-	if !add("configuration", err, o.config, "gatehouse config example shows a valid one") {
+	if !add("configuration", err, o.config, "correct what is named above; an env: reference must be set in this shell too; 'gatehouse config example' shows every entry") {
 		return out
 	}
 	for _, w := range warnings {

@@ -53,7 +53,7 @@ elsewhere: without it, nothing in the database can be opened, by anybody.`,
 				_, err := fmt.Fprintf(out, "made  %s\n\nFill in your app registrations, then run 'gatehouse init' again.\n", o.config)
 				return err
 			}
-			cfg, err := loadConfig(o, quiet())
+			cfg, err := readConfig(o)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,10 @@ func main() {
 func execute(ctx context.Context, args []string) int {
 	root, entered := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := misspelt(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -71,6 +75,42 @@ type wantingError struct{}
 
 func (*wantingError) Error() string { return "found wanting" }
 
+// misspelt refuses a command line that stops at a command which only groups
+// others, such as "audit verfy". Cobra prints help and calls that success, which
+// a script would take for a log that verifies.
+func misspelt(root *cobra.Command, args []string) error {
+	c, rest, err := root.Find(args)
+	if err != nil || c == root || c.Runnable() || c.ParseFlags(rest) != nil {
+		return nil // cobra's own to answer
+	}
+	if help, err := c.Flags().GetBool("help"); err == nil && help {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	if len(c.Flags().Args()) == 0 {
+		return usagef("%s: which of %s?", c.CommandPath(), strings.Join(names, ", "))
+	}
+	wrong := c.Flags().Args()[0]
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(wrong); len(near) > 0 {
+		names = near
+	}
+	return usagef("%s has no command %q; did you mean %s?", c.CommandPath(), wrong, strings.Join(names, ", "))
+}
+
+// one demands exactly one argument and calls it by its name.
+func one(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give exactly one %s", name)
+		}
+		return nil
+	}
+}
+
 // commandPath names the command that args selected, as far as it is known.
 func commandPath(root *cobra.Command, args []string) string {
 	if c, _, err := root.Find(args); err == nil {
@@ -98,6 +138,7 @@ and writes each call, before it happens, in a log that verifies.
   gatehouse run                     run it
   gatehouse service key create S    a key for one part of your app
   gatehouse audit verify            check that the log is complete and unaltered`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/config"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 
 	"github.com/spf13/cobra"
@@ -34,12 +36,11 @@ A key (gth_svc_…) lets a service begin connections and make handles. A handle
 
 // with opens everything for one command and closes it afterwards.
 func with(ctx context.Context, o *options, do func(p *parts) error) (err error) {
-	logger := quiet()
-	cfg, err := loadConfig(o, logger)
+	cfg, err := readConfig(o)
 	if err != nil {
 		return err
 	}
-	p, err := assemble(ctx, cfg, logger)
+	p, err := assemble(ctx, cfg, quiet())
 	if err != nil {
 		return err
 	}
@@ -97,12 +98,12 @@ func serviceKeyCreate(o *options) *cobra.Command {
 		Use:     "create SERVICE",
 		Short:   "Make a key for a service and print it, once",
 		Example: "  gatehouse service key create scheduler > /run/secrets/gatehouse-key",
-		Args:    cobra.ExactArgs(1),
+		Args:    one("SERVICE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				name := gatehouse.ServiceName(args[0])
-				if _, ok := p.cfg.Services[name]; !ok {
-					return fmt.Errorf("there is no service %q in the configuration; there are: %s", name, join(sortedServices(p)))
+				if _, err := serviceNamed(p, args[0]); err != nil {
+					return err
 				}
 				key, err := p.identity.NewServiceKey(c.Context(), name)
 				if err != nil {
@@ -125,11 +126,15 @@ func serviceKeyList(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list SERVICE",
 		Short: "List a service's keys (their ids, never the keys)",
-		Args:  cobra.ExactArgs(1),
+		Args:  one("SERVICE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				keys, err := p.identity.ServiceKeys(c.Context(), gatehouse.ServiceName(args[0]))
 				if err != nil {
+					return err
+				}
+				// A service that left the configuration may still have keys to see.
+				if _, err := serviceNamed(p, args[0]); err != nil && len(keys) == 0 {
 					return err
 				}
 				type row struct {
@@ -158,7 +163,7 @@ func serviceKeyRevoke(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke KEY-ID",
 		Short: "Make a key worthless at once",
-		Args:  cobra.ExactArgs(1),
+		Args:  one("KEY-ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				if err := p.identity.RevokeServiceKey(c.Context(), identity.ServiceKeyID(args[0])); err != nil {
@@ -178,20 +183,19 @@ func handleCreate(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "create",
 		Short:   "Make a handle for a connection and print it, once",
-		Example: "  gatehouse service handle create --service scheduler --connection con_… --purpose publish",
+		Example: "  gatehouse service handle create --service scheduler --connection CONNECTION --purpose publish",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return with(c.Context(), o, func(p *parts) error {
-				declared, ok := p.cfg.Services[gatehouse.ServiceName(service)]
-				if !ok {
-					return fmt.Errorf("there is no service %q in the configuration; there are: %s", service, join(sortedServices(p)))
-				}
-				if !slices.Contains(declared.Purposes, gatehouse.PurposeName(purpose)) {
-					return fmt.Errorf("service %s may not call for purpose %q; it may for: %s", service, purpose, join(declared.Purposes))
+				if err := mayServe(p, service, purpose); err != nil {
+					return err
 				}
 				con, err := p.connect.Get(c.Context(), gatehouse.ConnectionID(connection))
 				if err != nil {
 					return err
+				}
+				if con.Status == connect.Revoked || con.Status == connect.Erased {
+					return fmt.Errorf("the connection is %s: the person has to connect again", con.Status)
 				}
 				if why := unfit(p, gatehouse.PurposeName(purpose), con.App, con.Purposes); why != "" {
 					return errors.New(why)
@@ -283,7 +287,7 @@ func handleRevoke(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke HANDLE-ID",
 		Short: "Make a handle, and those made from it, worthless at once",
-		Args:  cobra.ExactArgs(1),
+		Args:  one("HANDLE-ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				if err := p.identity.RevokeHandle(c.Context(), gatehouse.HandleID(args[0])); err != nil {
@@ -294,6 +298,27 @@ func handleRevoke(o *options) *cobra.Command {
 			})
 		},
 	}
+}
+
+// serviceNamed returns what the configuration says of a service.
+func serviceNamed(p *parts, name string) (config.Service, error) {
+	declared, ok := p.cfg.Services[gatehouse.ServiceName(name)]
+	if !ok {
+		return config.Service{}, fmt.Errorf("there is no service %q in the configuration; there are: %s", name, join(sortedServices(p)))
+	}
+	return declared, nil
+}
+
+// mayServe refuses a purpose that a service may not call for.
+func mayServe(p *parts, service, purpose string) error {
+	declared, err := serviceNamed(p, service)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(declared.Purposes, gatehouse.PurposeName(purpose)) {
+		return fmt.Errorf("service %s may not call for purpose %q; it may for: %s", service, purpose, join(declared.Purposes))
+	}
+	return nil
 }
 
 func sortedServices(p *parts) []gatehouse.ServiceName {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -135,7 +136,22 @@ func (s *server) apply(ctx context.Context) error {
 		return err
 	}
 	for _, change := range config.Diff(s.inForce.Swap(&rules{next, set}).cfg, next) {
-		s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
+		if live(change) {
+			s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
+		} else {
+			s.logger.WarnContext(ctx, "this change needs a restart", slog.String("change", change))
+		}
 	}
 	return nil
+}
+
+// live reports whether a change took effect with the reload: the gateway's
+// settings did, everything that was built at the start did not.
+func live(change string) bool {
+	for _, part := range []string{"purposes", "services", "mode", "until"} {
+		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
+			return true
+		}
+	}
+	return false
 }
