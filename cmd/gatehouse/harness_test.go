@@ -113,7 +113,14 @@ func (h *house) load() *config.Config {
 // start runs the program and waits for its ready line.
 func (h *house) start() {
 	h.t.Helper()
-	h.process = exec.Command(os.Args[0], "run", "--config", h.config, "--json")
+	h.startWith(os.Args[0])
+}
+
+// startWith starts the program through another one, such as a shell that sets a
+// limit first.
+func (h *house) startWith(name string, args ...string) {
+	h.t.Helper()
+	h.process = exec.Command(name, append(args, "run", "--config", h.config, "--json")...)
 	h.process.Env = append(os.Environ(), asProgram+"=1")
 	h.process.Stderr = h.stderr
 	out, err := h.process.StdoutPipe()

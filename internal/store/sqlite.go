@@ -99,7 +99,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		write: write, read: read, prepareWrite: newPrepared(write), prepareRead: newPrepared(read), cache: newCache(),
 	}
 	if err := d.checkSQLite(ctx); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(fmt.Errorf("opening the database %s: %w", path, err), d.Close())
 	}
 	return d, nil
 }
@@ -107,7 +107,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 func (d *DB) checkSQLite(ctx context.Context) error {
 	var version string
 	if err := d.write.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err != nil {
-		return fmt.Errorf("opening the database: %w", d.wrap(err))
+		return d.wrap(err)
 	}
 	if !recentSQLite(version) {
 		return fmt.Errorf("this program is built with SQLite %s; 3.51.3 is the oldest that cannot lose committed data: %w", version, gatehouse.ErrUnavailable)
