@@ -70,7 +70,7 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 // rewriteAnswer replaces the tokens and links of one item's answer.
 func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error {
 	var rewritten bytes.Buffer
-	if err := platform.RewriteReply(strings.NewReader(a.Body), &rewritten, c.rewriterFor(ctx, o)); err != nil {
+	if err := platform.RewriteReply(platform.StrictJSON(strings.NewReader(a.Body)), &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}
 	body := rewritten.Bytes()

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"gatehouse/internal/sandbox/world"
 )
 
 type batchReply []*struct {
@@ -155,5 +157,29 @@ func TestBatchRefusals(t *testing.T) {
 		}
 	})
 	r.t = t
+	r.check()
+}
+
+// What a platform can do wrong with a batch.
+func TestBatchFaults(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	const batch = `[{"method":"GET","relative_url":"me"},{"method":"GET","relative_url":"me"}]`
+	send := func(reply string) answer {
+		r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/"}, Times: 1, Status: 200, Body: reply, ContentType: "application/json"})
+		return r.call("POST", "/meta/v25.0/", bearer(h), body(formType, "batch="+url.QueryEscape(batch)))
+	}
+	var reply batchReply
+	send(`[{"code":200,"headers":[{"name":"Set-Cookie","value":"datr=1"},{"name":"ETag","value":"e"}],"body":"{\"id\":\"1\"}"},null]`).ok(&reply)
+	if len(reply) != 2 || reply[1] != nil || len(reply[0].Headers) != 1 || reply[0].Headers[0].Name != "ETag" {
+		t.Errorf("reply: %+v", reply)
+	}
+	send(`[null,null,null]`).refused(502, "upstream/batch")
+	send(`{"id":"1"}`).refused(502, "upstream/batch")
+	send(`[{"code":200,"body":"access_token=EAAzzz"}]`).refused(502, "upstream/not-json")
+	send(`[{"code":200,"body":"{\"client_secret\":\"0123456789abcdef\"}"}]`).refused(502, "upstream/token")
+	// An item whose token is dead tells of its own grant.
+	send(`[{"code":400,"body":"{\"error\":{\"message\":\"expired\",\"type\":\"OAuthException\",\"code\":190,\"error_subcode\":467}}"},null]`).ok(&reply)
+	r.call("GET", "/meta/v25.0/me", bearer(h)).refused(403, "connect/reconnect-needed")
 	r.check()
 }

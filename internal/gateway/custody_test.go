@@ -37,6 +37,9 @@ func TestHarmless(t *testing.T) {
 		`{"paging":{"next":"https://x.example/"}}`:   false,
 		`{"acc\u0065ss_t\u006fken":"EAA"}`:           false,
 		`{"text":"you sent EAABwzLixnjYBO"}`:         false,
+		`{"accessToken":"0123456789abcdef"}`:         false,
+		`{"Access-To_ken":"0123456789abcdef"}`:       false,
+		`{"url":"https://x.example/?%74oken=1"}`:     false,
 		`{"text":"you sent EAAB"}`:                   false,
 	} {
 		if got := harmless([]byte(text), sent); got != want {

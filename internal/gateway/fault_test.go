@@ -41,6 +41,7 @@ func TestPlatformFaults(t *testing.T) {
 		"redirects":      {world.Fault{Redirect: "https://evil.example/"}, 502, "upstream/redirect"},
 		"answers html":   {world.Fault{Status: 200, Body: "<html>hello</html>", ContentType: "text/html"}, 502, "upstream/content-type"},
 		"answers nobody": {world.Fault{Status: 200, Body: "x", ContentType: "text/plain"}, 502, "upstream/content-type"},
+		"not json":       {world.Fault{Status: 200, Body: "access_token=EAA&expires=1", ContentType: "application/json"}, 502, "upstream/not-json"},
 		"loses reply":    {world.Fault{LoseReply: true}, 502, "upstream/connection"},
 	} {
 		t.Run(name, func(t *testing.T) {

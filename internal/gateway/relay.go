@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -64,28 +65,39 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 	if err != nil {
 		return err
 	}
-	if n < holdBack && harmless(first.Bytes(), c.known) {
+	if n < holdBack && harmless(first.Bytes(), c.known) && json.Valid(first.Bytes()) {
 		_, err := out.Write(first.Bytes())
 		return err
 	}
-	return platform.RewriteReply(io.MultiReader(first, body), out, c.rewriter(ctx))
+	return platform.RewriteReply(platform.StrictJSON(io.MultiReader(first, body)), out, c.rewriter(ctx))
 }
 
-// harmful are in the name of every member that platform.RewriteReply would change;
-// an escape could hide one of them.
-var harmful = [][]byte{[]byte("token"), []byte("secret"), []byte("proof"), []byte("paging"), []byte(`\u`)}
-
-// harmless reports whether nothing in a JSON reply can be a credential, a link or
-// what was sent. It errs on the other side.
+// harmless reports whether a reply holds nothing that could be a credential, a
+// link or what was sent, in any spelling. It errs on the other side: an escape or
+// a parameter anywhere is enough.
 func harmless(b []byte, sent []platform.Known) bool {
-	for _, word := range harmful {
-		if bytes.Contains(b, word) {
+	if bytes.IndexByte(b, '\\') >= 0 || bytes.IndexByte(b, '=') >= 0 || bytes.Contains(b, []byte("paging")) {
+		return false
+	}
+	for _, k := range sent {
+		if start := k.Value[:min(len(k.Value), 4)]; start != "" && bytes.Contains(b, []byte(start)) {
 			return false
 		}
 	}
-	for _, k := range sent {
-		// A beginning is enough, and its letters are never escaped.
-		if start := k.Value[:min(len(k.Value), 4)]; start != "" && bytes.Contains(b, []byte(start)) {
+	folded := replyBuffers.Get().(*bytes.Buffer)
+	folded.Reset()
+	defer replyBuffers.Put(folded)
+	for _, c := range b {
+		switch {
+		case c == '_' || c == '-' || c == '.' || c == ' ':
+			continue
+		case c >= 'A' && c <= 'Z':
+			c |= 0x20
+		}
+		folded.WriteByte(c)
+	}
+	for _, word := range []string{"token", "secret", "proof"} {
+		if bytes.Contains(folded.Bytes(), []byte(word)) {
 			return false
 		}
 	}
@@ -156,6 +168,9 @@ func replyKind(reply *http.Response) replyBodyKind {
 func relayFailure(err error) error {
 	if wire.RuleOf(err) != "" {
 		return err
+	}
+	if errors.Is(err, platform.ErrSyntax) {
+		return wire.BadGateway("upstream/not-json", "The platform's answer is declared as JSON and is not.", err)
 	}
 	return wire.BadGateway("upstream/reply", "The platform's answer could not be passed on safely.", err)
 }

@@ -132,7 +132,7 @@ func (c *call) passLine(ctx context.Context, line, rewritten *bytes.Buffer, out 
 		return err
 	}
 	rewritten.Reset()
-	if err := platform.RewriteReply(bytes.NewReader(line.Bytes()), rewritten, c.rewriter(ctx)); err != nil {
+	if err := platform.RewriteReply(platform.StrictJSON(bytes.NewReader(line.Bytes())), rewritten, c.rewriter(ctx)); err != nil {
 		return relayFailure(err)
 	}
 	_, err := out.Write(rewritten.Bytes())
