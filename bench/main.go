@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -88,7 +89,29 @@ func run(ctx context.Context, d time.Duration, rounds int) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	return s.size(os.Stdout)
+	if err := s.size(os.Stdout); err != nil {
+		return err
+	}
+	s.close()
+	return allocations(ctx)
+}
+
+// allocations prints what one call allocates: the same journey inside one
+// process, with the load and the upstream, by Go's own benchmark.
+func allocations(ctx context.Context) error {
+	c := exec.CommandContext(ctx, "go", "test", "./internal/gateway", "-run", "^$", "-bench", "^BenchmarkCall$", "-benchmem", "-benchtime", "3s")
+	c.Dir = ".."
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("measuring allocations: %w: %s", err, out)
+	}
+	fmt.Println("\nOne call within one process, client and upstream included:")
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if strings.HasPrefix(line, "Benchmark") {
+			fmt.Println("   ", line)
+		}
+	}
+	return nil
 }
 
 // report prints a peer's line: medians over the rounds, ratios taken within

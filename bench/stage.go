@@ -35,6 +35,7 @@ type stage struct {
 	peers          []peer
 	started        []*exec.Cmd
 	startUp        time.Duration
+	idleMB         float64
 }
 
 func (s *stage) close() {
@@ -42,6 +43,7 @@ func (s *stage) close() {
 		_ = s.started[i].Process.Signal(syscall.SIGTERM)
 		_ = s.started[i].Wait()
 	}
+	s.started = nil
 }
 
 // newStage starts the upstream (a TLS server that answers GET /2/users/me with
@@ -234,6 +236,8 @@ log: {level: error}
 		return peer{}, err
 	}
 	s.startUp = time.Since(begun)
+	time.Sleep(time.Second)
+	s.idleMB = residentMB(running.pid)
 	var ready struct {
 		App string `json:"app_listener"`
 	}
@@ -316,8 +320,8 @@ func (s *stage) size(w io.Writer) error {
 		return err
 	}
 	memory := residentMB(s.peers[len(s.peers)-1].pid)
-	_, err = fmt.Fprintf(w, "\nStart to ready line: %s. Resident after the load: %.0f MB. Binary: %.1f MB.\n",
-		s.startUp.Round(time.Millisecond), memory, float64(info.Size())/(1<<20))
+	_, err = fmt.Fprintf(w, "\nStart to ready line: %s. Resident idle: %.0f MB, after the load: %.0f MB. Binary: %.1f MB.\n",
+		s.startUp.Round(time.Millisecond), s.idleMB, memory, float64(info.Size())/(1<<20))
 	return err
 }
 
