@@ -153,7 +153,7 @@ func (s *Server) listen(ctx context.Context, c Config) error {
 	s.MetaURL = scheme + "://" + listeners[1].Addr().String()
 	for i, handler := range []http.Handler{s.handler("x", s.X, nil), s.handler("meta", s.Meta, s.Meta.Control())} {
 		server := &http.Server{
-			Handler: handler, TLSConfig: c.TLS, ReadHeaderTimeout: 10 * time.Second,
+			Handler: handler, TLSConfig: c.TLS.Clone(), ReadHeaderTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		}
 		s.servers = append(s.servers, server)
