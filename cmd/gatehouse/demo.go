@@ -355,10 +355,10 @@ func welcome(w io.Writer, r demoReady) error {
   curl --cacert $CA "%[4]s/meta/v25.0/me/accounts?access_token=$META"
   curl --cacert $CA -H "Authorization: Bearer $X" %[4]s/x/2/dm_events      %[2]s# not declared: refused%[3]s
 
-  gatehouse audit verify --config %[13]s
+  %[14]s audit verify --config %[13]s
 
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config)
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0])
 	return err
 }

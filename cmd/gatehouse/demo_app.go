@@ -135,6 +135,9 @@ func (d *demoApp) connect(w http.ResponseWriter, r *http.Request) {
 // connected is where the browser comes back to with a one-time code.
 func (d *demoApp) connected(w http.ResponseWriter, r *http.Request) {
 	if e := r.FormValue("error"); e != "" {
+		if e == "access_denied" {
+			e = "the person did not agree, so nothing was connected"
+		}
 		d.render(w, "The platform says: "+e+".")
 		return
 	}
@@ -197,7 +200,9 @@ func (d *demoApp) granted(app string) []*demoGrant {
 //go:embed demo_app.html
 var demoAppHTML string
 
-var demoAppPage = template.Must(template.New("demo").Parse(demoAppHTML))
+var demoAppPage = template.Must(template.New("demo").Funcs(template.FuncMap{
+	"platform": func(app string) string { return map[string]string{demoX: "X", demoFacebook: "Facebook"}[app] },
+}).Parse(demoAppHTML))
 
 func (d *demoApp) home(w http.ResponseWriter, _ *http.Request) { d.render(w, "") }
 

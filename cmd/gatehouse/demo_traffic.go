@@ -48,7 +48,7 @@ func (t *demoTraffic) step(ctx context.Context) {
 	xs, metas := t.app.granted(demoX), t.app.granted(demoFacebook)
 	line := demoLines[rand.IntN(len(demoLines))]
 	if len(xs) > 0 {
-		x := xs[t.count%len(xs)]
+		x := xs[(t.count+t.count/8)%len(xs)]
 		switch t.count % 8 {
 		case 0:
 			t.call(ctx, x.Handle, http.MethodGet, "/x/2/users/me", nil)
@@ -62,7 +62,7 @@ func (t *demoTraffic) step(ctx context.Context) {
 		}
 	}
 	if len(metas) > 0 {
-		m := metas[t.count%len(metas)]
+		m := metas[t.count/8%len(metas)] // one person a round: the post needs the page that was listed
 		switch t.count % 8 {
 		case 2:
 			t.call(ctx, m.Handle, http.MethodGet, "/meta/v25.0/me?fields=id,name", nil)

@@ -150,6 +150,8 @@ var consentPage = template.Must(template.New("consent").Parse(`<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.AppName}} wants to access your {{.Platform}} account (sandbox)</title>
 <style>
+h1{font-size:1.5rem;line-height:1.25;margin:.75rem 0 1rem}
+fieldset p{margin:.35rem 0}
 body{font:16px/1.5 system-ui,sans-serif;margin:0;background:#f3f4f6;color:#111827}
 main{max-width:34rem;margin:2rem auto;background:#fff;border:1px solid #d1d5db;border-radius:.75rem;padding:1.5rem 2rem}
 fieldset{border:1px solid #d1d5db;border-radius:.5rem;margin:1rem 0;padding:.75rem 1rem}
