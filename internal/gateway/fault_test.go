@@ -194,6 +194,32 @@ func TestMultipartUpload(t *testing.T) {
 	r.check()
 }
 
+// Videos go to the platform's second host, whichever address they came to.
+func TestVideoHost(t *testing.T) {
+	r := newRig(t)
+	page := r.accounts(r.metaHandle())[0]
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	_ = w.WriteField("description", "moving")
+	part, _ := w.CreateFormFile("source", "v.mp4")
+	_, _ = part.Write(bytes.Repeat([]byte("mp4"), 1000))
+	_ = w.Close()
+	upload := body(w.FormDataContentType(), b.String())
+	for path, options := range map[string][]option{
+		"/meta/v25.0/" + page.ID + "/videos": {bearer(page.AccessToken), upload},
+		"/v25.0/" + page.ID + "/videos":      {bearer(page.AccessToken), upload, asHost("graph-video.facebook.com")},
+	} {
+		a := r.call("POST", path, options...)
+		if a.status != 200 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+		if got := r.last().Path; got != "/video/v25.0/"+page.ID+"/videos" {
+			t.Errorf("%s went to %s", path, got)
+		}
+	}
+	r.check()
+}
+
 // Media goes to X as it is, and a handle in it does not.
 func TestMediaUpload(t *testing.T) {
 	r := newRig(t)

@@ -187,7 +187,7 @@ func purposes() []policy.Purpose {
 		{Name: "pages", Why: "Publish to the user's pages", App: "pages",
 			Scopes: []string{"pages_show_list", "pages_read_engagement", "pages_manage_posts", "email"},
 			Calls: declare(platform.Facebook, "GET /{id}", "GET /{id}/accounts", "GET /{id}/feed", "POST /{id}/feed", "POST /{id}/photos",
-				"GET /debug_token", "GET /oauth/access_token", "GET /{id}/permissions", "GET /{id}/posts")},
+				"GET /debug_token", "GET /oauth/access_token", "GET /{id}/permissions", "GET /{id}/posts", "POST /{id}/videos")},
 		{Name: "gram", Why: "Show the user's pictures", App: "insta", Scopes: []string{"instagram_business_basic"},
 			Calls: declare(platform.Instagram, "GET /me")},
 		{Name: "threads", Why: "Show the user's threads", App: "threads", Scopes: []string{"threads_basic"},

@@ -118,6 +118,10 @@ func TestOAuth1(t *testing.T) {
 			r.call("GET", "/x/2/users/me", bearer(text)).ok()
 			// Signed for X's own address by a client whose transport changes the host.
 			r.call("GET", "/x/2/users/me", signer.signFor("https://api.x.com/2/users/me", nil)).ok()
+			// The fields of a form are part of what is signed.
+			grant := url.Values{"grant_type": {"client_credentials"}}
+			r.call("POST", "/x/oauth2/token", body(formType, grant.Encode()), signer.sign(grant)).ok()
+			r.call("POST", "/x/oauth2/token", body(formType, grant.Encode()), signer.sign(nil)).refused(401, "identity/oauth1-signature")
 			// A replay and a forgery.
 			again := signer.sign(nil)
 			var kept string
