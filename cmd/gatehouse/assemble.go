@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -103,9 +102,6 @@ func quiet() *slog.Logger {
 func openStore(ctx context.Context, cfg *config.Config) (*store.DB, error) {
 	db, err := store.Open(ctx, cfg.Store.Text().Reveal())
 	if err != nil {
-		if errors.Is(err, gatehouse.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w (gatehouse init makes it)", err)
-		}
 		return nil, err
 	}
 	env, err := db.Environment(ctx)

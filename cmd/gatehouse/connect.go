@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"gatehouse"
 	"gatehouse/internal/connect"
@@ -105,6 +106,9 @@ can redeem it, for the same subject.`,
 	return c
 }
 
+// statuses are the states that a connection can be listed by.
+var statuses = []connect.Status{connect.Pending, connect.Healthy, connect.Renewing, connect.InDoubt, connect.ReconnectNeeded, connect.Revoked, connect.Erased}
+
 func connectList(o *options) *cobra.Command {
 	var asJSON bool
 	var app, subject, status string
@@ -113,6 +117,9 @@ func connectList(o *options) *cobra.Command {
 		Short: "List connections",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if status != "" && !slices.Contains(statuses, connect.Status(status)) {
+				return usagef("--status %s: there are %s", status, join(statuses))
+			}
 			return with(c.Context(), o, func(p *parts) error {
 				list := []connectionView{}
 				var rows [][]string
@@ -144,7 +151,7 @@ func connectList(o *options) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&app, "app", "", "only of this app registration")
 	c.Flags().StringVar(&subject, "subject", "", "only of this subject")
-	c.Flags().StringVar(&status, "status", "", "only in this state")
+	c.Flags().StringVar(&status, "status", "", "only in this state: "+join(statuses))
 	return c
 }
 

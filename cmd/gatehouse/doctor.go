@@ -89,7 +89,7 @@ func examine(ctx context.Context, o *options) []finding {
 	_, err = vault.NewFileRootKey(cfg.RootKey.Path())
 	add("root key", err, cfg.RootKey.Path(), "gatehouse init makes one; restore your copy if the database exists already; its mode is 0600")
 	_, err = os.Stat(beside(cfg, logKeyFile))
-	add("log key", err, beside(cfg, logKeyFile), "restore your copy: the log cannot be verified without it")
+	add("log key", err, beside(cfg, logKeyFile), "gatehouse init makes one; once there is a log, restore your copy: it cannot be verified without")
 	db, err := openStore(ctx, cfg)
 	if !add("database", err, cfg.Store.String()+", environment "+string(cfg.Environment), "gatehouse init makes one") {
 		return out

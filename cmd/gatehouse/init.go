@@ -32,7 +32,7 @@ func newInit(o *options) *cobra.Command {
 		Long: `Makes what Gatehouse needs to run, and keeps what is there:
 
   the configuration      an annotated example, if there is none at --config
-  the root key           where the configuration says; mode 0600
+  the root key           where the configuration says; mode 0600 in a directory of 0700
   the database           empty, bound to the environment
   log.pub                the audit log's public key, beside the configuration
   ca.pem                 the app listener's certificate authority, likewise
@@ -50,7 +50,7 @@ elsewhere: without it, nothing in the database can be opened, by anybody.`,
 				if err := writeFileSync(o.config, []byte(config.Example()), 0o600); err != nil {
 					return fmt.Errorf("writing the configuration: %w", err)
 				}
-				_, err := fmt.Fprintf(out, "made  %s\n\nFill in your app registrations, then run 'gatehouse init' again.\n", o.config)
+				_, err := fmt.Fprintf(out, "made  %s\n\nFill in your app registrations, and where root_key and store shall be\n(file:root.key and sqlite:gatehouse.db put them beside the configuration).\nThen run 'gatehouse config check', and 'gatehouse init' again for the rest.\n", o.config)
 				return err
 			}
 			cfg, err := readConfig(o)
@@ -71,6 +71,14 @@ func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		return err
 	}
 	keyPath, dsn := cfg.RootKey.Path(), cfg.Store.Text().Reveal()
+	for entry, path := range map[string]string{"root_key": keyPath, "store": storeFile(cfg)} {
+		if path == "" {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return fmt.Errorf("making the directory that %s names in the configuration (name another, or make it for this user): %w", entry, err)
+		}
+	}
 	_, keyErr := os.Stat(keyPath)
 	db, err := store.Open(ctx, dsn)
 	switch {
