@@ -190,6 +190,23 @@ func TestMultipartUpload(t *testing.T) {
 	ct, b = form([]string{"message", "x"}, "note", page.AccessToken)
 	r.call("POST", path, bearer(page.AccessToken), body(ct, b)).refused(400, "refuse/handle-inside")
 	r.call("POST", path, bearer(page.AccessToken), body("multipart/form-data", "x")).refused(415, "refuse/content-type")
+	part := func(header, value string) option {
+		return body("multipart/form-data; boundary=b", "--b\r\n"+header+"\r\n\r\n"+value+"\r\n--b--\r\n")
+	}
+	for header, rule := range map[string]string{
+		`Content-Disposition: form-data; name*=utf-8''message`:                            "refuse/multipart",
+		`Content-Disposition: form-data; name="a"; name="b"`:                              "refuse/multipart",
+		`Content-Disposition: form-data; filename="x"`:                                    "refuse/multipart",
+		`Content-Disposition: form-data; name="batch"; filename="b.json"`:                 "refuse/multipart",
+		`Content-Disposition: form-data; name="` + page.AccessToken + `"`:                 "refuse/handle-inside",
+		"Content-Disposition: form-data; name=\"m\"\r\nContent-Transfer-Encoding: base64": "refuse/multipart",
+	} {
+		r.call("POST", path, bearer(page.AccessToken), part(header, "x")).refused(400, rule)
+	}
+	r.call("POST", path, bearer(page.AccessToken), part("Content-Disposition: form-data; name=\"message\"\r\nX-Part: "+page.AccessToken, "x"))
+	if got := r.last().Body; strings.Contains(got, "X-Part") || !strings.Contains(got, "message") {
+		t.Errorf("the platform got the part %q", got)
+	}
 	r.seen.reset() // the broken-off uploads were seen up to the handle only
 	r.check()
 }

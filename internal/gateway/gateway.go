@@ -98,16 +98,20 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := c.judge(r.Context()); err != nil {
 		return c.refuse(err)
 	}
-	err := c.begin(r.Context())
-	if err == nil {
+	err := errPanicked
+	defer func() { c.end(err) }() // also when what follows panics
+	if err = c.begin(r.Context()); err == nil {
+		err = errPanicked
 		err = c.carry(r.Context())
 	}
 	if errors.Is(err, context.Canceled) {
 		err = wire.WithStatus(err, statusGone)
 	}
-	c.end(err)
 	return wire.WithInstance(err, c.receipt.ID())
 }
+
+// errPanicked is the outcome of a call in whose handler something broke.
+var errPanicked = errors.New("the handler panicked")
 
 // judge does everything that can be done before anything happens: it reads the
 // request, finds out who calls, names the call, and asks the policy.

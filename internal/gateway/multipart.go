@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/textproto"
+	"regexp"
 
 	"gatehouse"
 	"gatehouse/internal/wire"
@@ -43,11 +44,14 @@ func (b *body) readParts(limit int64) error {
 		if err != nil {
 			return bodyError(err)
 		}
-		name := part.FormName()
-		if name == "" || len(part.Header["Content-Disposition"]) != 1 {
-			return errMultipart("a part of the multipart form has no name of its own")
+		name, err := partName(part)
+		if err != nil {
+			return err
 		}
 		if part.FileName() != "" || !isText(part.Header.Get("Content-Type")) {
+			if decides(name) {
+				return errMultipart("a file in the multipart form has the name of a parameter that decides about the call")
+			}
 			m.file = part
 			break
 		}
@@ -66,6 +70,30 @@ func (b *body) readParts(limit int64) error {
 	}
 	return nil
 }
+
+// partName returns the name of a part and reduces its header to what a form needs.
+// A name that is given in the extended form (name*) is not the same for all
+// readers.
+func partName(part *multipart.Part) (string, error) {
+	disposition := part.Header["Content-Disposition"]
+	name := part.FormName()
+	if name == "" || len(disposition) != 1 || extendedName.MatchString(disposition[0]) {
+		return "", errMultipart("a part of the multipart form has no plain name of its own")
+	}
+	if holdsHandle(disposition[0]) {
+		return "", errHandleInside("the header of a part")
+	}
+	for header := range part.Header {
+		switch header {
+		case "Content-Disposition", "Content-Type", "Content-Transfer-Encoding":
+		default:
+			delete(part.Header, header)
+		}
+	}
+	return name, nil
+}
+
+var extendedName = regexp.MustCompile(`(?i)[;\s]name\*`)
 
 // isText reports whether a part without a file name is a parameter.
 func isText(contentType string) bool {
@@ -167,7 +195,11 @@ func (m *multipartReader) advance() error {
 	if err != nil {
 		return bodyError(err)
 	}
-	if name := part.FormName(); name == "" || m.late(name) {
+	name, err := partName(part)
+	if err != nil {
+		return err
+	}
+	if m.late(name) {
 		return errMultipart("a parameter that decides about the call follows a file in the multipart form; put parameters before files")
 	}
 	return m.begin(part)

@@ -106,6 +106,21 @@ func TestClosedLog(t *testing.T) {
 	r.check()
 }
 
+// A call in whose handler something breaks has its outcome in the log, too.
+func TestPanicHasAnOutcome(t *testing.T) {
+	r := newRig(t)
+	h := r.xHandle()
+	defer gateway.ReplaceAnswerTestOnly(platform.TokenRefresh, func() { panic("broken") })()
+	if a := r.call("POST", "/x/2/oauth2/token", body(formType, "grant_type=refresh_token&refresh_token="+h)); a.status != 500 || strings.Contains(a.body, "broken") {
+		t.Errorf("got %d: %s", a.status, a.body)
+	}
+	entries := r.entries()
+	if got := entries[len(entries)-1]; got != "outcome|POST /2/oauth2/token|failed|" {
+		t.Errorf("the last entry is %s", got)
+	}
+	r.check()
+}
+
 // Report mode lets through what is not declared and says so in the log; an
 // overridden method stays refused.
 func TestReportMode(t *testing.T) {
