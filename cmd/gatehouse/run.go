@@ -29,8 +29,9 @@ func newRun(o *options) *cobra.Command {
 		Use:   "run",
 		Short: "Run Gatehouse",
 		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
-under way finish. SIGHUP reads the configuration again: purposes, services and
-limits change without a restart; what needs one is said in the log.
+under way finish. SIGHUP reads the configuration again: purposes, services (with
+their rates and sources) and the mode change without a restart; for every other
+change the log says that it needs one.
 
 When every listener is bound, one line is printed on standard output.`,
 		Args: cobra.NoArgs,

@@ -30,7 +30,7 @@ type Config struct {
 	TLS         TLS                               `yaml:"tls" doc:"Certificates of the listeners: local-ca (made by 'gatehouse init'), {cert: FILE, key: FILE}, or off (plain http, on loopback only)."`
 	Apps        map[gatehouse.AppName]App         `yaml:"apps" doc:"Your registrations at the platforms. Secrets are references, env:NAME or file:/path, never values."`
 	Purposes    map[gatehouse.PurposeName]Purpose `yaml:"purposes" doc:"Why people's data is used, and the calls that this needs. What no purpose declares does not happen."`
-	Services    map[gatehouse.ServiceName]Service `yaml:"services" doc:"The parts of your app that call through Gatehouse. Each gets its own keys: gatehouse service key NAME."`
+	Services    map[gatehouse.ServiceName]Service `yaml:"services" doc:"The parts of your app that call through Gatehouse. Each gets its own keys: gatehouse service key create NAME."`
 	ThirdParty  map[string]ThirdParty             `yaml:"third_parties" doc:"Others who receive data, by host name. Kept for the egress proxy; not yet enforced."`
 	Mode        Mode                              `yaml:"mode" doc:"enforce (the default), or report: what no purpose declares is allowed and reported, until the day below."`
 	Until       Date                              `yaml:"until" doc:"The last day of report mode."`
