@@ -80,6 +80,9 @@ func readBody(w http.ResponseWriter, r *http.Request, inspect, most int64) (body
 			return b, errContentType("the multipart type has no valid boundary")
 		}
 		b.kind, b.boundary, b.rest = bodyMultipart, attrs["boundary"], r.Body
+		// In our words: there are several ways to write a boundary, and readers
+		// differ in which one they see.
+		b.contentType = mime.FormatMediaType(t, map[string]string{"boundary": b.boundary})
 		return b, nil
 	case t == "application/octet-stream" || strings.HasPrefix(t, "image/") || strings.HasPrefix(t, "video/") || strings.HasPrefix(t, "audio/"):
 		b.kind, b.rest = bodyMedia, r.Body

@@ -7,6 +7,7 @@ import (
 	"mime/multipart"
 	"net/textproto"
 	"regexp"
+	"strings"
 
 	"gatehouse"
 	"gatehouse/internal/wire"
@@ -77,19 +78,25 @@ func (b *body) readParts(limit int64) error {
 func partName(part *multipart.Part) (string, error) {
 	disposition := part.Header["Content-Disposition"]
 	name := part.FormName()
-	if name == "" || len(disposition) != 1 || extendedName.MatchString(disposition[0]) {
+	if name == "" || len(disposition) != 1 || extendedName.MatchString(disposition[0]) ||
+		strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '"' || r == '\\' }) {
 		return "", errMultipart("a part of the multipart form has no plain name of its own")
 	}
 	if holdsHandle(disposition[0]) {
 		return "", errHandleInside("the header of a part")
 	}
-	for header := range part.Header {
-		switch header {
-		case "Content-Disposition", "Content-Type", "Content-Transfer-Encoding":
-		default:
-			delete(part.Header, header)
+	// The header goes on in our words: another reader of the caller's, with its
+	// quotes and backslashes, might find another name in it than the one judged.
+	plain := textproto.MIMEHeader{"Content-Disposition": {`form-data; name="` + name + `"`}}
+	if file := part.FileName(); file != "" {
+		plain["Content-Disposition"] = []string{multipart.FileContentDisposition(name, file)}
+	}
+	for _, header := range []string{"Content-Type", "Content-Transfer-Encoding"} {
+		if values := part.Header[header]; len(values) > 0 {
+			plain[header] = values[:1]
 		}
 	}
+	part.Header = plain
 	return name, nil
 }
 

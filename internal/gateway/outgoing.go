@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"gatehouse"
 	"gatehouse/internal/connect"
@@ -161,7 +162,7 @@ func (c *call) outgoingBody(replace map[string]string) (io.Reader, *upload, erro
 // decides reports whether a parameter of this name decides about the call, so
 // that it may not follow a file.
 func decides(name string) bool {
-	plain := plainName(name)
+	plain := strings.ToLower(plainName(name))
 	return judged[plain] || credentialNames[plain]
 }
 

@@ -1,0 +1,60 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// form is a multipart form with the boundary B, of header lines and values.
+func form(parts ...string) string {
+	var b strings.Builder
+	for i := 0; i < len(parts); i += 2 {
+		b.WriteString("--B\r\n" + parts[i] + "\r\n\r\n" + parts[i+1] + "\r\n")
+	}
+	return b.String() + "--B--\r\n"
+}
+
+// Two readers of one form must find the same parameters in it. What reaches the
+// platform names nothing but what was judged, whatever quoting, boundary or kind
+// of part hid it.
+func TestFormsThatHideAParameter(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	const file = "Content-Disposition: form-data; name=\"source\"; filename=\"a.png\"\r\nContent-Type: image/png"
+	for name, c := range map[string]struct{ contentType, body string }{
+		"backslash":          {"", form(`Content-Disposition: form-data; name="meth\od"`, "DELETE")},
+		"escaped quote":      {"", form(`Content-Disposition: form-data; name="caption\"; name=\"method"`, "DELETE")},
+		"quoted elsewhere":   {"", form(`Content-Disposition: form-data; x="; name=method; y="; name=caption`, "DELETE")},
+		"other capitals":     {"", form(file, "x", `Content-Disposition: form-data; name="METHOD"`, "DELETE")},
+		"late, twice":        {"", form(file, "x", "Content-Disposition: form-data; name=\"caption\"\r\nContent-Disposition: form-data; name=\"method\"", "DELETE")},
+		"page as file":       {"", form("Content-Disposition: form-data; name=\"method\"\r\nContent-Type: text/html", "DELETE")},
+		"extended boundary":  {"multipart/form-data; boundary*=utf-8''A; boundary=B", "--A\r\nContent-Disposition: form-data; name=\"caption\"\r\n\r\n" + form(`Content-Disposition: form-data; name="method"`, "DELETE") + "\r\n--A--\r\n"},
+		"boundary of a name": {"multipart/form-data; xboundary=B; boundary=A", "--A\r\nContent-Disposition: form-data; name=\"caption\"\r\n\r\n" + form(`Content-Disposition: form-data; name="method"`, "DELETE") + "\r\n--A--\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			r.seen.reset()
+			contentType := c.contentType
+			if contentType == "" {
+				contentType = "multipart/form-data; boundary=B"
+			}
+			r.call("POST", "/meta/v25.0/1234/photos", bearer(h), body(contentType, c.body))
+			if r.seen.count() == 0 {
+				return // refused
+			}
+			sent := r.last()
+			got, text := sent.Header.Get("Content-Type"), strings.ToLower(sent.Body)
+			switch got {
+			case "multipart/form-data; boundary=A": // then what follows B is a value
+			case "multipart/form-data; boundary=B":
+				if strings.Contains(text, "method") || strings.Contains(text, `\`) {
+					t.Errorf("the platform got %q", sent.Body)
+				}
+			default:
+				t.Errorf("the platform got content type %q", got)
+			}
+		})
+	}
+	r.t = t
+	r.check()
+}
