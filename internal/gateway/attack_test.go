@@ -58,3 +58,27 @@ func TestFormsThatHideAParameter(t *testing.T) {
 	r.t = t
 	r.check()
 }
+
+// A body that is called media, or written in another character set, is nothing
+// that we looked into; a platform that does would find parameters in it.
+func TestBodiesThatHideParameters(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	r.seen.reset()
+	for name, contentType := range map[string]string{
+		"media":             "application/octet-stream",
+		"two types":         "image/png, application/x-www-form-urlencoded",
+		"other characters":  "application/x-www-form-urlencoded; charset=IBM037",
+		"other characters2": "application/json; charset=utf-7",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			r.call("POST", "/meta/v25.0/1234/feed", bearer(h), body(contentType, "method=delete")).refused(415, "refuse/content-type")
+		})
+	}
+	r.t = t
+	if n := r.seen.count(); n != 0 {
+		t.Errorf("%d requests reached the platform", n)
+	}
+	r.check()
+}

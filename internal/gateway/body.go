@@ -62,6 +62,9 @@ func readBody(w http.ResponseWriter, r *http.Request, inspect, most int64) (body
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return b, nil
 	}
+	if _, attrs, err := mime.ParseMediaType(b.contentType); err == nil && attrs["charset"] != "" && !strings.EqualFold(attrs["charset"], "utf-8") {
+		return b, errContentType("a body in another character set than UTF-8 cannot be judged")
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, most)
 	switch t := mediaType(b.contentType); {
 	case t == "application/x-www-form-urlencoded":
@@ -85,6 +88,9 @@ func readBody(w http.ResponseWriter, r *http.Request, inspect, most int64) (body
 		b.contentType = mime.FormatMediaType(t, map[string]string{"boundary": b.boundary})
 		return b, nil
 	case t == "application/octet-stream" || strings.HasPrefix(t, "image/") || strings.HasPrefix(t, "video/") || strings.HasPrefix(t, "audio/"):
+		if _, _, err := mime.ParseMediaType(b.contentType); err != nil {
+			return b, errContentType("the content type cannot be read")
+		}
 		b.kind, b.rest = bodyMedia, r.Body
 		return b, nil
 	case t == "":

@@ -201,6 +201,10 @@ func (c *call) classify(context.Context) error {
 		return classifyError(err)
 	}
 	c.class = class
+	// Anywhere else a lenient reader would look for parameters in it.
+	if c.body.kind == bodyMedia && c.at.platform.Graph() && class.Role != platform.RoleUpload && class.Pattern != "/upload:{session}" {
+		return errContentType("only upload sessions take media as the whole body; send files as multipart/form-data")
+	}
 	if c.shown.at == inOperand && class.Endpoint == platform.None {
 		return errNoHandle()
 	}
