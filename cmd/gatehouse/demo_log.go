@@ -91,7 +91,7 @@ func (f *follower) line(ctx context.Context, e, intent audit.Shown, took time.Du
 	if !f.color {
 		paint, plain = "", ""
 	}
-	_, err := fmt.Fprintf(f.w, "  %s  %s%-7s%s %-8s %-8s %-9s %-32s %s\n",
+	_, err := fmt.Fprintf(f.w, "  %s  %s%-7s%s %-8s %-8s %-9s %-27s %s\n",
 		e.When.Local().Format("15:04:05"), paint, verdict, plain, e.Purpose, f.subject(ctx, intent), e.Platform, e.Operation, result)
 	return err
 }
