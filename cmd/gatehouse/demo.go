@@ -335,7 +335,11 @@ func welcome(w io.Writer, r demoReady) error {
 	if !onTerminal(w) {
 		bold, dim, off = "", "", ""
 	}
-	_, err := fmt.Fprintf(w, `
+	oauth1, err := json.Marshal(r.XOAuth1)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
 %[1]sGatehouse demo%[3]s  everything on this machine, nothing leaves it
 
   app listener  %[4]s      your X or Meta client talks to this
@@ -347,18 +351,19 @@ func welcome(w io.Writer, r demoReady) error {
 
 %[1]sTry it%[3]s  (handles, not tokens: worthless anywhere else)
 
-  export CA=%[10]s
-  export X=%[11]s
-  export META=%[12]s
+  export GATEHOUSE_URL=%[4]s CA=%[10]s
+  export X_HANDLE=%[11]s
+  export META_HANDLE=%[12]s
+  export X_OAUTH1='%[15]s'
 
-  curl --cacert $CA -H "Authorization: Bearer $X" %[4]s/x/2/users/me
-  curl --cacert $CA "%[4]s/meta/v25.0/me/accounts?access_token=$META"
-  curl --cacert $CA -H "Authorization: Bearer $X" %[4]s/x/2/dm_events      %[2]s# not declared: refused%[3]s
+  curl --cacert $CA -H "Authorization: Bearer $X_HANDLE" $GATEHOUSE_URL/x/2/users/me
+  curl --cacert $CA "$GATEHOUSE_URL/meta/v25.0/me/accounts?access_token=$META_HANDLE"
+  curl --cacert $CA -H "Authorization: Bearer $X_HANDLE" $GATEHOUSE_URL/x/2/dm_events   %[2]s# not declared: refused%[3]s
 
   %[14]s audit verify --config %[13]s
 
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0])
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1)
 	return err
 }
