@@ -1,8 +1,14 @@
 package gateway_test
 
 import (
+	"crypto/tls"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
+
+	"gatehouse/internal/gateway"
 )
 
 // form is a multipart form with the boundary B, of header lines and values.
@@ -79,6 +85,47 @@ func TestBodiesThatHideParameters(t *testing.T) {
 	r.t = t
 	if n := r.seen.count(); n != 0 {
 		t.Errorf("%d requests reached the platform", n)
+	}
+	r.check()
+}
+
+// Strangers who never finish their bodies take each other's places, not those of
+// callers who say at once who they are; and they do not keep even those for long.
+func TestStrangersWhoSendSlowly(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.Limits.Calls, c.Limits.UnheardTime = 8, time.Second })
+	h := r.metaHandle()
+	var slow []*tls.Conn
+	for i := range 10 {
+		conn, err := tls.Dial("tcp", host(r.url), &tls.Config{RootCAs: r.pool, ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		token := ""
+		if i%2 == 1 { // a handle that is none does not help
+			token = "Authorization: Bearer gth_hnd_0000000000000000000000_" + strings.Repeat("0", 49) + "\r\n"
+		}
+		fmt.Fprintf(conn, "POST /meta/v25.0/1234/feed HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{", token)
+		slow = append(slow, conn)
+	}
+	time.Sleep(300 * time.Millisecond)
+	r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
+	r.call("GET", "/meta/v25.0/me?access_token="+h).ok()
+	if a := r.call("POST", "/meta/v25.0/1234/feed", bearer(h), body(formType, "message=x")); a.status == 429 {
+		t.Errorf("a caller with a good handle was kept out: %s", a.body)
+	}
+	r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)).refused(429, "limit/concurrent-calls")
+	time.Sleep(time.Second)
+	for _, conn := range slow {
+		_, _ = io.WriteString(conn, " ")
+	}
+	time.Sleep(300 * time.Millisecond)
+	reply := make([]byte, 64)
+	if n, err := slow[0].Read(reply); err != nil || !strings.HasPrefix(string(reply[:n]), "HTTP/1.1 408 ") {
+		t.Errorf("a slow body got %v, %q", err, reply[:n])
+	}
+	if a := r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)); a.status == 429 {
+		t.Errorf("the places were not given back: %s", a.body)
 	}
 	r.check()
 }

@@ -3,11 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -44,6 +46,7 @@ type call struct {
 
 	// Set by enter, admit and begin.
 	releases   []func()
+	hurried    *hurriedBody // the body, if it has to tell who calls
 	receipt    audit.Receipt
 	credential *connect.Credential
 	known      []platform.Known        // what was sent, to be kept out of the reply
@@ -67,12 +70,54 @@ func (c *call) release() {
 }
 
 // enter takes a place among the calls under way.
-func (c *call) enter(context.Context) error {
-	release, err := c.gateway.limits.enter()
-	if err == nil {
-		c.releases = append(c.releases, release)
+func (c *call) enter(ctx context.Context) error {
+	unheard := c.r.ContentLength != 0 && !c.announced(ctx)
+	release, err := c.gateway.limits.enter(unheard)
+	if err != nil {
+		return err
 	}
-	return err
+	c.releases = append(c.releases, release)
+	if unheard {
+		c.hurried = &hurriedBody{ReadCloser: c.r.Body, until: time.Now().Add(c.gateway.config.Limits.UnheardTime)}
+		c.r.Body = c.hurried
+	}
+	return nil
+}
+
+// announced reports whether the header or the query names a handle that may be
+// used. It decides nothing more than where the call waits: identify looks at the
+// whole request.
+func (c *call) announced(ctx context.Context) bool {
+	found, err := fromHeader(c.r.Header)
+	if err != nil {
+		return false
+	}
+	if found.text == "" {
+		query, err := parseParams(c.r.URL.RawQuery, "query")
+		if err != nil {
+			return false
+		}
+		found.text, _ = query.get("access_token")
+	}
+	if identity.Looks(found.text) != identity.HandleForm {
+		return false
+	}
+	_, err = c.gateway.authenticate(ctx, found.text)
+	return err == nil
+}
+
+// hurriedBody fails when a body trickles in while nobody knows who sends it.
+type hurriedBody struct {
+	io.ReadCloser
+	until time.Time // zero: no bound any more
+}
+
+func (b *hurriedBody) Read(p []byte) (int, error) {
+	if !b.until.IsZero() && time.Now().After(b.until) {
+		return 0, wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "limit/slow-body",
+			"the body came too slowly; send the handle in the Authorization header, so that it is known at once who calls"), http.StatusRequestTimeout)
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // read finds the route, the parameters and the handle.
@@ -161,6 +206,9 @@ func (c *call) identify(ctx context.Context) error {
 		return wire.Refuse(gatehouse.ErrDenied, "refuse/unknown-service", "the handle's service is not in the configuration")
 	}
 	c.service = service
+	if c.hurried != nil {
+		c.hurried.until = time.Time{} // it is known who sends the rest
+	}
 	if !service.accepts(c.shown.at) {
 		return wire.Refuse(gatehouse.ErrDenied, "refuse/position",
 			"the configuration does not let this service send its handle in "+c.shown.at.String())

@@ -64,6 +64,9 @@ type Limits struct {
 	BatchReplyBytes int64
 	// Calls bounds the calls under way at once. Zero means 1024.
 	Calls int
+	// UnheardTime bounds how long a body may take that has to be read to find out
+	// who sends it. Zero means 20 seconds.
+	UnheardTime time.Duration
 	// Streams bounds the open streams. Zero means 64.
 	Streams int
 	// CallTimeout bounds a call that is no stream, uploads and downloads included.
@@ -82,6 +85,7 @@ func (l *Limits) fill() {
 	def(&l.BodyBytes, 32<<20)
 	def(&l.BatchReplyBytes, 16<<20)
 	def(&l.Calls, 1024)
+	def(&l.UnheardTime, 20*time.Second)
 	def(&l.Streams, 64)
 	def(&l.CallTimeout, 5*time.Minute)
 	def(&l.StreamCheck, time.Second)

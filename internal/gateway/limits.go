@@ -15,6 +15,7 @@ import (
 // stay.
 type limiter struct {
 	calls   chan struct{} // one slot for each call under way
+	unheard chan struct{} // one slot for each call whose body has to tell who calls
 	streams chan struct{} // one slot for each open stream
 	unknown *rate.Limiter // refusals of callers whom we do not know
 
@@ -30,6 +31,7 @@ type serviceLimit struct {
 func newLimiter(l Limits) *limiter {
 	return &limiter{
 		calls:    make(chan struct{}, l.Calls),
+		unheard:  make(chan struct{}, max(1, l.Calls/4)),
 		streams:  make(chan struct{}, l.Streams),
 		unknown:  rate.NewLimiter(rate.Limit(l.UnknownPerSecond), l.UnknownPerSecond),
 		services: map[gatehouse.ServiceName]*serviceLimit{},
@@ -52,12 +54,17 @@ func (l *limiter) service(name gatehouse.ServiceName, s Service) *serviceLimit {
 }
 
 // enter takes a place among the calls under way; release gives it back. It comes
-// before anything is read, because a body is buffered before its handle is known:
-// the places bound the memory that strangers can make us use.
-func (l *limiter) enter() (release func(), err error) {
+// before anything is read: the places bound the memory that callers can make us
+// use. Those whose body has to be read to find out who they are have places of
+// their own, so that strangers who send slowly keep nobody else out.
+func (l *limiter) enter(unheard bool) (release func(), err error) {
+	places := l.calls
+	if unheard {
+		places = l.unheard
+	}
 	select {
-	case l.calls <- struct{}{}:
-		return func() { <-l.calls }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	default:
 		return nil, wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/concurrent-calls",
 			"as many calls as Gatehouse carries at once are under way"), time.Second)

@@ -134,6 +134,11 @@ func (c *call) refuse(err error) error {
 	if status >= 500 {
 		return err
 	}
+	if c.handle.ID == "" && c.r.ContentLength != 0 {
+		// Otherwise net/http waits for the rest of the body before it answers, to
+		// keep the connection: a stranger is not worth that.
+		c.w.Header().Set("Connection", "close")
+	}
 	if c.handle.ID == "" {
 		if limited := c.gateway.limits.stranger(); limited != nil {
 			return limited
