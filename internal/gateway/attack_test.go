@@ -4,11 +4,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/internal/gateway"
+	"gatehouse/internal/sandbox/world"
 )
 
 // form is a multipart form with the boundary B, of header lines and values.
@@ -126,6 +128,67 @@ func TestStrangersWhoSendSlowly(t *testing.T) {
 	}
 	if a := r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)); a.status == 429 {
 		t.Errorf("the places were not given back: %s", a.body)
+	}
+	r.check()
+}
+
+// A platform, or something in front of it, that puts tokens where none belong.
+func TestRepliesThatHideAToken(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
+	sent := strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")
+	other := "EAABsbCS1iHgBAKZCZAkPZCotherTokenThatNobodyKnows"
+	const js = "application/json"
+	for name, c := range map[string]struct{ contentType, body string }{
+		"ours in a table":          {"text/csv", "id,token\n1," + sent + "\n"},
+		"ours in a picture":        {"image/png", strings.Repeat("x", 40_000) + sent},
+		"ours across a seam":       {"image/png", strings.Repeat("x", 32<<10-20) + sent + strings.Repeat("x", 100_000)},
+		"ours, escaped":            {js, `{"x":"\u0045` + sent[1:] + `"}`},
+		"JSON called a table":      {"text/csv", `{"access_token":"` + other + `"}`},
+		"JSON called a picture":    {"image/png", ` [{"access_token":"` + other + `","id":"7"}]`},
+		"form called JSON":         {js, "access_token=" + other + "&expires=5184000"},
+		"script":                   {"text/javascript", `cb({'access_token':'` + other + `'});`},
+		"page link, array form":    {js, `{"paging":{"next":"` + r.metaURL + `/v25.0/me?access_token[]=` + other + `"}}`},
+		"page link, capitals":      {js, `{"paging":{"next":"` + r.metaURL + `/v25.0/me?Access_Token=` + other + `"}}`},
+		"link, array form":         {js, `{"u":"` + r.metaURL + `/me?access_token%5B%5D=` + other + `"}`},
+		"somebody's link":          {js, `{"u":"https://cdn.example/a;b?x=1;access_token=` + other + `"}`},
+		"somebody's fragment":      {js, `{"u":"https://cdn.example/#access_token=` + other + `"}`},
+		"an object":                {js, `{"access_token":{"value":"` + other + `"}}`},
+		"batch answer to no batch": {js, `[{"code":200,"body":"{\"accessToken\":\"` + other + `\"}"}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: c.contentType, Body: c.body})
+			defer r.faults.Clear()
+			a := r.call("GET", "/meta/v25.0/me", bearer(h))
+			for _, token := range []string{sent, sent[1:], other} {
+				if strings.Contains(a.body, token) {
+					t.Errorf("status %d, and a token in %.200q", a.status, a.body)
+				}
+			}
+		})
+	}
+	r.t = t
+	r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Status: 200, ContentType: "image/png", Body: strings.Repeat("picture", 30_000)})
+	if a := r.call("GET", "/meta/v25.0/me", bearer(h)).ok(); a.body != strings.Repeat("picture", 30_000) {
+		t.Errorf("a picture came as %d bytes", len(a.body))
+	}
+	r.check()
+}
+
+// A reader that takes another spelling for a reference to an earlier result would
+// put a token of that result into what the next item publishes.
+func TestBatchReferencesInOtherSpellings(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	r.seen.reset()
+	for _, reference := range []string{"{ result=a:$.data.*.access_token}", "{Result=a:$.data.*.access_token}", "{result =a:$.data.*.access_token}"} {
+		items := `[{"method":"GET","name":"a","relative_url":"me/accounts?fields=access_token"},{"method":"POST","relative_url":"1234/feed","body":"message=` + reference + `"}]`
+		r.call("POST", "/meta/v25.0/", bearer(h), body(formType, url.Values{"batch": {items}}.Encode())).refused(403, "refuse/batch-reference")
+	}
+	if n := r.seen.count(); n != 0 {
+		t.Errorf("%d requests reached the platform", n)
 	}
 	r.check()
 }

@@ -174,6 +174,9 @@ func (c *call) itemMember(ctx context.Context, tokens []string) (*member, error)
 // the next item publishes.
 var reference = regexp.MustCompile(`^\{result=[A-Za-z0-9_-]{1,64}:\$(\.[A-Za-z0-9_*]{1,64}|\[[0-9*]{1,6}\]){0,8}\.([a-z_]*_)?id\}$`)
 
+// likeReference is what a lenient reader might take for a reference.
+var likeReference = regexp.MustCompile(`(?i)\{\s*"?result"?\s*=`)
+
 func checkReferences(item platform.BatchItem) error {
 	refused := wire.Refuse(gatehouse.ErrDenied, "refuse/batch-reference",
 		"an item may take ids from an earlier result ({result=name:$.data.*.id}) and nothing else")
@@ -184,6 +187,10 @@ func checkReferences(item platform.BatchItem) error {
 		decoded, err := url.QueryUnescape(text)
 		if err != nil {
 			return wire.Refuse(gatehouse.ErrInvalid, "refuse/batch", "relative_url or body is not valid percent-encoded text")
+		}
+		// A reader that takes another spelling for a reference must find none.
+		if len(likeReference.FindAllStringIndex(decoded, -1)) != strings.Count(decoded, "{result=") {
+			return refused
 		}
 		// Whatever was encoded twice stays encoded for the platform, too.
 		for rest := decoded; ; {

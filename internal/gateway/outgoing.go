@@ -261,7 +261,7 @@ func (c *call) checkReply(reply *http.Response) error {
 	if reply.StatusCode >= 300 && reply.StatusCode < 400 && reply.StatusCode != http.StatusNotModified {
 		return wire.BadGateway("upstream/redirect", "The platform answered with a redirect, which is not followed.", nil)
 	}
-	if e := reply.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+	if e := strings.Join(reply.Header["Content-Encoding"], ","); e != "" && e != "identity" {
 		return wire.BadGateway("upstream/encoding", "The platform's answer is compressed although that was not asked for.", nil)
 	}
 	return nil

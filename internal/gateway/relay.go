@@ -41,10 +41,7 @@ func (c *call) relay(ctx context.Context, reply *http.Response) error {
 	case replyJSON:
 		err = c.relayJSON(ctx, reply.Body, out)
 	case replyMedia:
-		out.length = reply.ContentLength
-		if err = out.commit(); err == nil {
-			_, err = io.Copy(out, reply.Body)
-		}
+		err = c.relayMedia(ctx, reply, out)
 	default:
 		err = wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
 	}

@@ -106,16 +106,19 @@ func (c *call) link(ctx context.Context, o owner, link string) string {
 	}
 	base := c.gateway.platformBase(c.at.platform, u)
 	if base == "" && !c.gateway.isPlatformHost(u.Host) {
-		if _, removed, err := platform.StripParams(c.at.platform, u.RawQuery); err == nil && len(removed) == 0 {
-			return link // somebody else's address that holds no credential
+		if !platform.CarriesCredential(link) {
+			return link // somebody else's address
 		}
 		return platform.StripLink(c.at.platform, link)
 	}
-	query, err := parseParams(u.RawQuery, "link")
+	rest, _, err := platform.StripParams(c.at.platform, u.RawQuery) // in any spelling
 	if err != nil {
 		return ""
 	}
-	query = query.without(stripped[c.at.platform])
+	query, err := parseParams(rest, "link")
+	if err != nil {
+		return ""
+	}
 	if o.inParam && o.text != "" {
 		query = append(query, newParam("access_token", o.text))
 	}
@@ -179,8 +182,14 @@ func basePath(base string) string {
 	return u.EscapedPath()
 }
 
+// shortestToken is less than any platform's token.
+const shortestToken = 16
+
 // scrub takes what was sent for the owner out of a text of the platform's.
 func (o owner) scrub(text string) string {
+	if len(o.known) == 0 || len(text) < shortestToken {
+		return text
+	}
 	var out strings.Builder
 	w := platform.NewScrubber(&out, o.known)
 	if _, err := io.WriteString(w, text); err != nil || w.Flush() != nil {

@@ -86,14 +86,16 @@ func connectionListed(h http.Header) map[string]bool {
 // its instructions to browsers, nothing about connections. WWW-Authenticate carries Meta's error
 // text, which may quote a token, so it is scrubbed like an error.
 func (c *call) copyReplyHeaders(reply *http.Response) {
-	out := c.w.Header()
+	out, o := c.w.Header(), c.owner()
 	for name, values := range reply.Header {
 		if !ownReplyHeaders[name] && platform.ReplyHeader(c.at.platform, name) {
-			out[name] = values
+			for _, value := range values {
+				out.Add(name, o.scrub(value))
+			}
 		}
 	}
 	if values := reply.Header["Www-Authenticate"]; len(values) > 0 && reply.StatusCode >= 400 {
-		out["Www-Authenticate"] = []string{c.owner().scrub(values[0])}
+		out["Www-Authenticate"] = []string{o.scrub(values[0])}
 	}
 	out.Set("X-Content-Type-Options", "nosniff")
 	if out.Get("Cache-Control") == "" {
