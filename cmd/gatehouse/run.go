@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 
@@ -109,12 +110,10 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	if err := p.identity.EnsureServices(ctx, serviceNames(cfg)); err != nil {
 		return err
 	}
-	if _, err := p.log.Record(ctx, audit.Entry{
-		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": cfg.Hash(), "mode": p.inForce.Load().policy.Mode().String()},
-	}); err != nil {
+	s := &server{parts: p}
+	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
 	}
-	s := &server{parts: p}
 	if err := s.bind(ctx); err != nil {
 		return err
 	}
@@ -156,7 +155,8 @@ func (s *server) bind(ctx context.Context) error {
 		return err
 	}
 	if cfg.Listen.App != "" {
-		tlsConfig, err := s.appTLS(ctx)
+		names, ips := listenerNames(cfg)
+		tlsConfig, err := s.certificate(ctx, cfg.TLS.App, names, ips)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (s *server) bind(ctx context.Context) error {
 		}
 	}
 	if cfg.Listen.Public != "" {
-		tlsConfig, err := fileTLS(cfg.TLS.Public)
+		tlsConfig, err := s.certificate(ctx, cfg.PublicCertificate(), publicNames(cfg), nil)
 		if err != nil {
 			return err
 		}
@@ -190,10 +190,10 @@ func (s *server) publicHandler() (http.Handler, error) {
 	return pages.Handler(), nil
 }
 
-// appTLS returns what the app listener speaks; nil is plain http.
-func (s *server) appTLS(ctx context.Context) (*tls.Config, error) {
-	if s.cfg.TLS.App.Source != localCA {
-		return fileTLS(s.cfg.TLS.App)
+// certificate returns what a listener speaks; nil is plain http.
+func (s *server) certificate(ctx context.Context, c config.Certificate, names []string, ips []net.IP) (*tls.Config, error) {
+	if c.Source != localCA {
+		return fileTLS(c)
 	}
 	cert, err := s.vault.System(ctx, secretCACert)
 	if err != nil {
@@ -207,7 +207,7 @@ func (s *server) appTLS(ctx context.Context) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ca.ServerTLS(listenerNames(s.cfg)), nil
+	return ca.ServerTLS(names, ips), nil
 }
 
 // fileTLS returns the operator's own certificate, or nil for plain http.

@@ -91,22 +91,59 @@ func publicConfig(p *parts) public.Config {
 	return public.Config{Connections: p.connect, Log: p.logger}
 }
 
-// reload applies the configuration again at each SIGHUP until ctx ends. A
-// configuration that is wrong changes nothing.
+// reload applies the configuration again at each SIGHUP, and ends report mode
+// after its last day, until ctx ends. A configuration that is wrong changes
+// nothing.
 func (s *server) reload(ctx context.Context) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	// The day is looked at rather than waited for: a timer of weeks would not
+	// notice that the machine slept or that its clock was set.
+	clock := time.NewTicker(time.Minute)
+	defer clock.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case now := <-clock.C:
+			if err := s.endReport(ctx, now); err != nil {
+				s.logger.ErrorContext(ctx, "the end of report mode", slog.Any("error", err))
+			}
 		case <-hup:
 			if err := s.apply(ctx); err != nil {
 				s.logger.ErrorContext(ctx, "the configuration was not applied", slog.Any("error", err))
 			}
 		}
 	}
+}
+
+// endReport enforces what the configuration in force declares once the last day
+// of report mode is over. It takes access away, so it does not wait for the log:
+// an error may say that it was done and not recorded.
+func (s *server) endReport(ctx context.Context, now time.Time) error {
+	cfg := s.inForce.Load().cfg
+	if s.inForce.Load().policy.Mode() != policy.Report || cfg.Reporting(now) {
+		return nil
+	}
+	set, err := policySet(cfg, now)
+	if err != nil {
+		return err
+	}
+	if err := s.gateway.Apply(gatewaySettings(cfg, set)); err != nil {
+		return err
+	}
+	s.inForce.Store(&rules{cfg, set})
+	s.logger.WarnContext(ctx, "report mode is over: what no purpose declares is refused from now on", slog.String("until", cfg.Until.String()))
+	return s.recordApplied(ctx, s.inForce.Load())
+}
+
+// recordApplied writes down which configuration is in force, and in which mode.
+func (s *server) recordApplied(ctx context.Context, r *rules) error {
+	_, err := s.log.Record(ctx, audit.Entry{
+		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": r.cfg.Hash(), "mode": r.policy.Mode().String()},
+	})
+	return err
 }
 
 // apply reads the configuration and puts what can change at run time in force.
@@ -127,15 +164,14 @@ func (s *server) apply(ctx context.Context) error {
 	}
 	// Recorded before it is in force: no call is judged by rules that the log
 	// does not know.
-	if _, err := s.log.Record(ctx, audit.Entry{
-		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": next.Hash(), "mode": set.Mode().String()},
-	}); err != nil {
+	applied := &rules{next, set}
+	if err := s.recordApplied(ctx, applied); err != nil {
 		return err
 	}
 	if err := s.gateway.Apply(gatewaySettings(next, set)); err != nil {
 		return err
 	}
-	for _, change := range config.Diff(s.inForce.Swap(&rules{next, set}).cfg, next) {
+	for _, change := range config.Diff(s.inForce.Swap(applied).cfg, next) {
 		if live(change) {
 			s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
 		} else {
