@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -250,6 +251,7 @@ func handleList(o *options) *cobra.Command {
 			return with(c.Context(), o, func(p *parts) error {
 				handles, err := p.identity.Handles(c.Context(), identity.Filter{
 					Service: gatehouse.ServiceName(service), Connection: gatehouse.ConnectionID(connection), Ended: all,
+					Limit: math.MaxInt32, // a list that is cut without a word is a wrong one
 				})
 				if err != nil {
 					return err
