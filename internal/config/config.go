@@ -12,6 +12,7 @@ package config
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -53,8 +54,34 @@ type Listen struct {
 
 // TLS says where the listeners' certificates come from.
 type TLS struct {
-	App    Certificate `yaml:"app" doc:"Default: local-ca."`
-	Public Certificate `yaml:"public" doc:"Default: off when the public address is loopback (something in front ends TLS); needed otherwise."`
+	App    Certificate `yaml:"app" doc:"Default: local-ca; off on a Unix socket."`
+	Names  []string    `yaml:"names" doc:"More names that the local CA may certify for the app listener, such as api.x.com, if your clients reach Gatehouse by the platforms' own names. It already certifies loopback and the name in listen.app."`
+	Public Certificate `yaml:"public" doc:"{cert: FILE, key: FILE}. Default: off when the public address is loopback (something in front ends TLS), and otherwise local-ca, which browsers do not trust."`
+}
+
+// AppCertificate returns what the app listener uses, with the default filled in.
+func (c *Config) AppCertificate() Certificate {
+	switch {
+	case !c.TLS.App.IsZero():
+		return c.TLS.App
+	case strings.HasPrefix(c.Listen.App, "unix:"):
+		return Certificate{Source: "off"}
+	default:
+		return Certificate{Source: "local-ca"}
+	}
+}
+
+// PublicCertificate returns what the public listener uses, with the default
+// filled in.
+func (c *Config) PublicCertificate() Certificate {
+	switch {
+	case !c.TLS.Public.IsZero():
+		return c.TLS.Public
+	case privateListen(c.Listen.Public):
+		return Certificate{Source: "off"}
+	default:
+		return Certificate{Source: "local-ca"}
+	}
 }
 
 // App is one registration at a platform.

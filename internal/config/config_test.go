@@ -27,7 +27,7 @@ func world() config.Resolver {
 // contract is the example of the product's contracts, to the letter.
 const contract = `environment: production
 public_url: https://app.example.com
-listen: {app: 127.0.0.1:8100, proxy: 127.0.0.1:8101, console: 127.0.0.1:8102, public: "127.0.0.1:443"}
+listen: {app: 127.0.0.1:8100, proxy: 127.0.0.1:8101, console: 127.0.0.1:8102, public: ":443"}
 store: sqlite:/var/lib/gatehouse/gatehouse.db
 root_key: file:/etc/gatehouse/root.key
 tls: {app: local-ca}
@@ -197,7 +197,11 @@ func TestRefusals(t *testing.T) {
 		{"socket for the public", `public: "127.0.0.1:8103"`, `public: "unix:/s"`, "listen.public: only the app can be listened to on a Unix socket"},
 		{"relative socket", `app: "127.0.0.1:8100"`, `app: "unix:s"`, "listen.app: a Unix socket's path is absolute"},
 		{"any port on all interfaces", `app: "127.0.0.1:8100"`, `app: ":0"`, "listen.app: port 0 (any) is for loopback only"},
-		{"public without certificate", `public: "127.0.0.1:8103"`, `public: ":443"`, "tls.public: is needed"},
+		{"plain public", `public: "127.0.0.1:8103"}`, "public: \":443\"}\ntls: {public: off}", "tls.public: off (plain http)"},
+		{"plain public on loopback", `public: "127.0.0.1:8103"}`, "public: \"127.0.0.1:8103\"}\ntls: {public: off}", ""},
+		{"certified name with a port", "services:", "tls: {names: [\"api.x.com:443\"]}\nservices:", "tls.names[0]: is not a host name"},
+		{"certified name of another's certificate", "services:", "tls: {app: off, names: [api.x.com]}\nservices:", "tls.names[0]: is for the local CA"},
+		{"certified name", "services:", "tls: {names: [api.x.com]}\nservices:", ""},
 		{"plain app on loopback", "store: sqlite", "tls: {app: off}\nstore: sqlite", ""},
 		{"http on localhost", "public_url: http://127.0.0.1:8103", "public_url: http://localhost:8103", ""},
 		{"plain app on a Unix socket", `app: "127.0.0.1:8100"`, `app: "unix:/run/gatehouse.sock"`, ""},
@@ -472,7 +476,8 @@ func TestWarnings(t *testing.T) {
 		{"report mode", "services:", "mode: report\nuntil: " + soon + "\nservices:", "mode: report: what no purpose declares is allowed until the end of " + soon},
 		{"long report mode", "services:", "mode: report\nuntil: " + far + "\nservices:", "until: is more than 90 days away"},
 		{"console", "listen: {", "listen: {console: \"127.0.0.1:8102\", ", "listen.console: is kept for a later version"},
-		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers do not trust"},
+		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers and the platforms do not trust"},
+		{"public without a certificate", `public: "127.0.0.1:8103"`, `public: ":443"`, "tls.public: people's browsers and the platforms do not trust"},
 		{"unknown scope", "tweet.read, users.read", "tweet.read, users.read, user.read", "purposes.read.scopes[2]: is not a scope that x documents; did you mean users.read?"},
 		{"missing scope", "{call: GET /2/users/me}", "{call: POST /2/tweets}", "purposes.read.calls[0].call: demands the scope tweet.write, which the purpose does not ask for"},
 		{"no calls", ", calls: [{call: GET /me/accounts}]", "", "purposes.page: declares no calls"},

@@ -167,11 +167,19 @@ func (c *Config) validateListen(d *decoder) {
 	if c.Listen.App != "" && c.TLS.App.Source == "off" && !privateListen(c.Listen.App) {
 		d.failAt("tls.app", "off (plain http) is for loopback addresses and Unix sockets only")
 	}
-	if c.Listen.Public != "" && !privateListen(c.Listen.Public) && (c.TLS.Public.IsZero() || c.TLS.Public.Source == "off") && !d.failed("tls.public") {
-		d.failAt("tls.public", "is needed because the public address is not loopback: {cert: FILE, key: FILE}")
+	if c.TLS.Public.Source == "off" && c.Listen.Public != "" && !privateListen(c.Listen.Public) {
+		d.failAt("tls.public", "off (plain http) is for loopback addresses only")
 	}
-	if c.TLS.Public.Source == "local-ca" {
-		d.warnAt("tls.public", "people's browsers do not trust the local certificate authority")
+	for i, name := range c.TLS.Names {
+		at := "tls.names[" + strconv.Itoa(i) + "]"
+		if !hostName(name) {
+			d.failAt(at, "is not a host name in lower-case letters")
+		} else if c.AppCertificate().Source != "local-ca" {
+			d.failAt(at, "is for the local CA; a certificate of your own brings its own names")
+		}
+	}
+	if c.Listen.Public != "" && c.PublicCertificate().Source == "local-ca" {
+		d.warnAt("tls.public", "people's browsers and the platforms do not trust the local certificate authority: give {cert: FILE, key: FILE}, or end TLS in front")
 	}
 }
 
@@ -240,10 +248,16 @@ func names[K ~string, V any](m map[K]V) []string {
 	return list
 }
 
+// hostName reports whether s is a name as it stands in configurations and
+// certificates: lower case, no port, no path, no last dot.
+func hostName(s string) bool {
+	return s != "" && s == strings.ToLower(s) && !strings.ContainsAny(s, "/: *") && !strings.HasSuffix(s, ".")
+}
+
 func (c *Config) validateThirdParties(d *decoder) {
 	for _, host := range slices.Sorted(maps.Keys(c.ThirdParty)) {
 		path := "third_parties." + host
-		if host != strings.ToLower(host) || strings.ContainsAny(host, "/: ") || strings.HasSuffix(host, ".") {
+		if !hostName(host) {
 			d.failAt(path, "is not a host name in lower-case letters")
 		}
 		p := c.ThirdParty[host]

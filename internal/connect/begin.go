@@ -153,6 +153,10 @@ func (c *Connections) Start(ctx context.Context, id string) (string, secret.Text
 func (c *Connections) start(ctx context.Context, a App, at Attempt) (string, secret.Text, error) {
 	state, browser := newProof(), newProof()
 	at.Stage, at.Expires = Started, time.Now().Add(attemptLife)
+	// However often a link is opened, it ends.
+	if last := at.Created.Add(2 * attemptLife); at.Expires.After(last) {
+		at.Expires = last
+	}
 	address := ""
 	var sealed secret.Text
 	if at.OAuth1 {

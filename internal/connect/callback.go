@@ -118,7 +118,7 @@ func (c *Connections) match(ctx context.Context, app gatehouse.AppName, query ur
 	case at.App != a.Name:
 		return refuse("connect/mixed-up", "This answer came to the wrong place. Go back to the app and begin again.")
 	case !matches(browser.Reveal(), at.BrowserHash):
-		return refuse("connect/other-browser", "This connection was begun in another browser. Go back to the app and begin again in this one.")
+		return refuse("connect/other-browser", "This connection is finished already, or was begun in another browser. Go back to the app and, if it is not connected, begin again in this one.")
 	case at.Stage != Started:
 		return refuse("connect/state-used", "This answer was already used. Go back to the app and begin again.")
 	case !time.Now().Before(at.Expires):

@@ -30,6 +30,15 @@ func TestEverythingInAnAttemptExpires(t *testing.T) {
 		_, _, err := w.Connections.Start(t.Context(), begun.ID)
 		refused(t, err, "connect/link-expired")
 
+		// A link that somebody keeps opening ends too.
+		kept := w.Begin("user-7", "publish")
+		age(t, w, "UPDATE connect_attempts SET created = created - 1260000000") // 21 minutes
+		if _, _, err := w.Connections.Start(t.Context(), kept.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = w.Connections.Start(t.Context(), kept.ID)
+		refused(t, err, "connect/link-expired")
+
 		b := w.Start(w.Begin("user-7", "publish"))
 		back := b.Decide(connecttest.Person(1), "allow", "")
 		age(t, w, past)
