@@ -145,8 +145,9 @@ func TestImport(t *testing.T) {
 	r := connect.ImportRequest{
 		App: "pages", Service: "scheduler", Subject: "user-7", Purposes: []gatehouse.PurposeName{"pages"}, Access: secret.New(token),
 	}
-	c, err := w.Connections.Import(t.Context(), r)
-	if err != nil || c.Status != connect.Healthy || c.PlatformUser == "" || len(c.Scopes) == 0 {
+	in, err := w.Connections.Import(t.Context(), r)
+	c := in.Connection
+	if err != nil || in.Already || c.Status != connect.Healthy || c.PlatformUser == "" || len(c.Scopes) == 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if status, err := w.Call(c.ID, http.MethodGet, w.MetaURL+"/v25.0/me"); status != http.StatusOK || err != nil {

@@ -115,7 +115,7 @@ func (c *Connections) redeem(ctx context.Context, receipt audit.Receipt, at Atte
 	var err error
 	for range 3 {
 		var final Record
-		if final, err = c.join(ctx, receipt, rec, subject); err == nil || !errors.Is(err, gatehouse.ErrConflict) {
+		if final, err = c.join(ctx, receipt, rec, subject, c.store.SaveConnections); err == nil || !errors.Is(err, gatehouse.ErrConflict) {
 			return final, err
 		}
 	}
@@ -123,8 +123,9 @@ func (c *Connections) redeem(ctx context.Context, receipt audit.Receipt, at Atte
 }
 
 // join makes the pending record the connection, or moves its tokens into the
-// connection that the same person and subject have already.
-func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Record, subject gatehouse.Subject) (Record, error) {
+// connection that the same person and subject have already. The first record
+// that it gives to save is the connection.
+func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Record, subject gatehouse.Subject, save func(context.Context, ...Record) error) (Record, error) {
 	now := time.Now()
 	known, err := c.sameGrant(ctx, rec)
 	if err != nil {
@@ -132,7 +133,7 @@ func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Recor
 	}
 	if known.ID == "" {
 		rec.Status, rec.Redeemed, rec.Updated = Healthy, now, now
-		err := c.store.SaveConnections(ctx, rec)
+		err := save(ctx, rec)
 		rec.Version++
 		return rec, err
 	}
@@ -160,9 +161,9 @@ func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Recor
 	rec.Status, rec.Reason, rec.Access, rec.Refresh = Revoked, "its tokens moved to the connection that was there already", nil, nil
 	rec.RenewAt, rec.Updated = time.Time{}, now
 	if rec.Version == 0 { // an import that was never stored on its own
-		err = c.store.SaveConnections(ctx, known)
+		err = save(ctx, known)
 	} else {
-		err = c.store.SaveConnections(ctx, known, rec)
+		err = save(ctx, known, rec)
 	}
 	known.Version++
 	return known, err

@@ -39,6 +39,8 @@ type Store interface {
 	// whose token should be renewed, those whose revocation the platform has
 	// not confirmed, and pending ones nobody redeemed since pendingBefore.
 	Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]Record, error)
+
+	ImportStore
 }
 
 // Filter selects connections. A zero field selects everything.
