@@ -26,7 +26,10 @@ func (d *Directory) AuthenticateHandle(ctx context.Context, bearer secret.Text) 
 	if err != nil && !isNotFound(err) {
 		return Handle{}, fmt.Errorf("reading a handle: %w", err)
 	}
-	hash := hashOf(text)
+	hash, failed := d.handleHash(ctx, record.Handle, text)
+	if failed != nil {
+		return Handle{}, failed
+	}
 	if err != nil || subtle.ConstantTimeCompare(hash[:], record.Hash[:]) != 1 {
 		return Handle{}, unknownHandle()
 	}

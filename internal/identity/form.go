@@ -149,9 +149,6 @@ func encodeBase62(b []byte, n int) string {
 	return string(out)
 }
 
-// hashOf is what is stored of a form.
-func hashOf(s string) Hash { return sha256.Sum256([]byte(s)) }
-
 // hashParts hashes parts with their lengths, so that no two lists of parts have
 // the same input.
 func hashParts(parts ...string) Hash {

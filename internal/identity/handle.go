@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"gatehouse"
@@ -85,8 +86,12 @@ func (d *Directory) NewHandle(ctx context.Context, request HandleRequest) (Handl
 
 // addHandle stores a handle between its intent and its outcome in the log.
 func (d *Directory) addHandle(ctx context.Context, handle Handle, text secret.Text, env gatehouse.Environment) error {
-	err := d.logged(ctx, entryFor(actionHandleCreate, handle), func() error {
-		return d.config.Store.AddHandle(ctx, HandleRecord{Handle: handle, Hash: hashOf(text.Reveal()), Environment: env})
+	hash, err := d.handleHash(ctx, handle, text.Reveal())
+	if err != nil {
+		return err
+	}
+	err = d.logged(ctx, entryFor(actionHandleCreate, handle), func() error {
+		return d.config.Store.AddHandle(ctx, HandleRecord{Handle: handle, Hash: hash, Environment: env})
 	})
 	if err != nil {
 		return fmt.Errorf("making a handle: %w", err)
@@ -167,10 +172,33 @@ func (d *Directory) existingChild(ctx context.Context, handle Handle, text secre
 	if err != nil {
 		return false, fmt.Errorf("reading a child handle: %w", err)
 	}
-	if record.Hash != hashOf(text.Reveal()) || record.Handle.Parent != handle.Parent {
+	hash, err := d.handleHash(ctx, record.Handle, text.Reveal())
+	if err != nil {
+		return false, err
+	}
+	if record.Hash != hash || record.Handle.Parent != handle.Parent {
 		return false, fmt.Errorf("making a child handle: its identifier is taken by another: %w", gatehouse.ErrConflict)
 	}
 	return true, d.valid(record)
+}
+
+// handleHash is what is stored of a handle. It is keyed, and covers what the
+// handle stands for: whoever can write to the database, but has no root key, can
+// neither make a handle nor point one at another person, purpose or time.
+func (d *Directory) handleHash(ctx context.Context, h Handle, text string) (Hash, error) {
+	derived, err := d.config.Derive(ctx, "handle-hash", append(boundTo(h), text)...)
+	if err != nil {
+		return Hash{}, fmt.Errorf("hashing a handle: %w", err)
+	}
+	return sha256.Sum256([]byte(derived.Reveal())), nil
+}
+
+// boundTo lists what a handle stands for.
+func boundTo(h Handle) []string {
+	return []string{
+		string(h.Service), string(h.ID), string(h.Connection), string(h.Person), string(h.Purpose), string(h.Platform),
+		string(h.App), string(h.Parent), strconv.FormatInt(h.Expires.UnixMicro(), 10),
+	}
 }
 
 // derive returns 32 bytes that only this environment's vault can compute.

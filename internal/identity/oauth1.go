@@ -43,17 +43,19 @@ func (d *Directory) OAuth1Set(ctx context.Context, id gatehouse.HandleID) (OAuth
 	if err := d.valid(record); err != nil {
 		return OAuth1Set{}, err
 	}
-	return d.oauth1Set(ctx, string(record.Handle.Service), string(id))
+	return d.oauth1Set(ctx, string(record.Handle.Service), string(id), record.Handle)
 }
 
-func (d *Directory) oauth1Set(ctx context.Context, service, handle string) (OAuth1Set, error) {
+// oauth1Set derives the secrets of a consumer key and a token; h is what the store
+// knows of the token, if anything.
+func (d *Directory) oauth1Set(ctx context.Context, service, handle string, h Handle) (OAuth1Set, error) {
 	consumer, err := d.config.Derive(ctx, "oauth1-consumer", service)
 	if err != nil {
 		return OAuth1Set{}, fmt.Errorf("deriving a consumer secret: %w", err)
 	}
-	// The handle alone would do; with the service in it, a row that was given to
-	// another service does not carry its old secret along.
-	token, err := d.config.Derive(ctx, "oauth1-token", service, handle)
+	// The handle alone would do; with all that it stands for, a row that was changed
+	// does not carry its old secret along.
+	token, err := d.config.Derive(ctx, "oauth1-token", append(boundTo(h), service, handle)...)
 	if err != nil {
 		return OAuth1Set{}, fmt.Errorf("deriving a token secret: %w", err)
 	}
@@ -82,7 +84,7 @@ func (d *Directory) AuthenticateOAuth1(ctx context.Context, consumerKey, token, 
 	known := err == nil && subtle.ConstantTimeCompare([]byte(record.Handle.Service), []byte(consumerKey)) == 1
 	// What is unknown takes the same way and fails at its end, so that time does
 	// not tell which identifiers exist.
-	set, err := d.oauth1Set(ctx, consumerKey, token)
+	set, err := d.oauth1Set(ctx, consumerKey, token, record.Handle)
 	if err != nil {
 		return Handle{}, err
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"regexp"
@@ -167,11 +168,15 @@ func (d *Directory) NewServiceKey(ctx context.Context, name gatehouse.ServiceNam
 	}
 	id := newID()
 	key := compose(keyPrefix, id, randomBase62(secretLength))
+	hash, err := d.keyHash(ctx, service.Service.ID, key.Reveal())
+	if err != nil {
+		return secret.Text{}, err
+	}
 	entry := audit.Entry{Action: actionKeyCreate, Service: name, Facts: map[string]string{"key": keyName(id)}}
 	err = d.logged(ctx, entry, func() error {
 		return d.config.Store.AddServiceKey(ctx, ServiceKeyRecord{
 			Key:     ServiceKey{ID: ServiceKeyID(id), Service: name, Created: now()},
-			Hash:    hashOf(key.Reveal()),
+			Hash:    hash,
 			Service: service,
 		})
 	})
@@ -179,6 +184,16 @@ func (d *Directory) NewServiceKey(ctx context.Context, name gatehouse.ServiceNam
 		return secret.Text{}, fmt.Errorf("making a key for service %s: %w", name, err)
 	}
 	return key, nil
+}
+
+// keyHash is what is stored of a service key: keyed, so that nobody can make a key
+// by writing to the database, and bound to the service.
+func (d *Directory) keyHash(ctx context.Context, service gatehouse.ServiceID, text string) (Hash, error) {
+	derived, err := d.config.Derive(ctx, "key-hash", string(service), text)
+	if err != nil {
+		return Hash{}, fmt.Errorf("hashing a service key: %w", err)
+	}
+	return sha256.Sum256([]byte(derived.Reveal())), nil
 }
 
 // keyName is how the log names a key: enough to find it, and nothing of use
@@ -225,7 +240,10 @@ func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (S
 	if err != nil && !isNotFound(err) {
 		return Service{}, fmt.Errorf("reading a service key: %w", err)
 	}
-	hash := hashOf(text)
+	hash, failed := d.keyHash(ctx, record.Service.Service.ID, text)
+	if failed != nil {
+		return Service{}, failed
+	}
 	if err != nil || subtle.ConstantTimeCompare(hash[:], record.Hash[:]) != 1 {
 		return Service{}, wire.Unauthenticated("identity/key-unknown", "No such service key exists here. Make one with: gatehouse service key NAME")
 	}
