@@ -70,20 +70,28 @@ func CreateRootKeyFile(path string) error {
 	clear(material.Bytes())
 	defer clear(content)
 
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("root key file %s exists already and is not replaced: %w", path, gatehouse.ErrConflict)
-	}
-	if err != nil {
-		return fmt.Errorf("making the root key file: %w", err)
-	}
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close(), syncDirectory(filepath.Dir(path)))
-	if err != nil {
-		// A file that may hold half a key must not look like a root key.
-		return errors.Join(fmt.Errorf("writing the root key file: %w", err), os.Remove(path))
+	if err := writeNew(path, content); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("root key file %s exists already and is not replaced: %w", path, gatehouse.ErrConflict)
+		}
+		return fmt.Errorf("writing the root key file: %w", err)
 	}
 	return nil
+}
+
+// writeNew makes a file of mode 0600 that appears under its name only when all
+// of it is on disk: half a key must not look like a root key, whenever this is
+// interrupted. A hard link, unlike a renaming, replaces nothing.
+func writeNew(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Link(file.Name(), path)
+	}
+	return errors.Join(err, os.Remove(file.Name()), syncDirectory(filepath.Dir(path)))
 }
 
 func syncDirectory(path string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,6 +53,33 @@ func TestRootKeyFileIsMadeOnceAndForItsOwner(t *testing.T) {
 	}
 	if err := vault.CreateRootKeyFile(filepath.Join(t.TempDir(), "missing", "root.key")); err == nil {
 		t.Error("a key was made in a directory that does not exist")
+	}
+}
+
+// Whoever looks while a root key is made, such as an init after one that was
+// killed, sees no file or all of it.
+func TestRootKeyFileAppearsWhole(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 50 {
+		path := filepath.Join(dir, strconv.Itoa(i))
+		made := make(chan error, 1)
+		go func() { made <- vault.CreateRootKeyFile(path) }()
+		for waiting := true; waiting; {
+			select {
+			case err := <-made:
+				if err != nil {
+					t.Fatal(err)
+				}
+				waiting = false
+			default:
+			}
+			if _, err := vault.NewFileRootKey(path); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+				t.Fatalf("while it is made: %v", err)
+			}
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
