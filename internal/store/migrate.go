@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"path"
 
+	"gatehouse"
+
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -75,6 +77,20 @@ func (d *DB) hasTable(ctx context.Context, name string) (bool, error) {
 		return false, fmt.Errorf("looking for the schema: %w", err)
 	}
 	return n > 0, nil
+}
+
+const sqliteStrangers statement = `SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name <> 'goose_db_version'`
+
+// checkUnused refuses a file without our schema that is somebody else's database.
+func (d *DB) checkUnused(ctx context.Context) error {
+	var n int
+	if err := d.queryRow(ctx, sqliteStrangers).Scan(&n); err != nil {
+		return fmt.Errorf("looking into the database: %w", err)
+	}
+	if n > 0 {
+		return fmt.Errorf("the database is there already and holds something else; name another file: %w", gatehouse.ErrConflict)
+	}
+	return nil
 }
 
 func (d *DB) provider() (*goose.Provider, error) {

@@ -42,11 +42,15 @@ func sqliteURI(path, settings string) string {
 }
 
 // createSQLite makes an empty file that only its owner can read, and makes the
-// directory entry durable.
+// directory entry durable. One that looks like it may be what an interrupted
+// Create left behind; Create then looks inside.
 func createSQLite(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
 	case errors.Is(err, os.ErrExist):
+		if info, err := os.Lstat(path); err == nil && info.Mode() == 0o600 {
+			return nil
+		}
 		return fmt.Errorf("creating the database: %s is there already: %w", path, gatehouse.ErrConflict)
 	case err != nil:
 		return fmt.Errorf("creating the database: %w", err)

@@ -85,7 +85,8 @@ func (d *DB) check(ctx context.Context) error {
 
 // Create makes a new database with the newest schema: the SQLite file (mode
 // 0600), or the tables in an empty PostgreSQL database. It refuses when there
-// is one already.
+// is one already. If it is interrupted, Open finds no schema and Create can be
+// called again.
 func Create(ctx context.Context, dsn string) error {
 	if path, ok := strings.CutPrefix(dsn, sqlitePrefix); ok {
 		if err := createSQLite(path); err != nil {
@@ -99,6 +100,9 @@ func Create(ctx context.Context, dsn string) error {
 	version, _, err := d.schema(ctx)
 	if err == nil && version != 0 {
 		err = fmt.Errorf("the database holds a Gatehouse schema already (version %d): %w", version, gatehouse.ErrConflict)
+	}
+	if err == nil && d.engine.name == "sqlite" {
+		err = d.checkUnused(ctx)
 	}
 	if err == nil {
 		err = d.Migrate(ctx)

@@ -48,6 +48,41 @@ func TestCreateRefusesWhatIsThere(t *testing.T) {
 	})
 }
 
+// Create was interrupted after it had made the file: it can be called again.
+// What is no such left-over is refused and stays.
+func TestCreateAfterAnInterruption(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Create(t.Context(), "sqlite:"+path); err != nil {
+		t.Fatalf("over an empty file: %v", err)
+	}
+	if d, err := store.Open(t.Context(), "sqlite:"+path); err != nil {
+		t.Error(err)
+	} else if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+
+	others := filepath.Join(t.TempDir(), "others.db")
+	if err := os.WriteFile(others, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	storetest.OpenRaw(t, "sqlite:"+others).ExecUncounted("CREATE TABLE notes (text TEXT)")
+	public := filepath.Join(t.TempDir(), "public.db")
+	if err := os.WriteFile(public, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{others, public} {
+		if err := store.Create(t.Context(), "sqlite:"+path); !errors.Is(err, gatehouse.ErrConflict) {
+			t.Errorf("over %s: %v, want a conflict", filepath.Base(path), err)
+		}
+		if _, err := store.Open(t.Context(), "sqlite:"+path); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("afterwards %s: %v, want no schema in it", filepath.Base(path), err)
+		}
+	}
+}
+
 func TestMistypedPathCreatesNothing(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "gatehoose.db")
