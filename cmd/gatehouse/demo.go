@@ -103,12 +103,12 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
 		return err
 	}
-	box, boxCA, err := o.startSandbox(ctx)
+	box, err := o.startSandbox(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	cfg, err := o.configure(box, boxCA)
+	cfg, err := o.configure(box)
 	if err != nil {
 		return err
 	}
@@ -128,29 +128,16 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 	return err
 }
 
-// startSandbox starts both platforms with a certificate of an authority that
-// only this demo knows.
-func (o *demoOptions) startSandbox(ctx context.Context) (*sandbox.Server, string, error) {
-	loopback := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	certPEM, key, err := wire.NewCA("Gatehouse demo: sandbox", []string{"localhost"}, networks(loopback), 7*24*time.Hour)
-	if err != nil {
-		return nil, "", err
-	}
-	ca, err := wire.OpenCA(certPEM, key)
-	if err != nil {
-		return nil, "", err
-	}
-	path := filepath.Join(o.dir, "sandbox-ca.pem")
-	if err := os.WriteFile(path, certPEM, 0o644); err != nil {
-		return nil, "", err
-	}
-	box, err := sandbox.Start(ctx, sandbox.Config{TLS: ca.ServerTLS([]string{"localhost"}, loopback), XTokenTTL: o.xTokenTTL})
-	return box, path, err
+// startSandbox starts both platforms, on plain http: a person's browser goes
+// there for consent and would not trust a certificate of ours. (Calls to the
+// sandbox over TLS are what the gateway's tests and the benchmark do.)
+func (o *demoOptions) startSandbox(ctx context.Context) (*sandbox.Server, error) {
+	return sandbox.Start(ctx, sandbox.Config{XTokenTTL: o.xTokenTTL})
 }
 
 // configure writes the demo's configuration, the way a user would, and the
 // registrations' secrets into files beside it.
-func (o *demoOptions) configure(box *sandbox.Server, boxCA string) (*config.Config, error) {
+func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 	apps := box.Apps()
 	for name, value := range map[string]string{
 		"x-secret": apps.X.ClientSecret, "x-consumer-secret": apps.X.ConsumerSecret, "facebook-secret": apps.Facebook.AppSecret,
@@ -171,7 +158,7 @@ func (o *demoOptions) configure(box *sandbox.Server, boxCA string) (*config.Conf
 	box.SetRedirectURIs([]string{
 		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
 	})
-	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL, boxCA,
+	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL,
 		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID)
 	path := filepath.Join(o.dir, "gatehouse.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -190,11 +177,11 @@ listen: {app: "127.0.0.1:%[1]d", public: "127.0.0.1:%[2]d"}
 store: sqlite:gatehouse.db
 root_key: file:root.key
 tls: {app: local-ca, public: off}
-sandbox: {x: %[5]q, meta: %[6]q, ca_file: %[7]q}
+sandbox: {x: %[5]q, meta: %[6]q}
 returns: ["http://127.0.0.1:%[3]d/connected"]
 apps:
-  demo-x: {platform: x, client_id: %[8]q, client_secret: "file:x-secret", consumer_key: %[9]q, consumer_secret: "file:x-consumer-secret"}
-  demo-facebook: {platform: facebook, client_id: %[10]q, client_secret: "file:facebook-secret", version: v25.0}
+  demo-x: {platform: x, client_id: %[7]q, client_secret: "file:x-secret", consumer_key: %[8]q, consumer_secret: "file:x-consumer-secret"}
+  demo-facebook: {platform: facebook, client_id: %[9]q, client_secret: "file:facebook-secret", version: v25.0}
 purposes:
   publish:
     why: Publish what the person scheduled, and show how it went
@@ -297,14 +284,12 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 
 // demoClient trusts the local CA, as the app's clients do.
 func demoClient(cfg *config.Config) (*http.Client, error) {
-	roots := x509.NewCertPool()
-	for _, path := range []string{beside(cfg, caFile), cfg.Sandbox.CAFile} {
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		roots.AppendCertsFromPEM(pem)
+	pem, err := os.ReadFile(beside(cfg, caFile))
+	if err != nil {
+		return nil, err
 	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
 	return &http.Client{
 		Timeout:   30 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 8},

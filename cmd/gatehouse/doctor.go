@@ -114,7 +114,7 @@ func examine(ctx context.Context, o *options) []finding {
 
 // checkCA compares the CA that clients trust with the one that is used.
 func checkCA(ctx context.Context, p *parts) error {
-	if p.cfg.TLS.App.Source != localCA {
+	if !usesCA(p.cfg) {
 		return nil
 	}
 	cert, err := p.vault.System(ctx, secretCACert)

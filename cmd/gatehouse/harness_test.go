@@ -66,7 +66,7 @@ func newHouseOn(t *testing.T, dsn string) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), stderr: &lockedBuffer{}}
 	o := demoOptions{dir: h.dir}
-	box, ca, err := o.startSandbox(t.Context())
+	box, err := o.startSandbox(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func newHouseOn(t *testing.T, dsn string) *house {
 		}
 	})
 	h.box = box
-	cfg, err := o.configure(box, ca)
+	cfg, err := o.configure(box)
 	if err != nil {
 		t.Fatal(err)
 	}

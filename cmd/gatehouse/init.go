@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,7 +194,7 @@ const (
 // ensureCA makes the app listener's authority if there is none or it is about
 // to end, and writes its certificate where clients can read it.
 func ensureCA(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(verb, what string) error) error {
-	if cfg.TLS.App.Source != localCA {
+	if !usesCA(cfg) {
 		return nil
 	}
 	path := beside(cfg, caFile)
@@ -216,6 +217,7 @@ func ensureCA(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(
 		return err
 	}
 	names, ips := listenerNames(cfg)
+	names = append(names, publicNames(cfg)...)
 	certPEM, key, err := wire.NewCA("Gatehouse local CA ("+string(cfg.Environment)+")", names, networks(ips), caLife)
 	if err != nil {
 		return err
@@ -239,14 +241,33 @@ func serves(cfg *config.Config, certPEM []byte, key secret.Text) bool {
 	if err != nil || time.Until(ca.Expires()) <= caRenew {
 		return false
 	}
-	_, err = ca.Issue(listenerNames(cfg))
+	names, ips := listenerNames(cfg)
+	_, err = ca.Issue(append(names, publicNames(cfg)...), ips)
 	return err == nil
+}
+
+// usesCA reports whether a listener gets its certificate from the local CA.
+func usesCA(cfg *config.Config) bool {
+	return cfg.AppCertificate().Source == localCA || publicNames(cfg) != nil
+}
+
+// publicNames returns the name that the public listener's certificate stands
+// for, if the local CA makes it.
+func publicNames(cfg *config.Config) []string {
+	if cfg.Listen.Public == "" || cfg.PublicCertificate().Source != localCA {
+		return nil
+	}
+	u, err := url.Parse(cfg.PublicURL)
+	if err != nil || net.ParseIP(u.Hostname()) != nil {
+		return []string{"localhost"}
+	}
+	return []string{u.Hostname()}
 }
 
 // listenerNames returns the names and addresses that the app listener's
 // certificate stands for: loopback, and the host that it listens on.
 func listenerNames(cfg *config.Config) ([]string, []net.IP) {
-	names := []string{"localhost"}
+	names := append([]string{"localhost"}, cfg.TLS.Names...)
 	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	host, _, err := net.SplitHostPort(cfg.Listen.App)
 	if err != nil || host == "" || host == "localhost" {

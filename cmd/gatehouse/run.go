@@ -75,7 +75,7 @@ func (s *server) addresses() map[string]string {
 	if s.public != nil {
 		out["public"] = s.public.URL()
 	}
-	if s.cfg.TLS.App.Source == localCA {
+	if s.cfg.AppCertificate().Source == localCA {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
 	return out
@@ -156,7 +156,7 @@ func (s *server) bind(ctx context.Context) error {
 	}
 	if cfg.Listen.App != "" {
 		names, ips := listenerNames(cfg)
-		tlsConfig, err := s.certificate(ctx, cfg.TLS.App, names, ips)
+		tlsConfig, err := s.certificate(ctx, cfg.AppCertificate(), names, ips)
 		if err != nil {
 			return err
 		}
