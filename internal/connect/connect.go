@@ -87,6 +87,11 @@ type Connections struct {
 	logger        *slog.Logger
 	flights       singleflight.Group // one renewal for each connection in this process
 	flying        sync.RWMutex       // read-locked by each flight, so that Run can wait for all
+	clocks        map[string]*clock  // by clockKey; the map never changes
+	refusals      refusals
+	bounds        bounds
+	// testOnlyStep is called between any two steps of a renewal; nil outside tests.
+	testOnlyStep func(step string)
 }
 
 // New checks the configuration and returns the registry.
@@ -103,6 +108,7 @@ func New(c Config) (*Connections, error) {
 		store: c.Store, log: c.Log, vault: c.Vault, egress: c.Egress, scopes: c.Scopes,
 		publicURL: public.Scheme + "://" + public.Host, revokeHandles: c.RevokeHandles,
 		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, logger: c.Logger,
+		clocks: make(map[string]*clock), bounds: defaultBounds,
 	}
 	if n.logger == nil {
 		n.logger = slog.New(slog.DiscardHandler)
@@ -119,6 +125,7 @@ func New(c Config) (*Connections, error) {
 			return nil, fmt.Errorf("app %q is declared twice: %w", a.Name, gatehouse.ErrInvalid)
 		}
 		n.apps[a.Name] = a
+		n.clocks[clockKey(a)] = &clock{}
 	}
 	for _, entry := range c.Returns {
 		rule, err := parseReturnRule(entry)

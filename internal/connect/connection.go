@@ -32,8 +32,10 @@ const (
 	Healthy Status = "healthy"
 	// Renewing: somebody is asking the platform for a new token right now.
 	Renewing Status = "renewing"
-	// InDoubt: a renewal was sent and its answer never arrived. The old token
-	// is kept and tried again; the platform's answer decides.
+	// InDoubt: a renewal was begun, and its answer never became durable: the
+	// reply was lost, or the process ended. The old tokens are kept. The access
+	// token serves until its end; then the old refresh token is tried again,
+	// and the platform's answer decides.
 	InDoubt Status = "in_doubt"
 	// ReconnectNeeded: the platform says the grant is gone; the person must
 	// connect again.
@@ -107,7 +109,11 @@ type Record struct {
 	Redeemed          time.Time // zero while pending
 	RevokeOutstanding bool
 	Created, Updated  time.Time
-	Version           int64
+	// Obtained is when the tokens came from the platform, or into our hands.
+	Obtained time.Time
+	// Failures is how many renewals in a row brought no new tokens.
+	Failures int64
+	Version  int64
 }
 
 // Attempt is one run through the platform's consent, from Begin to Redeem. It

@@ -77,7 +77,8 @@ func TestUnredeemedGrantIsGivenBack(t *testing.T) {
 }
 
 // The owner of a renewal died. While the old token is good, calls go on with
-// it; when the lease has passed, the next one renews.
+// it, and nobody spends what may be spent already; when it has expired, the next
+// owner tries the old refresh token.
 func TestRenewalWhoseOwnerDied(t *testing.T) {
 	t.Parallel()
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
@@ -89,6 +90,12 @@ func TestRenewalWhoseOwnerDied(t *testing.T) {
 		t.Errorf("the call waited %s, and the platform was asked %d times", waited, refreshes(w))
 	}
 	age(t, w, "UPDATE connections SET lease_until = 1000000")
+	call(t, w, c.ID)
+	doubtful, err := w.Connections.Get(t.Context(), c.ID)
+	if err != nil || doubtful.Status != connect.InDoubt || doubtful.Reason == "" || refreshes(w) != 0 {
+		t.Errorf("%+v, %v, asked %d times", doubtful, err, refreshes(w))
+	}
+	age(t, w, "UPDATE connections SET access_expires = 1000000, updated = 1000000")
 	call(t, w, c.ID)
 	after, err := w.Connections.Get(t.Context(), c.ID)
 	if err != nil || after.Status != connect.Healthy || refreshes(w) != 1 {

@@ -2,6 +2,7 @@ package connect
 
 import (
 	"net/url"
+	"time"
 
 	"gatehouse"
 )
@@ -29,3 +30,22 @@ func Classify(p gatehouse.Platform, status int, body []byte) (class string, isDe
 
 // Member reads a dotted path of a JSON object.
 var Member = member
+
+// OnStep has f called at each place of a renewal between two writes, or between
+// a write and a call of the platform.
+func (c *Connections) OnStep(f func(step string)) { c.testOnlyStep = f }
+
+// Hurry divides all the times that renewals keep to.
+func (c *Connections) Hurry(by time.Duration) {
+	b := &c.bounds
+	for _, d := range []*time.Duration{&b.lease, &b.ask, &b.wait, &b.backoff, &b.backoffMost, &b.impatience, &b.impatienceMost} {
+		*d /= by
+	}
+}
+
+// Pauses returns the pauses of the timer, and those of callers, after a number
+// of failures.
+func Pauses(failures int64) (timer, callers time.Duration) {
+	now := time.Now()
+	return defaultBounds.again(now, failures).Sub(now), defaultBounds.pause(failures)
+}

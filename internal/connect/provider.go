@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gatehouse"
@@ -103,11 +105,20 @@ func (p client) send(req *http.Request, into any) error {
 // fetch performs one request and returns the body of a successful reply.
 func (p client) fetch(req *http.Request) ([]byte, error) {
 	req.Header.Set("Accept", "application/json")
+	var connected atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
+	sent := time.Now()
 	reply, err := p.c.egress.RoundTrip(req)
+	if err != nil && !connected.Load() {
+		return nil, &unsentError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer reply.Body.Close()
+	p.c.observe(req.Context(), p.app, sent, reply, false)
 	body, err := io.ReadAll(io.LimitReader(reply.Body, replyLimit+1))
 	if err != nil {
 		return nil, err
@@ -120,6 +131,19 @@ func (p client) fetch(req *http.Request) ([]byte, error) {
 		return nil, wire.BadGateway("connect/platform-refused", "The platform refused: "+refused.class+".", refused)
 	}
 	return body, nil
+}
+
+// unsentError is a failure before there was a connection: the platform cannot
+// have seen the request.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// unsent reports whether err shows that the platform never saw the request.
+func unsent(err error) bool {
+	var e *unsentError
+	return errors.As(err, &e)
 }
 
 // form returns a POST of a form.
@@ -199,10 +223,19 @@ func classify(p gatehouse.Platform, status int, body []byte) *platformError {
 	return e
 }
 
+// refusal returns the platform's answer in err, or nil.
+func refusal(err error) *platformError {
+	var refused *platformError
+	if errors.As(err, &refused) {
+		return refused
+	}
+	return nil
+}
+
 // dead reports whether err is a platform's word that the grant is gone.
 func dead(err error) bool {
-	var refused *platformError
-	return errors.As(err, &refused) && refused.dead
+	refused := refusal(err)
+	return refused != nil && refused.dead
 }
 
 // answered reports whether err is an answer of the platform, as opposed to

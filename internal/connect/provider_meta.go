@@ -49,7 +49,7 @@ func (p client) graphToken(ctx context.Context, address string, query url.Values
 	if err != nil {
 		return grant{}, err
 	}
-	now := time.Now()
+	now := p.c.now(p.app.Name)
 	var reply tokenReply
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
@@ -32,7 +31,7 @@ func (p client) token(ctx context.Context, values url.Values) (grant, error) {
 	if err != nil {
 		return grant{}, err
 	}
-	now := time.Now() // a life span counts from before the platform began to count
+	now := p.c.now(p.app.Name) // a life span counts from before the platform began to count
 	var reply tokenReply
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err

@@ -5,15 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/wire"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Renewer makes a connection's access token fresh. When it returns nil, the
@@ -23,65 +19,21 @@ type Renewer interface {
 	Renew(ctx context.Context, id gatehouse.ConnectionID) error
 }
 
-const (
-	// leaseLife bounds a renewal: it is longer than any platform call, so that
-	// a lease that has passed means that its owner is gone.
-	leaseLife = 2 * platformTimeout
-	// backoff is how long after an unsuccessful renewal the next one is due.
-	backoff = 30 * time.Second
-	// impatience is the shortest pause between attempts while callers wait for
-	// an expired token.
-	impatience = 2 * time.Second
-)
-
-// renewAt says when a fresh token should be replaced: early enough that no call
-// waits for it, spread so that tokens made together are not renewed together.
-func renewAt(p gatehouse.Platform, now time.Time, g grant) time.Time {
-	if g.expires.IsZero() {
-		return time.Time{}
-	}
-	life := g.expires.Sub(now)
-	var lead time.Duration
-	switch p {
-	case gatehouse.X, gatehouse.OAuth2:
-		if g.refresh.IsZero() {
-			return time.Time{}
-		}
-		lead = min(life/4, 15*time.Minute)
-	case gatehouse.Facebook:
-		lead = life / 6
-	default:
-		// Instagram and Threads refuse a refresh before 24 hours and after
-		// expiry; the middle of the life is far from both.
-		lead = life / 2
-	}
-	jitter := time.Duration(rand.Int64N(int64(lead/4) + 1))
-	return g.expires.Add(-lead - jitter)
-}
-
-// due reports whether the record's token should be replaced now.
-func (r Record) due(now time.Time) bool { return !r.RenewAt.IsZero() && !now.Before(r.RenewAt) }
-
-// expired reports whether the platform has ceased to accept the token.
-func (r Record) expired(now time.Time) bool {
-	return !r.AccessExpires.IsZero() && !now.Before(r.AccessExpires)
-}
-
 // renewal is the Renewer of one process: one flight for each connection, an
 // intent before the platform is asked, the old tokens kept until the new ones
-// are durable. Compare-and-swap on the row and a lease keep a second process
-// from doing the same at the same time.
+// are durable. Between processes the row decides. Its version is the fencing
+// number: whoever changes it from what he read owns the connection until the
+// lease passes, and every later write of an owner demands the version that he
+// left. A read may be a few milliseconds old (see the store's cache): what
+// follows from it is only ever done by such a write, so that a stale read ends
+// in a conflict and another look, never in a verdict.
 type renewal struct{ c *Connections }
 
 func (w *renewal) Renew(ctx context.Context, id gatehouse.ConnectionID) error {
 	flight := w.c.flights.DoChan(string(id), func() (any, error) {
-		w.c.flying.RLock()
-		defer w.c.flying.RUnlock()
 		// What the platform has changed must be saved even if the caller that
 		// happened to come first hangs up.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseLife)
-		defer cancel()
-		return nil, w.renew(detached, id)
+		return nil, w.renew(context.WithoutCancel(ctx), id)
 	})
 	select {
 	case done := <-flight:
@@ -91,137 +43,175 @@ func (w *renewal) Renew(ctx context.Context, id gatehouse.ConnectionID) error {
 	}
 }
 
+// step marks a place between two writes, or between a write and a call of the
+// platform: tests end the process there.
+func (w *renewal) step(name string) {
+	if w.c.testOnlyStep != nil {
+		w.c.testOnlyStep(name)
+	}
+}
+
 // renew takes the connection and renews it, or waits for whoever has it.
 func (w *renewal) renew(ctx context.Context, id gatehouse.ConnectionID) error {
+	b, until := w.c.bounds, time.Now().Add(w.c.bounds.wait)
 	for {
 		rec, err := w.c.store.Connection(ctx, id)
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		if !rec.Status.Usable() {
+		now := w.c.now(rec.App)
+		switch {
+		case !rec.Status.Usable():
 			return unusable(rec)
-		}
-		if !rec.due(now) && !rec.expired(now) {
+		case !rec.due(now) && !rec.expired(now):
 			return nil
-		}
-		if rec.Status == Renewing && now.Before(rec.LeaseUntil) {
-			select {
-			case <-ctx.Done():
-				return wire.GatewayTimeout("connect/renewal-busy", "Another process is renewing this connection and has not finished.", nil)
-			case <-time.After(50 * time.Millisecond):
-				continue
+		case rec.Status == Renewing && now.Before(rec.LeaseUntil):
+			if !time.Now().Before(until) {
+				return wire.WithRetryAfter(wire.GatewayTimeout("connect/renewal-busy", "Another process is renewing this connection and has not finished.", nil), b.impatience)
 			}
+			time.Sleep(b.poll)
+			continue
+		case rec.Status == Renewing && singleUse(rec.Platform) && !rec.expired(now):
+			// Its owner is gone, and may have spent the refresh token. While the
+			// access token is good, nothing is risked to find out.
+			err = w.doubt(ctx, rec, "the process that was renewing it ended before the platform's answer was kept")
+		case !rec.due(now) && w.early(rec):
+			return wire.WithRetryAfter(wire.BadGateway("connect/renewal-failed", "The platform did not renew this connection's token; it is tried again shortly.", nil), b.pause(rec.Failures))
+		case now.Before(rec.notBefore()) && !rec.expired(now):
+			rec.RenewAt = rec.notBefore()
+			err = conflictIsTaken(w.c.store.SaveConnections(ctx, rec))
+		default:
+			err = w.take(ctx, rec)
 		}
-		if !rec.due(now) && now.Sub(rec.Updated) < impatience {
-			return wire.WithRetryAfter(wire.BadGateway("connect/renewal-failed", "The platform did not renew this connection's token; it is tried again shortly.", nil), impatience)
-		}
-		err = w.take(ctx, rec)
 		if !errors.Is(err, errTaken) {
 			return err
 		}
 	}
 }
 
-// errTaken means that another owner was faster.
+// early reports whether the last attempt is so recent that callers must wait
+// before there is another. A clock set back must not make them wait for ever.
+func (w *renewal) early(rec Record) bool {
+	since := time.Since(rec.Updated)
+	return rec.Failures > 0 && since >= 0 && since < w.c.bounds.pause(rec.Failures)
+}
+
+// errTaken means that another owner was faster, or that the row has changed in
+// some other way: what follows from it must be looked at again.
 var errTaken = fmt.Errorf("the connection was taken by another owner: %w", gatehouse.ErrConflict)
+
+// errHeldUp ends a renewal whose owner lost too much time to begin it.
+var errHeldUp = wire.BadGateway("connect/held-up", "The renewal of this connection's token was held up; it is tried again shortly.", nil)
+
+func conflictIsTaken(err error) error {
+	if errors.Is(err, gatehouse.ErrConflict) {
+		return errTaken
+	}
+	return err
+}
 
 // take becomes the owner of the renewal and carries it out.
 func (w *renewal) take(ctx context.Context, rec Record) error {
 	c := w.c
+	c.flying.RLock()
+	defer c.flying.RUnlock()
 	a, err := c.app(rec.App)
 	if err != nil {
 		return err
 	}
+	w.step("begin")
 	receipt, err := c.log.Intent(ctx, c.entry("connect.refresh", rec))
 	if err != nil {
 		return err
 	}
+	w.step("logged")
 	err = w.owned(ctx, receipt, a, rec)
 	if err != nil && !errors.Is(err, errTaken) {
 		err = fmt.Errorf("renewing: %w", err)
 	}
+	w.step("settled")
 	c.log.Outcome(receipt, outcome(c.entry("connect.refresh", rec), err))
 	return err
 }
 
 func (w *renewal) owned(ctx context.Context, receipt audit.Receipt, a App, rec Record) error {
 	c := w.c
-	rec.Status, rec.LeaseUntil = Renewing, time.Now().Add(leaseLife)
-	if err := c.store.SaveConnections(ctx, rec); err != nil {
-		if errors.Is(err, gatehouse.ErrConflict) {
-			return errTaken
+	doubtful := rec.Status == InDoubt || rec.Status == Renewing
+	now, sure := c.clockOf(a.Name).now()
+	if sure && rec.expired(now) && exchangeOnly(a.Platform) {
+		// These platforms do not renew what has expired. Only a clock that the
+		// platform itself has confirmed may say so.
+		if err := w.settle(ctx, rec, ReconnectNeeded, "its time passed before it could be renewed"); err != nil {
+			return err
 		}
-		return err
+		rec.Status = ReconnectNeeded
+		return unusable(rec)
+	}
+	// The intent: durable, with a new fencing number, and the old pair stays.
+	asking, cancel := context.WithTimeout(ctx, c.bounds.ask)
+	defer cancel()
+	taken := time.Now().Round(0)
+	rec.Status, rec.LeaseUntil = Renewing, now.Add(c.bounds.lease)
+	if err := c.store.SaveConnections(ctx, rec); err != nil {
+		return conflictIsTaken(err)
 	}
 	rec.Version++
+	w.step("taken")
 	old, err := c.openTokens(ctx, receipt, rec)
 	if err != nil {
-		return errors.Join(err, w.settle(ctx, rec, Healthy, "its tokens could not be opened", true))
+		return errors.Join(err, w.fail(ctx, rec, doubtful, "its tokens could not be opened"))
 	}
-	asking, cancel := context.WithTimeout(ctx, platformTimeout)
+	// An owner that was held up (a stopped process, a slow disk) might find that
+	// another has taken over: nothing is sent so late that its answer could
+	// come when the lease has passed. The monotonic clock of asking does not
+	// count the time in which the machine sleeps; the other one may be set.
+	if asking.Err() != nil || time.Now().Round(0).Sub(taken) > c.bounds.ask {
+		return errors.Join(errHeldUp, w.fail(ctx, rec, doubtful, "it was held up before the platform was asked"))
+	}
+	w.step("asking")
 	fresh, err := c.provider(a).renew(asking, old)
-	cancel()
+	w.step("answered")
 	switch {
 	case err == nil:
 		return w.save(ctx, a, rec, fresh)
-	case dead(err) || (rec.expired(time.Now()) && exchangeOnly(a.Platform) && answered(err)):
-		return errors.Join(err, w.settle(ctx, rec, ReconnectNeeded, "the platform no longer accepts the grant ("+ruleOf(err)+")", false))
-	case answered(err) || unsent(err):
-		return errors.Join(err, w.settle(ctx, rec, Healthy, "the last renewal did not succeed ("+ruleOf(err)+")", true))
+	case dead(err):
+		reason := "the platform no longer accepts the grant (" + ruleOf(err) + ")"
+		if doubtful {
+			reason += "; an earlier renewal's answer never became durable"
+		}
+		return errors.Join(err, w.settle(ctx, rec, ReconnectNeeded, reason))
+	case unprocessed(err) || unsent(err):
+		return errors.Join(err, w.fail(ctx, rec, doubtful, "the last renewal did not succeed ("+ruleOf(err)+")"))
 	default:
-		// The request may have had its effect. The old token stays; the next
-		// attempt learns from the platform which of the two is true.
-		return errors.Join(err, w.settle(ctx, rec, InDoubt, "a renewal was sent and its answer did not arrive ("+ruleOf(err)+")", true))
+		// The request may have had its effect. The old tokens stay; what the
+		// platform's rules allow decides when they are tried again.
+		return errors.Join(err, w.doubt(ctx, rec, "a renewal was sent and its answer did not arrive ("+ruleOf(err)+")"))
 	}
-}
-
-// exchangeOnly reports whether a platform renews a token only while it lives.
-func exchangeOnly(p gatehouse.Platform) bool {
-	return p == gatehouse.Facebook || p == gatehouse.Instagram || p == gatehouse.Threads
-}
-
-// unsent reports whether err shows that the platform never saw the request.
-func unsent(err error) bool {
-	switch wire.RuleOf(err) {
-	case "upstream/resolve", "upstream/tls":
-		return true
-	}
-	return false
 }
 
 // save makes the new tokens durable, whatever else happened to the row
-// meanwhile: at this moment they exist nowhere else.
+// meanwhile: at this moment they exist nowhere else. Nobody uses them before.
 func (w *renewal) save(ctx context.Context, a App, rec Record, fresh grant) error {
-	c := w.c
-	next, now := rec, time.Now()
-	if err := c.sealTokens(ctx, &next, fresh); err != nil {
-		return err
-	}
-	next.RenewAt, next.Updated = renewAt(a.Platform, now, fresh), now
-	next.Status, next.Reason, next.LeaseUntil = Healthy, "", time.Time{}
-	if len(fresh.scopes) > 0 {
-		next.Scopes = fresh.scopes
-	}
-	var err error
+	ctx, cancel := context.WithTimeout(ctx, w.c.bounds.save)
+	defer cancel()
+	base := rec
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		if err = c.store.SaveConnections(ctx, next); err == nil {
+		next, err := w.fresh(ctx, a, base, fresh)
+		if err == nil {
+			w.step("sealed")
+			err = w.c.store.SaveConnections(ctx, next)
+		}
+		if err == nil {
+			w.step("saved")
 			return nil
 		}
 		if errors.Is(err, gatehouse.ErrConflict) {
-			current, again := c.store.Connection(ctx, rec.ID)
+			current, again := w.c.store.Connection(ctx, rec.ID)
+			if again == nil && current.Status != Revoked && current.Status != Erased && !bytes.Equal(current.Access, rec.Access) {
+				return nil // the person connected again: that grant is the newer one
+			}
 			if again == nil {
-				cutOff := current.Status == Revoked || current.Status == Erased
-				if !cutOff && !bytes.Equal(current.Access, rec.Access) {
-					return nil // the person connected again: that grant is the newer one
-				}
-				next.Version = current.Version
-				if cutOff {
-					// While we asked. The fresh pair is what must be given back
-					// now, even if the platform confirmed that the old one is gone.
-					next.Status, next.Reason, next.RevokeOutstanding = current.Status, current.Reason, true
-					next.RenewAt = time.Time{}
-				}
+				base = current
 			}
 		}
 		select {
@@ -232,94 +222,58 @@ func (w *renewal) save(ctx context.Context, a App, rec Record, fresh grant) erro
 	}
 }
 
-// settle ends a renewal that brought no new tokens. If the row has changed
-// hands meanwhile, what stands there is newer and stays.
-func (w *renewal) settle(ctx context.Context, rec Record, s Status, reason string, again bool) error {
-	now := time.Now()
-	rec.Status, rec.Reason, rec.LeaseUntil, rec.Updated = s, reason, time.Time{}, now
-	rec.RenewAt = time.Time{}
-	if again {
-		rec.RenewAt = now.Add(backoff + time.Duration(rand.Int64N(int64(backoff/4))))
+// fresh is a row with new tokens in the place of the old ones.
+func (w *renewal) fresh(ctx context.Context, a App, base Record, g grant) (Record, error) {
+	next := base
+	if err := w.c.sealTokens(ctx, &next, g); err != nil {
+		return Record{}, err
 	}
-	err := w.c.store.SaveConnections(ctx, rec)
-	if errors.Is(err, gatehouse.ErrConflict) {
-		return nil
+	next.LeaseUntil, next.Updated = time.Time{}, time.Now()
+	if len(g.scopes) > 0 {
+		next.Scopes = g.scopes
 	}
-	return err
+	if base.Status == Revoked || base.Status == Erased {
+		// While we asked. The fresh pair is what must be given back now, even if
+		// the platform confirmed that the old one is gone.
+		next.RevokeOutstanding, next.RenewAt = true, time.Time{}
+		return next, nil
+	}
+	next.Status, next.Reason, next.RenewAt = Healthy, "", renewAt(a.Platform, w.c.now(a.Name), g)
+	return next, nil
 }
 
-// Run does what is due by the clock until ctx ends: it renews tokens before
-// they expire, gives back grants that nobody redeemed, asks platforms again to
-// confirm revocations, and forgets old attempts. It returns when no renewal is
-// under way any more.
-func (c *Connections) Run(ctx context.Context) error {
-	defer func() {
-		c.flying.Lock()
-		c.flying.Unlock() //nolint:staticcheck // an empty critical section: having waited is the point
-	}()
-	for round := 0; ; round++ {
-		err := c.Tend(ctx)
-		if round%60 == 0 {
-			err = errors.Join(err, c.store.SweepAttempts(ctx, time.Now().Add(-24*time.Hour)))
-		}
-		if err != nil && ctx.Err() == nil {
-			c.logger.WarnContext(ctx, "background work on connections", slog.String("error", wire.LogText(err)))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
+// fail ends a renewal that changed nothing at the platform. A doubt that an
+// earlier one left stays.
+func (w *renewal) fail(ctx context.Context, rec Record, doubtful bool, reason string) error {
+	if doubtful {
+		return w.doubt(ctx, rec, "an earlier renewal's answer never became durable; "+reason)
 	}
+	rec.Failures++
+	rec.RenewAt = w.c.bounds.again(w.c.now(rec.App), rec.Failures)
+	return w.settle(ctx, rec, Healthy, reason)
 }
 
-// tendBatch bounds how many connections one round handles, tendAtOnce how many
-// platforms' answers it waits for at the same time.
-const (
-	tendBatch  = 64
-	tendAtOnce = 8
-)
-
-// Tend does one round of what Run does.
-func (c *Connections) Tend(ctx context.Context) error {
-	now := time.Now()
-	records, err := c.store.Due(ctx, now, now.Add(-attemptLife-codeLife), tendBatch)
-	if err != nil {
-		return err
+// doubt ends a renewal of which nobody knows whether the platform carried it
+// out. Where refresh tokens work once, trying the old one may cost the access
+// token that still works (a platform may end everything that grew from a token
+// used twice): it waits until that has expired.
+func (w *renewal) doubt(ctx context.Context, rec Record, reason string) error {
+	now := w.c.now(rec.App)
+	rec.Failures++
+	rec.RenewAt = w.c.bounds.again(now, rec.Failures)
+	if singleUse(rec.Platform) && rec.AccessExpires.After(rec.RenewAt) {
+		rec.RenewAt = rec.AccessExpires
 	}
-	var group errgroup.Group
-	group.SetLimit(tendAtOnce)
-	for _, rec := range records {
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
-			}
-			// One connection's failure is in its own row and in the log; the
-			// round goes on with the others.
-			if err := c.tend(ctx, rec); err != nil {
-				c.logger.InfoContext(ctx, "connection not settled", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
-			}
-			return nil
-		})
-	}
-	return group.Wait()
+	return w.settle(ctx, rec, InDoubt, reason)
 }
 
-func (c *Connections) tend(ctx context.Context, rec Record) error {
-	_, configured := c.apps[rec.App]
-	switch {
-	case !configured && rec.Status != Pending:
-		// Nothing can be asked of a platform for an app that has left the
-		// configuration; it may come back.
-		rec.RenewAt = time.Now().Add(time.Hour)
-		return c.store.SaveConnections(ctx, rec)
-	case rec.RevokeOutstanding:
-		return c.giveBack(ctx, rec)
-	case rec.Status == Pending:
-		rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, "the app did not redeem it in time", true
-		rec.RenewAt, rec.Updated = time.Time{}, time.Now()
-		return c.store.SaveConnections(ctx, rec)
-	default:
-		return c.renewer.Renew(ctx, rec.ID)
+// settle ends a renewal that brought no new tokens. It demands the row as this
+// owner left it; if it has changed, what stands there is newer, and the verdict
+// is not believed.
+func (w *renewal) settle(ctx context.Context, rec Record, s Status, reason string) error {
+	rec.Status, rec.Reason, rec.LeaseUntil, rec.Updated = s, reason, time.Time{}, time.Now()
+	if !s.Usable() {
+		rec.RenewAt = time.Time{}
 	}
+	return conflictIsTaken(w.c.store.SaveConnections(ctx, rec))
 }

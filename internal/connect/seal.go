@@ -94,6 +94,7 @@ func (c *Connections) sealTokens(ctx context.Context, rec *Record, g grant) erro
 		}
 	}
 	rec.AccessExpires, rec.RefreshExpires = g.expires, g.refreshExpires
+	rec.Obtained, rec.Failures = c.now(rec.App), 0
 	return nil
 }
 
