@@ -192,3 +192,24 @@ func TestBatchReferencesInOtherSpellings(t *testing.T) {
 	}
 	r.check()
 }
+
+// A service that is refused again and again does not fill the log.
+func TestRefusalsAreBounded(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.Limits.UnknownPerSecond = 1 })
+	h := r.metaHandle()
+	for range 20 {
+		r.call("GET", "/meta/v25.0/me/adaccounts", bearer(h)).refused(403, "refuse/undeclared-call")
+	}
+	limited := 0
+	for range 10 {
+		a := r.call("GET", "/meta/v25.0/me/adaccounts", bearer(h))
+		if a.status == 429 && strings.Contains(a.body, "limit/refusals") && a.header.Get("Retry-After") != "" {
+			limited++
+		}
+	}
+	if limited < 8 {
+		t.Errorf("%d of 10 further refusals were limited", limited)
+	}
+	r.call("GET", "/meta/v25.0/me", bearer(h)).ok() // what is declared goes on
+	r.check()
+}

@@ -76,7 +76,8 @@ type Limits struct {
 	// means one second.
 	StreamCheck time.Duration
 	// UnknownPerSecond bounds refusals of unknown callers that get an entry of
-	// their own in the log. Zero means 50.
+	// their own in the log, and those of each service, which may have twenty
+	// seconds' worth at once. Zero means 50.
 	UnknownPerSecond int
 }
 

@@ -24,8 +24,9 @@ type limiter struct {
 }
 
 type serviceLimit struct {
-	bucket  *rate.Limiter
-	streams int // guarded by limiter.mu
+	bucket   *rate.Limiter
+	refusals *rate.Limiter
+	streams  int // guarded by limiter.mu
 }
 
 func newLimiter(l Limits) *limiter {
@@ -43,7 +44,7 @@ func (l *limiter) service(name gatehouse.ServiceName, s Service) *serviceLimit {
 	defer l.mu.Unlock()
 	have := l.services[name]
 	if have == nil {
-		have = &serviceLimit{bucket: rate.NewLimiter(s.limit(), s.burst())}
+		have = &serviceLimit{bucket: rate.NewLimiter(s.limit(), s.burst()), refusals: rate.NewLimiter(l.unknown.Limit(), 20*l.unknown.Burst())}
 		l.services[name] = have
 	}
 	if have.bucket.Limit() != s.limit() || have.bucket.Burst() != s.burst() {
@@ -109,6 +110,17 @@ func (l *limiter) openStream(name gatehouse.ServiceName, s Service) (release fun
 		l.mu.Unlock()
 		<-l.streams
 	}, nil
+}
+
+// refused counts a refusal of a service that we know. Each has a log entry, and
+// comes before the service's rate: without a bound of its own, a service that
+// calls what no purpose declares could fill the disk.
+func (l *limiter) refused(name gatehouse.ServiceName, s Service) error {
+	if l.service(name, s).refusals.Allow() {
+		return nil
+	}
+	return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/refusals",
+		"this service sends too many requests that are refused; this one was not recorded by itself"), time.Second)
 }
 
 // stranger counts a refusal of somebody unknown. Each such refusal is a log

@@ -144,6 +144,11 @@ func (c *call) refuse(err error) error {
 			return limited
 		}
 	}
+	if c.handle.ID != "" {
+		if limited := c.gateway.limits.refused(c.handle.ServiceName, c.service); limited != nil {
+			return limited
+		}
+	}
 	operation := c.class.Operation
 	if c.decision.Operation != "" {
 		operation = string(c.decision.Operation)
