@@ -18,7 +18,7 @@ func newConnect(o *options) *cobra.Command {
 Your app begins them through the API; these commands are for looking and for
 ending them.`,
 	}
-	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectRevoke(o))
+	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectImport(o), connectRevoke(o))
 	return c
 }
 
