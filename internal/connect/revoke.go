@@ -21,14 +21,8 @@ func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, rea
 	if err != nil {
 		return err
 	}
-	children, err := c.children(ctx, id)
-	if err != nil {
+	if err := c.cutChildren(ctx, rec); err != nil {
 		return err
-	}
-	for _, child := range children {
-		if _, err := c.cut(ctx, child.ID, "its parent was revoked: "+reason); err != nil {
-			return err
-		}
 	}
 	if !rec.RevokeOutstanding {
 		return nil
@@ -42,6 +36,23 @@ func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, rea
 // children returns the connections that came out of a parent's calls.
 func (c *Connections) children(ctx context.Context, parent gatehouse.ConnectionID) ([]Record, error) {
 	return c.store.Connections(ctx, Filter{Parent: parent, Limit: 1 << 20})
+}
+
+// cutChildren cuts off what came out of a revoked connection and still stands.
+func (c *Connections) cutChildren(ctx context.Context, rec Record) error {
+	children, err := c.children(ctx, rec.ID)
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if child.Status == Revoked || child.Status == Erased {
+			continue
+		}
+		if _, err := c.cut(ctx, child.ID, "its parent was revoked: "+rec.Reason); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cut makes a connection unusable here: the row first, then its handles, then
@@ -85,15 +96,21 @@ func (c *Connections) giveBack(ctx context.Context, rec Record) error {
 	if err != nil {
 		return err
 	}
+	// A Revoke that died in the middle left some standing.
+	if err := c.cutChildren(ctx, rec); err != nil {
+		return err
+	}
 	e := c.entry("connect.revoke", rec)
 	e.Facts = map[string]string{"where": "platform"}
 	receipt, err := c.log.Intent(ctx, e)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, platformTimeout)
-	defer cancel()
-	err = c.atPlatform(ctx, receipt, a, rec)
+	// What follows has its own time: a platform that used up all of this one
+	// must not be asked again without a pause.
+	asking, cancel := context.WithTimeout(ctx, platformTimeout)
+	err = c.atPlatform(asking, receipt, a, rec)
+	cancel()
 	c.log.Outcome(receipt, outcome(e, err))
 	if err == nil || dead(err) {
 		if err := c.endSiblings(ctx, a, rec); err != nil {

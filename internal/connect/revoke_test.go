@@ -1,6 +1,8 @@
 package connect_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -140,6 +142,56 @@ func TestChildren(t *testing.T) {
 		_, err = w.Connections.Adopt(t.Context(), w.Receipt(), parent.ID, connect.Child{Kind: connect.KindPage, ExternalID: "page-9", Token: secret.New("EAAthird")})
 		refused(t, err, "connect/revoked")
 	})
+}
+
+// dyingStore fails to save children while it is broken, as if the process had
+// died behind their parent; and watches how long a save may take.
+type dyingStore struct {
+	connect.Store
+	broken  bool
+	hurried bool
+}
+
+func (s *dyingStore) SaveConnections(ctx context.Context, records ...connect.Record) error {
+	for _, r := range records {
+		if s.broken && r.Parent != "" {
+			return errors.New("the process died")
+		}
+		_, bounded := ctx.Deadline()
+		s.hurried = s.hurried || bounded && r.Status == connect.Revoked
+	}
+	return s.Store.SaveConnections(ctx, records...)
+}
+
+// A revocation that dies behind the parent is completed by the work in the
+// background: the child does not outlive it.
+func TestRevokeDiesBeforeTheChildren(t *testing.T) {
+	dying := &dyingStore{}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Store: func(s connect.Store) connect.Store {
+		dying.Store = s
+		return dying
+	}})
+	parent := w.Connect("user-7", "pages", connecttest.Person(1))
+	child, err := w.Connections.Adopt(t.Context(), w.Receipt(), parent.ID, connect.Child{Kind: connect.KindPage, ExternalID: "page-9", Token: secret.New("EAA")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dying.broken = true
+	if err := w.Connections.Revoke(t.Context(), parent.ID, "asked by a test"); err == nil {
+		t.Fatal("a revocation that left a child standing succeeded")
+	}
+	dying.broken = false
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []gatehouse.ConnectionID{parent.ID, child.ID} {
+		if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.Revoked || c.RevokeOutstanding {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	if dying.hurried {
+		t.Error("what the platform answered is saved in the time that the platform left over")
+	}
 }
 
 // Facebook ends all of a person's connections with one; the others say so.
