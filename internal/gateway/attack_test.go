@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -211,5 +212,30 @@ func TestRefusalsAreBounded(t *testing.T) {
 		t.Errorf("%d of 10 further refusals were limited", limited)
 	}
 	r.call("GET", "/meta/v25.0/me", bearer(h)).ok() // what is declared goes on
+	r.check()
+}
+
+// Headers of a reply are no way out for a token, or past the search for one.
+func TestHeadersThatHideAToken(t *testing.T) {
+	r := newRig(t)
+	h := r.metaHandle()
+	r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
+	sent := strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")
+	r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, Body: `{"id":"1"}`, Header: http.Header{
+		"Etag": {`"` + sent + `"`}, "X-Fb-Debug": {"a", "token=" + sent}, "Set-Cookie": {"t=" + sent}, "Location": {"/?access_token=" + sent},
+		"Link": {"</?access_token=" + sent + ">"}, "X-Unknown": {sent}, "Www-Authenticate": {sent},
+	}})
+	a := r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
+	for name, values := range a.header {
+		if strings.Contains(strings.Join(values, " "), sent) {
+			t.Errorf("the token came in header %s", name)
+		}
+	}
+	if a.header.Get("Etag") == "" || a.header.Get("Set-Cookie") != "" {
+		t.Errorf("headers %v", a.header)
+	}
+	r.fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/me"}, Times: 1, ContentType: "image/png", Body: "\x1f\x8b compressed",
+		Header: http.Header{"Content-Encoding": {"identity", "gzip"}}})
+	r.call("GET", "/meta/v25.0/me", bearer(h)).refused(502, "upstream/encoding")
 	r.check()
 }

@@ -35,6 +35,8 @@ type Fault struct {
 	// Body and ContentType are what Status (or 200) is answered with.
 	Body        string `json:"body,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
+	// Header is added to that answer.
+	Header http.Header `json:"header,omitempty"`
 	// DelayMS waits before the platform sees the request.
 	DelayMS int `json:"delay_ms,omitempty"`
 	// DelayReplyMS waits after the effect took place, before the reply.
@@ -248,6 +250,9 @@ func (f *Fault) reply(r *http.Request, next http.Handler) *httptest.ResponseReco
 	contentType := f.ContentType
 	if contentType == "" {
 		contentType = "application/json; charset=utf-8"
+	}
+	for name, values := range f.Header {
+		reply.Header()[http.CanonicalHeaderKey(name)] = values
 	}
 	reply.Header().Set("Content-Type", contentType)
 	status := f.Status
