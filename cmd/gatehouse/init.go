@@ -153,7 +153,26 @@ func fill(ctx context.Context, cfg *config.Config, say func(verb, what string) e
 	if err := ensureLogKey(ctx, cfg, v, say); err != nil {
 		return err
 	}
+	if err := recordInit(ctx, cfg, db, v); err != nil {
+		return err
+	}
 	return ensureCA(ctx, cfg, v, say)
+}
+
+// recordInit begins the log, so that it verifies from here on: one that holds
+// nothing cannot be told from one that lost everything.
+func recordInit(ctx context.Context, cfg *config.Config, db *store.DB, v *vault.Vault) error {
+	head, err := db.Audit().Head(ctx)
+	if err != nil || head.Size > 0 {
+		return err
+	}
+	p := &parts{cfg: cfg, logger: quiet(), db: db, vault: v}
+	if err := p.openLog(ctx); err != nil {
+		return err
+	}
+	_, err = p.log.Record(ctx, audit.Entry{Action: "init", Verdict: "done", Facts: map[string]string{"version": version}})
+	p.stopLog()
+	return errors.Join(err, p.group.Wait())
 }
 
 // ensureLogKey makes the audit log's signing key once, and its public half.
