@@ -48,6 +48,12 @@ type Options struct {
 	XTokenTTL    time.Duration
 	RequireProof bool
 	PublicURL    string // "" means PublicURL
+	// FamilyKill and RefreshKillsAccess are the switches of the sandbox's X.
+	FamilyKill, RefreshKillsAccess bool
+	// Clock is the platforms' time; nil means the machine's.
+	Clock *world.Clock
+	// Platform wraps what answers as X, to see or disturb its calls.
+	Platform func(http.Handler) http.Handler
 	// Store wraps the store, for faults.
 	Store func(connect.Store) connect.Store
 	// Audit wraps the log's store, for faults.
@@ -71,6 +77,9 @@ type World struct {
 	Faults      *world.Faults
 	Requests    *world.Requests
 	Egress      *wire.Egress
+	// RootKey is the file of the root key, SignerKey the log's signing key: what
+	// another process needs to work on the same database.
+	RootKey, SignerKey string
 }
 
 // The purposes of the world, each with its app and scopes.
@@ -134,14 +143,22 @@ func (w *World) platforms(o Options) {
 	for _, app := range []string{"main-x", "public-x", "pages", "insta", "threads", "other"} {
 		callbacks = append(callbacks, o.PublicURL+connect.CallbackPath+app)
 	}
-	w.X = must[*x.Platform](w.T, "X")(x.New(x.Config{Ledger: w.Ledger, RedirectURIs: callbacks, TokenTTL: o.XTokenTTL, RateFactor: -1}))
-	w.Meta = must[*meta.Platform](w.T, "Meta")(meta.New(meta.Config{Ledger: w.Ledger, RedirectURIs: callbacks, RequireProof: o.RequireProof}))
+	w.X = must[*x.Platform](w.T, "X")(x.New(x.Config{
+		Ledger: w.Ledger, RedirectURIs: callbacks, TokenTTL: o.XTokenTTL, RateFactor: -1, Clock: o.Clock,
+		FamilyKill: o.FamilyKill, RefreshKillsAccess: o.RefreshKillsAccess,
+	}))
+	w.Meta = must[*meta.Platform](w.T, "Meta")(meta.New(meta.Config{
+		Ledger: w.Ledger, RedirectURIs: callbacks, RequireProof: o.RequireProof, Clock: o.Clock,
+	}))
+	if o.Platform == nil {
+		o.Platform = func(h http.Handler) http.Handler { return h }
+	}
 	for _, p := range []struct {
 		name  string
 		h     http.Handler
 		url   *string
 		close func()
-	}{{"x", w.X, &w.XURL, w.X.Close}, {"meta", w.Meta, &w.MetaURL, func() { _ = w.Meta.Close() }}} {
+	}{{"x", o.Platform(w.X), &w.XURL, w.X.Close}, {"meta", w.Meta, &w.MetaURL, func() { _ = w.Meta.Close() }}} {
 		server := httptest.NewServer(w.Requests.Middleware(p.name, w.Faults.Middleware(p.h)))
 		*p.url = server.URL
 		w.T.Cleanup(func() {
@@ -160,6 +177,7 @@ func (w *World) foundations(o Options) {
 		logStore, onFault = o.Audit(logStore), nil
 	}
 	path := filepath.Join(t.TempDir(), "root.key")
+	w.RootKey = path
 	if err := vault.CreateRootKeyFile(path); err != nil {
 		t.Fatal(err)
 	}
@@ -173,6 +191,7 @@ func (w *World) foundations(o Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.SignerKey = key
 	signer := must[note.Signer](t, "signer")(note.NewSigner(key))
 	w.Log = must[*audit.Log](t, "log")(audit.Open(t.Context(), audit.Config{
 		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal,
