@@ -261,6 +261,10 @@ func (c *call) checkReply(reply *http.Response) error {
 	if reply.StatusCode >= 300 && reply.StatusCode < 400 && reply.StatusCode != http.StatusNotModified {
 		return wire.BadGateway("upstream/redirect", "The platform answered with a redirect, which is not followed.", nil)
 	}
+	if reply.StatusCode == http.StatusPartialContent && replyKind(reply) == replyJSON {
+		// A caller that chooses the range could ask for a token without its name.
+		return wire.BadGateway("upstream/partial", "The platform answered with a part of a JSON document, in which credentials cannot be found.", nil)
+	}
 	if e := strings.Join(reply.Header["Content-Encoding"], ","); e != "" && e != "identity" {
 		return wire.BadGateway("upstream/encoding", "The platform's answer is compressed although that was not asked for.", nil)
 	}
