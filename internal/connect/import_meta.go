@@ -61,3 +61,17 @@ func (p facebookProvider) debugged(ctx context.Context, kind Kind, g *grant) err
 	slices.Sort(g.scopes)
 	return checkUser(g)
 }
+
+// revokeSystemUser ends one token of a system user, which is no person's grant
+// and has no permissions edge that would end it.
+func (p facebookProvider) revokeSystemUser(ctx context.Context, g grant) error {
+	req, err := get(ctx, p.app.Endpoints.API+"/"+p.app.Version+"/oauth/revoke", url.Values{
+		"client_id": {p.app.ClientID}, "client_secret": {p.app.ClientSecret.Reveal()}, "revoke_token": {g.access.Reveal()},
+	})
+	if err != nil {
+		return err
+	}
+	bearer(req, g.access)
+	_, err = p.fetch(req)
+	return err
+}

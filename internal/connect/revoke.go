@@ -67,8 +67,9 @@ func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason
 			return rec, c.revokeHandles(ctx, id)
 		}
 		rec.Status, rec.Reason = Revoked, reason
-		// A child's token dies with its parent's grant; it is dropped.
-		if rec.Parent != "" {
+		// A child's token dies with its parent's grant; it is dropped. A system
+		// user's is a grant of its own.
+		if rec.Parent != "" && rec.Kind != KindSystemUser {
 			rec.Access, rec.Refresh = nil, nil
 		}
 		rec.RevokeOutstanding = rec.Access != nil
@@ -188,8 +189,10 @@ func (c *Connections) revokeGrant(ctx context.Context, a App, kind Kind, g grant
 		return c.provider(a).revoke(ctx, g)
 	case KindOAuth1:
 		return c.invalidate(ctx, a, g)
+	case KindSystemUser:
+		return facebookProvider{client{c, a}}.revokeSystemUser(ctx, g)
 	default:
-		// Pages', system users' and apps' tokens end with what they came from.
+		// Pages' and apps' tokens end with what they came from.
 		return nil
 	}
 }
