@@ -123,7 +123,14 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	if err := ready(s); err != nil {
 		return err
 	}
-	return s.run(ctx)
+	err = s.run(ctx)
+	// The last word of this process; one that was killed has none.
+	last := audit.Entry{Action: "run.stop", Verdict: "done"}
+	if err != nil {
+		last.Verdict = "failed"
+	}
+	_, unsaid := p.log.Record(context.WithoutCancel(ctx), last)
+	return errors.Join(err, unsaid)
 }
 
 // run serves until ctx ends or a part fails. The log's writer is stopped last,
