@@ -125,9 +125,6 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 	if p.db, err = openStore(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if err := p.db.Migrate(ctx); err != nil {
-		return nil, err
-	}
 	root, err := vault.NewFileRootKey(cfg.RootKey.Path())
 	if err != nil {
 		return nil, err

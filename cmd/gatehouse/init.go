@@ -123,9 +123,6 @@ func fill(ctx context.Context, cfg *config.Config, say func(verb, what string) e
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Migrate(ctx); err != nil {
-		return err
-	}
 	env, err := db.Environment(ctx)
 	switch {
 	case errors.Is(err, gatehouse.ErrNotFound):
