@@ -245,7 +245,7 @@ func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (S
 		return Service{}, failed
 	}
 	if err != nil || subtle.ConstantTimeCompare(hash[:], record.Hash[:]) != 1 {
-		return Service{}, wire.Unauthenticated("identity/key-unknown", "No such service key exists here. Make one with: gatehouse service key NAME")
+		return Service{}, wire.Unauthenticated("identity/key-unknown", "No such service key exists here. Make one with: gatehouse service key create NAME")
 	}
 	if !record.Key.Revoked.IsZero() {
 		return Service{}, wire.Unauthenticated("identity/key-revoked", "This service key was revoked. Use the service's current key.")
