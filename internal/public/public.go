@@ -5,7 +5,8 @@
 // It promises that a browser is sent only where package connect says, with no
 // referrer and nothing cached; that pages are plain HTML without script, in
 // which nothing a visitor sent appears unescaped; and that one source cannot
-// ask faster than a person could. It must never show or log a state, a code or
+// ask faster than a person could, unless it stands in front of us on the same
+// machine. It must never show or log a state, a code or
 // a cookie.
 package public
 

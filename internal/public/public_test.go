@@ -271,4 +271,13 @@ func TestSourcesAreLimited(t *testing.T) {
 			}
 		}
 	}
+	// Behind a proxy on this machine, one visitor must not use up the others'
+	// budget.
+	for _, proxy := range []string{"127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"} {
+		for i := range 20 {
+			if code := ask(proxy); code != http.StatusNotFound {
+				t.Fatalf("request %d through %s gives %d", i, proxy, code)
+			}
+		}
+	}
 }
