@@ -260,7 +260,6 @@ func TestRefusals(t *testing.T) {
 		{"third party's purpose", "services:", "third_parties: {a.example: {purposes: [ads]}}\nservices:", "purposes[0]: there is no purpose"},
 		{"mode", "services:", "mode: log\nservices:", "mode: is none of enforce, report"},
 		{"report without end", "services:", "mode: report\nservices:", "mode: report mode needs its last day"},
-		{"report that ended", "services:", "mode: report\nuntil: 2020-01-01\nservices:", "until: has passed"},
 		{"until alone", "services:", "until: 2099-01-01\nservices:", "until: belongs to mode: report"},
 		{"until", "services:", "mode: report\nuntil: tomorrow\nservices:", "until: write a day as 2026-12-31"},
 		{"sandbox in production", "environment: development", "environment: production\nsandbox: {x: \"http://127.0.0.1:1\"}", "sandbox: is refused in production"},
@@ -474,6 +473,7 @@ func TestWarnings(t *testing.T) {
 		{"unused purpose", "[read, page]", "[read]", "purposes.page: no service has this purpose"},
 		{"unused app", "app: fb,", "app: ax,", ""},
 		{"report mode", "services:", "mode: report\nuntil: " + soon + "\nservices:", "mode: report: what no purpose declares is allowed until the end of " + soon},
+		{"report that ended", "services:", "mode: report\nuntil: 2020-01-01\nservices:", "until: has passed"},
 		{"long report mode", "services:", "mode: report\nuntil: " + far + "\nservices:", "until: is more than 90 days away"},
 		{"console", "listen: {", "listen: {console: \"127.0.0.1:8102\", ", "listen.console: is kept for a later version"},
 		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers and the platforms do not trust"},
@@ -511,6 +511,9 @@ func TestReportModeEnds(t *testing.T) {
 	}
 	if c.Reporting(day.Add(24 * time.Hour)) {
 		t.Error("report mode is in force after its last day")
+	}
+	if c, _ := load(t, minimal+"mode: report\nuntil: 2020-01-01\n"); c.Reporting(time.Now()) {
+		t.Error("report mode is in force in a file whose day has passed")
 	}
 }
 

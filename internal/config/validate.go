@@ -282,7 +282,9 @@ func (c *Config) validateMode(d *decoder) {
 	case c.Mode == ModeReport && c.Until.IsZero() && !d.failed("until"):
 		d.failAt("mode", "report mode needs its last day: until: 2026-12-31")
 	case c.Mode == ModeReport && !c.Until.IsZero() && time.Now().After(c.Until.End()):
-		d.failAt("until", "has passed: report mode is over; set mode: enforce, or decide on a new day")
+		// No error: a restart in the night after that day must not keep the gates
+		// closed for calls that are declared.
+		d.warnAt("until", "has passed: report mode is over, and what no purpose declares is refused; set mode: enforce, or decide on a new day")
 	case c.Mode != ModeReport && !c.Until.IsZero():
 		d.failAt("until", "belongs to mode: report")
 	case c.Mode == ModeReport:
