@@ -21,26 +21,34 @@ const refusedPause = time.Minute
 // refused. The zero value is ready; it forgets what is older than refusedPause.
 type refusals struct {
 	mu   sync.Mutex
-	last map[gatehouse.ConnectionID]time.Time
+	last map[gatehouse.ConnectionID]refused
 }
 
-// allow reports whether a connection may be renewed for this reason now.
-func (f *refusals) allow(id gatehouse.ConnectionID) bool {
+// refused is a token, as it is stored, that was renewed for being refused.
+type refused struct {
+	at     time.Time
+	access []byte
+}
+
+// allow reports whether a connection may be renewed now because this token was
+// refused. Those who were refused with the same token all may: it is renewed
+// once for all of them.
+func (f *refusals) allow(rec Record) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	if now.Sub(f.last[id]) < refusedPause {
-		return false
+	if last, ok := f.last[rec.ID]; ok && now.Sub(last.at) < refusedPause {
+		return bytes.Equal(last.access, rec.Access)
 	}
-	for other, at := range f.last {
-		if now.Sub(at) >= refusedPause {
+	for other, last := range f.last {
+		if now.Sub(last.at) >= refusedPause {
 			delete(f.last, other)
 		}
 	}
 	if f.last == nil {
-		f.last = make(map[gatehouse.ConnectionID]time.Time)
+		f.last = make(map[gatehouse.ConnectionID]refused)
 	}
-	f.last[id] = now
+	f.last[rec.ID] = refused{now, rec.Access}
 	return true
 }
 
@@ -57,7 +65,7 @@ func (r Record) renewable() bool {
 // MarkDead).
 func (c *Connections) TokenRefused(ctx context.Context, k *Credential, class string) error {
 	rec, err := c.redeemed(ctx, k.rec.ID)
-	if err != nil || !bytes.Equal(rec.Access, k.rec.Access) {
+	if err != nil || !rec.Status.Usable() || !bytes.Equal(rec.Access, k.rec.Access) {
 		return err
 	}
 	if k.renewable {
@@ -71,7 +79,7 @@ func (c *Connections) TokenRefused(ctx context.Context, k *Credential, class str
 // needs it renews it. It reports whether the connection has another token now,
 // or may get one.
 func (c *Connections) expire(ctx context.Context, k *Credential) (bool, error) {
-	for allowed := false; ; {
+	for {
 		rec, err := c.redeemed(ctx, k.rec.ID)
 		if err != nil {
 			return false, err
@@ -86,7 +94,7 @@ func (c *Connections) expire(ctx context.Context, k *Credential) (bool, error) {
 		if rec.expired(now) || rec.Status == Renewing {
 			return true, nil // somebody has noted it, or is at it
 		}
-		if allowed = allowed || c.refusals.allow(rec.ID); !allowed {
+		if !c.refusals.allow(rec) {
 			return false, nil
 		}
 		rec.AccessExpires, rec.RenewAt = now, now
@@ -108,6 +116,9 @@ func (c *Connections) Replace(ctx context.Context, r audit.Receipt, k *Credentia
 		return nil, err
 	}
 	if err := c.renewer.Renew(ctx, k.rec.ID); err != nil {
+		if rec, again := c.redeemed(ctx, k.rec.ID); again == nil && !rec.Status.Usable() {
+			err = unusable(rec)
+		}
 		return nil, err
 	}
 	fresh, err := c.Credential(ctx, r, k.rec.ID)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"gatehouse"
-	"gatehouse/internal/connect"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/sandbox/world"
 )
@@ -127,31 +126,6 @@ func TestPlatformFaults(t *testing.T) {
 		r.call("GET", "/meta/v25.0/me", bearer(m)).refused(502, "upstream/token")
 	})
 	r.t = t
-	r.check()
-}
-
-// A token that the platform no longer takes: the error is passed on, and the
-// next call is refused here with what to do.
-func TestDeadTokenIsRemembered(t *testing.T) {
-	r := newRig(t)
-	c := r.connection("main-x", "publish", r.people[0].Username)
-	_, h := r.handle(c, "publish")
-	r.call("GET", "/x/2/users/me", bearer(h)).ok()
-	if !r.xSite.Revoke(strings.TrimPrefix(r.last().Header.Get("Authorization"), "Bearer ")) {
-		t.Fatal("nothing to revoke")
-	}
-	if a := r.call("GET", "/x/2/users/me", bearer(h)); a.status != 401 || !strings.Contains(a.body, "Unauthorized") {
-		t.Errorf("got %d: %s", a.status, a.body)
-	}
-	now, err := r.connect.Get(r.ctx, c.ID)
-	if err != nil || now.Status != connect.ReconnectNeeded {
-		t.Errorf("the connection is %s (%v)", now.Status, err)
-	}
-	r.seen.reset()
-	r.call("GET", "/x/2/users/me", bearer(h)).refused(403, "connect/reconnect-needed")
-	if r.seen.count() != 0 {
-		t.Error("the platform was asked again")
-	}
 	r.check()
 }
 

@@ -54,6 +54,7 @@ type rig struct {
 	xSite   *x.Platform
 	mSite   *meta.Platform
 	people  []world.Person
+	clock   world.Clock // of X
 	db      *store.DB
 	log     *audit.Log
 	verify  note.Verifier
@@ -241,7 +242,7 @@ func must2(t testing.TB) func(a []byte, b secret.Text, err error) ([]byte, secre
 func (r *rig) startSandboxes(tlsConfig *tls.Config) {
 	t := r.t
 	var err error
-	if r.xSite, err = x.New(x.Config{Ledger: r.ledger, RedirectURIs: []string{callbackFor("main-x")}, RateFactor: 1000, Heartbeat: 50 * time.Millisecond}); err != nil {
+	if r.xSite, err = x.New(x.Config{Ledger: r.ledger, Clock: &r.clock, RedirectURIs: []string{callbackFor("main-x")}, RateFactor: 1000, Heartbeat: 50 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.xSite.Close)
@@ -349,7 +350,7 @@ func (r *rig) openStores() {
 			p, _ := set.Purpose(names[0])
 			return set.Scopes(p.App, names...)
 		},
-		RevokeHandles: r.handles.RevokeConnection,
+		RevokeHandles: r.handles.RevokeConnection, Logger: slog.New(slog.NewJSONHandler(r.lines, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

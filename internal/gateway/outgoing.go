@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/connect"
@@ -17,13 +18,25 @@ import (
 	"gatehouse/internal/wire"
 )
 
-// send opens the credential, puts it on a request of our own making, and sends
-// that to the platform's host.
+// send opens the credential and makes the call with it; see replay for when it
+// is made a second time.
 func (c *call) send(ctx context.Context) (*http.Response, error) {
 	var err error
 	if c.credential, err = c.gateway.config.Connections.Credential(ctx, c.receipt, c.handle.Connection); err != nil {
 		return nil, err
 	}
+	sent := time.Now()
+	reply, err := c.attempt(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.replay(ctx, sent, reply)
+}
+
+// attempt puts the credential on a request of our own making, and sends that to
+// the platform's host.
+func (c *call) attempt(ctx context.Context) (*http.Response, error) {
+	var err error
 	replace := map[string]string{}
 	if c.batch != nil {
 		if replace["batch"], err = c.batch.authorize(ctx, c); err != nil {

@@ -121,6 +121,7 @@ func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.Control().ServeHTTP(w, r)
 		return
 	}
+	w.Header().Set("Date", p.now().UTC().Format(http.TimeFormat)) // of the sandbox's clock, which may be set
 	h, path := locate(r)
 	segments := splitPath(path)
 	version, segments, failed := splitVersion(h.product, segments)

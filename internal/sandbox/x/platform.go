@@ -233,6 +233,7 @@ func (p *Platform) now() time.Time { return p.config.Clock.Now() }
 
 // ServeHTTP serves x.com and api.x.com.
 func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", p.now().UTC().Format(http.TimeFormat)) // of the sandbox's clock, which may be set
 	w.Header().Set("X-Transaction-Id", strings.ToLower(letters(16)))
 	w.Header().Set("Cache-Control", "no-cache, no-store, max-age=0")
 	switch r.URL.Path {
