@@ -13,12 +13,12 @@ import (
 func newConnect(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "connect",
-		Short: "People's grants: begin, list, inspect, revoke",
+		Short: "People's grants: begin, list, inspect, import, export, revoke",
 		Long: `A connection is one grant that one person gave to one of your app registrations.
 Your app begins them through the API; these commands are for looking and for
 ending them.`,
 	}
-	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectImport(o), connectRevoke(o))
+	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectImport(o), connectExport(o), connectRevoke(o))
 	return c
 }
 
@@ -171,33 +171,4 @@ func connectShow(o *options) *cobra.Command {
 			})
 		},
 	}
-}
-
-func connectRevoke(o *options) *cobra.Command {
-	var reason string
-	c := &cobra.Command{
-		Use:   "revoke CONNECTION",
-		Short: "End a connection: its handles at once, then its grant at the platform",
-		Args:  one("CONNECTION"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return with(c.Context(), o, func(p *parts) error {
-				id := gatehouse.ConnectionID(args[0])
-				if err := p.connect.Revoke(c.Context(), id, reason); err != nil {
-					return err
-				}
-				con, err := p.connect.Get(c.Context(), id)
-				if err != nil {
-					return err
-				}
-				if con.RevokeOutstanding {
-					_, err = fmt.Fprintln(c.OutOrStdout(), "cut off here; the platform has not confirmed yet and is asked again")
-					return err
-				}
-				_, err = fmt.Fprintln(c.OutOrStdout(), "revoked, here and at the platform")
-				return err
-			})
-		},
-	}
-	c.Flags().StringVar(&reason, "reason", "ended on the command line", "why, for the log")
-	return c
 }

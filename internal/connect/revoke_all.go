@@ -61,9 +61,8 @@ func (c *Connections) RevokeAll(ctx context.Context, s Scope, reason string, pro
 	if !plainText(reason, 1, 200) {
 		return RevokedAll{}, wire.Refuse(gatehouse.ErrInvalid, "connect/reason", "the reason must be 1 to 200 bytes of printable text")
 	}
-	if err := c.cutAll(ctx, s, reason); err != nil {
-		return RevokedAll{}, err
-	}
+	// A failure, such as of the log, ends nothing: what can be cut off is.
+	failed := c.cutAll(ctx, s, reason)
 	var waiting []Record
 	err := c.every(ctx, s, func(rec Record) error {
 		if rec.RevokeOutstanding {
@@ -72,7 +71,7 @@ func (c *Connections) RevokeAll(ctx context.Context, s Scope, reason string, pro
 		return nil
 	})
 	if err != nil {
-		return RevokedAll{}, err
+		return RevokedAll{}, errors.Join(failed, err)
 	}
 	c.giveBackAll(ctx, waiting, progress)
 	report := RevokedAll{Bearers: map[gatehouse.AppName]error{}}
@@ -82,11 +81,9 @@ func (c *Connections) RevokeAll(ctx context.Context, s Scope, reason string, pro
 			report.Bearers[name] = c.invalidateBearer(ctx, a)
 		}
 	}
-	if report.OpenImports, err = c.dropImports(ctx, s); err != nil {
-		return report, err
-	}
-	if err := ctx.Err(); err != nil {
-		return report, err
+	report.OpenImports, err = c.dropImports(ctx, s)
+	if failed = errors.Join(failed, err, ctx.Err()); failed != nil {
+		return report, failed
 	}
 	err = c.every(ctx, s, func(rec Record) error {
 		if rec.Status != Revoked || rec.Reason != reason || rec.Redeemed.IsZero() {
@@ -105,10 +102,12 @@ func (s Scope) covers(a App) bool {
 }
 
 // cutAll makes everything in scope unusable here. Connections that appear while
-// it is at work are found in the next round.
+// it is at work are found in the next round. One that fails does not keep the
+// others: the errors come back together.
 func (c *Connections) cutAll(ctx context.Context, s Scope, reason string) error {
+	var failed error
 	for round, left := 0, 1; left > 0 && round < 10; round++ {
-		left = 0
+		left, failed = 0, nil
 		err := c.every(ctx, s, func(rec Record) error {
 			if rec.Status == Erased {
 				return nil
@@ -116,19 +115,24 @@ func (c *Connections) cutAll(ctx context.Context, s Scope, reason string) error 
 			if rec.Status != Revoked {
 				left++
 			}
+			var err error
 			if rec.Redeemed.IsZero() {
-				return c.cutPending(ctx, rec, reason)
+				err = c.cutPending(ctx, rec, reason)
+			} else {
+				// One that is revoked already may have been interrupted before
+				// its handles were.
+				_, err = c.cut(ctx, rec.ID, reason)
 			}
-			// One that is revoked already may have been interrupted before its
-			// handles were.
-			_, err := c.cut(ctx, rec.ID, reason)
-			return err
+			if err != nil && failed == nil {
+				failed = err // the others say the same
+			}
+			return ctx.Err()
 		})
 		if err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
 	}
-	return nil
+	return failed
 }
 
 // cutPending ends a connection that the app has not redeemed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
 	"gatehouse/internal/sandbox/world"
@@ -266,5 +267,30 @@ func TestRevokeAllDuringRenewal(t *testing.T) {
 	}
 	if status := callWith(t, w, lastIssued(w, "x access")); status != http.StatusUnauthorized {
 		t.Errorf("the fresh token works: %d", status)
+	}
+}
+
+// The log cannot be written: everything is cut off all the same, and the error
+// says that this is not the end of it.
+func TestRevokeAllWithoutALog(t *testing.T) {
+	log := &closedLog{}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Audit: func(s audit.Store) audit.Store { log.Store = s; return log }})
+	one, other := w.Connect("user-7", "publish", connecttest.Person(1)), w.Connect("user-8", "publish", connecttest.Person(2))
+	bearers := []secret.Text{handle(t, w, one), handle(t, w, other)}
+	log.closed.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := w.Connections.RevokeAll(ctx, connect.Scope{}, "stolen laptop", nil); err == nil {
+		t.Error("a sweep that the log knows nothing of is called done")
+	}
+	for _, bearer := range bearers {
+		if _, err := w.Directory.AuthenticateHandle(t.Context(), bearer); err == nil {
+			t.Error("a handle still works")
+		}
+	}
+	for _, id := range []gatehouse.ConnectionID{one.ID, other.ID} {
+		if rec, err := w.DB.Connect().Connection(t.Context(), id); err != nil || rec.Status != connect.Revoked || !rec.RevokeOutstanding {
+			t.Errorf("%s is %s, %v", id, rec.Status, err)
+		}
 	}
 }
