@@ -28,9 +28,9 @@ type connectionView struct {
 	Scopes            []string  `json:"scopes"`
 	Declined          []string  `json:"declined"`
 	Purposes          []string  `json:"purposes"`
-	AccessExpires     time.Time `json:"access_expires,omitzero"`
-	Created           time.Time `json:"created"`
-	Updated           time.Time `json:"updated"`
+	AccessExpires     time.Time `json:"access_expires_at,omitzero"`
+	Created           time.Time `json:"created_at"`
+	Updated           time.Time `json:"updated_at"`
 	RevokeOutstanding bool      `json:"revoke_outstanding,omitempty"`
 }
 
@@ -112,7 +112,7 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, c caller) error {
 	return reply(w, http.StatusCreated, struct {
 		ID      string    `json:"id"`
 		URL     string    `json:"url"`
-		Expires time.Time `json:"expires"`
+		Expires time.Time `json:"expires_at"`
 	}{begun.ID, begun.URL, begun.Expires})
 }
 

@@ -19,7 +19,7 @@ type handleView struct {
 	Purpose    string    `json:"purpose"`
 	Platform   string    `json:"platform"`
 	App        string    `json:"app"`
-	Created    time.Time `json:"created"`
+	Created    time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
