@@ -1,5 +1,5 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
-// redeem, look at and revoke connections, make and revoke handles.
+// redeem, hand in, look at and revoke connections, make and revoke handles.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -40,6 +40,9 @@ type Config struct {
 	Directory   *identity.Directory
 	// Purposes returns what the configuration now in force lets a service do.
 	Purposes func(gatehouse.ServiceName) []Purpose
+	// Admit takes one request from a service's rate, or refuses it. Nil admits
+	// all: then a service can fill the log as fast as it asks.
+	Admit func(gatehouse.ServiceName) error
 	// Surface renders errors and logs; it is the app listener's.
 	Surface *wire.Surface
 }
@@ -49,6 +52,7 @@ type API struct {
 	connections *connect.Connections
 	directory   *identity.Directory
 	purposes    func(gatehouse.ServiceName) []Purpose
+	admit       func(gatehouse.ServiceName) error
 	surface     *wire.Surface
 }
 
@@ -57,7 +61,10 @@ func New(c Config) (*API, error) {
 	if c.Connections == nil || c.Directory == nil || c.Purposes == nil || c.Surface == nil {
 		return nil, errors.New("api: Config lacks connections, directory, purposes or surface")
 	}
-	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, surface: c.Surface}, nil
+	if c.Admit == nil {
+		c.Admit = func(gatehouse.ServiceName) error { return nil }
+	}
+	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, admit: c.Admit, surface: c.Surface}, nil
 }
 
 // caller is the service that a request was authenticated as.
@@ -92,6 +99,7 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/connections", false, (*API).begin},
 	{"GET", "/gatehouse/v1/connections", false, (*API).listConnections},
 	{"POST", "/gatehouse/v1/connections/redeem", false, (*API).redeem},
+	{"POST", "/gatehouse/v1/connections/import", false, (*API).importConnection},
 	{"GET", "/gatehouse/v1/connections/{id}", false, (*API).showConnection},
 	{"DELETE", "/gatehouse/v1/connections/{id}", false, (*API).revokeConnection},
 	{"POST", "/gatehouse/v1/handles", false, (*API).makeHandle},
@@ -148,6 +156,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, methods map[string]r
 		}
 		c = caller{Service: service, purposes: a.purposes(service.Name)}
 		wire.Annotate(w, wire.Note{Service: string(service.Name)})
+		if err := a.admit(service.Name); err != nil {
+			return err
+		}
 	}
 	return rt.handle(a, w, r, c)
 }

@@ -89,18 +89,9 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err := errors.Join(checkQuery(r), readBody(w, r, &in)); err != nil {
 		return err
 	}
-	purposes := make([]gatehouse.PurposeName, 0, len(in.Purposes))
-	for _, name := range in.Purposes {
-		p, ok := c.may(gatehouse.PurposeName(name))
-		switch {
-		case !ok:
-			return wire.Refuse(gatehouse.ErrDenied, "api/purpose", "This service may not use one of the purposes; those it may use are in "+Prefix+"me.")
-		case string(p.App) != in.App:
-			return invalid("api/purpose-app", "The purpose "+string(p.Name)+" is declared for the app "+string(p.App)+", not for the one given.")
-		case slices.Contains(purposes, p.Name):
-			return invalid("api/purpose-twice", "The purpose "+string(p.Name)+" is given twice.")
-		}
-		purposes = append(purposes, p.Name)
+	purposes, err := c.purposesFor(in.Purposes, in.App)
+	if err != nil {
+		return err
 	}
 	begun, err := a.connections.Begin(r.Context(), connect.BeginRequest{
 		App: gatehouse.AppName(in.App), Subject: gatehouse.Subject(in.Subject), Purposes: purposes,
