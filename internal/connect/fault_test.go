@@ -218,6 +218,38 @@ func TestRedeemingAtTheSameTime(t *testing.T) {
 	})
 }
 
+// A redemption that dies after its code was used up, and before the connection
+// stands, costs nobody a consent: the app, which got no answer, asks again. Nor
+// does it open anything: another subject's attempt burns the code, however far
+// that comes.
+func TestRedemptionThatDies(t *testing.T) {
+	dying := &failing{}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Store: func(s connect.Store) connect.Store {
+		dying.Store = s
+		return dying
+	}})
+	redeem := func(code secret.Text, subject gatehouse.Subject) error {
+		_, err := w.Connections.Redeem(t.Context(), code, subject, "scheduler")
+		return err
+	}
+	code := w.Code("user-7", "publish", connecttest.Person(1))
+	dying.before.Store(1)
+	if err := redeem(code, "user-7"); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Fatalf("with a store that is gone: %v", err)
+	}
+	if err := redeem(code, "user-7"); err != nil {
+		t.Fatalf("asked again: %v", err)
+	}
+	refused(t, redeem(code, "user-7"), "connect/code-used")
+
+	code = w.Code("user-8", "publish", connecttest.Person(2))
+	dying.after.Store(1)
+	if err := redeem(code, "somebody else"); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Fatalf("with a store that is gone: %v", err)
+	}
+	refused(t, redeem(code, "user-8"), "connect/code-used")
+}
+
 // No secret that the sandbox issued, no subject and no name stands in the files
 // of the database.
 func TestDatabaseHoldsNoSecret(t *testing.T) {

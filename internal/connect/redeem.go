@@ -62,15 +62,20 @@ func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject 
 	if at.Service != service || !matches(code.Reveal(), at.CodeHash) {
 		return Attempt{}, Record{}, unknown
 	}
-	if at.Stage == Closed {
-		return Attempt{}, Record{}, wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this code was already used: it works once")
-	}
-	if at.Stage != Coded || !time.Now().Before(at.Expires) {
-		return Attempt{}, Record{}, wire.Refuse(gatehouse.ErrDenied, "connect/code-expired", "this code has expired: let the person connect again")
+	if at.Stage != Coded && at.Stage != Closed {
+		return Attempt{}, Record{}, unknown
 	}
 	rec, err := c.store.Connection(ctx, at.Connection)
 	if err != nil {
 		return Attempt{}, Record{}, err
+	}
+	// A closed attempt whose connection still waits is one whose redemption died
+	// in the middle: the app, which got no answer, may ask again.
+	if rec.Status != Pending {
+		return Attempt{}, Record{}, errCodeUsed
+	}
+	if !time.Now().Before(at.Expires) {
+		return Attempt{}, Record{}, wire.Refuse(gatehouse.ErrDenied, "connect/code-expired", "this code has expired: let the person connect again")
 	}
 	hash, err := c.subjectHash(ctx, subject)
 	if err != nil {
@@ -86,19 +91,22 @@ func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject 
 	return at, rec, nil
 }
 
-// burn closes an attempt and marks its connection to be given back to the
-// platform by the background work.
+var errCodeUsed = wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this code was already used: it works once")
+
+// burn marks a connection to be given back to the platform by the background
+// work, and closes its attempt. In this order: a closed attempt whose connection
+// waits could still be redeemed.
 func (c *Connections) burn(ctx context.Context, at Attempt, rec Record) error {
+	rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, "the code was presented for another subject", true
+	rec.RenewAt, rec.Updated = time.Time{}, time.Now()
+	if err := c.store.SaveConnections(ctx, rec); err != nil {
+		return err
+	}
 	at.Stage = Closed
 	if _, err := c.store.SaveAttempt(ctx, at); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
 		return err
 	}
-	if rec.Status != Pending {
-		return nil
-	}
-	rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, "the code was presented for another subject", true
-	rec.RenewAt, rec.Updated = time.Time{}, time.Now()
-	return c.store.SaveConnections(ctx, rec)
+	return nil
 }
 
 // redeem uses the code up and makes the connection healthy.
@@ -106,7 +114,7 @@ func (c *Connections) redeem(ctx context.Context, receipt audit.Receipt, at Atte
 	at.Stage = Closed
 	if _, err := c.store.SaveAttempt(ctx, at); err != nil {
 		if errors.Is(err, gatehouse.ErrConflict) {
-			return Record{}, wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this code was already used: it works once")
+			return Record{}, errCodeUsed
 		}
 		return Record{}, err
 	}
