@@ -65,6 +65,7 @@ func viewOf(con connect.Connection) connectionView {
 
 func connectBegin(o *options) *cobra.Command {
 	var app, subject, service, returnTo string
+	var oauth1 bool
 	var purposes []string
 	c := &cobra.Command{
 		Use:   "begin",
@@ -77,6 +78,7 @@ can redeem it, for the same subject.`,
 			return with(c.Context(), o, func(p *parts) error {
 				r := connect.BeginRequest{
 					App: gatehouse.AppName(app), Subject: gatehouse.Subject(subject), Service: gatehouse.ServiceName(service), ReturnTo: returnTo,
+					OAuth1: oauth1,
 				}
 				for _, name := range purposes {
 					if err := mayServe(p, service, name); err != nil {
@@ -98,6 +100,7 @@ can redeem it, for the same subject.`,
 	c.Flags().StringVar(&service, "service", "", "which service begins it")
 	c.Flags().StringVar(&returnTo, "return-to", "", "where the browser ends; must be on the returns list")
 	c.Flags().StringSliceVar(&purposes, "purpose", nil, "for which purposes")
+	c.Flags().BoolVar(&oauth1, "oauth1", false, "ask X for an OAuth 1.0a grant")
 	for _, name := range []string{"app", "subject", "service", "return-to", "purpose"} {
 		if err := c.MarkFlagRequired(name); err != nil {
 			panic(err) // a programmer's mistake: the flag is declared above

@@ -154,7 +154,8 @@ func (s *server) run(ctx context.Context) error {
 func (s *server) bind(ctx context.Context) error {
 	cfg := s.cfg
 	var err error
-	own, err := api.New(apiConfig(s.parts))
+	// The gateway counts the API's requests too, and exists a moment later.
+	own, err := api.New(apiConfig(s.parts, func(name gatehouse.ServiceName) error { return s.gateway.Admit(name) }))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/secret"
 
 	"github.com/spf13/cobra"
 )
@@ -180,7 +181,7 @@ func serviceKeyRevoke(o *options) *cobra.Command {
 func handleCreate(o *options) *cobra.Command {
 	var service, connection, purpose string
 	var ttl time.Duration
-	var asJSON bool
+	var asJSON, oauth1 bool
 	c := &cobra.Command{
 		Use:     "create",
 		Short:   "Make a handle for a connection and print it, once",
@@ -195,6 +196,9 @@ func handleCreate(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if oauth1 && con.Platform != gatehouse.X {
+					return errors.New("--oauth1: only X has OAuth 1.0a")
+				}
 				if con.Status == connect.Revoked || con.Status == connect.Erased {
 					return fmt.Errorf("the connection is %s: the person has to connect again", con.Status)
 				}
@@ -208,11 +212,7 @@ func handleCreate(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), map[string]string{"id": string(h.ID), "handle": text.Reveal(), "expires_at": stamp(h.Expires)})
-				}
-				_, err = fmt.Fprintln(c.OutOrStdout(), text.Reveal())
-				return err
+				return printHandle(c, p, h, text, oauth1, asJSON)
 			})
 		},
 	}
@@ -220,6 +220,7 @@ func handleCreate(o *options) *cobra.Command {
 	c.Flags().StringVar(&connection, "connection", "", "whose connection it stands for")
 	c.Flags().StringVar(&purpose, "purpose", "", "for which purpose")
 	c.Flags().DurationVar(&ttl, "expires-in", 0, "how long it lives (default: limits.handle_ttl)")
+	c.Flags().BoolVar(&oauth1, "oauth1", false, "print it as an OAuth 1.0a set, for clients of X that sign")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	for _, name := range []string{"service", "connection", "purpose"} {
 		if err := c.MarkFlagRequired(name); err != nil {
@@ -227,6 +228,35 @@ func handleCreate(o *options) *cobra.Command {
 		}
 	}
 	return c
+}
+
+// printHandle shows a new handle, once. The bearer form and the OAuth 1.0a set
+// are two forms of the same handle.
+func printHandle(c *cobra.Command, p *parts, h identity.Handle, text secret.Text, oauth1, asJSON bool) error {
+	answer := struct {
+		ID      string     `json:"id"`
+		Handle  string     `json:"handle"`
+		Expires string     `json:"expires_at"`
+		OAuth1  *oauth1Set `json:"oauth1,omitempty"`
+	}{ID: string(h.ID), Handle: text.Reveal(), Expires: stamp(h.Expires)}
+	if oauth1 {
+		set, err := p.identity.OAuth1Set(c.Context(), h.ID)
+		if err != nil {
+			return err
+		}
+		answer.OAuth1 = &oauth1Set{set.ConsumerKey, set.ConsumerSecret.Reveal(), set.Token, set.TokenSecret.Reveal()}
+	}
+	w := c.OutOrStdout()
+	if asJSON {
+		return printJSON(w, answer)
+	}
+	if oauth1 {
+		_, err := fmt.Fprintf(w, "consumer_key     %s\nconsumer_secret  %s\ntoken            %s\ntoken_secret     %s\n",
+			answer.OAuth1.ConsumerKey, answer.OAuth1.ConsumerSecret, answer.OAuth1.Token, answer.OAuth1.TokenSecret)
+		return err
+	}
+	_, err := fmt.Fprintln(w, answer.Handle)
+	return err
 }
 
 // unfit says why a connection cannot serve a purpose, or "".

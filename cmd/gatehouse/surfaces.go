@@ -67,11 +67,11 @@ func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]stri
 }
 
 // apiConfig binds the app's API to the parts.
-func apiConfig(p *parts) api.Config {
+func apiConfig(p *parts, admit func(gatehouse.ServiceName) error) api.Config {
 	return api.Config{
 		Connections: p.connect, Directory: p.identity,
-		Purposes: p.purposesOf,
-		Surface:  &wire.Surface{Name: "app", Log: p.logger},
+		Purposes: p.purposesOf, Admit: admit,
+		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
 }
 

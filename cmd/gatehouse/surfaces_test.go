@@ -85,7 +85,7 @@ func TestReportModeEndsByItself(t *testing.T) {
 			}
 		}()
 		s := &server{parts: p}
-		own, err := api.New(apiConfig(p))
+		own, err := api.New(apiConfig(p, nil))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,6 +35,7 @@ type world struct {
 	router routers.Router
 	key    string
 	log    *bytes.Buffer
+	full   bool // the service has used up its rate
 }
 
 func newWorld(t *testing.T) *world {
@@ -49,6 +50,12 @@ func newWorld(t *testing.T) *world {
 				list = append(list, api.Purpose{Name: n, Why: "because " + string(n), App: connecttest.AppOf(n)})
 			}
 			return list
+		},
+		Admit: func(gatehouse.ServiceName) error {
+			if w.full {
+				return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/service-rate", "too fast"), time.Second)
+			}
+			return nil
 		},
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewTextHandler(w.log, nil))},
 	})
@@ -409,5 +416,18 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 	req.Header.Del("Authorization")
 	if status, served := w.send(req, true); status != http.StatusOK || served["openapi"] != "3.0.3" {
 		t.Errorf("the document is served with %d", status)
+	}
+}
+
+// A service that has used up its rate is told when to come again, and nothing is
+// done; others, and the document, are not touched.
+func TestServiceOverItsRate(t *testing.T) {
+	w := newWorld(t)
+	w.full = true
+	w.refuses(http.StatusTooManyRequests, "limit/service-rate", w.request("POST", "/gatehouse/v1/connections", begin))
+	w.ok(http.StatusOK, "GET", "/gatehouse/v1/openapi.json", "")
+	w.full = false
+	if list := w.ok(http.StatusOK, "GET", "/gatehouse/v1/connections", ""); len(list["connections"].([]any)) != 0 {
+		t.Errorf("a refused request began a connection: %v", list)
 	}
 }

@@ -132,7 +132,7 @@ type BodyRule struct {
 // Service is one part of the app.
 type Service struct {
 	Purposes []gatehouse.PurposeName `yaml:"purposes" doc:"What it may call for."`
-	Rate     Rate                    `yaml:"rate" doc:"Most calls: 50/s, 600/m. Default: no limit of our own."`
+	Rate     Rate                    `yaml:"rate" doc:"Most requests, calls and API together: 50/s, 600/m. Default: no limit of our own."`
 	Sources  []netip.Prefix          `yaml:"sources" doc:"Networks that its keys and handles are accepted from. Needed when the app listener is not on loopback."`
 	Accept   []string                `yaml:"accept" doc:"Where a handle is accepted: bearer, query, form, batch, oauth1. Default: everywhere."`
 }

@@ -77,6 +77,12 @@ func (g *Gateway) Apply(s Settings) error {
 // them.
 func (g *Gateway) CloseStreams() { g.closed.Do(func() { close(g.closing) }) }
 
+// Admit takes one request from a service's rate, for what the app listener
+// answers beside calls.
+func (g *Gateway) Admit(name gatehouse.ServiceName) error {
+	return g.limits.admit(name, g.settings.Load().Services[name], 1)
+}
+
 // Handler returns the handler of the whole app listener. It must not stand
 // behind an http.ServeMux, which cleans paths and redirects: a path that could
 // be read in two ways is refused here instead.
