@@ -138,8 +138,23 @@ func (l *Log) Refusal(e Entry) (id string) {
 	if e.Verdict == "" {
 		e.Verdict = "refuse"
 	}
+	return l.event(e, true)
+}
+
+// Reduction records that access was taken away, and returns the entry's id. It
+// waits neither for the disk nor for room in the queue, so that nothing stays
+// open because the log cannot be written. It is not for what strangers can
+// bring about: nothing bounds the memory that it takes.
+func (l *Log) Reduction(e Entry) (id string) {
+	if e.Verdict == "" {
+		e.Verdict = "done"
+	}
+	return l.event(e, false)
+}
+
+func (l *Log) event(e Entry, bounded bool) (id string) {
 	row := l.must(KindEvent, "", e)
-	if err := l.queue.put(row, true); err != nil {
+	if err := l.queue.put(row, bounded); err != nil {
 		l.lost(err)
 	}
 	return row.ID

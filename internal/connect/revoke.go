@@ -84,8 +84,8 @@ func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason
 		rec.Version++
 		err = c.revokeHandles(ctx, id)
 		e := c.entry("connect.revoke", rec)
-		e.Verdict, e.Facts = "done", map[string]string{"where": "here"}
-		c.log.Refusal(e)
+		e.Facts = map[string]string{"where": "here"}
+		c.log.Reduction(e)
 		return rec, err
 	}
 }
