@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +12,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"gatehouse/internal/platform"
 	"gatehouse/internal/sandbox"
 	"gatehouse/internal/sandbox/world"
 )
@@ -379,5 +382,44 @@ func (h *house) nothingAtThePlatforms() {
 	}
 	if tried < 18 {
 		h.t.Errorf("only %d tokens were tried", tried)
+	}
+}
+
+// A client of X that signs gets its handle as an OAuth 1.0a set, on the command
+// line too, and its signed calls pass.
+func TestSignedHandle(t *testing.T) {
+	h := newHouse(t)
+	reports := h.imported(0, ownTokens(t, h.box, 1), "--service", "demo")
+	create := []string{"service", "handle", "create", "--service", "demo", "--oauth1", "--json", "--connection"}
+	if _, errOut, code := h.gatehouse(append(create, string(reports[1].Connection), "--purpose", "pages")...); code != exitFailed || !strings.Contains(errOut, "only X") {
+		t.Errorf("for Facebook: exit status %d, %s", code, errOut)
+	}
+	out, errOut, code := h.gatehouse(append(create, string(reports[0].Connection), "--purpose", "publish")...)
+	var made struct {
+		ID     string    `json:"id"`
+		OAuth1 oauth1Set `json:"oauth1"`
+	}
+	if err := json.Unmarshal([]byte(out), &made); err != nil || code != 0 || made.OAuth1.Token != made.ID {
+		t.Fatalf("exit status %d, %v\n%s%s", code, err, out, errOut)
+	}
+	h.start()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.ready["app_listener"]+"/x/2/users/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := platform.SignOAuth1(platform.OAuth1Credentials{
+		ConsumerKey: made.OAuth1.ConsumerKey, ConsumerSecret: made.OAuth1.ConsumerSecret, Token: made.OAuth1.Token, TokenSecret: made.OAuth1.TokenSecret,
+	}, req.Method, req.URL, nil, crand.Text(), strconv.FormatInt(time.Now().Unix(), 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", header)
+	res, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
+		t.Errorf("the signed call: %d %s %v", res.StatusCode, body, err)
 	}
 }
