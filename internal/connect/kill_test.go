@@ -2,13 +2,16 @@ package connect_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,10 +45,16 @@ var killPoints = []struct {
 
 // refreshGate lets a test interfere with the refreshes that reach X.
 type refreshGate struct {
-	mu             sync.Mutex
-	before, after  func() // called once, around the next refresh's effect
-	count, rotated atomic.Int64
-	effected       func()
+	mu            sync.Mutex
+	before, after func() // called once, around the next refresh's effect
+	effected      func() // called after each refresh's effect
+	seen          []refreshed
+}
+
+// refreshed is one refresh as X saw it.
+type refreshed struct {
+	token, next string // next is "" if it was refused
+	at          time.Time
 }
 
 func (g *refreshGate) around(next http.Handler) http.Handler {
@@ -60,7 +69,6 @@ func (g *refreshGate) around(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		g.count.Add(1)
 		g.mu.Lock()
 		before, after, effected := g.before, g.after, g.effected
 		g.before, g.after = nil, nil
@@ -69,14 +77,16 @@ func (g *refreshGate) around(next http.Handler) http.Handler {
 			before()
 			panic(http.ErrAbortHandler) // the request never reached what rotates
 		}
-		status := &statusRecorder{ResponseWriter: w}
-		if after != nil {
-			status.ResponseWriter = discard{http.Header{}}
+		recorded := httptest.NewRecorder()
+		next.ServeHTTP(recorded, r)
+		var pair struct {
+			Refresh string `json:"refresh_token"`
 		}
-		next.ServeHTTP(status, r)
-		if status.status == http.StatusOK {
-			g.rotated.Add(1)
-		}
+		_ = json.Unmarshal(recorded.Body.Bytes(), &pair)
+		form, _ := url.ParseQuery(string(body))
+		g.mu.Lock()
+		g.seen = append(g.seen, refreshed{form.Get("refresh_token"), pair.Refresh, time.Now()})
+		g.mu.Unlock()
 		if effected != nil {
 			effected()
 		}
@@ -84,6 +94,9 @@ func (g *refreshGate) around(next http.Handler) http.Handler {
 			after()
 			panic(http.ErrAbortHandler)
 		}
+		maps.Copy(w.Header(), recorded.Header())
+		w.WriteHeader(recorded.Code)
+		_, _ = w.Write(recorded.Body.Bytes())
 	})
 }
 
@@ -93,29 +106,6 @@ func (g *refreshGate) set(before, after func()) {
 	defer g.mu.Unlock()
 	g.before, g.after = before, after
 }
-
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (s *statusRecorder) WriteHeader(status int) {
-	s.status = status
-	s.ResponseWriter.WriteHeader(status)
-}
-
-func (s *statusRecorder) Write(b []byte) (int, error) {
-	if s.status == 0 {
-		s.status = http.StatusOK
-	}
-	return s.ResponseWriter.Write(b)
-}
-
-type discard struct{ header http.Header }
-
-func (d discard) Header() http.Header         { return d.header }
-func (d discard) WriteHeader(int)             {}
-func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // The process that renews is killed at every place, in strict single-use mode.
 // At every place but the window the old or the new pair works afterwards; the
