@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	crand "crypto/rand"
 	"encoding/json"
@@ -35,12 +36,16 @@ func TestKilledDuringTraffic(t *testing.T) {
 		for range 3 {
 			workers.Go(func() {
 				for ctx.Err() == nil {
-					status, _, err := h.call(ctx, http.MethodPost, "/x/2/tweets", grant.Handle, map[string]string{"text": crand.Text()})
+					status, body, err := h.call(ctx, http.MethodPost, "/x/2/tweets", grant.Handle, map[string]string{"text": crand.Text()})
 					if err != nil {
 						return // killed
 					}
 					if status != http.StatusCreated && status != http.StatusTooManyRequests {
 						t.Errorf("round %d: POST /2/tweets answered %d", round, status)
+					}
+					if bytes.Contains(body, []byte("limit/service-rate")) {
+						time.Sleep(time.Millisecond)
+						continue // refused before there was an intent
 					}
 					acknowledged.Lock()
 					acknowledged.posts++
