@@ -116,7 +116,7 @@ func (i *importer) run(ctx context.Context, in io.Reader) error {
 	progress := onTerminal(i.errOut) && !onTerminal(i.out)
 	for n := 1; ; n++ {
 		text, end := nextLine(r)
-		if end != nil && end != io.EOF {
+		if end != nil && !errors.Is(end, io.EOF) {
 			return fmt.Errorf("reading line %d: %w", n, end)
 		}
 		if len(text) > 0 {
@@ -133,7 +133,7 @@ func (i *importer) run(ctx context.Context, in io.Reader) error {
 				fmt.Fprintf(i.errOut, "\rline %d", n)
 			}
 		}
-		if end == io.EOF {
+		if errors.Is(end, io.EOF) {
 			break
 		}
 	}
