@@ -212,7 +212,16 @@ func (h *house) brought(t *testing.T, fromX string) {
 func TestImportReport(t *testing.T) {
 	h := newHouse(t)
 	token, tokenSecret := h.box.X.MintOAuth1(h.box.People()[0])
+	user, err := h.box.Meta.MintUserToken("facebook", h.box.People()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Facebook is asked with the token in the address.
+	if err := h.box.Fault(world.Fault{Match: world.FaultMatch{Path: "/v25.0/debug_token"}, LoseReply: true}); err != nil {
+		t.Fatal(err)
+	}
 	lines := []struct{ line, want string }{
+		{`{"app":"demo-facebook","subject":"u","access_token":"` + user + `","purposes":["pages"]}`, "platform"},
 		{`{"app":"demo-x","subject":"u","access_token":"` + token + `","purposes":["publish"],"pasword":"x"}`, "pasword: there is no such member"},
 		{token, "JSON object"},
 		{`{"app":"demo-x","subject":"u","service":"` + token + `","access_token":"a","purposes":["publish"]}`, "service: there is none"},

@@ -75,7 +75,10 @@ func (c *Connections) Import(ctx context.Context, r ImportRequest) (Imported, er
 	}
 	if journal.State == ImportDone {
 		v, err := c.importedBefore(ctx, journal, r)
-		return Imported{Connection: v, Already: true}, err
+		if err != nil || !r.mayReturn(v.Status) {
+			return Imported{Connection: v, Already: true}, err
+		}
+		journal.State = ""
 	}
 	e := audit.Entry{Action: "connect.import", Service: r.Service, Platform: a.Platform, App: a.Name, Facts: map[string]string{"kind": string(r.Kind)}}
 	receipt, err := c.log.Intent(ctx, e)
@@ -111,7 +114,9 @@ func (c *Connections) CheckImport(ctx context.Context, r ImportRequest) (found I
 	}
 	if journal.State == ImportDone {
 		v, err := c.importedBefore(ctx, journal, r)
-		return Imported{Connection: v, Already: true}, true, err
+		if err != nil || !r.mayReturn(v.Status) {
+			return Imported{Connection: v, Already: true}, true, err
+		}
 	}
 	if parent != "" {
 		if _, err := c.importParent(ctx, a, r); err != nil {
@@ -165,6 +170,13 @@ func (c *Connections) importedBefore(ctx context.Context, journal ImportRecord, 
 		return Connection{}, wire.Refuse(gatehouse.ErrConflict, "connect/import-taken", "this token was handed in before, for another service or subject")
 	}
 	return c.view(ctx, rec)
+}
+
+// mayReturn reports whether a token that was handed in before is worth another
+// try, its connection having ended. One that was used up is not: to present a
+// spent refresh token can end more than itself.
+func (r ImportRequest) mayReturn(s Status) bool {
+	return !s.Usable() && s != Erased && (r.Kind != KindUser || r.Refresh.IsZero())
 }
 
 func (r ImportRequest) grant() grant {

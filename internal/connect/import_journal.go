@@ -141,9 +141,15 @@ func (c *Connections) saveRenewed(ctx context.Context, i ImportRecord, fresh gra
 			i.Version++
 			return i, nil
 		}
-		// A conflict is this very save, stored in spite of an error.
-		if current, look := c.store.ImportOf(ctx, i.Fingerprint); look == nil && current.State == ImportRenewed && current.Version == i.Version+1 {
-			return current, nil
+		if current, look := c.store.ImportOf(ctx, i.Fingerprint); look == nil {
+			switch current.State {
+			case ImportRenewed: // this very save, stored in spite of an error
+				return current, nil
+			case ImportRenewing: // whoever took over asks with a spent token
+				i.Version = current.Version
+			default:
+				return i, err
+			}
 		}
 		select {
 		case <-ctx.Done():

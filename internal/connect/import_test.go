@@ -90,9 +90,16 @@ func TestImportEndsCopies(t *testing.T) {
 			t.Error("a copy of the refresh token still works")
 		}
 		works(t, w, in.Connection.ID, w.XURL+"/2/users/me")
+		if err := w.Connections.MarkDead(t.Context(), in.Connection.ID, "session"); err != nil {
+			t.Fatal(err)
+		}
+		asked := len(w.Requests.Last(100))
 		again, err := w.Connections.Import(t.Context(), handedIn(pair))
 		if err != nil || !again.Already || again.Connection.ID != in.Connection.ID {
 			t.Errorf("handing it in again gives %+v, %v", again, err)
+		}
+		if len(w.Requests.Last(100)) != asked {
+			t.Error("a pair that was used up was presented to X again")
 		}
 		other := handedIn(pair)
 		other.Subject = "somebody else"
@@ -245,6 +252,38 @@ func TestImportWithASilentPlatform(t *testing.T) {
 	}
 }
 
+// taking is a store in which another run takes an import over while this one
+// waits for the platform.
+type taking struct {
+	connect.Store
+	t     *testing.T
+	saves int
+}
+
+func (s *taking) SaveImport(ctx context.Context, i connect.ImportRecord, records ...connect.Record) error {
+	if s.saves++; s.saves == 2 {
+		current, err := s.Store.ImportOf(ctx, i.Fingerprint)
+		if err == nil {
+			err = s.Store.SaveImport(ctx, current)
+		}
+		if err != nil {
+			s.t.Error(err)
+		}
+	}
+	return s.Store.SaveImport(ctx, i, records...)
+}
+
+// Whoever has the fresh pair has the last word: it exists nowhere else.
+func TestImportTakenOver(t *testing.T) {
+	s := &taking{t: t}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Store: func(under connect.Store) connect.Store { s.Store = under; return s }})
+	in, err := w.Connections.Import(t.Context(), handedIn(mintX(t, w, connecttest.Person(1))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	works(t, w, in.Connection.ID, w.XURL+"/2/users/me")
+}
+
 // A claim about the person is compared with the platform's word before anything
 // is changed there.
 func TestImportOfSomebodyElse(t *testing.T) {
@@ -308,6 +347,13 @@ func TestImportFromFacebook(t *testing.T) {
 			t.Fatalf("%+v, %v", in, err)
 		}
 		works(t, w, in.Connection.ID, w.MetaURL+"/v25.0/me")
+		if err := w.Connections.MarkDead(t.Context(), user.Connection.ID, "session"); err != nil {
+			t.Fatal(err)
+		}
+		back, err := w.Connections.Import(t.Context(), request("", token, ""))
+		if err != nil || back.Already || back.Connection.ID != user.Connection.ID || back.Connection.Status != connect.Healthy {
+			t.Errorf("a token that works, of a connection that had ended: %+v, %v", back, err)
+		}
 		w.Meta.Revoke(page)
 		_, err = w.Connections.Import(t.Context(), request(connect.KindPage, page+"x", user.Connection.ID))
 		refused(t, err, "connect/import-refused")
