@@ -285,3 +285,28 @@ func TestGeneratedLogEvents(t *testing.T) {
 	}
 	generated(t, filepath.Join("docs", "log-events.md"), b.String())
 }
+
+// TestEveryActionIsWritten holds the registry of the log to the code: an action
+// that nothing writes would promise a reader something that never happens.
+func TestEveryActionIsWritten(t *testing.T) {
+	written := map[string]bool{}
+	for _, f := range sources(t) {
+		if f.test || strings.HasSuffix(f.file, filepath.Join("audit", "action.go")) {
+			continue
+		}
+		text, err := os.ReadFile(f.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range audit.Actions() {
+			if strings.Contains(string(text), `"`+a.Name+`"`) {
+				written[a.Name] = true
+			}
+		}
+	}
+	for _, a := range audit.Actions() {
+		if !written[a.Name] {
+			t.Errorf("action %s is registered and nothing writes it", a.Name)
+		}
+	}
+}

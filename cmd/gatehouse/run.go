@@ -37,13 +37,13 @@ change the log says that it needs one.
 When every listener is bound, one line is printed on standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, _, err := config.Load(o.config, resolver())
+			cfg, warnings, err := config.Load(o.config, resolver())
 			if err != nil {
 				return err
 			}
 			logger := newLogger(cfg.Log)
-			if cfg, err = loadConfig(o, logger); err != nil {
-				return err
+			for _, w := range warnings {
+				logger.WarnContext(c.Context(), w.String())
 			}
 			return serve(c.Context(), cfg, logger, func(s *server) error {
 				if asJSON {

@@ -9,8 +9,6 @@ import (
 // means to somebody who reads the log. docs/log-events.md is generated from it.
 // A name is never given a second meaning and never removed.
 var actions = map[string]string{
-	"audit.start":        "The log was opened for writing by a process.",
-	"audit.stop":         "The log was closed in order by the process that had it open.",
 	"audit.unregistered": "An entry came with an action that is not registered (a mistake in Gatehouse; the fault is in the operator's log).",
 
 	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",
@@ -35,12 +33,8 @@ var actions = map[string]string{
 	"connect.start":    "A person's browser was sent to a platform's consent page.",
 
 	"handle.create": "A handle was made for a service, a connection and a purpose.",
-	"handle.list":   "Handles were listed.",
 	"handle.refuse": "A handle or service key was presented and refused.",
 	"handle.revoke": "A handle, and those made from it, stopped working.",
-
-	"person.create":  "A person of whom nothing was known got a key of their own.",
-	"person.destroy": "A person's key was destroyed; what it sealed can no longer be read.",
 
 	"service.create":     "A service of the configuration was entered in the database.",
 	"service.disable":    "A service that left the configuration was disabled.",
@@ -48,10 +42,6 @@ var actions = map[string]string{
 	"service.key.create": "A service was given a key.",
 	"service.key.revoke": "A service's key stopped working.",
 	"service.source.new": "A service called from a network address that it had not used before.",
-
-	"vault.init":   "The key hierarchy was made.",
-	"vault.open":   "A sealed credential was opened for use.",
-	"vault.rotate": "A key of the vault was replaced.",
 }
 
 // An Action is a registered name and its meaning.

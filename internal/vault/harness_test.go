@@ -76,7 +76,7 @@ func (w *world) seal(ref vault.Ref, plaintext string) []byte {
 
 func (w *world) receipt() audit.Receipt {
 	w.t.Helper()
-	receipt, err := w.log.Intent(w.t.Context(), audit.Entry{Action: "vault.open", Verdict: "allow"})
+	receipt, err := w.log.Intent(w.t.Context(), audit.Entry{Action: "call", Verdict: "allow"})
 	if err != nil {
 		w.t.Fatalf("recording an intent: %v", err)
 	}
