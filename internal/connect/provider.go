@@ -118,7 +118,8 @@ func (p client) fetch(req *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	defer reply.Body.Close()
-	p.c.observe(req.Context(), p.app, sent, reply, false)
+	// No cache answers a POST: what comes back is the platform's own time.
+	p.c.observe(req.Context(), p.app, sent, reply, req.Method == http.MethodPost)
 	body, err := io.ReadAll(io.LimitReader(reply.Body, replyLimit+1))
 	if err != nil {
 		return nil, err
@@ -144,6 +145,12 @@ func (e *unsentError) Unwrap() error { return e.err }
 func unsent(err error) bool {
 	var e *unsentError
 	return errors.As(err, &e)
+}
+
+// since is the time at the platform when a request was sent that has been
+// answered: a life span counts from before the platform began to count.
+func (p client) since(sent time.Time) time.Time {
+	return p.c.now(p.app.Name).Add(-time.Since(sent))
 }
 
 // form returns a POST of a form.

@@ -49,12 +49,12 @@ func (p client) graphToken(ctx context.Context, address string, query url.Values
 	if err != nil {
 		return grant{}, err
 	}
-	now := p.c.now(p.app.Name)
+	sent := time.Now()
 	var reply tokenReply
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err
 	}
-	return reply.grant(now)
+	return reply.grant(p.since(sent))
 }
 
 func (p facebookProvider) whose(ctx context.Context, g *grant) error {

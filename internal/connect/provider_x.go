@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
@@ -31,12 +32,12 @@ func (p client) token(ctx context.Context, values url.Values) (grant, error) {
 	if err != nil {
 		return grant{}, err
 	}
-	now := p.c.now(p.app.Name) // a life span counts from before the platform began to count
+	sent := time.Now()
 	var reply tokenReply
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err
 	}
-	return reply.grant(now)
+	return reply.grant(p.since(sent))
 }
 
 // clientForm returns a POST that proves which client sends it: a confidential

@@ -55,7 +55,7 @@ func (k *clock) now() (now time.Time, sure bool) {
 // the reply's header came in. One reply alone may be a cache's, so a difference
 // counts when a second one agrees, or at once if the platform itself refused our
 // timestamp. It reports whether the clock's idea of the time has changed.
-func (k *clock) measure(sent, got time.Time, date string, refused bool) bool {
+func (k *clock) measure(sent, got time.Time, date string, sure bool) bool {
 	told, err := http.ParseTime(date)
 	took := got.Sub(sent)
 	if err != nil || took > slowReply || took < 0 {
@@ -78,7 +78,7 @@ func (k *clock) measure(sent, got time.Time, date string, refused bool) bool {
 		before = k.at.Add(k.offset + got.Sub(k.at)).Round(0).Sub(got.Round(0))
 	}
 	changed := (offset - before).Abs() > clockGrain
-	if changed && !refused && !(k.hinted && (offset-k.hint).Abs() <= clockGrain) {
+	if changed && !sure && !(k.hinted && (offset-k.hint).Abs() <= clockGrain) {
 		k.hint, k.hinted = offset, true
 		return false
 	}
@@ -136,9 +136,9 @@ func (c *Connections) latest() time.Time {
 }
 
 // observe has a platform's reply set its clock.
-func (c *Connections) observe(ctx context.Context, a App, sent time.Time, reply *http.Response, refused bool) bool {
+func (c *Connections) observe(ctx context.Context, a App, sent time.Time, reply *http.Response, sure bool) bool {
 	k := c.clocks[clockKey(a)]
-	changed := k.measure(sent, time.Now(), reply.Header.Get("Date"), refused)
+	changed := k.measure(sent, time.Now(), reply.Header.Get("Date"), sure)
 	if offset, alarm := k.skew(); alarm {
 		c.logger.WarnContext(ctx, "this machine's clock differs from the platform's: set it, or run a time service",
 			slog.String("platform", string(a.Platform)), slog.Duration("platform_ahead_by", offset))

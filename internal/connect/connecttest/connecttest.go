@@ -80,6 +80,8 @@ type World struct {
 	// RootKey is the file of the root key, SignerKey the log's signing key: what
 	// another process needs to work on the same database.
 	RootKey, SignerKey string
+	// StopX takes X off the network.
+	StopX func()
 }
 
 // The purposes of the world, each with its app and scopes.
@@ -161,6 +163,9 @@ func (w *World) platforms(o Options) {
 	}{{"x", o.Platform(w.X), &w.XURL, w.X.Close}, {"meta", w.Meta, &w.MetaURL, func() { _ = w.Meta.Close() }}} {
 		server := httptest.NewServer(w.Requests.Middleware(p.name, w.Faults.Middleware(p.h)))
 		*p.url = server.URL
+		if p.name == "x" {
+			w.StopX = server.Close
+		}
 		w.T.Cleanup(func() {
 			p.close()
 			server.CloseClientConnections()
