@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,12 +11,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"gatehouse"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/wire"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 )
 
 func connectImport(o *options) *cobra.Command {
@@ -79,8 +82,27 @@ type importer struct {
 	purposes    []gatehouse.PurposeName
 	keep, dry   bool
 	asJSON      bool
-	// labels are the connections that lines of this file became.
+	// labels are the connections that lines of this file became; mu guards them.
+	mu     sync.Mutex
 	labels map[string]gatehouse.ConnectionID
+}
+
+// labelled returns the connection that an earlier line became, or in a dry run
+// "" if it would only become one.
+func (i *importer) labelled(id string) (gatehouse.ConnectionID, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at, ok := i.labels[id]
+	return at, ok
+}
+
+func (i *importer) label(id string, at gatehouse.ConnectionID) {
+	if id == "" {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.labels[id] = at
 }
 
 // importReport is what became of one line.
@@ -95,6 +117,7 @@ type importReport struct {
 	Status     connect.Status         `json:"status,omitempty"`
 	Rule       string                 `json:"rule,omitempty"`
 	Error      string                 `json:"error,omitempty"`
+	again      bool                   // it lost a race
 }
 
 type importResult string
@@ -108,12 +131,63 @@ const (
 	lineRefused   importResult = "refused"
 )
 
-// run takes in all lines; it ends early only when it is interrupted or the
-// report cannot be written.
+// importsAtOnce bounds how many lines' platforms are waited for at the same time.
+const importsAtOnce = 8
+
+// importJob is a line on its way: its report comes when it is done.
+type importJob struct {
+	n      int
+	text   []byte
+	report chan importReport
+}
+
+// run takes in all lines, several at a time, and reports them in order. It ends
+// early only when it is interrupted or the report cannot be written.
 func (i *importer) run(ctx context.Context, in io.Reader) error {
-	r := bufio.NewReaderSize(in, connect.MaxImportLine+2)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	jobs := make(chan importJob, 2*importsAtOnce) // in the order of lines
+	var group errgroup.Group
+	group.Go(func() error {
+		defer close(jobs)
+		return i.read(ctx, in, jobs)
+	})
 	counts := map[importResult]int{}
-	progress := onTerminal(i.errOut) && !onTerminal(i.out)
+	var failed error
+	for job := range jobs {
+		report := <-job.report
+		if report.again && ctx.Err() == nil {
+			// It met another line of the same token or person, which is done now.
+			report = i.line(ctx, job.text)
+		}
+		report.Line = job.n
+		counts[report.Result]++
+		if failed == nil {
+			if failed = i.report(report); failed != nil {
+				cancel()
+			}
+		}
+		i.progress("\rline %d", job.n)
+	}
+	i.progress("\n")
+	if err := errors.Join(failed, group.Wait()); err != nil {
+		return err
+	}
+	if err := i.sum(counts); err != nil {
+		return err
+	}
+	if counts[lineRefused] > 0 {
+		return &wantingError{}
+	}
+	return nil
+}
+
+// read gives each line to a goroutine of its own and hands on its job.
+func (i *importer) read(ctx context.Context, in io.Reader, jobs chan<- importJob) error {
+	r := bufio.NewReaderSize(in, connect.MaxImportLine+2)
+	var group errgroup.Group
+	group.SetLimit(importsAtOnce)
+	defer func() { _ = group.Wait() }() // no member returns an error
 	for n := 1; ; n++ {
 		text, end := nextLine(r)
 		if end != nil && !errors.Is(end, io.EOF) {
@@ -123,41 +197,45 @@ func (i *importer) run(ctx context.Context, in io.Reader) error {
 			if ctx.Err() != nil {
 				return fmt.Errorf("interrupted before line %d: run it again, what is in is passed over", n)
 			}
-			report := i.line(ctx, text)
-			report.Line = n
-			counts[report.Result]++
-			if err := i.report(report); err != nil {
-				return err
+			if bytes.Contains(text, []byte(`"parent"`)) {
+				_ = group.Wait() // for the line that it may hang on
 			}
-			if progress {
-				fmt.Fprintf(i.errOut, "\rline %d", n)
-			}
+			job := importJob{n, text, make(chan importReport, 1)}
+			jobs <- job
+			group.Go(func() error {
+				job.report <- i.line(ctx, text)
+				return nil
+			})
 		}
-		if errors.Is(end, io.EOF) {
-			break
-		}
-	}
-	if progress {
-		fmt.Fprintln(i.errOut)
-	}
-	if !i.asJSON {
-		var parts []string
-		for _, result := range []importResult{lineImported, lineAlready, lineValid, lineUnchecked, lineRefused} {
-			if counts[result] > 0 {
-				parts = append(parts, fmt.Sprintf("%d %s", counts[result], result))
-			}
-		}
-		if len(parts) == 0 {
-			parts = []string{"there was no line"}
-		}
-		if _, err := fmt.Fprintln(i.out, strings.Join(parts, ", ")); err != nil {
-			return err
+		if end != nil {
+			return nil
 		}
 	}
-	if counts[lineRefused] > 0 {
-		return &wantingError{}
+}
+
+// progress shows how far it is, where a person looks and the reports do not.
+func (i *importer) progress(format string, args ...any) {
+	if onTerminal(i.errOut) && !onTerminal(i.out) {
+		fmt.Fprintf(i.errOut, format, args...)
 	}
-	return nil
+}
+
+// sum closes a report in words.
+func (i *importer) sum(counts map[importResult]int) error {
+	if i.asJSON {
+		return nil
+	}
+	var parts []string
+	for _, result := range []importResult{lineImported, lineAlready, lineValid, lineUnchecked, lineRefused} {
+		if counts[result] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[result], result))
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"there was no line"}
+	}
+	_, err := fmt.Fprintln(i.out, strings.Join(parts, ", "))
+	return err
 }
 
 // nextLine returns the next line without its end. Of one that is too long it
@@ -180,7 +258,10 @@ func (i *importer) line(ctx context.Context, text []byte) importReport {
 	report := importReport{ID: l.ID, App: l.App, Kind: l.Kind, Subject: l.Subject}
 	// What stands in a refused line is not repeated: it may be in the wrong place.
 	refused := func(err error) importReport {
-		return importReport{Result: lineRefused, Rule: wire.RuleOf(err), Error: err.Error()}
+		rule := wire.RuleOf(err)
+		return importReport{
+			Result: lineRefused, Rule: rule, Error: err.Error(), again: errors.Is(err, gatehouse.ErrConflict) && rule != "connect/import-taken",
+		}
 	}
 	if err != nil {
 		return refused(err)
@@ -195,8 +276,8 @@ func (i *importer) line(ctx context.Context, text []byte) importReport {
 		return refused(err)
 	}
 	l.KeepCopies = i.keep
-	l.ImportRequest.Parent = i.labels[l.Parent]
-	if l.ImportRequest.Parent == "" {
+	var known bool
+	if l.ImportRequest.Parent, known = i.labelled(l.Parent); !known {
 		l.ImportRequest.Parent = gatehouse.ConnectionID(l.Parent)
 	}
 	if i.dry {
@@ -210,17 +291,12 @@ func (i *importer) line(ctx context.Context, text []byte) importReport {
 	if in.Already {
 		report.Result = lineAlready
 	}
-	if l.ID != "" {
-		i.labels[l.ID] = in.Connection.ID
-	}
+	i.label(l.ID, in.Connection.ID)
 	return report
 }
 
 // check is line without its effects.
 func (i *importer) check(ctx context.Context, l connect.ImportLine, report importReport, refused func(error) importReport) importReport {
-	if at, ok := i.labels[l.Parent]; ok && at == "" {
-		l.ImportRequest.Parent = "" // a line that this run has only checked
-	}
 	in, checked, err := i.parts.connect.CheckImport(ctx, l.ImportRequest)
 	if err != nil {
 		return refused(err)
@@ -232,9 +308,7 @@ func (i *importer) check(ctx context.Context, l connect.ImportLine, report impor
 	if in.Already {
 		report.Result, report.Connection, report.Status = lineAlready, in.Connection.ID, in.Connection.Status
 	}
-	if l.ID != "" {
-		i.labels[l.ID] = report.Connection
-	}
+	i.label(l.ID, report.Connection)
 	return report
 }
 

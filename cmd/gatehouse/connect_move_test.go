@@ -88,6 +88,9 @@ func ownTokens(t *testing.T, box *sandbox.Server, people int) string {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&b, `{"id":"fb-%d","app":"demo-facebook","subject":"user-%d","access_token":%q,"purposes":["pages"]}`+"\n", i, i, user)
+		if i == 0 {
+			fmt.Fprintf(&b, `{"app":"demo-facebook","subject":"user-0","kind":"page","parent":"fb-0","access_token":%q,"purposes":["pages"]}`+"\n", firstPage(t, box, user))
+		}
 	}
 	fmt.Fprintf(&b, "\n"+`{"app":"demo-facebook","subject":"acme","kind":"system_user","access_token":%q,"purposes":["pages"]}`+"\n", box.Meta.MintSystemUser())
 	path := filepath.Join(t.TempDir(), "tokens.jsonl")
@@ -95,6 +98,25 @@ func ownTokens(t *testing.T, box *sandbox.Server, people int) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// firstPage asks Facebook for the token of a person's first page.
+func firstPage(t *testing.T, box *sandbox.Server, user string) string {
+	t.Helper()
+	res, err := http.Get(box.MetaURL + "/v25.0/me/accounts?access_token=" + user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var pages struct {
+		Data []struct {
+			AccessToken string `json:"access_token"`
+		} `json:"data"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&pages); err != nil || len(pages.Data) == 0 {
+		t.Fatalf("no page: %v", err)
+	}
+	return pages.Data[0].AccessToken
 }
 
 var confirmCode = regexp.MustCompile(`--confirm ([a-z0-9]{4}-[a-z0-9]{4})`)
@@ -131,7 +153,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	}
 	for _, want := range []importResult{lineImported, lineAlready} {
 		list := h.imported(0, file, "--service", "demo")
-		if len(list) != 3 || list[2].Line != 4 {
+		if len(list) != 4 || list[3].Line != 5 {
 			t.Fatalf("%+v", list)
 		}
 		for _, r := range list {
@@ -173,7 +195,7 @@ func (h *house) brought(t *testing.T, fromX string) {
 		t.Fatalf("without a confirmation a file was written: %v", err)
 	}
 	stdout, errOut, code := h.confirmed(export...)
-	if code != 0 || !strings.Contains(stdout, "EXPORTED the tokens of 4 connections") {
+	if code != 0 || !strings.Contains(stdout, "EXPORTED the tokens of 5 connections") {
 		t.Fatalf("export: exit status %d\n%s%s", code, stdout, errOut)
 	}
 	info, err := os.Stat(out)
@@ -184,8 +206,8 @@ func (h *house) brought(t *testing.T, fromX string) {
 		t.Errorf("over an existing file: exit status %d, %s", code, errOut)
 	}
 	shown, _, _ := h.gatehouse("audit", "show", "--json", "-n", "1000")
-	if n := strings.Count(shown, `"action": "connect.export"`) + strings.Count(shown, `"action":"connect.export"`); n != 8 {
-		t.Errorf("%d entries about exports, want an intent and an outcome for each of 4", n)
+	if n := strings.Count(shown, `"action": "connect.export"`) + strings.Count(shown, `"action":"connect.export"`); n != 10 {
+		t.Errorf("%d entries about exports, want an intent and an outcome for each of 5", n)
 	}
 	other := h.beside()
 	for _, r := range other.imported(0, out) {
@@ -231,6 +253,9 @@ func TestImportReport(t *testing.T) {
 		{`{"app":"demo-x","subject":"` + strings.Repeat("u", 100_000) + `"}`, "longer than 64 KiB"},
 		{`{"app":"demo-facebook","subject":"u","kind":"page","parent":"nobody","access_token":"a","purposes":["pages"]}`, "parent: there is no usable"},
 		{`{"app":"demo-x","subject":"u","kind":"oauth1","token":"` + token + `","token_secret":"` + tokenSecret + `","purposes":["publish"]}`, ""},
+	}
+	for range 5 { // the same token, at the same time
+		lines = append(lines, lines[len(lines)-1])
 	}
 	var file strings.Builder
 	for _, l := range lines {
@@ -285,7 +310,7 @@ func TestRevokeAllKilled(t *testing.T) {
 	revoke := []string{"connect", "revoke", "--all", "--reason", "laptop stolen", "--json"}
 	out, _, _ = h.gatehouse(revoke...)
 	match := confirmCode.FindStringSubmatch(out)
-	if match == nil || !strings.Contains(out, "18 connections") {
+	if match == nil || !strings.Contains(out, "19 connections") {
 		t.Fatalf("the first run: %s", out)
 	}
 	if out, errOut, code := h.gatehouse("connect", "revoke", "--all", "--reason", "another", "--confirm", match[1]); code != exitFailed {
@@ -307,7 +332,7 @@ func TestRevokeAllKilled(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
 		t.Fatalf("the last run: exit status %d, %v\n%s%s", code, err, out, errOut)
 	}
-	if len(report.Connections) != 18 || report.Outstanding != 0 || len(report.People) != 18 || report.Bearers[demoX] != "invalidated" {
+	if len(report.Connections) != 19 || report.Outstanding != 0 || len(report.People) != 18 || report.Bearers[demoX] != "invalidated" {
 		t.Errorf("%d connections, %d people, %d outstanding, %v", len(report.Connections), len(report.People), report.Outstanding, report.Bearers)
 	}
 	h.start()
