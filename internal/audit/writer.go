@@ -334,7 +334,8 @@ func (w *writer) rebuild(ctx context.Context, size int64) (*tree, error) {
 			}
 			edge = bytes.Join(hashes, nil)
 		} else {
-			tiles, err := w.store.Tiles(ctx, level-1, from, tileWidth)
+			// Another process may have completed more of them since.
+			tiles, err := w.store.Tiles(ctx, level-1, from, int(complete-from))
 			if err != nil {
 				return nil, err
 			}
