@@ -115,9 +115,11 @@ type importReport struct {
 	Subject    gatehouse.Subject      `json:"subject,omitempty"`
 	Connection gatehouse.ConnectionID `json:"connection,omitempty"`
 	Status     connect.Status         `json:"status,omitempty"`
-	Rule       string                 `json:"rule,omitempty"`
-	Error      string                 `json:"error,omitempty"`
-	again      bool                   // it lost a race
+	// Lacking are the scopes that the purposes need and the token has not.
+	Lacking []string `json:"lacking,omitempty"`
+	Rule    string   `json:"rule,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	again   bool     // it lost a race
 }
 
 type importResult string
@@ -288,6 +290,7 @@ func (i *importer) line(ctx context.Context, text []byte) importReport {
 		return refused(err)
 	}
 	report.Result, report.Connection, report.Kind, report.Status = lineImported, in.Connection.ID, in.Connection.Kind, in.Connection.Status
+	report.Lacking = in.Connection.Declined
 	if in.Already {
 		report.Result = lineAlready
 	}
@@ -345,6 +348,9 @@ func (i *importer) report(r importReport) error {
 		text += ": its access token does not work any more; only the refresh token would tell"
 	case r.Connection != "":
 		text += fmt.Sprintf(" %s (%s, %s)", r.Connection, r.Subject, r.Status)
+		if len(r.Lacking) > 0 {
+			text += "; it lacks scopes that its purposes need: " + join(r.Lacking)
+		}
 	}
 	_, err := fmt.Fprintln(i.out, text)
 	return err

@@ -317,9 +317,9 @@ func TestRevokeAllKilled(t *testing.T) {
 		t.Errorf("the code of another reason is taken: %s%s", out, errOut)
 	}
 	revoke = append(revoke, "--confirm", match[1])
-	// The third answer of X takes long: by then some are confirmed, some not.
+	// The answers take long, so that the kill finds some confirmed and some not.
 	for _, path := range []string{"/1.1/oauth/invalidate_token", "/v25.0/me/permissions"} {
-		if err := h.box.Fault(world.Fault{Match: world.FaultMatch{Path: path}, DelayReplyMS: 60, Times: -1}); err != nil {
+		if err := h.box.Fault(world.Fault{Match: world.FaultMatch{Path: path}, DelayReplyMS: 250, Times: -1}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -213,6 +213,9 @@ func (c *Connections) takeIn(ctx context.Context, receipt audit.Receipt, a App, 
 		return Record{}, err
 	}
 	rec.Service, rec.Purposes = r.Service, r.Purposes
+	if rec.Declined, err = c.lacking(a, r, g); err != nil {
+		return Record{}, err
+	}
 	if rec.SubjectHash, err = c.subjectHash(ctx, r.Subject); err != nil {
 		return Record{}, err
 	}
@@ -235,6 +238,19 @@ func (c *Connections) takeIn(ctx context.Context, receipt audit.Receipt, a App, 
 		}
 	}
 	return Record{}, err
+}
+
+// lacking returns the scopes that the purposes need and a person's token has
+// not, if it is known which it has.
+func (c *Connections) lacking(a App, r ImportRequest, g grant) ([]string, error) {
+	if r.Kind != KindUser || len(g.scopes) == 0 {
+		return nil, nil
+	}
+	needed, err := c.scopesFor(a, r.Purposes)
+	if err != nil {
+		return nil, err
+	}
+	return missing(needed, g.scopes), nil
 }
 
 // importOwner asks the platform whose the token is. It reports false, without an

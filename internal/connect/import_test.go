@@ -360,6 +360,39 @@ func TestImportFromFacebook(t *testing.T) {
 	})
 }
 
+// Instagram and Threads do not say when a token ends, so the caller does; one
+// that seems near its end is lengthened if the platform lets it.
+func TestImportFromInstagramAndThreads(t *testing.T) {
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	for _, p := range []struct {
+		product string
+		purpose gatehouse.PurposeName
+		call    string
+		scopes  []string
+	}{
+		{"instagram", "gallery", w.MetaURL + "/instagram/v25.0/me", []string{"instagram_business_basic"}},
+		{"threads", "threads", w.MetaURL + "/threads/v1.0/me", nil},
+	} {
+		for i, life := range []time.Duration{time.Hour, 50 * 24 * time.Hour} {
+			token, err := w.Meta.MintUserToken(p.product, connecttest.Person(i), p.scopes...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := w.Connections.Import(t.Context(), connect.ImportRequest{
+				App: connecttest.AppOf(p.purpose), Service: "scheduler", Subject: "user-7", Purposes: []gatehouse.PurposeName{p.purpose},
+				Access: secret.New(token), Scopes: p.scopes, Expires: time.Now().Add(life),
+			})
+			if err != nil {
+				t.Fatalf("%s: %v", p.product, err)
+			}
+			works(t, w, in.Connection.ID, p.call)
+			if lacks := len(in.Connection.Declined) > 0; lacks != (p.scopes != nil) {
+				t.Errorf("%s lacks %v", p.product, in.Connection.Declined)
+			}
+		}
+	}
+}
+
 // pageToken asks Facebook for the first page's token.
 func pageToken(t *testing.T, w *connecttest.World, user gatehouse.ConnectionID) string {
 	t.Helper()
