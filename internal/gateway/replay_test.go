@@ -218,3 +218,20 @@ func TestSignedAgainByThePlatformsClock(t *testing.T) {
 	}
 	r.check()
 }
+
+// The machine's clock is hours behind X's, as after a restart without a time
+// service: the token has expired at X, and the call notices nothing.
+func TestExpiryByThePlatformsClock(t *testing.T) {
+	r := newRig(t)
+	c := r.connection("main-x", "publish", r.people[0].Username)
+	_, h := r.handle(c, "publish")
+	r.clock.SetSkew(3 * time.Hour)
+	r.seen.reset()
+	for range 3 {
+		r.call("GET", "/x/2/users/me", bearer(h)).ok()
+	}
+	if calls, refreshes := r.arrived("GET", "/2/users/me"), r.arrived("POST", tokenPath); calls != 4 || refreshes != 1 {
+		t.Errorf("%d calls and %d refreshes reached the platform", calls, refreshes)
+	}
+	r.check()
+}
