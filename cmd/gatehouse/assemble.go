@@ -56,19 +56,7 @@ type rules struct {
 	policy *policy.Set
 }
 
-// loadConfig reads the configuration and prints its warnings.
-func loadConfig(o *options, logger *slog.Logger) (*config.Config, error) {
-	cfg, warnings, err := config.Load(o.config, resolver())
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range warnings {
-		logger.Warn(w.String())
-	}
-	return cfg, nil
-}
-
-// readConfig is loadConfig for a command that does one thing: warnings are for
+// readConfig reads the configuration for a command that does one thing. Warnings are for
 // 'run', which lives by the file, and for 'config check' and 'doctor', which look
 // at it.
 func readConfig(o *options) (*config.Config, error) {
