@@ -79,6 +79,10 @@ func TestStateAfterEachKindOfAnswer(t *testing.T) {
 			if status == connect.ReconnectNeeded {
 				return // the first of two rotated, and only the second was heard
 			}
+			rec, err := w.DB.Connect().Connection(t.Context(), id)
+			if err != nil || (status == connect.InDoubt && rec.RenewAt.Before(rec.AccessExpires)) {
+				t.Errorf("tried again at %s, before the end of the access token at %s, %v", rec.RenewAt, rec.AccessExpires, err)
+			}
 			if c.fault.DelayMS > 0 {
 				time.Sleep(time.Second) // until the sandbox is done with it
 			}
@@ -88,7 +92,7 @@ func TestStateAfterEachKindOfAnswer(t *testing.T) {
 				t.Errorf("asked again while the token is good: %v", err)
 			}
 			age(t, w, makeExpired)
-			_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
+			_, err = w.Connections.Credential(t.Context(), w.Receipt(), id)
 			if !c.spent && err != nil {
 				t.Errorf("what the platform never did cost the grant: %v", err)
 			}
@@ -99,6 +103,32 @@ func TestStateAfterEachKindOfAnswer(t *testing.T) {
 				t.Errorf("the reason is %q", reason)
 			}
 		})
+	}
+}
+
+// Facebook's old token lives on when it is exchanged: after a lost reply, or the
+// death of an owner, it is exchanged again, without waiting for its end.
+func TestFacebookExchangesAgain(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	id := w.Connect("user-7", "pages", connecttest.Person(1)).ID
+	if err := w.Faults.Add(world.Fault{Match: world.FaultMatch{Path: "/v25.0/oauth/access_token"}, CutBody: true}); err != nil {
+		t.Fatal(err)
+	}
+	age(t, w, makeDue)
+	_ = w.Connections.Tend(t.Context())
+	if status, reason := state(t, w, id); status != connect.InDoubt || reason == "" {
+		t.Fatalf("the connection is %s (%s)", status, reason)
+	}
+	if rec, err := w.DB.Connect().Connection(t.Context(), id); err != nil || time.Until(rec.RenewAt) > time.Minute {
+		t.Errorf("tried again at %s, %v", rec.RenewAt, err)
+	}
+	for _, left := range []string{makeDue, makeDue + ", status = 'renewing', lease_until = 1000000"} {
+		age(t, w, left)
+		_ = w.Connections.Tend(t.Context())
+		if status, reason := state(t, w, id); status != connect.Healthy || reason != "" {
+			t.Errorf("the connection is %s (%s)", status, reason)
+		}
 	}
 }
 
