@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strings"
 
 	"gatehouse"
@@ -42,6 +44,12 @@ When every listener is bound, one line is printed on standard output.`,
 				return err
 			}
 			logger := newLogger(cfg.Log)
+			if os.Getenv("GOGC") == "" {
+				// What lives is small and what a call allocates is not: collecting
+				// when the heap has doubled would be dozens of times a second under
+				// load, for memory that nobody needs.
+				debug.SetGCPercent(400)
+			}
 			for _, w := range warnings {
 				logger.WarnContext(c.Context(), w.String())
 			}

@@ -24,7 +24,8 @@ const holdBack = 64 << 10
 // to be understood.
 const maxErrorReply = 1 << 20
 
-var replyBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, holdBack)) }}
+// Most replies are small; what is larger grows its buffer once.
+var replyBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 8<<10)) }}
 
 // relay gives the platform's reply to the caller: the status as it is, headers
 // by a list of what may pass, JSON with its tokens and links replaced, and other

@@ -82,6 +82,8 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	withDefault(&c.MaxReplyBytes, 256<<20)
 	withDefault(&c.MaxIdlePerHost, 128)
 	e.config = c
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	e.transport = &http.Transport{
 		Proxy:       nil, // never from the environment
 		DialContext: e.dial,
@@ -89,7 +91,6 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 			MinVersion: tls.VersionTLS12,
 			RootCAs:    c.RootCAs,
 		},
-		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    c.HandshakeTimeout,
 		ResponseHeaderTimeout:  c.HeaderTimeout,
 		ExpectContinueTimeout:  time.Second,
@@ -99,8 +100,10 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		MaxResponseHeaderBytes: c.MaxHeaderBytes,
 		// The reply is relayed as it came; decoding is for whoever reads it.
 		DisableCompression: true,
-		// A connection that died silently must not hold a stream's successor.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		// HTTP/1.1 with kept-alive connections: with HTTP/2 all calls to a platform
+		// share one connection and wait for each other's bytes in it. See
+		// docs/benchmarks.md for the figures.
+		Protocols: protocols,
 	}
 	return e, nil
 }

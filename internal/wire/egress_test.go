@@ -82,10 +82,10 @@ func refused(t *testing.T, name string, err error, status int, rule string) {
 	}
 }
 
-func TestACallGoesOutOverHTTP2AndVerifiedTLS(t *testing.T) {
+func TestACallGoesOutOverVerifiedTLS(t *testing.T) {
 	e, base := upstream(t, hello)
 	reply, body, err := get(t, e, base+"/2/users/me")
-	if err != nil || body != "HTTP/2.0" || reply.TLS == nil {
+	if err != nil || body != "HTTP/1.1" || reply.TLS == nil {
 		t.Fatalf("%q, %v", body, err)
 	}
 }
