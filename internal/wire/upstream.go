@@ -150,11 +150,13 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	if b.left > 0 {
 		b.left -= int64(n)
 	}
+	// Giving up tells the other side, which may then end its answer as if it had
+	// been complete: after a silence an end is none.
+	if err != nil && b.quiet.Load() {
+		return n, upstreamError(b.caller, errStalled)
+	}
 	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, err
-	}
-	if b.quiet.Load() {
-		err = errStalled
 	}
 	return n, upstreamError(b.caller, err)
 }
