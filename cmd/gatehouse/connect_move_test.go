@@ -27,7 +27,7 @@ import (
 func (h *house) beside() *house {
 	h.t.Helper()
 	other := &house{t: h.t, dir: h.t.TempDir(), stderr: &lockedBuffer{}, box: h.box}
-	o := demoOptions{dir: other.dir}
+	o := houseOptions(other.dir)
 	cfg, err := o.configure(h.box)
 	if err != nil {
 		h.t.Fatal(err)

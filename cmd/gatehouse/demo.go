@@ -68,6 +68,7 @@ type demoOptions struct {
 	life      time.Duration
 	dir       string
 	xTokenTTL time.Duration
+	firstPort int // of those that are tried first; zero means 8100
 	out, err  io.Writer
 }
 
@@ -146,7 +147,11 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 			return nil, err
 		}
 	}
-	ports := map[string]int{"app": 8100, "public": 8103, "demo": 8104}
+	first := o.firstPort
+	if first == 0 {
+		first = 8100
+	}
+	ports := map[string]int{"app": first, "public": first + 3, "demo": first + 4}
 	for name, wanted := range ports {
 		port, err := freePort(wanted)
 		if err != nil {

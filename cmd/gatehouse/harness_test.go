@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -65,7 +66,7 @@ func newHouse(t *testing.T) *house {
 func newHouseOn(t *testing.T, dsn string) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), stderr: &lockedBuffer{}}
-	o := demoOptions{dir: h.dir}
+	o := houseOptions(h.dir)
 	box, err := o.startSandbox(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +99,12 @@ func newHouseOn(t *testing.T, dsn string) *house {
 	}
 	t.Cleanup(h.kill)
 	return h
+}
+
+// houseOptions are the demo's, with ports of its own below those that the system
+// hands out: a house is stopped and started again, and must find its address free.
+func houseOptions(dir string) demoOptions {
+	return demoOptions{dir: dir, firstPort: 20000 + 10*rand.IntN(1200)}
 }
 
 // load returns the configuration as the program sees it.
