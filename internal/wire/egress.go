@@ -102,7 +102,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		DisableCompression: true,
 		// HTTP/1.1 with kept-alive connections: with HTTP/2 all calls to a platform
 		// share one connection and wait for each other's bytes in it. See
-		// docs/benchmarks.md for the figures. (net/http sends a request without a
+		// docs/benchmarks.md for what was measured, and how surely. (net/http sends a request without a
 		// body once more when a kept-alive connection ends before the answer; it
 		// never does so with a POST.)
 		Protocols: protocols,
