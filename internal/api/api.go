@@ -1,5 +1,6 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
-// redeem, hand in, look at and revoke connections, make and revoke handles.
+// redeem, hand in, look at and revoke connections, make and revoke handles, have
+// people erased and answer what must be done about their data.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -43,6 +44,8 @@ type Config struct {
 	// Admit takes one request from a service's rate, or refuses it. Nil admits
 	// all: then a service can fill the log as fast as it asks.
 	Admit func(gatehouse.ServiceName) error
+	// Duties are what must be done about people's data. Required.
+	Duties Duties
 	// Surface renders errors and logs; it is the app listener's.
 	Surface *wire.Surface
 }
@@ -53,6 +56,7 @@ type API struct {
 	directory   *identity.Directory
 	purposes    func(gatehouse.ServiceName) []Purpose
 	admit       func(gatehouse.ServiceName) error
+	duties      Duties
 	surface     *wire.Surface
 }
 
@@ -61,10 +65,13 @@ func New(c Config) (*API, error) {
 	if c.Connections == nil || c.Directory == nil || c.Purposes == nil || c.Surface == nil {
 		return nil, errors.New("api: Config lacks connections, directory, purposes or surface")
 	}
+	if c.Duties.Cases == nil || c.Duties.May == nil || c.Duties.Erase == nil {
+		return nil, errors.New("api: Config.Duties lacks cases, may or erase")
+	}
 	if c.Admit == nil {
 		c.Admit = func(gatehouse.ServiceName) error { return nil }
 	}
-	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, admit: c.Admit, surface: c.Surface}, nil
+	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, admit: c.Admit, duties: c.Duties, surface: c.Surface}, nil
 }
 
 // caller is the service that a request was authenticated as.
@@ -105,6 +112,10 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/handles", false, (*API).makeHandle},
 	{"GET", "/gatehouse/v1/handles", false, (*API).listHandles},
 	{"DELETE", "/gatehouse/v1/handles/{id}", false, (*API).revokeHandle},
+	{"POST", "/gatehouse/v1/erasures", false, (*API).erase},
+	{"GET", "/gatehouse/v1/duties", false, (*API).listDuties},
+	{"GET", "/gatehouse/v1/duties/{id}", false, (*API).showDuty},
+	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
 }
 
 // Handler returns the handler for everything below Prefix.

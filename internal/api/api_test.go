@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/api"
+	"gatehouse/internal/cases"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
@@ -36,13 +39,23 @@ type world struct {
 	key    string
 	log    *bytes.Buffer
 	full   bool // the service has used up its rate
+	duties *cases.Cases
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{}), t: t, log: &bytes.Buffer{}}
+	w.duties, _, _ = w.Duties(0)
 	a, err := api.New(api.Config{
 		Connections: w.Connections, Directory: w.Directory,
+		Duties: api.Duties{
+			Cases: w.duties,
+			// Only the scheduler answers for the apps of its purposes.
+			May: func(s gatehouse.ServiceName, app gatehouse.AppName) bool {
+				return s == "scheduler" && (app == "main-x" || app == "pages")
+			},
+			Erase: w.erase,
+		},
 		Purposes: func(s gatehouse.ServiceName) []api.Purpose {
 			names := map[gatehouse.ServiceName][]gatehouse.PurposeName{"scheduler": {"publish", "pages", "read"}, "analytics": {"publish"}}[s]
 			var list []api.Purpose
@@ -77,6 +90,20 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// erase opens a duty for each person, as the program does.
+func (w *world) erase(ctx context.Context, _ gatehouse.ServiceName, who connect.Who) ([]cases.Duty, error) {
+	people, err := w.Connections.People(ctx, who)
+	var opened []cases.Duty
+	for _, person := range people {
+		d, failed := w.duties.Open(ctx, cases.Request{Kind: cases.Erasure, Origin: cases.FromApp, App: "main-x", Platform: gatehouse.X, Person: person})
+		if failed == nil {
+			d, failed = w.duties.Advance(ctx, d.ID)
+		}
+		opened, err = append(opened, d), errors.Join(err, failed)
+	}
+	return opened, err
 }
 
 func (w *world) serviceKey(name gatehouse.ServiceName) string {

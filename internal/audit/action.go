@@ -32,9 +32,20 @@ var actions = map[string]string{
 	"connect.revoke":   "A connection was cut off here and revoked at its platform.",
 	"connect.start":    "A person's browser was sent to a platform's consent page.",
 
+	"duty.answer":  "The app, or an operator for it, said that its own copy of a person's data is deleted.",
+	"duty.done":    "A duty was closed: everything that it demanded is done.",
+	"duty.open":    "A duty came about: a person took access away or asked for deletion, or the platform says that content is gone.",
+	"duty.overdue": "A duty's deadline passed before it was done.",
+	"duty.refuse":  "An operator closed a duty without erasing anything, with a justification that the person can read.",
+
 	"handle.create": "A handle was made for a service, a connection and a purpose.",
 	"handle.refuse": "A handle or service key was presented and refused.",
 	"handle.revoke": "A handle, and those made from it, stopped working.",
+
+	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
+	"notice.take":   "A platform's signed notice was taken in and put before the app.",
+
+	"person.erase": "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
 
 	"service.create":     "A service of the configuration was entered in the database.",
 	"service.disable":    "A service that left the configuration was disabled.",

@@ -19,25 +19,12 @@ type Scope struct {
 
 // every calls do with each record in scope, oldest first, pending ones too.
 func (c *Connections) every(ctx context.Context, s Scope, do func(Record) error) error {
-	f := Filter{App: s.App, WithPending: true, Limit: 500}
-	for {
-		page, err := c.store.Connections(ctx, f)
-		if err != nil {
-			return err
-		}
-		for _, rec := range page {
-			if s.Platform != "" && rec.Platform != s.Platform {
-				continue
-			}
-			if err := do(rec); err != nil {
-				return err
-			}
-		}
-		if len(page) < f.Limit {
+	return c.each(ctx, Filter{App: s.App, WithPending: true}, func(rec Record) error {
+		if s.Platform != "" && rec.Platform != s.Platform {
 			return nil
 		}
-		f.After = page[len(page)-1].ID
-	}
+		return do(rec)
+	})
 }
 
 // Confirmation returns a code that an operator must type back before something

@@ -187,7 +187,8 @@ func (c *Connections) sameGrant(ctx context.Context, rec Record) (Record, error)
 		return Record{}, err
 	}
 	for _, other := range list {
-		if other.Kind == rec.Kind && other.Parent == rec.Parent && other.ExternalHash == rec.ExternalHash && other.Status != Erased {
+		// One who is being erased and has come back since is somebody new.
+		if other.Person == rec.Person && other.Kind == rec.Kind && other.Parent == rec.Parent && other.ExternalHash == rec.ExternalHash && other.Status != Erased {
 			return other, nil
 		}
 	}

@@ -41,6 +41,7 @@ type Store interface {
 	Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]Record, error)
 
 	ImportStore
+	PeopleStore
 }
 
 // Filter selects connections. A zero field selects everything.

@@ -10,10 +10,13 @@ import (
 	"gatehouse/internal/wire"
 )
 
-//go:embed error.html style.css
+//go:embed error.html deletion.html style.css
 var assets embed.FS
 
-var errorPage = template.Must(template.ParseFS(assets, "error.html"))
+var (
+	errorPage    = template.Must(template.ParseFS(assets, "error.html"))
+	deletionPage = template.Must(template.ParseFS(assets, "deletion.html"))
+)
 
 // stylePath is where the pages' only asset is.
 const stylePath = "/_gatehouse/connect/style.css"
@@ -41,12 +44,17 @@ func renderError(w http.ResponseWriter, r *http.Request, problem wire.Problem) {
 	}{problem, stylePath, wire.RequestID(r.Context())}); err != nil {
 		page.Reset()
 	}
+	show(w, r, problem.Status, page.Bytes())
+}
+
+// show sends a page that is complete.
+func show(w http.ResponseWriter, r *http.Request, status int, page []byte) {
 	h := w.Header()
 	setHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(page.Len()))
-	w.WriteHeader(problem.Status)
+	h.Set("Content-Length", strconv.Itoa(len(page)))
+	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(page.Bytes()) // the visitor may be gone
+		_, _ = w.Write(page) // the visitor may be gone
 	}
 }

@@ -1,22 +1,27 @@
-// Package public owns what people's browsers see of Gatehouse under the app's
-// own domain, below /_gatehouse/: here, the two stations of connecting, before
-// and after a platform's consent page.
+// Package public owns what the world sees of Gatehouse under the app's own domain,
+// below /_gatehouse/: the two stations of connecting, before and after a platform's
+// consent page; the addresses at which platforms leave their notices; and the page
+// on which a person can see what became of a request to delete their data.
 //
 // It promises that a browser is sent only where package connect says, with no
-// referrer and nothing cached; that pages are plain HTML without script, in
-// which nothing a visitor sent appears unescaped; and that one source cannot
-// ask faster than a person could, unless it stands in front of us on the same
-// machine. It must never show or log a state, a code or
-// a cookie.
+// referrer and nothing cached; that pages are plain HTML without script, in which
+// nothing a visitor sent appears unescaped; that one source cannot ask faster than a
+// person could, unless it stands in front of us on the same machine; and that what
+// is not signed by a platform costs us little. It must never show or log a state, a
+// code, a cookie or what a notice says.
 package public
 
 import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 
 	"gatehouse"
+	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/notice"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
@@ -24,6 +29,8 @@ import (
 // Config is what New needs.
 type Config struct {
 	Connections *connect.Connections
+	Notices     *notice.Notices
+	Cases       *cases.Cases
 	// Log gets one access line for each request; nil logs nothing.
 	Log *slog.Logger
 	// PerMinute is how many requests one source may make in a minute, and at
@@ -34,21 +41,29 @@ type Config struct {
 // Public answers browsers. It is safe for concurrent use.
 type Public struct {
 	connections *connect.Connections
-	surface     *wire.Surface
-	sources     *sources
+	notices     *notice.Notices
+	cases       *cases.Cases
+	pages       *wire.Surface // for people: errors are pages
+	hooks       *wire.Surface // for platforms: errors are problem documents
+	sources     *sources      // of visitors
+	strangers   *sources      // of those who send what no platform signed
+	reading     *places       // for notices that are being read
 }
 
 // New returns the public pages.
 func New(c Config) (*Public, error) {
-	if c.Connections == nil {
-		return nil, errors.New("public: Config lacks connections")
+	if c.Connections == nil || c.Notices == nil || c.Cases == nil {
+		return nil, errors.New("public: Config lacks connections, notices or cases")
 	}
 	if c.PerMinute == 0 {
 		c.PerMinute = 60
 	}
-	p := &Public{connections: c.Connections, sources: newSources(c.PerMinute)}
-	p.surface = &wire.Surface{Name: "public", Log: c.Log, RenderError: renderError}
-	return p, nil
+	return &Public{
+		connections: c.Connections, notices: c.Notices, cases: c.Cases,
+		pages:   &wire.Surface{Name: "public", Log: c.Log, RenderError: renderError},
+		hooks:   &wire.Surface{Name: "public", Log: c.Log},
+		sources: newSources(c.PerMinute), strangers: newSources(c.PerMinute), reading: newPlaces(),
+	}, nil
 }
 
 // Handler returns the handler for everything below /_gatehouse/.
@@ -62,21 +77,35 @@ func (p *Public) Handler() http.Handler {
 			return wire.Refuse(gatehouse.ErrNotFound, "public/unknown-path", "There is nothing at this address.")
 		},
 	} {
-		mux.Handle(pattern, p.surface.Handler(pattern, p.guard(handle)))
+		mux.Handle(pattern, p.pages.Handler(pattern, p.visited(p.guard(handle, http.MethodGet))))
 	}
+	for _, app := range []string{"", "/{app}"} {
+		webhooks, deletion := WebhooksPath+"{platform}"+app, DeletionPath+"{platform}"+app
+		mux.Handle(webhooks, p.hooks.Handler(webhooks, p.guard(p.webhook, http.MethodGet, http.MethodPost)))
+		mux.Handle("POST "+deletion, p.hooks.Handler(deletion, p.guard(p.deletion, http.MethodPost)))
+	}
+	status := DeletionPath + "{code}"
+	mux.Handle(status, p.pages.Handler(status, p.visited(p.guard(p.status, http.MethodGet))))
 	return mux
 }
 
-// guard sets the headers that every answer has, and refuses what no visitor
-// would send.
-func (p *Public) guard(next wire.HandlerFunc) wire.HandlerFunc {
+// guard sets the headers that every answer has, and refuses other methods.
+func (p *Public) guard(next wire.HandlerFunc, methods ...string) wire.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		setHeaders(w.Header())
-		if r.Method != http.MethodGet {
-			w.Header().Set("Allow", http.MethodGet)
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "public/method", "This address is only for looking at."), http.StatusMethodNotAllowed)
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "public/method", "This address is not for that."), http.StatusMethodNotAllowed)
 		}
+		return next(w, r)
+	}
+}
+
+// visited counts a visitor's request against its source.
+func (p *Public) visited(next wire.HandlerFunc) wire.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		if !p.sources.allow(r.RemoteAddr) {
+			setHeaders(w.Header())
 			return wire.Refuse(gatehouse.ErrLimited, "public/rate", "Too many requests came from your network. Wait a minute and try again.")
 		}
 		return next(w, r)

@@ -13,8 +13,10 @@ import (
 	"testing"
 
 	"gatehouse"
+	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/notice"
 	"gatehouse/internal/public"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
@@ -26,6 +28,10 @@ type world struct {
 	t   *testing.T
 	url string
 	log *bytes.Buffer
+
+	duties  *cases.Cases
+	notices *notice.Notices
+	app     *connecttest.App
 }
 
 func newWorld(t *testing.T, perMinute int) *world {
@@ -36,7 +42,10 @@ func newWorld(t *testing.T, perMinute int) *world {
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	w.World = connecttest.New(t, storetest.SQLite(t), connecttest.Options{PublicURL: server.URL})
-	p, err := public.New(public.Config{Connections: w.Connections, Log: slog.New(slog.NewTextHandler(w.log, nil)), PerMinute: perMinute})
+	w.duties, w.notices, w.app = w.Duties(0)
+	p, err := public.New(public.Config{
+		Connections: w.Connections, Cases: w.duties, Notices: w.notices, Log: slog.New(slog.NewTextHandler(w.log, nil)), PerMinute: perMinute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +181,8 @@ func TestCookieBindsTheBrowser(t *testing.T) {
 // Over https the cookie has the form that browsers guard most.
 func TestCookieOverHTTPS(t *testing.T) {
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{PublicURL: "https://app.example.com"})
-	p, err := public.New(public.Config{Connections: w.Connections})
+	duties, notices, _ := w.Duties(0)
+	p, err := public.New(public.Config{Connections: w.Connections, Cases: duties, Notices: notices})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +254,7 @@ func TestOtherMethods(t *testing.T) {
 
 func TestSourcesAreLimited(t *testing.T) {
 	w := newWorld(t, 5)
-	p, err := public.New(public.Config{Connections: w.Connections, PerMinute: 5})
+	p, err := public.New(public.Config{Connections: w.Connections, Cases: w.duties, Notices: w.notices, PerMinute: 5})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,14 @@ func (s *sources) allow(remote string) bool {
 	return l.Allow()
 }
 
+// spent reports whether a source has used its budget up, without taking from it.
+func (s *sources) spent(remote string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.known[source(remote)]
+	return l != nil && l.Tokens() < 1
+}
+
 // forget drops the sources whose budget is full again.
 func (s *sources) forget() {
 	for from, l := range s.known {

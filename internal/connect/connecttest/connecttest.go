@@ -73,6 +73,7 @@ type World struct {
 	Meta        *meta.Platform
 	XURL        string
 	MetaURL     string
+	PublicURL   string
 	Ledger      *world.Ledger
 	Faults      *world.Faults
 	Requests    *world.Requests
@@ -123,6 +124,7 @@ func New(t testing.TB, dsn string, o Options) *World {
 	if o.PublicURL == "" {
 		o.PublicURL = PublicURL
 	}
+	w.PublicURL = o.PublicURL
 	w.platforms(o)
 	w.foundations(o)
 	w.Connections = w.Open(o)
