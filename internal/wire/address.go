@@ -6,8 +6,8 @@ import "net/netip"
 // special-purpose registries.
 type AddressClass string
 
-// The classes. Only AddressPublic may be dialled, and AddressLoopback where the
-// configuration says so.
+// The classes. Only AddressPublic may be dialled, and AddressLoopback and
+// AddressPrivate where the configuration says so.
 const (
 	AddressPublic      AddressClass = "public"
 	AddressLoopback    AddressClass = "loopback"

@@ -22,6 +22,10 @@ type EgressConfig struct {
 	Hosts []string
 	// AllowLoopback permits loopback addresses: the sandbox, never production.
 	AllowLoopback bool
+	// AllowPrivate permits addresses of private networks (RFC 1918, fc00::/7), for
+	// a host that the operator named as their own. Link-local addresses and those
+	// that clouds answer credentials on stay refused, also inside those ranges.
+	AllowPrivate bool
 	// AllowPlainLoopback permits http:// to loopback addresses, for a sandbox
 	// without TLS. It needs AllowLoopback.
 	AllowPlainLoopback bool
@@ -229,10 +233,10 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	}
 	for _, a := range addrs {
 		class := Classify(a)
-		if class == AddressPublic || class == AddressLoopback && e.config.AllowLoopback {
+		if class == AddressPublic || class == AddressLoopback && e.config.AllowLoopback || class == AddressPrivate && e.config.AllowPrivate {
 			continue
 		}
-		return nil, BadGateway("egress/address", "The host's name leads to an address that is not public ("+string(class)+").", nil)
+		return nil, BadGateway("egress/address", "The host's name leads to an address that is not allowed ("+string(class)+").", nil)
 	}
 	var last error
 	for i, a := range addrs {

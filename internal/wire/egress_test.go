@@ -174,6 +174,36 @@ func TestNamesThatLeadToPrivateAddressesAreRefused(t *testing.T) {
 	refused(t, "loopback when it is not allowed", err, 502, "egress/address")
 }
 
+// The operator's own app may stand on a private network. What clouds answer
+// credentials on stays refused, and so does everything else that is not public.
+func TestPrivateNetworksWhereTheyAreAllowed(t *testing.T) {
+	call := func(address string, allow bool) error {
+		e, base := upstream(t, hello, func(c *wire.EgressConfig) {
+			c.AllowPrivate = allow
+			c.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr(address)}, nil
+			}
+		})
+		_, _, err := get(t, e, base)
+		return err
+	}
+	for _, address := range []string{"10.0.0.1", "172.16.0.1", "192.168.0.1", "fd00::1", "::ffff:192.168.0.1"} {
+		if err := call(address, true); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+		refused(t, address+" when it is not allowed", call(address, false), 502, "egress/address")
+	}
+	for _, address := range []string{
+		"169.254.169.254", "169.254.170.2", "169.254.1.1", "fe80::1", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "100.64.0.1",
+		"192.0.0.192", "168.63.129.16", "0.0.0.0", "224.0.0.1", "2002:a00:1::",
+	} {
+		refused(t, address, call(address, true), 502, "egress/address")
+	}
+	e, base := upstream(t, hello, func(c *wire.EgressConfig) { c.AllowLoopback, c.AllowPrivate = false, true })
+	_, _, err := get(t, e, base)
+	refused(t, "loopback when only private networks are allowed", err, 502, "egress/address")
+}
+
 // A name server that gives a good address when it is asked first and a private
 // one afterwards gains nothing: it is asked once, and that answer is dialled.
 func TestRebindingGainsNothing(t *testing.T) {
