@@ -91,6 +91,7 @@ var sinks = []sink{
 			"internal/vault":    "seals it",
 			"internal/connect":  "puts the platform's token on the outgoing request",
 			"internal/identity": "hashes what was presented",
+			"internal/outbox":   "puts an event's content into what the app gets, and signs it",
 			"internal/wire":     "reads the local authority's key",
 			"internal/config":   "returns values given by reference that are no secrets",
 			"internal/gateway":  "writes a handle of ours in the place of the platform's token",
@@ -123,7 +124,7 @@ var sinks = []sink{
 		what:  "uses randomness that can be guessed",
 		names: []string{"import math/rand", "import math/rand/v2"},
 		may: map[string]string{
-			"internal/connect": "jitter of renewals", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
+			"internal/connect": "jitter of renewals", "internal/outbox": "jitter of attempts", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
 		},
 	},
 	{

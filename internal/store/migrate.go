@@ -118,10 +118,10 @@ func (d *DB) provider() (*goose.Provider, error) {
 }
 
 // A dialectFS is the migrations in PostgreSQL's dialect. One text serves both
-// engines; the single difference that no common spelling covers is the row
-// number that the engine itself uses as the key, which SQLite recognises only
-// as INTEGER PRIMARY KEY, while PostgreSQL's INTEGER ends at two thousand
-// million.
+// engines; the differences that no common spelling covers are the row number
+// that the engine itself uses as the key, which SQLite recognises only as INTEGER
+// PRIMARY KEY, while PostgreSQL's INTEGER ends at two thousand million; and the
+// one that it counts up itself, never using a number twice.
 type dialectFS struct{ fs.FS }
 
 func (d dialectFS) Open(name string) (fs.File, error) {
@@ -133,6 +133,7 @@ func (d dialectFS) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	text = bytes.ReplaceAll(text, []byte("INTEGER PRIMARY KEY AUTOINCREMENT"), []byte("BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"))
 	text = bytes.ReplaceAll(text, []byte("INTEGER PRIMARY KEY"), []byte("BIGINT PRIMARY KEY"))
 	return dialectFile{f, bytes.NewReader(text)}, nil
 }

@@ -1,0 +1,127 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
+)
+
+// MaxPage is the greatest number of events that are fetched at once.
+const MaxPage = 100
+
+// Page is what an app gets that fetches its events.
+type Page struct {
+	// Events are the waiting ones in the order in which they were put, each as it
+	// would have been posted: a JSON object.
+	Events []json.RawMessage
+	// Next continues the page; 0 when this was the last.
+	Next int64
+}
+
+// Fetch hands waiting events to a service of the app: those after the given
+// place (0 for the beginning), at most limit (and MaxPage). They wait on until
+// they are acknowledged. That the service got each of them is recorded before it
+// is opened; who may fetch at all is the caller's to decide.
+func (o *Outbox) Fetch(ctx context.Context, service gatehouse.ServiceName, after int64, limit int) (Page, error) {
+	if limit <= 0 || limit > MaxPage {
+		limit = MaxPage
+	}
+	records, err := o.config.Store.Events(ctx, Filter{State: Waiting, After: after, Limit: limit})
+	if err != nil {
+		return Page{}, fmt.Errorf("fetching events: %w", err)
+	}
+	page := Page{Events: make([]json.RawMessage, 0, len(records))}
+	if len(records) == limit {
+		page.Next = records[limit-1].Seq
+	}
+	bodies, errs := make([][]byte, len(records)), make([]error, len(records))
+	// Together, so that the intents share the log's next group commits.
+	var opening sync.WaitGroup
+	for i, rec := range records {
+		opening.Go(func() { bodies[i], errs[i] = o.handOver(ctx, service, rec) })
+	}
+	opening.Wait()
+	for i := range records {
+		switch {
+		case errs[i] == nil:
+			page.Events = append(page.Events, bodies[i])
+		case errors.Is(errs[i], vault.ErrErased), errors.Is(errs[i], vault.ErrUnreadable):
+			o.bury(ctx, records[i], errs[i])
+		default:
+			return Page{}, errs[i]
+		}
+	}
+	return page, nil
+}
+
+// handOver opens one event for a service.
+func (o *Outbox) handOver(ctx context.Context, service gatehouse.ServiceName, rec Record) ([]byte, error) {
+	receipt, data, err := o.open(ctx, "event.fetch", service, rec)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(envelopeOf(rec, data))
+	end := outcome(err)
+	end.Bytes = int64(len(data.Reveal()))
+	o.config.Log.Outcome(receipt, end)
+	return body, err
+}
+
+// bury ends an event that nobody can ever read. A lost race is as good.
+func (o *Outbox) bury(ctx context.Context, rec Record, why error) {
+	now := time.Now()
+	rec.State, rec.Due, rec.Class, rec.Updated = Dead, time.Time{}, o.unopened(ctx, why).class, now
+	if rec.Class == ClassErased {
+		rec.Data, rec.Person = nil, ""
+	}
+	_ = o.config.Store.SaveEvent(ctx, rec, now)
+}
+
+// Acknowledge says that the app has taken an event: it counts as delivered, and
+// its content goes. A dead letter that had been fetched before it died can be
+// acknowledged too, and repeating it changes nothing.
+func (o *Outbox) Acknowledge(ctx context.Context, service gatehouse.ServiceName, id string) error {
+	for try := 1; ; try++ {
+		rec, err := o.event(ctx, id)
+		if err != nil || rec.State == Delivered || rec.Data == nil {
+			return err
+		}
+		if try == 1 {
+			if _, err := o.config.Log.Record(ctx, audit.Entry{
+				Action: "event.ack", Service: service, App: rec.App, Verdict: "done", Person: rec.Person,
+				Personal: map[string]string{"event": rec.ID}, Facts: map[string]string{"type": rec.Type, "attempts": strconv.Itoa(rec.Attempts)},
+			}); err != nil && !errors.Is(err, vault.ErrErased) {
+				return err
+			}
+		}
+		now := time.Now()
+		rec.State, rec.Due, rec.Data, rec.Class, rec.Updated = Delivered, time.Time{}, nil, "", now
+		err = o.config.Store.SaveEvent(ctx, rec, now)
+		if err == nil {
+			o.look()
+			return nil
+		}
+		// A delivery changes the row at its begin and at its end.
+		if !errors.Is(err, gatehouse.ErrConflict) || try == 5 {
+			return fmt.Errorf("acknowledging an event: %w", err)
+		}
+	}
+}
+
+// ParsePlace reads what a page's Next said.
+func ParsePlace(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, wire.Refuse(gatehouse.ErrInvalid, "events/after", "after must be what next said on the page before.")
+	}
+	return n, nil
+}
