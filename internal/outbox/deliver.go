@@ -31,6 +31,10 @@ func (o *Outbox) Run(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
 	slots := make(chan struct{}, o.config.AtOnce)
+	look := lookEvery
+	if o.config.URL == "" {
+		look = sweepEvery // there is nothing to deliver
+	}
 	var swept time.Time
 	for {
 		var err error
@@ -48,7 +52,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-o.wake:
-		case <-time.After(lookEvery):
+		case <-time.After(look):
 		}
 	}
 }

@@ -1,5 +1,12 @@
 package outbox
 
+import "time"
+
+// Keeps returns how long delivered events and dead letters are kept.
+func (o *Outbox) Keeps() (delivered, dead time.Duration) {
+	return o.config.KeepDelivered, o.config.KeepDead
+}
+
 // OnStep calls f between any two steps of a delivery.
 func (o *Outbox) OnStep(f func(step string)) { o.testOnlyStep = f }
 

@@ -83,11 +83,11 @@ func TestDelivered(t *testing.T) {
 }
 
 // bubble runs f in virtual time with an app outside of it.
-func bubble(t *testing.T, answer func(http.ResponseWriter, delivery, int), f func(t *testing.T, w *world, a *app)) {
+func bubble(t *testing.T, answer func(http.ResponseWriter, delivery, int), f func(t *testing.T, w *world, a *app), change ...func(*outbox.Config)) {
 	t.Helper()
 	a := newApp(t, answer)
 	synctest.Test(t, func(t *testing.T) {
-		f(t, newWorld(t, storetest.SQLite(t), a.URL+"/events"), a)
+		f(t, newWorld(t, storetest.SQLite(t), a.URL+"/events", change...), a)
 	})
 }
 
@@ -462,11 +462,11 @@ func TestWithoutTheLogNothingIsSent(t *testing.T) {
 		w := newWorldOnLog(t, storetest.SQLite(t), a.URL+"/events", func(s audit.Store) audit.Store {
 			broken.Store = s
 			return broken
-		})
+		}, func(c *outbox.Config) { c.GiveUpAfter = 2 * time.Hour })
 		broken.broken.Store(true)
 		w.put("e", "")
 		w.run()
-		later(80 * time.Hour)
+		later(4 * time.Hour)
 		if d := w.state("e"); len(a.ids()) != 0 || d.State != outbox.Waiting || !d.HasContent {
 			t.Errorf("the app got %v; %+v", a.ids(), d)
 		}
