@@ -1,6 +1,6 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
-// redeem, hand in, look at and revoke connections, make and revoke handles, have
-// people erased and answer what must be done about their data.
+// redeem, hand in, look at and revoke connections, make and revoke handles, fetch
+// events, have people erased and answer what must be done about their data.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -19,6 +19,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/outbox"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 
@@ -41,6 +42,11 @@ type Config struct {
 	Directory   *identity.Directory
 	// Purposes returns what the configuration now in force lets a service do.
 	Purposes func(gatehouse.ServiceName) []Purpose
+	// Events are what the app is told. Nil means that nobody may fetch them.
+	Events *outbox.Outbox
+	// EventReader reports whether the configuration now in force lets a service
+	// fetch and acknowledge events. Nil means that none may.
+	EventReader func(gatehouse.ServiceName) bool
 	// Admit takes one request from a service's rate, or refuses it. Nil admits
 	// all: then a service can fill the log as fast as it asks.
 	Admit func(gatehouse.ServiceName) error
@@ -55,6 +61,8 @@ type API struct {
 	connections *connect.Connections
 	directory   *identity.Directory
 	purposes    func(gatehouse.ServiceName) []Purpose
+	events      *outbox.Outbox
+	readers     func(gatehouse.ServiceName) bool
 	admit       func(gatehouse.ServiceName) error
 	duties      Duties
 	surface     *wire.Surface
@@ -71,7 +79,13 @@ func New(c Config) (*API, error) {
 	if c.Admit == nil {
 		c.Admit = func(gatehouse.ServiceName) error { return nil }
 	}
-	return &API{connections: c.Connections, directory: c.Directory, purposes: c.Purposes, admit: c.Admit, duties: c.Duties, surface: c.Surface}, nil
+	if c.EventReader == nil {
+		c.EventReader = func(gatehouse.ServiceName) bool { return false }
+	}
+	return &API{
+		connections: c.Connections, directory: c.Directory, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
+		admit: c.Admit, duties: c.Duties, surface: c.Surface,
+	}, nil
 }
 
 // caller is the service that a request was authenticated as.
@@ -116,6 +130,8 @@ var routes = []route{
 	{"GET", "/gatehouse/v1/duties", false, (*API).listDuties},
 	{"GET", "/gatehouse/v1/duties/{id}", false, (*API).showDuty},
 	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
+	{"GET", "/gatehouse/v1/events", false, (*API).listEvents},
+	{"POST", "/gatehouse/v1/events/{id}/ack", false, (*API).acknowledgeEvent},
 }
 
 // Handler returns the handler for everything below Prefix.

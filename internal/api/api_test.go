@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/outbox"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/wire"
@@ -40,11 +41,16 @@ type world struct {
 	log    *bytes.Buffer
 	full   bool // the service has used up its rate
 	duties *cases.Cases
+	events *outbox.Outbox
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{}), t: t, log: &bytes.Buffer{}}
+	var err error
+	if w.events, err = outbox.New(outbox.Config{Store: w.DB.Outbox(), Log: w.Log, Vault: w.Vault}); err != nil {
+		t.Fatal(err)
+	}
 	w.duties, _, _ = w.Duties(0)
 	a, err := api.New(api.Config{
 		Connections: w.Connections, Directory: w.Directory,
@@ -56,6 +62,7 @@ func newWorld(t *testing.T) *world {
 			},
 			Erase: w.erase,
 		},
+		Events: w.events, EventReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
 		Purposes: func(s gatehouse.ServiceName) []api.Purpose {
 			names := map[gatehouse.ServiceName][]gatehouse.PurposeName{"scheduler": {"publish", "pages", "read"}, "analytics": {"publish"}}[s]
 			var list []api.Purpose
