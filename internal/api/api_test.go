@@ -41,6 +41,7 @@ type world struct {
 	log    *bytes.Buffer
 	full   bool // the service has used up its rate
 	duties *cases.Cases
+	duty   api.Duties
 	events *outbox.Outbox
 }
 
@@ -52,16 +53,16 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.duties, _, _ = w.Duties(0)
+	w.duty = api.Duties{
+		Cases: w.duties, Erase: w.erase,
+		// Only the scheduler answers for the apps of its purposes.
+		May: func(s gatehouse.ServiceName, app gatehouse.AppName) bool {
+			return s == "scheduler" && (app == "main-x" || app == "pages")
+		},
+	}
 	a, err := api.New(api.Config{
 		Connections: w.Connections, Directory: w.Directory,
-		Duties: api.Duties{
-			Cases: w.duties,
-			// Only the scheduler answers for the apps of its purposes.
-			May: func(s gatehouse.ServiceName, app gatehouse.AppName) bool {
-				return s == "scheduler" && (app == "main-x" || app == "pages")
-			},
-			Erase: w.erase,
-		},
+		Duties: w.duty,
 		Events: w.events, EventReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
 		Purposes: func(s gatehouse.ServiceName) []api.Purpose {
 			names := map[gatehouse.ServiceName][]gatehouse.PurposeName{"scheduler": {"publish", "pages", "read"}, "analytics": {"publish"}}[s]

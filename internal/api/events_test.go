@@ -86,7 +86,7 @@ func TestEventsAreForTheirReaders(t *testing.T) {
 	} {
 		c := api.Config{
 			Connections: w.Connections, Directory: w.Directory, Purposes: func(gatehouse.ServiceName) []api.Purpose { return nil },
-			Surface: &wire.Surface{Name: "app", Log: slog.New(slog.DiscardHandler)},
+			Surface: &wire.Surface{Name: "app", Log: slog.New(slog.DiscardHandler)}, Duties: w.duty,
 		}
 		change(&c)
 		a, err := api.New(c)

@@ -37,6 +37,7 @@ type Config struct {
 	Until       Date                              `yaml:"until" doc:"The last day of report mode."`
 	Sandbox     Sandbox                           `yaml:"sandbox" doc:"Replaces every platform host by a sandbox ('gatehouse sandbox'). Refused in production."`
 	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, exactly, or everything below a path: https://app.example.com/connected/*"`
+	Duties      Duties                            `yaml:"duties" doc:"How long you give yourself to delete a person's data, after they remove your app, ask for it, or a platform says that content is gone."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 
@@ -149,6 +150,13 @@ type Sandbox struct {
 	X      string `yaml:"x" doc:"The sandbox's X listener."`
 	Meta   string `yaml:"meta" doc:"The sandbox's Meta listener."`
 	CAFile string `yaml:"ca_file" doc:"Certificate authority of the sandbox's listeners, when they speak TLS."`
+}
+
+// Duties are the deadlines of what must be done about people's data, by platform.
+type Duties struct {
+	X     time.Duration `yaml:"x" doc:"Default 24h, which is the most that X's Developer Policy allows."`
+	Meta  time.Duration `yaml:"meta" doc:"facebook, instagram, threads. Default 720h (30 days); Meta names no number."`
+	Other time.Duration `yaml:"other" doc:"Everything else. Default 720h."`
 }
 
 // Limits are bounds; see [Limits.WithDefaults].

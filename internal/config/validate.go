@@ -44,6 +44,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateThirdParties(d)
 	c.validateMode(d)
 	c.validateSandbox(d)
+	c.validateDuties(d)
 	c.validateLimits(d)
 	c.warnUnused(d)
 	for i, r := range c.Returns {
@@ -390,4 +391,28 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// longestDuty is as long as a request may wait at all: the GDPR's month (Article
+// 12(3)), extended by the two that it allows for complex requests.
+const longestDuty = 90 * 24 * time.Hour
+
+func (c *Config) validateDuties(d *decoder) {
+	for _, f := range []struct {
+		field string
+		value time.Duration
+		most  time.Duration
+	}{{"x", c.Duties.X, 24 * time.Hour}, {"meta", c.Duties.Meta, longestDuty}, {"other", c.Duties.Other, longestDuty}} {
+		if f.value == 0 {
+			continue
+		}
+		switch path := "duties." + f.field; {
+		case f.value < time.Hour:
+			d.failAt(path, "is less than an hour: nobody could meet it")
+		case f.value > longestDuty:
+			d.failAt(path, "is more than 2160h (90 days)")
+		case f.value > f.most:
+			d.warnAt(path, "is more than the 24h within which X's Developer Policy wants content to go")
+		}
+	}
 }

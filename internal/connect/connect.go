@@ -141,6 +141,9 @@ func New(c Config) (*Connections, error) {
 // decides the form of the cookie.
 func (c *Connections) Secure() bool { return strings.HasPrefix(c.publicURL, "https:") }
 
+// PublicURL is the address of the public listener, without a path.
+func (c *Connections) PublicURL() string { return c.publicURL }
+
 // Apps returns the names of the configured apps in order.
 func (c *Connections) Apps() []gatehouse.AppName { return slices.Sorted(maps.Keys(c.apps)) }
 

@@ -144,6 +144,12 @@ func (c *Connections) CheckVerifyToken(ctx context.Context, p gatehouse.Platform
 	return nil
 }
 
+// NoticeKey is a keyed hash that recognises a notice without being able to say
+// anything about it.
+func (c *Connections) NoticeKey(ctx context.Context, parts ...string) (string, error) {
+	return c.keyed(ctx, "notice/id", parts...)
+}
+
 // echo is how long after our own revocation a platform's notice of it may come.
 const echo = 10 * time.Minute
 

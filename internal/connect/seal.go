@@ -149,6 +149,9 @@ func (c *Connections) openPersonal(ctx context.Context, rec Record, column strin
 		return "", nil
 	}
 	plain, err := c.vault.OpenPersonal(ctx, rec.Person, personalContext(rec.ID, column), sealed)
+	if errors.Is(err, vault.ErrErased) {
+		return "", nil // the row is about to say so itself
+	}
 	return string(plain), err
 }
 

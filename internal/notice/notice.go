@@ -58,9 +58,6 @@ type Config struct {
 	Connections *connect.Connections
 	Cases       *cases.Cases
 	Log         *audit.Log
-	// Digest returns a keyed hash of parts: it recognises a notice without being
-	// able to say anything about it.
-	Digest func(ctx context.Context, parts ...string) (string, error)
 	// Forward makes a notice durable for the app. The same ID twice is one notice.
 	Forward func(ctx context.Context, f Forwarded) error
 	// Recheck has the health of a person's grants at an app looked at soon.
@@ -78,7 +75,7 @@ type Notices struct {
 
 // New checks the configuration.
 func New(c Config) (*Notices, error) {
-	if c.Store == nil || c.Connections == nil || c.Cases == nil || c.Log == nil || c.Digest == nil || c.Forward == nil || c.Recheck == nil || c.StatusURL == nil {
+	if c.Store == nil || c.Connections == nil || c.Cases == nil || c.Log == nil || c.Forward == nil || c.Recheck == nil || c.StatusURL == nil {
 		return nil, errors.New("notice: Config lacks something")
 	}
 	return &Notices{c: c, refusals: rate.NewLimiter(10, 100)}, nil
@@ -170,7 +167,7 @@ func (n *Notices) take(ctx context.Context, p gatehouse.Platform, app gatehouse.
 		if err != nil {
 			return err
 		}
-		f.Stream = "account/" + key
+		f.Stream = "account:" + key
 		people, err := n.c.Connections.People(ctx, connect.Who{App: app, User: e.account})
 		if err != nil {
 			return err
@@ -200,7 +197,7 @@ func (n *Notices) take(ctx context.Context, p gatehouse.Platform, app gatehouse.
 // id recognises a notice.
 func (n *Notices) id(ctx context.Context, p gatehouse.Platform, app gatehouse.AppName, content []byte) (string, error) {
 	sum := sha256.Sum256(content)
-	digest, err := n.c.Digest(ctx, string(p), string(app), base64.RawURLEncoding.EncodeToString(sum[:]))
+	digest, err := n.c.Connections.NoticeKey(ctx, string(p), string(app), base64.RawURLEncoding.EncodeToString(sum[:]))
 	if err != nil {
 		return "", fmt.Errorf("recognising a notice: %w", err)
 	}
@@ -290,7 +287,7 @@ func (n *Notices) DeletionRequested(ctx context.Context, p gatehouse.Platform, o
 		if i == 0 {
 			continue
 		}
-		r.Person, r.Key = person, fmt.Sprintf("%s/%d", id, i)
+		r.Person, r.Key = person, fmt.Sprintf("%s:%d", id, i)
 		if _, err := n.c.Cases.Open(ctx, r); err != nil {
 			return Deletion{}, err
 		}

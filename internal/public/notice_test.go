@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"gatehouse"
-	"gatehouse/internal/audit"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
 	"gatehouse/internal/public"
+	"gatehouse/internal/wire"
 )
 
 func (w *world) status(id gatehouse.ConnectionID) connect.Status {
@@ -102,50 +102,6 @@ func TestDeletionThroughFacebook(t *testing.T) {
 	}
 	removal.Code, removal.URL = refused.Code, w.url+"/_gatehouse/deletion/"+refused.Code
 	read("was not carried out", "&lt;b&gt;a court&lt;/b&gt; has ordered it")
-}
-
-// X checks the address, tells that a person revoked the app, and is answered.
-func TestRevocationThroughX(t *testing.T) {
-	w := newWorld(t, 0)
-	c := w.Connect("user-7", "publish", connecttest.Person(1))
-	w.DeliverX()
-	asApp := func(path, body string) map[string]any {
-		t.Helper()
-		receipt, err := w.Log.Intent(t.Context(), audit.Entry{Action: "connect.app"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.XURL+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		if err := w.Connections.AppRequest(t.Context(), receipt, "main-x", req); err != nil {
-			t.Fatal(err)
-		}
-		reply, answer := w.do(http.DefaultClient, req)
-		var out map[string]any
-		if err := json.Unmarshal([]byte(answer), &out); err != nil || reply.StatusCode != http.StatusOK {
-			t.Fatalf("%s gives %d: %s", path, reply.StatusCode, answer)
-		}
-		return out
-	}
-	hook := asApp("/2/webhooks", fmt.Sprintf(`{"url":%q}`, w.url+"/_gatehouse/webhooks/x"))["data"].(map[string]any)
-	if hook["valid"] != true {
-		t.Fatalf("the webhook is %v", hook)
-	}
-	asApp("/2/activity/subscriptions", fmt.Sprintf(`{"event_type":"oauth.revoke","webhook_id":%q}`, hook["id"]))
-	if !w.X.RevokePerson(connecttest.Person(1)) {
-		t.Fatal("there was nothing to revoke")
-	}
-	for until := time.Now().Add(20 * time.Second); w.status(c.ID) != connect.Revoked; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("the connection is still %s", w.status(c.ID))
-		}
-	}
-	if list, err := w.duties.List(t.Context(), cases.Filter{}); err != nil || len(list) != 1 || list[0].Kind != cases.Deauthorized {
-		t.Errorf("the duties are %+v, %v", list, err)
-	}
 }
 
 func TestNoticesAreJudged(t *testing.T) {
@@ -304,6 +260,42 @@ func TestDeletionAnswer(t *testing.T) {
 		}
 		if got, page := w.get(stay, reply.URL); got.StatusCode != http.StatusOK || !strings.Contains(page, "No data of yours is held") {
 			t.Errorf("the page of somebody unknown is %d %s", got.StatusCode, page)
+		}
+	}
+}
+
+// Gatehouse registers its own address at X, again and again without harm; X checks
+// it, tells that a person removed the app, and the person is cut off.
+func TestXWebhookIsRegistered(t *testing.T) {
+	w := newWorld(t, 0)
+	c := w.Connect("user-7", "publish", connecttest.Person(1))
+	w.DeliverX()
+	address := w.url + "/_gatehouse/webhooks/x"
+	var first connect.Webhook
+	for range 2 {
+		hook, err := w.Connections.XWebhook(t.Context(), "main-x", address)
+		if err != nil || !hook.Valid || !hook.TellsRevocations || hook.URL != address {
+			t.Fatalf("registering gives %+v, %v", hook, err)
+		}
+		if first.ID == "" {
+			first = hook
+		}
+		if hook != first {
+			t.Errorf("the second time it is %+v", hook)
+		}
+	}
+	w.X.RevokePerson(connecttest.Person(1))
+	for until := time.Now().Add(20 * time.Second); w.status(c.ID) != connect.Revoked; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("the connection is still %s", w.status(c.ID))
+		}
+	}
+	if list, err := w.duties.List(t.Context(), cases.Filter{}); err != nil || len(list) != 1 || list[0].Kind != cases.Deauthorized {
+		t.Errorf("the duties are %+v, %v", list, err)
+	}
+	for app, rule := range map[gatehouse.AppName]string{"public-x": "connect/no-webhook", "pages": "connect/no-webhook", "nowhere": "connect/unknown-app"} {
+		if _, err := w.Connections.XWebhook(t.Context(), app, address); wire.RuleOf(err) != rule {
+			t.Errorf("for %s: %v", app, err)
 		}
 	}
 }

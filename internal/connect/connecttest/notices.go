@@ -2,8 +2,6 @@ package connecttest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"sync"
 	"time"
 
@@ -90,11 +88,6 @@ func (w *World) Duties(deadline time.Duration) (*cases.Cases, *notice.Notices, *
 	}))
 	notices := must[*notice.Notices](w.T, "notices")(notice.New(notice.Config{
 		Store: w.DB.Notices(), Connections: w.Connections, Cases: duties, Log: w.Log,
-		Digest: func(ctx context.Context, parts ...string) (string, error) {
-			derived, err := w.Vault.Derive(ctx, "test/notice", parts...)
-			sum := sha256.Sum256([]byte(derived.Reveal()))
-			return base64.RawURLEncoding.EncodeToString(sum[:]), err
-		},
 		Forward: func(_ context.Context, f notice.Forwarded) error {
 			if err := app.fail("forward"); err != nil {
 				return err
