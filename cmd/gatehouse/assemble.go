@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/store"
 	"gatehouse/internal/vault"
@@ -43,6 +44,7 @@ type parts struct {
 	vault    *vault.Vault
 	log      *audit.Log
 	identity *identity.Directory
+	outbox   *outbox.Outbox
 	connect  *connect.Connections
 	egress   *wire.Egress
 
@@ -130,6 +132,9 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 		Store: p.db.Identity(), Log: p.log, Derive: p.vault.Derive, Environment: cfg.Environment,
 		HandleTTL: limits.HandleTTL, MaxHandleTTL: limits.HandleMaxTTL,
 	}); err != nil {
+		return nil, err
+	}
+	if p.outbox, err = newOutbox(p); err != nil {
 		return nil, err
 	}
 	set, err := policySet(cfg, time.Now())
@@ -245,14 +250,24 @@ func newEgress(cfg *config.Config) (*wire.Egress, error) {
 		AllowLoopback: sandboxed, AllowPlainLoopback: sandboxed,
 	}
 	if cfg.Sandbox.CAFile != "" {
-		pem, err := os.ReadFile(cfg.Sandbox.CAFile)
+		roots, err := certificates("sandbox.ca_file", cfg.Sandbox.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("sandbox.ca_file: %w", err)
+			return nil, err
 		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("sandbox.ca_file: there is no certificate in %s: %w", cfg.Sandbox.CAFile, gatehouse.ErrInvalid)
-		}
+		c.RootCAs = roots
 	}
 	return wire.NewEgress(c)
+}
+
+// certificates reads the authorities of a file that a configuration field names.
+func certificates(field, path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: there is no certificate in %s: %w", field, path, gatehouse.ErrInvalid)
+	}
+	return roots, nil
 }

@@ -145,7 +145,7 @@ and writes each call, before it happens, in a log that verifies.
 	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
 	root.AddCommand(
 		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newService(&o),
-		newAudit(&o), newConfig(&o), newDoctor(&o), newVersion(),
+		newEvents(&o), newAudit(&o), newConfig(&o), newDoctor(&o), newVersion(),
 	)
 	markEntered(root, entered)
 	return root, entered

@@ -33,8 +33,8 @@ func newRun(o *options) *cobra.Command {
 		Short: "Run Gatehouse",
 		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
 under way finish. SIGHUP reads the configuration again: purposes, services (with
-their rates and sources) and the mode change without a restart; for every other
-change the log says that it needs one.
+their rates and sources), who may fetch events and the mode change without a
+restart; for every other change the log says that it needs one.
 
 When every listener is bound, one line is printed on standard output.`,
 		Args: cobra.NoArgs,
@@ -151,6 +151,7 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { return s.connect.Run(ctx) })
+	group.Go(func() error { return s.outbox.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	if s.beside != nil {
 		group.Go(func() error { return s.beside(ctx) })

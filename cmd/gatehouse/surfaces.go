@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -71,6 +72,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName) error) api.Config {
 	return api.Config{
 		Connections: p.connect, Directory: p.identity,
 		Purposes: p.purposesOf, Admit: admit,
+		Events: p.outbox, EventReader: p.readsEvents,
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
 }
@@ -84,6 +86,12 @@ func (p *parts) purposesOf(name gatehouse.ServiceName) []api.Purpose {
 		out = append(out, api.Purpose{Name: purpose, Why: c.Why, App: c.App})
 	}
 	return out
+}
+
+// readsEvents reports whether the configuration in force lets a service fetch
+// events.
+func (p *parts) readsEvents(name gatehouse.ServiceName) bool {
+	return slices.Contains(p.inForce.Load().cfg.Events.Services, name)
 }
 
 // publicConfig binds the public pages to the parts.
@@ -184,7 +192,7 @@ func (s *server) apply(ctx context.Context) error {
 // live reports whether a change took effect with the reload: the gateway's
 // settings did, everything that was built at the start did not.
 func live(change string) bool {
-	for _, part := range []string{"purposes", "services", "mode", "until"} {
+	for _, part := range []string{"purposes", "services", "events.services", "mode", "until"} {
 		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
 			return true
 		}

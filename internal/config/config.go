@@ -38,6 +38,7 @@ type Config struct {
 	Sandbox     Sandbox                           `yaml:"sandbox" doc:"Replaces every platform host by a sandbox ('gatehouse sandbox'). Refused in production."`
 	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, exactly, or everything below a path: https://app.example.com/connected/*"`
 	Duties      Duties                            `yaml:"duties" doc:"How long you give yourself to delete a person's data, after they remove your app, ask for it, or a platform says that content is gone."`
+	Events      Events                            `yaml:"events" doc:"What your app is told: signed events, posted to its endpoint or fetched by a service."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 

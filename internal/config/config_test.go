@@ -270,6 +270,18 @@ func TestRefusals(t *testing.T) {
 		{"a duty's day", "services:", "duties: {x: 24h, meta: 2160h, other: 1h}\nservices:", ""},
 		{"a duty of minutes", "services:", "duties: {x: 59m}\nservices:", "duties.x: is less than an hour"},
 		{"a duty for ever", "services:", "duties: {meta: 2161h}\nservices:", "duties.meta: is more than 2160h"},
+		{"events over http", "services:", "events: {url: \"http://app.example/e\"}\nservices:", "events.url: must be https"},
+		{"events over http on loopback", "services:", "events: {url: \"http://127.0.0.1:9000/e\"}\nservices:", ""},
+		{"events to a private network", "services:", "events: {url: \"https://10.0.0.5:8443/e\", services: [web], give_up_after: 24h, ca_file: ca.pem}\nservices:", ""},
+		{"events with a password", "services:", "events: {url: \"https://u:p@app.example/e\"}\nservices:", "events.url: holds a user name or password"},
+		{"events with a query", "services:", "events: {url: \"https://app.example/e?key=1\"}\nservices:", "events.url: has a query"},
+		{"events in capitals", "services:", "events: {url: \"https://App.example/e\"}\nservices:", "events.url: write the host in lower-case"},
+		{"events for an unknown service", "services:", "events: {services: [wep]}\nservices:", "events.services[0]: there is no service of this name; did you mean web?"},
+		{"events for a service twice", "services:", "events: {services: [web, web]}\nservices:", "events.services[1]: stands in the list twice"},
+		{"events given up at once", "services:", "events: {give_up_after: 59s}\nservices:", "events.give_up_after: must be from 1m to 720h"},
+		{"events never given up", "services:", "events: {give_up_after: 721h}\nservices:", "events.give_up_after: must be from 1m to 720h"},
+		{"events' authority alone", "services:", "events: {ca_file: ca.pem}\nservices:", "events.ca_file: is for the endpoint at events.url"},
+		{"events misspelt", "services:", "events: {uri: x}\nservices:", "events.uri: unknown entry; did you mean url?"},
 		{"size", "services:", "limits: {body: 1XB}\nservices:", "limits.body: write a size as 32MiB"},
 		{"span of time", "services:", "limits: {upstream_timeout: 30}\nservices:", "limits.upstream_timeout: write a span of time as 30s"},
 		{"large body", "services:", "limits: {body: 5GiB}\nservices:", "limits.body: is more than 4GiB"},
@@ -553,7 +565,7 @@ func TestDiffSaysWhatChanges(t *testing.T) {
 		"client_secret: env:SECRET}", "client_secret: env:NEWSECRET}",
 		"[{call: GET /2/users/me}]", "[{call: GET /2/users/me}, {call: POST /2/tweets}]",
 		"127.0.0.1:8100", "127.0.0.1:8200",
-		"{purposes: [read, page]}", "{purposes: [read, page], rate: 5/s}\n  bot: {purposes: [read]}",
+		"{purposes: [read, page]}", "{purposes: [read, page], rate: 5/s}\n  bot: {purposes: [read]}\nevents: {url: \"https://app.example/e\", services: [web], give_up_after: 24h}",
 	).Replace(minimal)
 	after, _ := load(t, text)
 	want := []string{
@@ -563,6 +575,9 @@ func TestDiffSaysWhatChanges(t *testing.T) {
 		"services.bot is added",
 		"services.bot.purposes gains read",
 		"services.web.rate is set to 5/s",
+		"events.url is set to https://app.example/e",
+		"events.services gains web",
+		"events.give_up_after is set to 24h0m0s",
 	}
 	if diff := cmp.Diff(want, config.Diff(before, after)); diff != "" {
 		t.Errorf("Diff (-want +got):\n%s", diff)

@@ -45,6 +45,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateMode(d)
 	c.validateSandbox(d)
 	c.validateDuties(d)
+	c.validateEvents(d)
 	c.validateLimits(d)
 	c.warnUnused(d)
 	for i, r := range c.Returns {

@@ -194,7 +194,8 @@ func (o *Outbox) unopened(ctx context.Context, err error) verdict {
 	switch {
 	case errors.Is(err, vault.ErrErased):
 		return verdict{ours: true, final: true, class: ClassErased}
-	case errors.Is(err, vault.ErrUnreadable):
+	case errors.Is(err, vault.ErrUnreadable), errors.Is(err, gatehouse.ErrNotFound):
+		// Not found: the row names a person who never had a key.
 		return verdict{ours: true, final: true, class: ClassUnreadable}
 	}
 	o.config.Logger.WarnContext(ctx, "an event could not be opened", slog.String("error", wire.LogText(err)))

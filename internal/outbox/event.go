@@ -3,6 +3,7 @@ package outbox
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -19,7 +20,9 @@ type Event struct {
 	// Type is a lower-case dotted word, such as "connection.health". What it
 	// means, and the form of its Data, stand in docs/events.md.
 	Type string
-	App  gatehouse.AppName
+	// App is the app registration that it concerns, by its configured name; it
+	// may be empty.
+	App gatehouse.AppName
 	// Person is whose key seals Data at rest. Empty means that it concerns nobody,
 	// or nobody whose key is held: it is sealed under a domain key.
 	Person gatehouse.PersonID
@@ -52,6 +55,8 @@ func (e *Event) validate() error {
 		return invalid("events/id", "an event's id is 1 to 128 letters, digits, _, - and :")
 	case len(e.Type) > maxType || !typeForm.MatchString(e.Type):
 		return invalid("events/type", "an event's type is a lower-case dotted word of at most 64 bytes, such as connection.health")
+	case strings.Contains(string(e.App), "/") || len(e.App) > 64:
+		return invalid("events/app", "an event's app is the name of a registration in the configuration")
 	case e.Stream != "" && !keyForm.MatchString(e.Stream):
 		return invalid("events/stream", "an event's stream is at most 128 letters, digits, _, - and :")
 	case len(e.Data) > maxData:

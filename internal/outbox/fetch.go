@@ -54,10 +54,12 @@ func (o *Outbox) Fetch(ctx context.Context, service gatehouse.ServiceName, after
 		switch {
 		case errs[i] == nil:
 			page.Events = append(page.Events, bodies[i])
-		case errors.Is(errs[i], vault.ErrErased), errors.Is(errs[i], vault.ErrUnreadable):
-			o.bury(ctx, records[i], errs[i])
 		default:
-			return Page{}, errs[i]
+			v := o.unopened(ctx, errs[i])
+			if !v.final {
+				return Page{}, errs[i]
+			}
+			o.bury(ctx, records[i], v.class)
 		}
 	}
 	return page, nil
@@ -77,9 +79,9 @@ func (o *Outbox) handOver(ctx context.Context, service gatehouse.ServiceName, re
 }
 
 // bury ends an event that nobody can ever read. A lost race is as good.
-func (o *Outbox) bury(ctx context.Context, rec Record, why error) {
+func (o *Outbox) bury(ctx context.Context, rec Record, class string) {
 	now := time.Now()
-	rec.State, rec.Due, rec.Class, rec.Updated = Dead, time.Time{}, o.unopened(ctx, why).class, now
+	rec.State, rec.Due, rec.Class, rec.Updated = Dead, time.Time{}, class, now
 	if rec.Class == ClassErased {
 		rec.Data, rec.Person = nil, ""
 	}

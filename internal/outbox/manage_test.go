@@ -186,20 +186,35 @@ func TestKeyOfThePersonIsDestroyed(t *testing.T) {
 	})
 }
 
-// Content that was moved to another row does not open, and is a dead letter.
-func TestMovedContentIsNotSent(t *testing.T) {
+// Content that was moved to another row, or given another meaning, does not open,
+// and is a dead letter.
+func TestTamperedEventsAreNotSent(t *testing.T) {
 	a := newApp(t, nil)
 	dsn := storetest.SQLite(t)
 	w := newWorld(t, dsn, a.URL+"/events")
-	w.put("one", "")
-	w.put("two", "")
-	storetest.OpenRaw(t, dsn).ExecUncounted("UPDATE outbox_events SET data = (SELECT data FROM outbox_events WHERE id = 'two') WHERE id = 'one'")
+	raw := storetest.OpenRaw(t, dsn)
+	tampered := map[string]string{
+		"data":    "(SELECT data FROM outbox_events WHERE id = 'good')",
+		"type":    "'person.erase'",
+		"app":     "'other'",
+		"created": "created + 1",
+		"person":  "'somebody'",
+	}
+	w.put("good", "")
+	for column, value := range tampered {
+		w.put(column, "")
+		raw.ExecUncounted("UPDATE outbox_events SET "+column+" = "+value+" WHERE id = $1", column)
+	}
 	w.run()
-	eventually(t, a, "both have ended", func() bool {
-		return w.state("one").State == outbox.Dead && w.state("two").State == outbox.Delivered
-	})
-	if d := w.state("one"); d.Class != outbox.ClassUnreadable || !slices.Equal(a.ids(), []string{"two"}) {
-		t.Errorf("one: %+v; the app got %v", d, a.ids())
+	for column := range tampered {
+		eventually(t, a, column+" is dead", func() bool { return w.state(column).State == outbox.Dead })
+		if d := w.state(column); d.Class != outbox.ClassUnreadable {
+			t.Errorf("%s: %+v", column, d)
+		}
+	}
+	eventually(t, a, "the good one is delivered", func() bool { return w.state("good").State == outbox.Delivered })
+	if !slices.Equal(a.ids(), []string{"good"}) {
+		t.Errorf("the app got %v", a.ids())
 	}
 }
 

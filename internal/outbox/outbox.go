@@ -22,6 +22,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -158,9 +160,12 @@ func (o *Outbox) Put(ctx context.Context, e Event) error {
 	return nil
 }
 
-// contentRef is the place that an event's content is sealed for.
+// contentRef is the place that an event's content is sealed for. All that we
+// sign beside the content is part of it, so that who can write to the database
+// cannot give the content another meaning. (None of the parts can hold a slash.)
 func contentRef(r Record) vault.Ref {
-	return vault.Ref{Table: "outbox_events", Row: r.ID, Column: "data", Person: r.Person}
+	row := strings.Join([]string{r.ID, r.Type, string(r.App), strconv.FormatInt(r.Created.UnixMicro(), 10)}, "/")
+	return vault.Ref{Table: "outbox_events", Row: row, Column: "data", Person: r.Person}
 }
 
 // look has Run look for what is due.

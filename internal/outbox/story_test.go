@@ -506,6 +506,7 @@ func TestPutRefusals(t *testing.T) {
 			func(e *outbox.Event) { e.Type = "" }, func(e *outbox.Event) { e.Type = "Person.erase" }, func(e *outbox.Event) { e.Type = "a..b" },
 			func(e *outbox.Event) { e.Type = "a." }, func(e *outbox.Event) { e.Type = strings.Repeat("x", 65) },
 		},
+		"events/app":    {func(e *outbox.Event) { e.App = "a/b" }, func(e *outbox.Event) { e.App = gatehouse.AppName(strings.Repeat("x", 65)) }},
 		"events/stream": {func(e *outbox.Event) { e.Stream = "a b" }, func(e *outbox.Event) { e.Stream = strings.Repeat("x", 129) }},
 		"events/data":   {func(e *outbox.Event) { e.Data = json.RawMessage(`{"a":`) }, func(e *outbox.Event) { e.Data = json.RawMessage(`1 2`) }},
 		"events/size":   {func(e *outbox.Event) { e.Data = json.RawMessage(`"` + strings.Repeat("x", 256<<10) + `"`) }},
