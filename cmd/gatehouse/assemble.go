@@ -14,9 +14,11 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/cases"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/notice"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/store"
@@ -46,6 +48,8 @@ type parts struct {
 	identity *identity.Directory
 	outbox   *outbox.Outbox
 	connect  *connect.Connections
+	cases    *cases.Cases
+	notices  *notice.Notices
 	egress   *wire.Egress
 
 	stopLog context.CancelFunc
@@ -151,6 +155,9 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 		PublicURL: cfg.PublicURL, Returns: cfg.Returns,
 		RevokeHandles: p.identity.RevokeConnection, Logger: logger,
 	}); err != nil {
+		return nil, err
+	}
+	if err := p.openDuties(); err != nil {
 		return nil, err
 	}
 	return p, nil

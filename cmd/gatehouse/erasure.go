@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/api"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/notice"
@@ -145,7 +146,7 @@ func (p *parts) mayAnswer(service gatehouse.ServiceName, app gatehouse.AppName) 
 	if len(cfg.Events.Services) > 0 {
 		return slices.Contains(cfg.Events.Services, service)
 	}
-	return slices.ContainsFunc(p.purposesOf(service), func(purpose apiPurpose) bool { return purpose.App == app })
+	return slices.ContainsFunc(p.purposesOf(service), func(purpose api.Purpose) bool { return purpose.App == app })
 }
 
 // eraseFor opens a duty for each person whom a service names.

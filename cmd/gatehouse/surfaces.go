@@ -73,6 +73,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName) error) api.Config {
 		Connections: p.connect, Directory: p.identity,
 		Purposes: p.purposesOf, Admit: admit,
 		Events: p.outbox, EventReader: p.readsEvents,
+		Duties: api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
 }
@@ -96,7 +97,7 @@ func (p *parts) readsEvents(name gatehouse.ServiceName) bool {
 
 // publicConfig binds the public pages to the parts.
 func publicConfig(p *parts) public.Config {
-	return public.Config{Connections: p.connect, Log: p.logger}
+	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Log: p.logger}
 }
 
 // reload applies the configuration again at each SIGHUP, and ends report mode
