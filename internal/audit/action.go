@@ -24,6 +24,7 @@ var actions = map[string]string{
 	"connect.app":      "A request was made to a platform in the app's own name (app token or app secret).",
 	"connect.begin":    "A service asked for a person to be connected.",
 	"connect.callback": "A person came back from a platform's consent page.",
+	"connect.check":    "A platform was asked whether a connection's token is still good, and what it may do.",
 	"connect.dead":     "A platform said that a grant no longer exists.",
 	"connect.export":   "Tokens were taken out of the vault for use elsewhere.",
 	"connect.import":   "A token obtained elsewhere was handed in and checked at its platform.",
@@ -51,7 +52,8 @@ var actions = map[string]string{
 	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
 	"notice.take":   "A platform's signed notice was taken in and put before the app.",
 
-	"person.erase": "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
+	"person.erase":   "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
+	"platform.clock": "This machine's clock was found to differ much from a platform's, or to agree with it again; facts hold the difference in seconds.",
 
 	"service.create":     "A service of the configuration was entered in the database.",
 	"service.disable":    "A service that left the configuration was disabled.",

@@ -71,8 +71,8 @@ func (c *Connections) adopt(ctx context.Context, r audit.Receipt, parent gatehou
 			return rec, nil // the usual case: nothing to write
 		}
 	}
-	now := time.Now()
 	if rec.ID == "" {
+		now := time.Now()
 		rec = Record{
 			ID: gatehouse.ConnectionID(newID("con")), App: from.App, Platform: from.Platform, Kind: child.Kind,
 			Service: from.Service, Person: from.Person, UserHash: from.UserHash, SubjectHash: from.SubjectHash,
@@ -89,7 +89,9 @@ func (c *Connections) adopt(ctx context.Context, r audit.Receipt, parent gatehou
 	if err := c.sealTokens(ctx, &rec, g); err != nil {
 		return Record{}, err
 	}
-	rec.Status, rec.Reason, rec.Scopes, rec.Purposes, rec.Updated = Healthy, "", from.Scopes, from.Purposes, now
+	rec.become(Healthy, "", "")
+	rec.Scopes, rec.Purposes = from.Scopes, from.Purposes
+	rec.RenewAt = renewAt(rec, c.now(rec.App), g)
 	e := c.entry("connect.adopt", rec)
 	e.Verdict, e.Facts = "done", map[string]string{"kind": string(child.Kind)}
 	if _, err := c.log.Record(ctx, e); err != nil {

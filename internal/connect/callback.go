@@ -256,8 +256,9 @@ func (c *Connections) newRecord(ctx context.Context, a App, kind Kind, g grant) 
 	now := time.Now()
 	rec := Record{
 		ID: gatehouse.ConnectionID(newID("con")), App: a.Name, Platform: a.Platform, Kind: kind, Status: Pending,
-		Scopes: g.scopes, RenewAt: renewAt(a.Platform, c.now(a.Name), g), Created: now, Updated: now,
+		Scopes: g.scopes, Created: now, Updated: now,
 	}
+	rec.RenewAt = renewAt(rec, c.now(a.Name), g)
 	var err error
 	if rec.UserHash, err = c.userHash(ctx, a, g.user); err != nil {
 		return Record{}, err

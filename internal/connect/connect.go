@@ -66,6 +66,12 @@ type Config struct {
 	Returns []string
 	// RevokeHandles cuts off every handle of a connection.
 	RevokeHandles func(ctx context.Context, id gatehouse.ConnectionID) error
+	// Tell tells the app that a connection's state has changed; nil means that
+	// there is nobody to tell. When it returns nil, the change must be durable
+	// with whoever delivers it; until then it is told again, with the same ID. It
+	// is never called for two changes of one connection at the same time by one
+	// process, and must know by the ID what it has heard before.
+	Tell func(ctx context.Context, change HealthChange) error
 	// Renewer replaces the built-in one; nil means the built-in one.
 	Renewer Renewer
 	// Logger receives what background work could not do; nil means nothing.
@@ -83,6 +89,7 @@ type Connections struct {
 	publicURL     string
 	returns       []returnRule
 	revokeHandles func(ctx context.Context, id gatehouse.ConnectionID) error
+	tellApp       func(ctx context.Context, change HealthChange) error
 	renewer       Renewer
 	logger        *slog.Logger
 	flights       singleflight.Group // one renewal for each connection in this process
@@ -107,7 +114,7 @@ func New(c Config) (*Connections, error) {
 	n := &Connections{
 		store: c.Store, log: c.Log, vault: c.Vault, egress: c.Egress, scopes: c.Scopes,
 		publicURL: public.Scheme + "://" + public.Host, revokeHandles: c.RevokeHandles,
-		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, logger: c.Logger,
+		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, tellApp: c.Tell, logger: c.Logger,
 		clocks: make(map[string]*clock), bounds: defaultBounds,
 	}
 	if n.logger == nil {
@@ -125,7 +132,7 @@ func New(c Config) (*Connections, error) {
 			return nil, fmt.Errorf("app %q is declared twice: %w", a.Name, gatehouse.ErrInvalid)
 		}
 		n.apps[a.Name] = a
-		n.clocks[clockKey(a)] = &clock{}
+		n.clocks[clockKey(a)] = &clock{app: a}
 	}
 	for _, entry := range c.Returns {
 		rule, err := parseReturnRule(entry)

@@ -63,14 +63,19 @@ type Connection struct {
 	Subject      gatehouse.Subject
 	Parent       gatehouse.ConnectionID // of a child, or ""
 	Status       Status
+	Cause        Cause    // why it is in this state, as a word; may be empty
 	Reason       string   // why it is in this state, in words
+	Next         string   // what somebody has to do about it, in words; empty when all is well
 	Scopes       []string // what the platform granted
 	Declined     []string // what was asked for and not granted
 	Purposes     []gatehouse.PurposeName
 	// AccessExpires and RefreshExpires are zero when the platform names no end.
 	AccessExpires, RefreshExpires time.Time
-	Created, Updated              time.Time
-	Version                       int64
+	// DataAccessExpires is when Facebook ends the app's access to the person's
+	// data unless they log in again; zero when it has not said.
+	DataAccessExpires time.Time
+	Created, Updated  time.Time
+	Version           int64
 	// RevokeOutstanding means that the connection is cut off here and the
 	// platform has not yet confirmed that it is gone there.
 	RevokeOutstanding bool
@@ -94,6 +99,7 @@ type Record struct {
 	Parent       gatehouse.ConnectionID
 	ExternalHash string // keyed hash of a child's id at the platform
 	Status       Status
+	Cause        Cause
 	Reason       string
 	Scopes       []string
 	Declined     []string
@@ -113,7 +119,17 @@ type Record struct {
 	Obtained time.Time
 	// Failures is how many renewals in a row brought no new tokens.
 	Failures int64
-	Version  int64
+	// CheckAt is when the platform is asked next what it thinks of the token;
+	// zero = never.
+	CheckAt           time.Time
+	DataAccessExpires time.Time
+	Version           int64
+}
+
+// become puts the record into a state. Every change of state goes through here,
+// so that no cause outlives the state that it explains.
+func (r *Record) become(s Status, cause Cause, reason string) {
+	r.Status, r.Cause, r.Reason, r.Updated = s, cause, reason, time.Now()
 }
 
 // Attempt is one run through the platform's consent, from Begin to Redeem. It

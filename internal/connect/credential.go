@@ -71,11 +71,12 @@ func (c *Connections) freshen(ctx context.Context, rec Record) (Record, error) {
 	}
 	if rec.RenewAt.IsZero() && rec.Status != Renewing {
 		// Expired, and there is nothing to renew it with. A clock that nobody
-		// has confirmed is no reason to say so: then the platform decides.
-		if !sure {
+		// has confirmed is no reason to say so: then the platform decides. So
+		// it does of a Page's token, which its parent may be able to replace.
+		if !sure || rec.Kind == KindPage {
 			return rec, nil
 		}
-		if err := c.markDead(ctx, rec.ID, "expired"); err != nil {
+		if err := c.markDead(ctx, rec.ID, causeExpired, rec.Access); err != nil {
 			return Record{}, err
 		}
 		rec.Status = ReconnectNeeded

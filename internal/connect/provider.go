@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/platform"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
@@ -43,6 +44,7 @@ type provider interface {
 
 // grant is what a platform gave: plain tokens, held for as short as possible.
 type grant struct {
+	kind                    Kind        // of what is renewed; "" elsewhere
 	access, refresh         secret.Text // OAuth 1.0a: token and token secret
 	expires, refreshExpires time.Time   // zero: the platform names no end
 	scopes                  []string
@@ -81,7 +83,9 @@ const replyLimit = 1 << 20
 type platformError struct {
 	status int
 	class  string
-	dead   bool // the platform says that this grant is gone
+	cause  Cause                // platform's word for why, if the token is dead
+	kind   platform.OutcomeKind // what the answer means for a call with a token
+	dead   bool                 // the platform says that this grant is gone
 }
 
 func (e *platformError) Error() string {
@@ -195,6 +199,10 @@ func knownError(word string) string {
 // answers that mean this one grant; a misconfigured app must never cost a grant.
 func classify(p gatehouse.Platform, status int, body []byte) *platformError {
 	e := &platformError{status: status, class: strconv.Itoa(status)}
+	meaning := platform.Interpret(platform.Name(p), status, nil, body)
+	if e.kind = meaning.Kind; e.kind == platform.OutcomeTokenDead {
+		e.cause = Cause(meaning.Cause)
+	}
 	var reply struct {
 		Error       json.RawMessage `json:"error"`
 		Description string          `json:"error_description"`

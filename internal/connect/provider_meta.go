@@ -94,11 +94,18 @@ func (p client) graph(ctx context.Context, method, path string, query url.Values
 	return p.send(req, into)
 }
 
+// renew exchanges a person's token, or a system user's of the kind that expires,
+// for one that lives as long again. The old one lives on to its own expiry.
 func (p facebookProvider) renew(ctx context.Context, old grant) (grant, error) {
-	g, err := p.graphToken(ctx, p.app.Endpoints.Token, url.Values{
+	query := url.Values{
 		"grant_type": {"fb_exchange_token"}, "client_id": {p.app.ClientID}, "client_secret": {p.app.ClientSecret.Reveal()},
 		"fb_exchange_token": {old.access.Reveal()},
-	})
+	}
+	if old.kind == KindSystemUser {
+		// Without it Facebook would answer with a token that never expires.
+		query.Set("set_token_expires_in_60_days", "true")
+	}
+	g, err := p.graphToken(ctx, p.app.Endpoints.Token, query)
 	if err == nil && len(g.scopes) == 0 {
 		g.scopes = old.scopes
 	}

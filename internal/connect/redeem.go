@@ -97,8 +97,8 @@ var errCodeUsed = wire.Refuse(gatehouse.ErrConflict, "connect/code-used", "this 
 // work, and closes its attempt. In this order: a closed attempt whose connection
 // waits could still be redeemed.
 func (c *Connections) burn(ctx context.Context, at Attempt, rec Record) error {
-	rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, "the code was presented for another subject", true
-	rec.RenewAt, rec.Updated = time.Time{}, time.Now()
+	rec.become(Revoked, "", "the code was presented for another subject")
+	rec.RevokeOutstanding, rec.RenewAt = true, time.Time{}
 	if err := c.store.SaveConnections(ctx, rec); err != nil {
 		return err
 	}
@@ -140,7 +140,8 @@ func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Recor
 		return Record{}, err
 	}
 	if known.ID == "" {
-		rec.Status, rec.Redeemed, rec.Updated = Healthy, now, now
+		rec.become(Healthy, "", "")
+		rec.Redeemed = now
 		err := save(ctx, rec)
 		rec.Version++
 		return rec, err
@@ -164,10 +165,11 @@ func (c *Connections) join(ctx context.Context, receipt audit.Receipt, rec Recor
 		return Record{}, err
 	}
 	known.Scopes, known.Declined, known.Purposes = rec.Scopes, rec.Declined, rec.Purposes
-	known.Status, known.Reason, known.RevokeOutstanding = Healthy, "", false
-	known.RenewAt, known.LeaseUntil, known.Updated = rec.RenewAt, time.Time{}, now
-	rec.Status, rec.Reason, rec.Access, rec.Refresh = Revoked, "its tokens moved to the connection that was there already", nil, nil
-	rec.RenewAt, rec.Updated = time.Time{}, now
+	known.become(Healthy, "", "")
+	known.RevokeOutstanding, known.RenewAt, known.LeaseUntil = false, rec.RenewAt, time.Time{}
+	known.DataAccessExpires = rec.DataAccessExpires // of the old login, which this one has overtaken
+	rec.become(Revoked, "", "its tokens moved to the connection that was there already")
+	rec.Access, rec.Refresh, rec.RenewAt = nil, nil, time.Time{}
 	if rec.Version == 0 { // an import that was never stored on its own
 		err = save(ctx, known)
 	} else {

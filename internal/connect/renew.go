@@ -141,7 +141,7 @@ func (w *renewal) owned(ctx context.Context, receipt audit.Receipt, a App, rec R
 	if sure && rec.expired(now) && exchangeOnly(a.Platform) {
 		// These platforms do not renew what has expired. Only a clock that the
 		// platform itself has confirmed may say so.
-		if err := w.settle(ctx, rec, ReconnectNeeded, "its time passed before it could be renewed"); err != nil {
+		if err := w.settle(ctx, rec, ReconnectNeeded, causeExpired, "its time passed before it could be renewed"); err != nil {
 			return err
 		}
 		rec.Status = ReconnectNeeded
@@ -179,7 +179,7 @@ func (w *renewal) owned(ctx context.Context, receipt audit.Receipt, a App, rec R
 		if doubtful {
 			reason += "; an earlier renewal's answer never became durable"
 		}
-		return errors.Join(err, w.settle(ctx, rec, ReconnectNeeded, reason))
+		return errors.Join(err, w.settle(ctx, rec, ReconnectNeeded, causeIn(ReconnectNeeded, refusal(err).cause), reason))
 	case unprocessed(err) || unsent(err):
 		return errors.Join(err, w.fail(ctx, rec, doubtful, "the last renewal did not succeed ("+ruleOf(err)+")"))
 	default:
@@ -238,7 +238,8 @@ func (w *renewal) fresh(ctx context.Context, a App, base Record, g grant) (Recor
 		next.RevokeOutstanding, next.RenewAt = true, time.Time{}
 		return next, nil
 	}
-	next.Status, next.Reason, next.RenewAt = Healthy, "", renewAt(a.Platform, w.c.now(a.Name), g)
+	next.healthy()
+	next.RenewAt = renewAt(next, w.c.now(a.Name), g)
 	return next, nil
 }
 
@@ -250,7 +251,7 @@ func (w *renewal) fail(ctx context.Context, rec Record, doubtful bool, reason st
 	}
 	rec.Failures++
 	rec.RenewAt = w.c.bounds.again(w.c.now(rec.App), rec.Failures)
-	return w.settle(ctx, rec, Healthy, reason)
+	return w.settle(ctx, rec, Healthy, causeIn(Healthy, rec.Cause), reason)
 }
 
 // doubt ends a renewal of which nobody knows whether the platform carried it
@@ -264,14 +265,15 @@ func (w *renewal) doubt(ctx context.Context, rec Record, reason string) error {
 	if singleUse(rec.Platform) && rec.AccessExpires.After(rec.RenewAt) {
 		rec.RenewAt = rec.AccessExpires
 	}
-	return w.settle(ctx, rec, InDoubt, reason)
+	return w.settle(ctx, rec, InDoubt, "", reason)
 }
 
 // settle ends a renewal that brought no new tokens. It demands the row as this
 // owner left it; if it has changed, what stands there is newer, and the verdict
 // is not believed.
-func (w *renewal) settle(ctx context.Context, rec Record, s Status, reason string) error {
-	rec.Status, rec.Reason, rec.LeaseUntil, rec.Updated = s, reason, time.Time{}, time.Now()
+func (w *renewal) settle(ctx context.Context, rec Record, s Status, cause Cause, reason string) error {
+	rec.become(s, cause, reason)
+	rec.LeaseUntil = time.Time{}
 	if !s.Usable() {
 		rec.RenewAt = time.Time{}
 	}

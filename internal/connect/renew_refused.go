@@ -52,6 +52,18 @@ func (f *refusals) allow(rec Record) bool {
 	return true
 }
 
+// first reports whether a connection's tokens were not refused within the last
+// refusedPause.
+func (f *refusals) first(rec Record) bool {
+	f.mu.Lock()
+	last, ok := f.last[rec.ID]
+	f.mu.Unlock()
+	if ok && time.Since(last.at) < refusedPause {
+		return false
+	}
+	return f.allow(rec)
+}
+
 // renewable reports whether a record's token can be replaced although the
 // platform no longer takes it.
 func (r Record) renewable() bool {
@@ -61,8 +73,8 @@ func (r Record) renewable() bool {
 // TokenRefused notes that the platform refused the credential's token for good;
 // class is one of our own words for why. If the connection has another token by
 // now, nothing is said of that one. A token with a refresh token counts as
-// expired, and the refresh token's fate decides; any other is dead (see
-// MarkDead).
+// expired, and the refresh token's fate decides. A Page's is checked, because its
+// parent may have another. Any other is dead (see MarkDead).
 func (c *Connections) TokenRefused(ctx context.Context, k *Credential, class string) error {
 	rec, err := c.redeemed(ctx, k.rec.ID)
 	if err != nil || !rec.Status.Usable() || !bytes.Equal(rec.Access, k.rec.Access) {
@@ -72,7 +84,10 @@ func (c *Connections) TokenRefused(ctx context.Context, k *Credential, class str
 		_, err := c.expire(ctx, k)
 		return err
 	}
-	return c.MarkDead(ctx, k.rec.ID, class)
+	if rec.Kind == KindPage && rec.checked() {
+		return c.hasten(ctx, rec)
+	}
+	return c.dies(ctx, rec.ID, Cause(class), rec.Access)
 }
 
 // expire makes the credential's token count as expired, so that the next who

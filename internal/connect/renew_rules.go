@@ -86,15 +86,17 @@ func (r Record) notBefore() time.Time {
 	return r.Obtained.Add(ripe)
 }
 
-// renewAt says when a fresh token should be replaced: early enough that no call
-// waits for it, spread so that tokens made together are not renewed together.
-func renewAt(p gatehouse.Platform, now time.Time, g grant) time.Time {
-	if g.expires.IsZero() {
+// renewAt says when a record's fresh token should be replaced: early enough that
+// no call waits for it, spread so that tokens made together are not renewed
+// together. What cannot be renewed by itself (a Page's token comes from its
+// parent's) and what never expires has no such time.
+func renewAt(r Record, now time.Time, g grant) time.Time {
+	if g.expires.IsZero() || r.Kind == KindPage {
 		return time.Time{}
 	}
 	life := g.expires.Sub(now)
 	var lead time.Duration
-	switch p {
+	switch r.Platform {
 	case gatehouse.X, gatehouse.OAuth2:
 		if g.refresh.IsZero() {
 			return time.Time{}

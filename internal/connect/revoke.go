@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -66,14 +67,14 @@ func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason
 		if rec.Status == Revoked || rec.Status == Erased {
 			return rec, c.revokeHandles(ctx, id)
 		}
-		rec.Status, rec.Reason = Revoked, reason
+		rec.become(Revoked, "", reason)
 		// A child's token dies with its parent's grant; it is dropped. A system
 		// user's is a grant of its own.
 		if rec.Parent != "" && rec.Kind != KindSystemUser {
 			rec.Access, rec.Refresh = nil, nil
 		}
 		rec.RevokeOutstanding = rec.Access != nil
-		rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
+		rec.RenewAt, rec.LeaseUntil = time.Time{}, time.Time{}
 		err = c.store.SaveConnections(ctx, rec)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			continue // somebody else changed it; a revocation has the last word
@@ -142,7 +143,7 @@ func (c *Connections) endSiblings(ctx context.Context, a App, rec Record) error 
 	}
 	for _, o := range others {
 		if o.ID != rec.ID && o.Status.Usable() {
-			if err := c.markDead(ctx, o.ID, "revoked with another connection of the same person"); err != nil {
+			if err := c.markDead(ctx, o.ID, causeSibling, nil); err != nil {
 				return err
 			}
 		}
@@ -202,40 +203,50 @@ func (c *Connections) revokeGrant(ctx context.Context, a App, kind Kind, g grant
 // revocation, replaces them. A dead connection's children are dead too, unless
 // only its own token's time has passed.
 func (c *Connections) MarkDead(ctx context.Context, id gatehouse.ConnectionID, class string) error {
-	if !plainText(class, 1, 100) {
-		class = "unknown"
+	return c.dies(ctx, id, Cause(class), nil)
+}
+
+// dies is MarkDead of a connection that still has the token, as it is stored,
+// that the platform spoke of; nil means any. Of a token that has been replaced
+// meanwhile nothing follows.
+func (c *Connections) dies(ctx context.Context, id gatehouse.ConnectionID, cause Cause, access []byte) error {
+	if !plainText(string(cause), 1, 100) {
+		cause = "unknown"
 	}
-	ids := []gatehouse.ConnectionID{id}
-	if class != "expired" {
-		children, err := c.children(ctx, id)
-		if err != nil {
+	if access != nil {
+		rec, err := c.redeemed(ctx, id)
+		if err != nil || !bytes.Equal(rec.Access, access) {
 			return err
 		}
-		for _, child := range children {
-			ids = append(ids, child.ID)
-		}
 	}
-	for _, one := range ids {
-		if err := c.markDead(ctx, one, class); err != nil {
+	if err := c.markDead(ctx, id, cause, access); err != nil || cause == causeExpired {
+		return err
+	}
+	children, err := c.children(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := c.markDead(ctx, child.ID, cause, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Connections) markDead(ctx context.Context, id gatehouse.ConnectionID, class string) error {
+func (c *Connections) markDead(ctx context.Context, id gatehouse.ConnectionID, cause Cause, access []byte) error {
 	for {
 		rec, err := c.redeemed(ctx, id)
-		if err != nil || !rec.Status.Usable() {
+		if err != nil || !rec.Status.Usable() || (access != nil && !bytes.Equal(rec.Access, access)) {
 			return err
 		}
 		e := c.entry("connect.dead", rec)
-		e.Verdict, e.Rule = "done", "platform/"+class
+		e.Verdict, e.Rule = "done", "platform/"+string(cause)
 		if _, err := c.log.Record(ctx, e); err != nil {
 			return err
 		}
-		rec.Status, rec.Reason = ReconnectNeeded, "the platform no longer accepts the grant ("+class+")"
-		rec.RenewAt, rec.LeaseUntil, rec.Updated = time.Time{}, time.Time{}, time.Now()
+		rec.become(ReconnectNeeded, causeIn(ReconnectNeeded, cause), "the platform no longer accepts the grant ("+string(cause)+")")
+		rec.RenewAt, rec.LeaseUntil = time.Time{}, time.Time{}
 		if err := c.store.SaveConnections(ctx, rec); !errors.Is(err, gatehouse.ErrConflict) {
 			return err
 		}

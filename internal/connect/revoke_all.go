@@ -140,8 +140,8 @@ func (c *Connections) cutPending(ctx context.Context, rec Record, reason string)
 	if rec.Status != Pending {
 		return nil
 	}
-	rec.Status, rec.Reason, rec.RevokeOutstanding = Revoked, reason, rec.Access != nil
-	rec.RenewAt, rec.Updated = time.Time{}, time.Now()
+	rec.become(Revoked, "", reason)
+	rec.RevokeOutstanding, rec.RenewAt = rec.Access != nil, time.Time{}
 	if err := c.store.SaveConnections(ctx, rec); !errors.Is(err, gatehouse.ErrConflict) {
 		return err
 	}

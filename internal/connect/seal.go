@@ -95,6 +95,7 @@ func (c *Connections) sealTokens(ctx context.Context, rec *Record, g grant) erro
 	}
 	rec.AccessExpires, rec.RefreshExpires = g.expires, g.refreshExpires
 	rec.Obtained, rec.Failures = c.now(rec.App), 0
+	rec.CheckAt = rec.firstCheck(rec.Obtained)
 	return nil
 }
 
@@ -103,7 +104,7 @@ func (c *Connections) openTokens(ctx context.Context, r audit.Receipt, rec Recor
 	if rec.Access == nil {
 		return grant{}, errors.New("the record holds no token")
 	}
-	g := grant{expires: rec.AccessExpires, refreshExpires: rec.RefreshExpires, scopes: rec.Scopes}
+	g := grant{kind: rec.Kind, expires: rec.AccessExpires, refreshExpires: rec.RefreshExpires, scopes: rec.Scopes}
 	var err error
 	if g.access, err = c.vault.Open(ctx, r, tokenRef(rec, columnAccess), rec.Access); err != nil {
 		return grant{}, err
@@ -155,13 +156,14 @@ func (c *Connections) openPersonal(ctx context.Context, rec Record, column strin
 	return string(plain), err
 }
 
-// view opens a record's personal fields. The tokens stay sealed.
+// view opens a record's personal fields and says what comes next. The tokens
+// stay sealed.
 func (c *Connections) view(ctx context.Context, rec Record) (Connection, error) {
 	v := Connection{
 		ID: rec.ID, App: rec.App, Platform: rec.Platform, Kind: rec.Kind, Service: rec.Service, Person: rec.Person,
-		Parent: rec.Parent, Status: rec.Status, Reason: rec.Reason, Scopes: rec.Scopes, Declined: rec.Declined,
+		Parent: rec.Parent, Status: rec.Status, Cause: rec.Cause, Reason: rec.Reason, Next: c.next(rec), Scopes: rec.Scopes, Declined: rec.Declined,
 		Purposes: rec.Purposes, AccessExpires: rec.AccessExpires, RefreshExpires: rec.RefreshExpires,
-		Created: rec.Created, Updated: rec.Updated, Version: rec.Version, RevokeOutstanding: rec.RevokeOutstanding,
+		DataAccessExpires: rec.DataAccessExpires, Created: rec.Created, Updated: rec.Updated, Version: rec.Version, RevokeOutstanding: rec.RevokeOutstanding,
 	}
 	var err error
 	if v.PlatformUser, err = c.openPersonal(ctx, rec, "user", rec.UserSealed); err != nil {

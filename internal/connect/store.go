@@ -42,7 +42,48 @@ type Store interface {
 
 	ImportStore
 	PeopleStore
+	HealthStore
 }
+
+// HealthStore keeps what is planned for a connection's health, and what the app
+// was told of it. What ScheduleCheck, HastenCheck and SaveTelling change is not
+// part of a record's version: they disturb no renewal, and a renewal does not
+// disturb them. A Record that was read before may therefore show an older CheckAt.
+type HealthStore interface {
+	// DueChecks returns up to limit redeemed records whose CheckAt has come, the
+	// longest due first.
+	DueChecks(ctx context.Context, now time.Time, limit int) ([]Record, error)
+	// ScheduleCheck moves a connection's CheckAt if it is still what it was. Of
+	// several who try, one is told true.
+	ScheduleCheck(ctx context.Context, id gatehouse.ConnectionID, was, at time.Time) (bool, error)
+	// HastenCheck brings a planned check forward.
+	HastenCheck(ctx context.Context, id gatehouse.ConnectionID, at time.Time) error
+	// Untold returns up to limit redeemed connections whose state (see Health) is
+	// not the one that was told, or whose telling was begun and not finished,
+	// unless they are to rest until after now; the longest due first.
+	Untold(ctx context.Context, now time.Time, limit int) ([]Untold, error)
+	// SaveTelling replaces what is told if it is still what it was. Of several
+	// who try, one is told true.
+	SaveTelling(ctx context.Context, id gatehouse.ConnectionID, was, is Telling) (bool, error)
+}
+
+// Untold is a connection and what the app was told of it.
+type Untold struct {
+	Record
+	Telling Telling
+}
+
+// Telling is how far the app has been told of a connection's state. A connection
+// that is born redeemed is born told: it is the answer to somebody's call.
+type Telling struct {
+	Told string    // the state that was told last; "" is none
+	Now  string    // the state that is being told; "" is none
+	Seq  int64     // the number of the last change that was begun
+	At   time.Time // nobody else takes it up before
+}
+
+// Health is a record's state and cause as one text, by which changes are known.
+func (r Record) Health() string { return string(r.Status) + "/" + string(r.Cause) }
 
 // Filter selects connections. A zero field selects everything.
 type Filter struct {

@@ -238,13 +238,23 @@ func interpretGraph(status int, header http.Header, body []byte) Outcome {
 	return out
 }
 
+// DeadToken reports whether a Graph error's code and subcode say that a token will
+// not work again, and why, in the words of Outcome's Cause. It is for errors that
+// stand inside a successful reply, such as debug_token's.
+func DeadToken(code, subcode int) (cause string, dead bool) {
+	if code != 190 && code != 102 {
+		return "", false
+	}
+	if cause = deadTokens[subcode]; cause == "" {
+		cause = "invalid"
+	}
+	return cause, true
+}
+
 func graphCode(status, code, subcode int, message string) Outcome {
+	cause, dead := DeadToken(code, subcode)
 	switch {
-	case code == 190 || code == 102:
-		cause := deadTokens[subcode]
-		if cause == "" {
-			cause = "invalid"
-		}
+	case dead:
 		return Outcome{Kind: OutcomeTokenDead, Cause: cause}
 	case code == 4, code == 17, code == 32, code == 341, code == 613, code >= 80000 && code <= 80014:
 		return Outcome{Kind: OutcomeThrottled}

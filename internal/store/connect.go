@@ -33,20 +33,22 @@ const (
 	connectionInsert statement = `INSERT INTO connections
 		(id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash, subject, parent, external_hash,
 		 status, reason, scopes, declined, purposes, access, refresh, access_expires, refresh_expires, renew_at, lease_until,
-		 redeemed, revoke_outstanding, created, updated, obtained, failures, version)
+		 redeemed, revoke_outstanding, created, updated, obtained, failures, cause, check_at,
+		 data_access_expires, told, version)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-		 $25, $26, $27, $28, $29, $30, 1)`
+		 $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, 1)`
 	// Whose connection it is and what it came from never change.
 	connectionUpdate statement = `UPDATE connections SET platform_user = $3, name = $4, subject = $5, status = $6, reason = $7,
 		scopes = $8, declined = $9, purposes = $10, access = $11, refresh = $12, access_expires = $13, refresh_expires = $14,
 		renew_at = $15, lease_until = $16, redeemed = $17, revoke_outstanding = $18, updated = $19, obtained = $20,
-		failures = $21, version = version + 1
+		failures = $21, cause = $22, check_at = $23, data_access_expires = $24, version = version + 1
 		WHERE id = $1 AND version = $2`
-	connectionColumns = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
+	connectionFields = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
 		subject, parent, external_hash, status, reason, scopes, declined, purposes, access, refresh, access_expires,
-		refresh_expires, renew_at, lease_until, redeemed, revoke_outstanding, created, updated, obtained, failures, version
-		FROM connections`
-	connectionSelect statement = connectionColumns + ` WHERE id = $1`
+		refresh_expires, renew_at, lease_until, redeemed, revoke_outstanding, created, updated, obtained, failures, cause, check_at,
+		data_access_expires, version`
+	connectionColumns           = connectionFields + ` FROM connections`
+	connectionSelect  statement = connectionColumns + ` WHERE id = $1`
 	// One statement for each way to select that has an index: with "or" around
 	// it, the index would not be used. The rest filters what the index found.
 	connectionsOfParent  statement = connectionColumns + ` WHERE parent = $7` + connectionsOthers
@@ -177,17 +179,25 @@ func saveConnection(ctx context.Context, t *tx, r grants.Record) error {
 			r.NameSealed, r.SubjectHash, r.SubjSealed, r.Parent, r.ExternalHash, r.Status, r.Reason, list(r.Scopes),
 			list(r.Declined), list(r.Purposes), r.Access, r.Refresh, micros(r.AccessExpires), micros(r.RefreshExpires),
 			micros(r.RenewAt), micros(r.LeaseUntil), micros(r.Redeemed), flag(r.RevokeOutstanding), micros(r.Created), micros(r.Updated),
-			micros(r.Obtained), r.Failures)
+			micros(r.Obtained), r.Failures, r.Cause, micros(r.CheckAt), micros(r.DataAccessExpires), told(r))
 		return err
 	}
 	n, err := t.exec(ctx, connectionUpdate, r.ID, r.Version, r.UserSealed, r.NameSealed, r.SubjSealed, r.Status, r.Reason,
 		list(r.Scopes), list(r.Declined), list(r.Purposes), r.Access, r.Refresh, micros(r.AccessExpires), micros(r.RefreshExpires),
 		micros(r.RenewAt), micros(r.LeaseUntil), micros(r.Redeemed), flag(r.RevokeOutstanding), micros(r.Updated),
-		micros(r.Obtained), r.Failures)
+		micros(r.Obtained), r.Failures, r.Cause, micros(r.CheckAt), micros(r.DataAccessExpires))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("the connection changed meanwhile: %w", gatehouse.ErrConflict)
 	}
 	return err
+}
+
+// told is what the app has been told of a new row: its state if it is redeemed.
+func told(r grants.Record) string {
+	if r.Redeemed.IsZero() {
+		return ""
+	}
+	return r.Health()
 }
 
 func (s connectStore) Connection(ctx context.Context, id gatehouse.ConnectionID) (grants.Record, error) {
@@ -243,19 +253,21 @@ func (s connectStore) Due(ctx context.Context, now, pendingBefore time.Time, lim
 
 func scanRow(r *rows) (grants.Record, error) { return scanConnection(r) }
 
-func scanConnection(row interface{ Scan(...any) error }) (grants.Record, error) {
+// scanConnection reads a row of connectionFields, and what stands after them.
+func scanConnection(row interface{ Scan(...any) error }, more ...any) (grants.Record, error) {
 	var r grants.Record
 	var scopes, declined, purposes string
-	var access, refresh, renew, lease, redeemed, outstanding, created, updated, obtained int64
-	err := row.Scan(&r.ID, &r.App, &r.Platform, &r.Kind, &r.Service, &r.Person, &r.UserHash, &r.UserSealed, &r.NameSealed,
+	var access, refresh, renew, lease, redeemed, outstanding, created, updated, obtained, check, data int64
+	err := row.Scan(append([]any{&r.ID, &r.App, &r.Platform, &r.Kind, &r.Service, &r.Person, &r.UserHash, &r.UserSealed, &r.NameSealed,
 		&r.SubjectHash, &r.SubjSealed, &r.Parent, &r.ExternalHash, &r.Status, &r.Reason, &scopes, &declined, &purposes,
 		&r.Access, &r.Refresh, &access, &refresh, &renew, &lease, &redeemed, &outstanding, &created, &updated,
-		&obtained, &r.Failures, &r.Version)
+		&obtained, &r.Failures, &r.Cause, &check, &data, &r.Version}, more...)...)
 	if err != nil {
 		return grants.Record{}, err
 	}
 	r.AccessExpires, r.RefreshExpires, r.RenewAt = fromMicros(access), fromMicros(refresh), fromMicros(renew)
 	r.LeaseUntil, r.Redeemed, r.RevokeOutstanding = fromMicros(lease), fromMicros(redeemed), outstanding > 0
 	r.Created, r.Updated, r.Obtained = fromMicros(created), fromMicros(updated), fromMicros(obtained)
+	r.CheckAt, r.DataAccessExpires = fromMicros(check), fromMicros(data)
 	return r, errors.Join(unlist(scopes, &r.Scopes), unlist(declined, &r.Declined), unlist(purposes, &r.Purposes))
 }
