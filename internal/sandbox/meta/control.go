@@ -1,10 +1,12 @@
 package meta
 
 import (
+	"cmp"
 	"encoding/json"
 	"html/template"
 	"net/http"
 	"path"
+	"time"
 
 	"gatehouse/internal/sandbox/world"
 )
@@ -18,7 +20,9 @@ import (
 //	POST throttle     {"code", "subcode", "times", "path"}    rate-limit answers for later calls; DELETE clears
 //	POST callbacks    {"product", "deauthorize_url", "data_deletion_url"}
 //	POST require_proof {"on"}                                 the "Require App Secret" switch
-//	POST mint         {"product", "person", "scopes"} or {"system_user": true, "scopes"}
+//	POST mint         {"product", "person", "scopes"} or {"system_user": true, "scopes", "expires_in"}
+//	POST data_access  {"person", "product", "expires_in"}     seconds until the app's access to the data ends; may be negative
+//	POST permission   {"person", "product", "permission", "granted"}  the person grants one or takes it back
 //	POST lead         {"person", "field_data"}                somebody fills in the first page's form
 //	POST comment      {"post", "person", "message"}           somebody comments on a page's post
 func (p *Platform) Control() http.Handler {
@@ -49,6 +53,8 @@ func (p *Platform) Control() http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /_sandbox/mint", p.controlMint)
+	mux.HandleFunc("POST /_sandbox/data_access", p.controlDataAccess)
+	mux.HandleFunc("POST /_sandbox/permission", p.controlPermission)
 	mux.HandleFunc("POST /_sandbox/lead", p.controlLead)
 	mux.HandleFunc("POST /_sandbox/comment", p.controlComment)
 	return mux
@@ -165,12 +171,13 @@ func (p *Platform) controlMint(w http.ResponseWriter, r *http.Request) {
 		Person     string   `json:"person"`
 		Scopes     []string `json:"scopes"`
 		SystemUser bool     `json:"system_user"`
+		ExpiresIn  int      `json:"expires_in"`
 	}
 	if !readControl(w, r, &in) {
 		return
 	}
 	if in.SystemUser {
-		writeControl(w, http.StatusOK, object{{"access_token", p.MintSystemUser(in.Scopes...)}})
+		writeControl(w, http.StatusOK, object{{"access_token", p.MintSystemUserFor(time.Duration(in.ExpiresIn)*time.Second, in.Scopes...)}})
 		return
 	}
 	if in.Product == "" {
@@ -182,6 +189,40 @@ func (p *Platform) controlMint(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeControl(w, http.StatusOK, object{{"access_token", value}})
+}
+
+func (p *Platform) controlDataAccess(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Person    string `json:"person"`
+		Product   string `json:"product"`
+		ExpiresIn int    `json:"expires_in"`
+	}
+	if !readControl(w, r, &in) {
+		return
+	}
+	until := p.now().Add(time.Duration(in.ExpiresIn) * time.Second)
+	if !p.SetDataAccess(cmp.Or(in.Product, string(facebook)), in.Person, until) {
+		writeControl(w, http.StatusNotFound, object{{"error", "this person has not connected this app"}})
+		return
+	}
+	writeControl(w, http.StatusOK, object{{"data_access_expires_at", until.Unix()}})
+}
+
+func (p *Platform) controlPermission(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Person     string `json:"person"`
+		Product    string `json:"product"`
+		Permission string `json:"permission"`
+		Granted    bool   `json:"granted"`
+	}
+	if !readControl(w, r, &in) {
+		return
+	}
+	if !p.SetPermission(cmp.Or(in.Product, string(facebook)), in.Person, in.Permission, in.Granted) {
+		writeControl(w, http.StatusNotFound, object{{"error", "this person was never asked for this permission by this app"}})
+		return
+	}
+	writeControl(w, http.StatusOK, in)
 }
 
 func (p *Platform) controlLead(w http.ResponseWriter, r *http.Request) {

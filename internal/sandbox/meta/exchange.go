@@ -280,7 +280,12 @@ func (p *Platform) describe(t *token) object {
 	out := object{{"app_id", t.app.AppID}, {"type", string(t.kind)}, {"application", t.app.Name}}
 	failed := p.alive(t)
 	if t.kind != appToken {
-		out.set("data_access_expires_at", t.issued.Add(dataAccess).Unix())
+		// A system user is no person whose use would count.
+		access := int64(0)
+		if t.grant != nil {
+			access = t.grant.access.Unix()
+		}
+		out.set("data_access_expires_at", access)
 		expires := int64(0)
 		if !t.expires.IsZero() {
 			expires = t.expires.Unix()

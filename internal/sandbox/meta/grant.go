@@ -23,11 +23,15 @@ type grantKey struct {
 // grant is marked and forgotten, and a later login makes a new one: tokens of
 // the old one never come back to life. Guarded by Platform.mu.
 type grant struct {
-	id      string
-	app     *app
-	person  int
-	status  map[string]status
-	since   time.Time
+	id     string
+	app    *app
+	person int
+	status map[string]status
+	since  time.Time
+	// access is until when the app may read the person's data: each login moves
+	// it. What calls answer afterwards is not documented, so only debug_token
+	// shows it.
+	access  time.Time
 	removed bool
 }
 
@@ -86,6 +90,7 @@ func (p *Platform) allow(a *app, person int, yes, no []string) *grant {
 		g = &grant{id: base62(12), app: a, person: person, status: make(map[string]status), since: p.now()}
 		p.grants[key] = g
 	}
+	g.access = p.now().Add(dataAccess)
 	g.status[fixedScope(a.product)] = granted
 	for _, scope := range no {
 		if scope != fixedScope(a.product) {

@@ -234,12 +234,58 @@ func (p *Platform) MintUserToken(product, username string, scopes ...string) (st
 
 // MintSystemUser gives a system user token that never expires.
 func (p *Platform) MintSystemUser(scopes ...string) string {
+	return p.MintSystemUserFor(0, scopes...)
+}
+
+// MintSystemUserFor gives a system user token that lives as long as said; zero is
+// for ever.
+func (p *Platform) MintSystemUserFor(life time.Duration, scopes ...string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(scopes) == 0 {
 		scopes = allScopes(facebook)
 	}
-	return p.newToken(token{kind: systemToken, app: p.appOf(facebook), node: p.nodes[systemUserID], scopes: scopes, long: true}).value
+	t := token{kind: systemToken, app: p.appOf(facebook), node: p.nodes[systemUserID], scopes: scopes, long: true}
+	if life > 0 {
+		t.expires = p.now().Add(life)
+	}
+	return p.newToken(t).value
+}
+
+// SetDataAccess sets until when the app may read a person's data, as if the person
+// had last used it 90 days before. It reports whether they have connected it.
+func (p *Platform) SetDataAccess(product, username string, until time.Time) bool {
+	g, unlock := p.grantOf(product, username)
+	defer unlock()
+	if g != nil {
+		g.access = until
+	}
+	return g != nil
+}
+
+// SetPermission has the person grant or take back one permission in their
+// settings. It reports whether the app ever asked them for it.
+func (p *Platform) SetPermission(product, username, permission string, on bool) bool {
+	g, unlock := p.grantOf(product, username)
+	defer unlock()
+	if g == nil || g.status[permission] == "" {
+		return false
+	}
+	if g.status[permission] = declined; on {
+		g.status[permission] = granted
+	}
+	return true
+}
+
+// grantOf locks the platform and returns the grant that a person gave, or nil.
+func (p *Platform) grantOf(product, username string) (g *grant, unlock func()) {
+	p.mu.Lock()
+	a := p.appOf(productOf(product))
+	person, ok := p.names[username]
+	if a == nil || !ok {
+		return nil, p.mu.Unlock
+	}
+	return p.grants[grantKey{a.AppID, person}], p.mu.Unlock
 }
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

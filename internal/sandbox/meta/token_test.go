@@ -213,3 +213,54 @@ func TestAppSecretProof(t *testing.T) {
 	s.platform.SetRequireProof(false)
 	me().ok()
 }
+
+// Access to a person's data ends 90 days after their last login, whatever becomes
+// of the token; a system user has no such end.
+func TestDataAccess(t *testing.T) {
+	s := start(t)
+	person := s.people[1]
+	user := s.long(person, pageScopes)
+	_, page := s.page(user)
+	until := func(token string) time.Duration {
+		t.Helper()
+		at, _ := s.get("/debug_token", "input_token", token, "access_token", s.appToken()).ok().at("data", "data_access_expires_at").(float64)
+		if at == 0 {
+			return 0
+		}
+		return time.Unix(int64(at), 0).Sub(s.clock.Now()).Round(time.Minute)
+	}
+	const day = 24 * time.Hour
+	s.later(10 * day)
+	if renewed := s.exchange(user).ok().text("access_token"); until(user) != 80*day || until(page) != 80*day || until(renewed) != 80*day {
+		t.Errorf("after ten days it ends in %s, of the page in %s, of a renewed token in %s", until(user), until(page), until(renewed))
+	}
+	if s.long(person, "email"); until(user) != 90*day {
+		t.Errorf("after another login it ends in %s", until(user))
+	}
+	if system := s.platform.MintSystemUserFor(time.Hour); until(system) != 0 {
+		t.Errorf("a system user's ends in %s", until(system))
+	}
+	order := func(path string, body map[string]any, want int) {
+		t.Helper()
+		if a := s.postJSON("/_sandbox/"+path, body); a.status != want {
+			t.Errorf("%s: %d %s", path, a.status, a.raw)
+		}
+	}
+	order("data_access", map[string]any{"person": person.Username, "expires_in": -60}, http.StatusOK)
+	if until(user) != -time.Minute {
+		t.Errorf("as ordered it ends in %s", until(user))
+	}
+	order("data_access", map[string]any{"person": s.people[9].Username}, http.StatusNotFound)
+	order("permission", map[string]any{"person": person.Username, "permission": "email"}, http.StatusOK)
+	order("permission", map[string]any{"person": person.Username, "permission": "flying"}, http.StatusNotFound)
+	scopes := s.get("/debug_token", "input_token", user, "access_token", s.appToken()).ok().raw
+	if strings.Contains(scopes, `"email"`) || !strings.Contains(scopes, `"pages_show_list"`) {
+		t.Errorf("after email was taken back: %s", scopes)
+	}
+	order("permission", map[string]any{"person": person.Username, "permission": "email", "granted": true}, http.StatusOK)
+	a := s.postJSON("/_sandbox/mint", map[string]any{"system_user": true, "expires_in": 60})
+	minted := a.text("access_token")
+	s.get("/v25.0/me", "access_token", minted).ok()
+	s.later(2 * time.Minute)
+	s.get("/v25.0/me", "access_token", minted).refused(190, 463)
+}
