@@ -56,6 +56,10 @@ type Options struct {
 	Platform func(http.Handler) http.Handler
 	// Store wraps the store, for faults.
 	Store func(connect.Store) connect.Store
+	// Apps changes the app registrations, for mistakes in them.
+	Apps func([]connect.App) []connect.App
+	// Tell hears of changes of connections' states; nil means that nobody does.
+	Tell func(context.Context, connect.HealthChange) error
 	// Audit wraps the log's store, for faults.
 	Audit func(audit.Store) audit.Store
 }
@@ -274,8 +278,12 @@ func (w *World) Open(o Options) *connect.Connections {
 	if o.Store != nil {
 		s = o.Store(s)
 	}
+	apps := w.Apps()
+	if o.Apps != nil {
+		apps = o.Apps(apps)
+	}
 	return must[*connect.Connections](w.T, "connections")(connect.New(connect.Config{
-		Store: s, Log: w.Log, Vault: w.Vault, Egress: w.Egress, Apps: w.Apps(), Scopes: scopes, PublicURL: o.PublicURL,
+		Store: s, Log: w.Log, Vault: w.Vault, Egress: w.Egress, Apps: apps, Scopes: scopes, PublicURL: o.PublicURL, Tell: o.Tell,
 		Returns: []string{ReturnTo, "https://app.example.com/deep/*", "http://127.0.0.1/*"}, RevokeHandles: w.Directory.RevokeConnection,
 	}))
 }
