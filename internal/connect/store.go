@@ -73,8 +73,9 @@ type Untold struct {
 	Telling Telling
 }
 
-// Telling is how far the app has been told of a connection's state. A connection
-// that is born redeemed is born told: it is the answer to somebody's call.
+// Telling is how far the app has been told of a connection's state. SaveConnections
+// counts the state in which a connection becomes redeemed as told: it is the answer
+// to the app's own call.
 type Telling struct {
 	Told string    // the state that was told last; "" is none
 	Now  string    // the state that is being told; "" is none

@@ -72,8 +72,7 @@ func (c *Connections) tellOne(ctx context.Context, u Untold) error {
 		begun.Now, begun.Seq = u.Health(), was.Seq+1
 	}
 	done := Telling{Told: begun.Now, Seq: begun.Seq}
-	if c.tellApp == nil || (was.Told == "" && begun.Now == string(Healthy)+"/") {
-		// Nobody to tell, or nothing to say: the app redeemed it.
+	if c.tellApp == nil {
 		_, err := c.store.SaveTelling(ctx, u.ID, was, done)
 		return err
 	}

@@ -41,7 +41,8 @@ const (
 	connectionUpdate statement = `UPDATE connections SET platform_user = $3, name = $4, subject = $5, status = $6, reason = $7,
 		scopes = $8, declined = $9, purposes = $10, access = $11, refresh = $12, access_expires = $13, refresh_expires = $14,
 		renew_at = $15, lease_until = $16, redeemed = $17, revoke_outstanding = $18, updated = $19, obtained = $20,
-		failures = $21, cause = $22, check_at = $23, data_access_expires = $24, version = version + 1
+		failures = $21, cause = $22, check_at = $23, data_access_expires = $24,
+		told = CASE WHEN redeemed = 0 THEN $25 ELSE told END, version = version + 1
 		WHERE id = $1 AND version = $2`
 	connectionFields = `SELECT id, app, platform, kind, service, person, user_hash, platform_user, name, subject_hash,
 		subject, parent, external_hash, status, reason, scopes, declined, purposes, access, refresh, access_expires,
@@ -185,14 +186,15 @@ func saveConnection(ctx context.Context, t *tx, r grants.Record) error {
 	n, err := t.exec(ctx, connectionUpdate, r.ID, r.Version, r.UserSealed, r.NameSealed, r.SubjSealed, r.Status, r.Reason,
 		list(r.Scopes), list(r.Declined), list(r.Purposes), r.Access, r.Refresh, micros(r.AccessExpires), micros(r.RefreshExpires),
 		micros(r.RenewAt), micros(r.LeaseUntil), micros(r.Redeemed), flag(r.RevokeOutstanding), micros(r.Updated),
-		micros(r.Obtained), r.Failures, r.Cause, micros(r.CheckAt), micros(r.DataAccessExpires))
+		micros(r.Obtained), r.Failures, r.Cause, micros(r.CheckAt), micros(r.DataAccessExpires), told(r))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("the connection changed meanwhile: %w", gatehouse.ErrConflict)
 	}
 	return err
 }
 
-// told is what the app has been told of a new row: its state if it is redeemed.
+// told is what the app knows of a row that is new, or newly redeemed: the state
+// that it was answered.
 func told(r grants.Record) string {
 	if r.Redeemed.IsZero() {
 		return ""
