@@ -27,6 +27,7 @@ func TestConnectStatementsUseIndexes(t *testing.T) {
 		"duty": dutySelect, "code": dutyByCode, "request": dutyByRequest, "duty of person": dutyOfPerson, "duties due": dutiesDue,
 		"duties open": dutiesOpen, "duties of person": dutiesOfPerson, "duties": dutiesOfAll,
 		"notice": noticeSelect, "notices swept": noticeSweep,
+		"checks": healthDueChecks, "untold": healthUntold, "schedule": healthSchedule, "hasten": healthHasten, "telling": healthTelling,
 	} {
 		args := make([]any, strings.Count(string(s), "$"))
 		for len(args) > 0 && !strings.Contains(string(s), fmt.Sprint("$", len(args))) {

@@ -35,7 +35,8 @@ func record(id gatehouse.ConnectionID) connect.Record {
 		Status: connect.Healthy, Reason: "why", Scopes: []string{"a"}, Declined: []string{"b"},
 		Purposes: []gatehouse.PurposeName{"publish"}, Access: []byte{4}, Refresh: []byte{5}, AccessExpires: moment(time.Hour),
 		RefreshExpires: moment(2 * time.Hour), RenewAt: moment(30 * time.Minute), LeaseUntil: moment(time.Minute),
-		Redeemed: moment(0), Created: moment(0), Updated: moment(0),
+		Redeemed: moment(0), Created: moment(0), Updated: moment(0), Cause: "cause", CheckAt: moment(4 * time.Hour),
+		DataAccessExpires: moment(5 * time.Hour),
 	}
 }
 
@@ -182,6 +183,7 @@ func TestConnectRecords(t *testing.T) {
 		changed.AccessExpires, changed.RefreshExpires, changed.RenewAt = time.Time{}, moment(3*time.Hour), time.Time{}
 		changed.LeaseUntil, changed.Redeemed = time.Time{}, moment(time.Second)
 		changed.RevokeOutstanding, changed.Updated = true, moment(time.Minute)
+		changed.Cause, changed.CheckAt, changed.DataAccessExpires = "", time.Time{}, moment(6*time.Hour)
 		if err := s.SaveConnections(ctx, changed); err != nil {
 			t.Fatal(err)
 		}
