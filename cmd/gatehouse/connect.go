@@ -34,11 +34,14 @@ type connectionView struct {
 	PlatformUser      string                  `json:"platform_user,omitempty"`
 	Parent            gatehouse.ConnectionID  `json:"parent,omitempty"`
 	Status            connect.Status          `json:"status"`
+	Cause             connect.Cause           `json:"cause,omitempty"`
 	Reason            string                  `json:"reason,omitempty"`
+	Next              string                  `json:"next_step,omitempty"`
 	Purposes          []gatehouse.PurposeName `json:"purposes"`
 	Scopes            []string                `json:"scopes"`
 	Declined          []string                `json:"declined"`
 	AccessExpires     string                  `json:"access_expires_at,omitempty"`
+	DataAccessExpires string                  `json:"data_access_expires_at,omitempty"`
 	Created           string                  `json:"created_at"`
 	Updated           string                  `json:"updated_at"`
 	RevokeOutstanding bool                    `json:"revoke_outstanding,omitempty"`
@@ -47,7 +50,8 @@ type connectionView struct {
 func viewOf(con connect.Connection) connectionView {
 	v := connectionView{
 		ID: string(con.ID), App: con.App, Platform: con.Platform, Kind: con.Kind, Subject: con.Subject, Name: con.Name,
-		PlatformUser: con.PlatformUser, Parent: con.Parent, Status: con.Status, Reason: con.Reason,
+		PlatformUser: con.PlatformUser, Parent: con.Parent, Status: con.Status, Cause: con.Cause, Reason: con.Reason,
+		Next: con.Next, DataAccessExpires: stamp(con.DataAccessExpires),
 		Purposes: con.Purposes, Scopes: con.Scopes, Declined: con.Declined, AccessExpires: stamp(con.AccessExpires),
 		Created: stamp(con.Created), Updated: stamp(con.Updated), RevokeOutstanding: con.RevokeOutstanding,
 	}
@@ -118,7 +122,9 @@ func connectList(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List connections",
-		Args:  cobra.NoArgs,
+		Long: `Lists connections with their state and, behind it, its cause. What has to be done
+about one is in 'connect show', and for all of them in the JSON, as next_step.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if status != "" && !slices.Contains(statuses, connect.Status(status)) {
 				return usagef("--status %s: there are %s", status, join(statuses))
@@ -137,7 +143,7 @@ func connectList(o *options) *cobra.Command {
 					for _, con := range page {
 						v := viewOf(con)
 						list = append(list, v)
-						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), string(v.Subject), v.Name, string(v.Status), when(con.AccessExpires)})
+						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), string(v.Subject), v.Name, statusOf(con), when(con.AccessExpires)})
 					}
 					if len(page) < selection.Limit {
 						break
@@ -156,6 +162,15 @@ func connectList(o *options) *cobra.Command {
 	c.Flags().StringVar(&subject, "subject", "", "only of this subject")
 	c.Flags().StringVar(&status, "status", "", "only in this state: "+join(statuses))
 	return c
+}
+
+// statusOf is a connection's state and its cause in few words; 'connect show' says
+// the rest.
+func statusOf(con connect.Connection) string {
+	if con.Cause == "" {
+		return string(con.Status)
+	}
+	return string(con.Status) + " (" + string(con.Cause) + ")"
 }
 
 func connectShow(o *options) *cobra.Command {

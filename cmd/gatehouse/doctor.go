@@ -12,6 +12,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/config"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 
@@ -31,9 +32,10 @@ func newDoctor(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what usually goes wrong, and say what to do",
-		Long: `Looks at the configuration, the files beside it, the database, the keys, the clock
-and the listeners, without changing anything. Exit status 1 means that something
-needs attention.`,
+		Long: `Looks at the configuration, the files beside it, the database, the keys, the
+listeners and the clock, without changing anything. For the clock, each configured
+platform is asked for its time, without any credential. Exit status 1 means that
+something needs attention.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings := examine(c.Context(), o)
@@ -107,9 +109,47 @@ func examine(ctx context.Context, o *options) []finding {
 		}
 	}()
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the app listener", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
+	measuring, cancel := context.WithTimeout(ctx, clockTime)
+	defer cancel()
 	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")
+	out = append(out, clockFindings(p.connect.MeasureClocks(measuring))...)
 	add("file modes", checkModes(cfg), "nobody else can read the keys and the database", "chmod 600 the file")
 	return out
+}
+
+// clockTime bounds how long the platforms are asked for their time.
+const clockTime = 5 * time.Second
+
+// clockFindings says how this machine's clock agrees with each platform's. One
+// that cannot be reached from here is no fault of the clock.
+func clockFindings(clocks []connect.Clock) []finding {
+	var out []finding
+	for _, k := range clocks {
+		name := string(k.Platform)
+		if k.App != "" {
+			name = string(k.App)
+		}
+		f := finding{Check: "clock", OK: true, Text: "agrees with that of " + name}
+		switch off := k.Offset.Round(time.Second); {
+		case !k.Known:
+			f.Text = name + " did not answer from here, so its time is not known"
+		case k.Large:
+			f.OK, f.Text = false, fmt.Sprintf("this machine is %s %s", off.Abs(), aheadOrBehind(off)+" "+name)
+			f.Next = "set this machine's clock, and have a time service (chrony, systemd-timesyncd) keep it: signatures are refused and tokens taken for expired"
+		case off != 0:
+			f.Text = fmt.Sprintf("this machine is %s %s, which is allowed for", off.Abs(), aheadOrBehind(off)+" "+name)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// aheadOrBehind is where this machine is when a platform is ahead of it by off.
+func aheadOrBehind(off time.Duration) string {
+	if off > 0 {
+		return "behind"
+	}
+	return "ahead of"
 }
 
 // checkCA compares the CA that clients trust with the one that is used.

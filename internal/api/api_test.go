@@ -446,6 +446,17 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 	if !slices.Equal(documented, served) {
 		t.Errorf("documented: %v\nserved: %v", documented, served)
 	}
+	var causes []string
+	for _, c := range connect.Causes() {
+		causes = append(causes, string(c))
+	}
+	var listed []string
+	for _, c := range doc.Components.Schemas["Connection"].Value.Properties["cause"].Value.Enum {
+		listed = append(listed, fmt.Sprint(c))
+	}
+	if !slices.Equal(listed, causes) {
+		t.Errorf("documented causes: %v\nthose that there are: %v", listed, causes)
+	}
 	w := newWorld(t)
 	req := w.request("GET", "/gatehouse/v1/openapi.json", "")
 	req.Header.Del("Authorization")

@@ -20,7 +20,9 @@ type connectionView struct {
 	Platform          string    `json:"platform"`
 	Kind              string    `json:"kind"`
 	Status            string    `json:"status"`
+	Cause             string    `json:"cause,omitempty"`
 	Reason            string    `json:"reason,omitempty"`
+	Next              string    `json:"next_step,omitempty"`
 	Subject           string    `json:"subject"`
 	PlatformUser      string    `json:"platform_user"`
 	Name              string    `json:"name,omitempty"`
@@ -29,6 +31,7 @@ type connectionView struct {
 	Declined          []string  `json:"declined"`
 	Purposes          []string  `json:"purposes"`
 	AccessExpires     time.Time `json:"access_expires_at,omitzero"`
+	DataAccessExpires time.Time `json:"data_access_expires_at,omitzero"`
 	Created           time.Time `json:"created_at"`
 	Updated           time.Time `json:"updated_at"`
 	RevokeOutstanding bool      `json:"revoke_outstanding,omitempty"`
@@ -41,9 +44,9 @@ func viewConnection(v connect.Connection) connectionView {
 	}
 	return connectionView{
 		ID: string(v.ID), App: string(v.App), Platform: string(v.Platform), Kind: string(v.Kind), Status: string(v.Status),
-		Reason: v.Reason, Subject: string(v.Subject), PlatformUser: v.PlatformUser, Name: v.Name, Parent: string(v.Parent),
+		Cause: string(v.Cause), Reason: v.Reason, Next: v.Next, Subject: string(v.Subject), PlatformUser: v.PlatformUser, Name: v.Name, Parent: string(v.Parent),
 		Scopes: some(v.Scopes), Declined: some(v.Declined), Purposes: purposes, AccessExpires: v.AccessExpires,
-		Created: v.Created, Updated: v.Updated, RevokeOutstanding: v.RevokeOutstanding,
+		DataAccessExpires: v.DataAccessExpires, Created: v.Created, Updated: v.Updated, RevokeOutstanding: v.RevokeOutstanding,
 	}
 }
 

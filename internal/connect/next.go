@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +78,20 @@ var nextSteps = map[Status]map[Cause]string{
 
 // pageStep is added for a Page whose own token is lost: its grant is the parent's.
 const pageStep = " Then list the person's pages once (GET /me/accounts): that heals this connection too."
+
+// Causes returns all the causes that a connection's can be, in order.
+func Causes() []Cause {
+	var all []Cause
+	for _, s := range []Status{Healthy, ReconnectNeeded} {
+		for cause := range nextSteps[s] {
+			if cause != "" {
+				all = append(all, cause)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
 
 // causeIn returns the cause if the state's own sentences know it, and otherwise "".
 func causeIn(s Status, cause Cause) Cause {
