@@ -68,6 +68,9 @@ func story(t *testing.T, h *house) {
 	if code != 0 || !strings.Contains(out, "revoked, here and at the platform") {
 		t.Fatalf("connect revoke: %d %s%s", code, out, errOut)
 	}
+	if out, _, code := h.gatehouse("connect", "show", meta.Connection); code != 0 || !strings.Contains(out, `"next_step": "Nothing. To use it again`) {
+		t.Errorf("connect show: %d %s", code, out)
+	}
 	call(http.StatusUnauthorized, "GET", "/meta/v25.0/me", meta.Handle, nil)
 	call(http.StatusUnauthorized, "GET", "/meta/v25.0/"+page.ID+"/feed", page.Token, nil)
 	call(http.StatusOK, "GET", "/x/2/users/me", x.Handle, nil)

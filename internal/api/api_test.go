@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -273,6 +274,33 @@ func TestJourney(t *testing.T) {
 		t.Errorf("after revocation: %v", shown)
 	}
 	w.refuses(http.StatusConflict, "api/connection-unusable", w.request("POST", "/gatehouse/v1/handles", `{"connection":"`+id+`","purpose":"publish"}`))
+}
+
+// A connection says what is wrong with it, and what to do: as a word, in words.
+func TestConnectionSaysWhatComesNext(t *testing.T) {
+	w := newWorld(t)
+	id := w.connect("user-7", "pages")["id"].(string)
+	show := func() map[string]any {
+		t.Helper()
+		return w.ok(http.StatusOK, "GET", "/gatehouse/v1/connections/"+id, "")
+	}
+	if c := show(); c["cause"] != nil || c["next_step"] != nil || c["data_access_expires_at"] != nil {
+		t.Errorf("a healthy one says %v", c)
+	}
+	w.Meta.SetDataAccess("facebook", connecttest.Person(1), time.Now().Add(24*time.Hour))
+	storetest.OpenRaw(t, w.DSN).Exec("UPDATE connections SET check_at = 1")
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := show(); c["status"] != "healthy" || c["cause"] != "data-access-ending" || !strings.Contains(c["next_step"].(string), "log in again by") || c["data_access_expires_at"] == nil {
+		t.Errorf("a day before the end it says %v", c)
+	}
+	if err := w.Connections.MarkDead(t.Context(), gatehouse.ConnectionID(id), "checkpoint"); err != nil {
+		t.Fatal(err)
+	}
+	if c := show(); c["status"] != "reconnect_needed" || c["cause"] != "checkpoint" || !strings.Contains(c["next_step"].(string), "security check first") {
+		t.Errorf("a dead one says %v", c)
+	}
 }
 
 func TestListsArePagedAndFiltered(t *testing.T) {

@@ -160,9 +160,18 @@ func TestCheckFindsTheDead(t *testing.T) {
 			checkNow(t, w)
 			wants(t, w, user, connect.ReconnectNeeded, cause, c.next)
 			wants(t, w, page, connect.ReconnectNeeded, cause, "GET /me/accounts")
-			rec := stored(t, w, user)
-			if rec.Access == nil {
+			if stored(t, w, user).Access == nil {
 				t.Error("the token was deleted")
+			}
+			checks := map[string]int{}
+			for _, e := range recorded(t, w, "connect.check") {
+				checks[e.Kind+" "+e.Verdict]++
+			}
+			if n := checks["intent allow"]; n == 0 || n != checks["outcome done"] || len(checks) != 2 {
+				t.Errorf("the log holds of checks %v", checks)
+			}
+			if dead := recorded(t, w, "connect.dead"); len(dead) < 2 || dead[0].Rule != "platform/"+string(cause) {
+				t.Errorf("the log holds %d deaths", len(dead))
 			}
 			// The dead are not asked about again.
 			n := asked(w, "/debug_token")

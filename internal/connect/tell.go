@@ -81,7 +81,6 @@ func (c *Connections) tellOne(ctx context.Context, u Untold) error {
 	if taken, err := c.store.SaveTelling(ctx, u.ID, was, begun); err != nil || !taken {
 		return err // another process is at it
 	}
-	c.tellStep("begun")
 	change, err := c.change(ctx, u.Record, begun)
 	if err != nil {
 		return err
@@ -89,7 +88,6 @@ func (c *Connections) tellOne(ctx context.Context, u Untold) error {
 	if err := c.tellApp(ctx, change); err != nil {
 		return err
 	}
-	c.tellStep("told")
 	_, err = c.store.SaveTelling(context.WithoutCancel(ctx), u.ID, begun, done)
 	return err
 }
@@ -103,11 +101,4 @@ func (c *Connections) change(ctx context.Context, rec Record, t Telling) (Health
 	v, err := c.view(ctx, rec)
 	previous, _, _ := strings.Cut(t.Told, "/")
 	return HealthChange{ID: fmt.Sprintf("%s.%d", rec.ID, t.Seq), Connection: v, Previous: Status(previous)}, err
-}
-
-// tellStep marks a place between a write and what follows it, for tests.
-func (c *Connections) tellStep(name string) {
-	if c.testOnlyStep != nil {
-		c.testOnlyStep("tell " + name)
-	}
 }
