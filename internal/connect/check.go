@@ -135,6 +135,11 @@ func (c *Connections) inspectAndLearn(ctx context.Context, receipt audit.Receipt
 	// What the platform said must be kept even if the process is told to stop.
 	ctx = context.WithoutCancel(ctx)
 	switch {
+	case found.valid && rec.Kind == KindPage:
+		if found.scopes, err = c.scopesOfPage(ctx, rec); err != nil {
+			return err
+		}
+		return c.learn(ctx, rec, found)
 	case found.valid:
 		return c.learn(ctx, rec, found)
 	case rec.Kind == KindPage:
@@ -142,6 +147,16 @@ func (c *Connections) inspectAndLearn(ctx context.Context, receipt audit.Receipt
 	default:
 		return c.dies(ctx, rec.ID, found.cause, rec.Access)
 	}
+}
+
+// scopesOfPage are what the person granted whose Page it is. Which of them
+// debug_token names for a Page's own token is not documented.
+func (c *Connections) scopesOfPage(ctx context.Context, page Record) ([]string, error) {
+	parent, err := c.redeemed(ctx, page.Parent)
+	if errors.Is(err, gatehouse.ErrNotFound) || (err == nil && !parent.Status.Usable()) {
+		return nil, nil
+	}
+	return slices.Clone(parent.Scopes), err
 }
 
 // learn keeps what a check found out about a living token. Most days that is
@@ -155,13 +170,13 @@ func (c *Connections) learn(ctx context.Context, rec Record, found inspected) er
 		next.AccessExpires = found.expires
 		next.RenewAt = renewAt(next, now, grant{expires: found.expires})
 	}
-	withdrawn := next.grantedNow(found.scopes)
+	withdrawn, returned := next.grantedNow(found.scopes)
 	ended := !found.dataAccess.IsZero() && sure && !now.Before(found.dataAccess)
 	cause := Cause("")
 	switch {
 	case !found.dataAccess.IsZero() && !now.Before(found.dataAccess.Add(-accessNotice)):
 		cause = causeAccessEnding
-	case withdrawn, rec.Cause == causeWithdrawn && len(next.Declined) > 0:
+	case withdrawn, rec.Cause == causeWithdrawn && !returned:
 		cause = causeWithdrawn
 	}
 	next.CheckAt = next.nextCheck(now)
@@ -203,16 +218,16 @@ func (r Record) sameFacts(old Record) bool {
 }
 
 // grantedNow puts the scopes of today into the record; nil says that they are
-// not known. It reports whether one was taken back.
-func (r *Record) grantedNow(scopes []string) bool {
+// not known. It reports whether one was taken back, and whether one came.
+func (r *Record) grantedNow(scopes []string) (withdrawn, returned bool) {
 	if scopes == nil {
-		return false
+		return false, false
 	}
-	lost := missing(r.Scopes, scopes)
+	lost, won := missing(r.Scopes, scopes), missing(scopes, r.Scopes)
 	declined := append(missing(r.Declined, scopes), lost...)
 	slices.Sort(declined)
 	r.Scopes, r.Declined = scopes, slices.Compact(declined)
-	return len(lost) > 0
+	return len(lost) > 0, len(won) > 0
 }
 
 // fetchPage gets a Page's token anew from its parent, the grant that it comes
@@ -266,6 +281,7 @@ func (c *Connections) fetchPage(ctx context.Context, receipt audit.Receipt, p fa
 	if !found.valid {
 		return c.dies(ctx, page.ID, found.cause, page.Access)
 	}
+	found.scopes = slices.Clone(parent.Scopes)
 	return c.replacePage(ctx, page, fresh, found)
 }
 

@@ -326,28 +326,34 @@ func TestCheckOfAReplacedToken(t *testing.T) {
 func TestCheckSeesScopesTakenBack(t *testing.T) {
 	t.Parallel()
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
-	id := w.Connect("user-7", "pages", connecttest.Person(1)).ID
+	user, page, _ := family(t, w)
 	const scope = "pages_read_engagement"
+	// One that was declined from the beginning is no news.
+	age(t, w, `UPDATE connections SET declined = '["email"]'`)
 	for _, c := range []struct {
 		granted bool
 		cause   connect.Cause
 		next    string
-	}{{false, "scope-withdrawn", "agree to it"}, {true, "", ""}} {
+	}{{true, "", ""}, {false, "scope-withdrawn", "agree to it"}, {true, "", ""}} {
 		if !w.Meta.SetPermission("facebook", connecttest.Person(1), scope, c.granted) {
 			t.Fatal("the sandbox knows no such permission")
 		}
-		for range 2 { // it stays said
+		for range 2 { // it stays said; and a page follows its parent
 			checkNow(t, w)
-			v := shown(t, w, id)
-			if slices.Contains(v.Scopes, scope) != c.granted || slices.Contains(v.Declined, scope) == c.granted || strings.Contains(v.Reason, scope) == c.granted {
-				t.Errorf("granted %t: scopes %v, declined %v (%s)", c.granted, v.Scopes, v.Declined, v.Reason)
+			checkNow(t, w)
+			for _, id := range []gatehouse.ConnectionID{user, page} {
+				v := shown(t, w, id)
+				if slices.Contains(v.Scopes, scope) != c.granted || slices.Contains(v.Declined, scope) == c.granted ||
+					strings.Contains(v.Reason, scope) == c.granted || !slices.Contains(v.Declined, "email") {
+					t.Errorf("granted %t: scopes %v, declined %v (%s)", c.granted, v.Scopes, v.Declined, v.Reason)
+				}
+				wants(t, w, id, connect.Healthy, c.cause, c.next)
 			}
-			wants(t, w, id, connect.Healthy, c.cause, c.next)
 			if !c.granted {
 				// A renewal does not make it unsaid.
-				age(t, w, makeDue)
-				if err := w.Connections.Tend(t.Context()); err != nil || shown(t, w, id).Cause != c.cause {
-					t.Errorf("after a renewal the cause is %q, %v", shown(t, w, id).Cause, err)
+				age(t, w, makeDue+" WHERE kind = 'user'")
+				if err := w.Connections.Tend(t.Context()); err != nil || shown(t, w, user).Cause != c.cause {
+					t.Errorf("after a renewal the cause is %q, %v", shown(t, w, user).Cause, err)
 				}
 			}
 		}
