@@ -153,7 +153,7 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 		Store: p.db.Connect(), Log: p.log, Vault: p.vault, Egress: p.egress, Apps: connectApps(cfg),
 		Scopes:    p.scopes,
 		PublicURL: cfg.PublicURL, Returns: cfg.Returns,
-		RevokeHandles: p.identity.RevokeConnection, Logger: logger,
+		RevokeHandles: p.identity.RevokeConnection, Tell: p.tellHealth, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func (p *parts) openDuties() error {
 	}
 	p.notices, err = notice.New(notice.Config{
 		Store: p.db.Notices(), Connections: p.connect, Cases: p.cases, Log: p.log,
-		Forward: p.forward, Recheck: p.recheck,
+		Forward: p.forward, Recheck: p.connect.CheckSoon,
 		StatusURL: func(code string) string { return p.connect.PublicURL() + public.DeletionPath + code },
 	})
 	return err
@@ -133,9 +133,34 @@ func (p *parts) forward(ctx context.Context, f notice.Forwarded) error {
 	return p.outbox.Put(ctx, outbox.Event{ID: f.ID, Type: "platform.event", App: f.App, Person: f.Person, Stream: f.Stream, Data: f.Data})
 }
 
-// recheck has a person's grants looked at soon.
-func (p *parts) recheck(ctx context.Context, app gatehouse.AppName, person gatehouse.PersonID) error {
-	return p.connect.CheckSoon(ctx, app, person)
+// healthEvent tells the app of a change of a connection's state.
+type healthEvent struct {
+	Connection  gatehouse.ConnectionID  `json:"connection"`
+	App         gatehouse.AppName       `json:"app"`
+	Platform    gatehouse.Platform      `json:"platform"`
+	Kind        connect.Kind            `json:"kind"`
+	Subject     gatehouse.Subject       `json:"subject,omitempty"`
+	Status      connect.Status          `json:"status"`
+	Previous    connect.Status          `json:"previous,omitempty"`
+	Cause       connect.Cause           `json:"cause,omitempty"`
+	Reason      string                  `json:"reason,omitempty"`
+	Next        string                  `json:"next_step,omitempty"`
+	Purposes    []gatehouse.PurposeName `json:"purposes"`
+	Declined    []string                `json:"declined,omitempty"`
+	DataExpires time.Time               `json:"data_access_expires_at,omitzero"`
+}
+
+// tellHealth puts a change of a connection's state before the app.
+func (p *parts) tellHealth(ctx context.Context, change connect.HealthChange) error {
+	v := change.Connection
+	e := outbox.Event{ID: "health-" + change.ID, Type: "connection.health", App: v.App, Person: v.Person, Stream: string(v.ID)}
+	if v.Status == connect.Erased {
+		e.Person = "" // the key that would seal it is gone, and so is what it would seal
+	}
+	return p.tell(ctx, e, healthEvent{
+		Connection: v.ID, App: v.App, Platform: v.Platform, Kind: v.Kind, Subject: v.Subject, Status: v.Status, Previous: change.Previous,
+		Cause: v.Cause, Reason: v.Reason, Next: v.Next, Purposes: v.Purposes, Declined: v.Declined, DataExpires: v.DataAccessExpires,
+	})
 }
 
 // mayAnswer reports whether a service may see and answer the duties of an app: one

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -204,6 +205,15 @@ func (l *Log) must(kind, intent string, e Entry) Row {
 	ctx, cancel := context.WithTimeout(l.base, sealTimeout)
 	defer cancel()
 	row, err := l.build(ctx, kind, intent, &e)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		// The person was erased since the thing was begun: what would be sealed has
+		// no key any more, and the rest is on record as it should be.
+		e.Person, e.Personal, e.Search = "", nil, ""
+		facts := map[string]string{"details": "erased"}
+		maps.Copy(facts, e.Facts)
+		e.Facts = facts
+		row, err = l.build(ctx, kind, intent, &e)
+	}
 	if err == nil {
 		return row
 	}

@@ -339,3 +339,37 @@ func FuzzParseCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// A thing may end after the person it was about was erased: it is on record, without
+// what was theirs, and that is no fault. What is about to begin is refused.
+func TestOutcomeAfterErasure(t *testing.T) {
+	db := storetest.Open(t, storetest.SQLite(t))
+	private, verifier := newKey(t)
+	c := config(t, db.Audit(), private)
+	erased := fmt.Errorf("the key was destroyed: %w", gatehouse.ErrNotFound)
+	c.Seal = func(_ context.Context, person gatehouse.PersonID, _ string, _ []byte) ([]byte, error) {
+		if person == "erased" {
+			return nil, erased
+		}
+		return []byte("sealed"), nil
+	}
+	log, stop := run(t, c)
+	r, err := log.Intent(t.Context(), audit.Entry{Action: "call"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := audit.Entry{Person: "erased", Personal: map[string]string{"connection": "con1"}, Search: "con1", Status: 200, Facts: map[string]string{"attempt": "2"}}
+	log.Outcome(r, late)
+	late.Action = "call"
+	if _, err := log.Intent(t.Context(), late); !errors.Is(err, erased) {
+		t.Errorf("an intent about an erased person gives %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	_, rows := sound(t, db.Audit(), verifier)
+	last := rows[len(rows)-1]
+	if leaf := string(last.Leaf); !strings.Contains(leaf, `"facts":{"attempt":"2","details":"erased"}`) || !strings.Contains(leaf, `"status":200`) || last.Personal != nil || last.Search != "" {
+		t.Errorf("the outcome is %s, %q, %q", leaf, last.Personal, last.Search)
+	}
+}

@@ -144,6 +144,17 @@ func (c *Connections) CheckVerifyToken(ctx context.Context, p gatehouse.Platform
 	return nil
 }
 
+// CheckSoon has the grants that a person gave to an app looked at in the next round,
+// where the platform can be asked.
+func (c *Connections) CheckSoon(ctx context.Context, app gatehouse.AppName, person gatehouse.PersonID) error {
+	return c.each(ctx, Filter{Person: person, App: app}, func(rec Record) error {
+		if !rec.checked() || !rec.Status.Usable() {
+			return nil
+		}
+		return c.store.HastenCheck(ctx, rec.ID, c.now(rec.App))
+	})
+}
+
 // NoticeKey is a keyed hash that recognises a notice without being able to say
 // anything about it.
 func (c *Connections) NoticeKey(ctx context.Context, parts ...string) (string, error) {

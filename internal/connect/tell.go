@@ -100,5 +100,5 @@ func (c *Connections) change(ctx context.Context, rec Record, t Telling) (Health
 	}
 	v, err := c.view(ctx, rec)
 	previous, _, _ := strings.Cut(t.Told, "/")
-	return HealthChange{ID: fmt.Sprintf("%s.%d", rec.ID, t.Seq), Connection: v, Previous: Status(previous)}, err
+	return HealthChange{ID: fmt.Sprintf("%s:%d", rec.ID, t.Seq), Connection: v, Previous: Status(previous)}, err
 }

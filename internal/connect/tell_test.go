@@ -38,7 +38,7 @@ func (e *ear) take(id gatehouse.ConnectionID) []string {
 	defer e.mu.Unlock()
 	var all []string
 	for _, h := range e.heard {
-		number, ok := strings.CutPrefix(h.ID, string(id)+".")
+		number, ok := strings.CutPrefix(h.ID, string(id)+":")
 		if !ok || h.Connection.ID != id {
 			number = "wrong id " + h.ID
 		}
@@ -233,7 +233,7 @@ func TestFlappingConnection(t *testing.T) {
 		tend(t, w.Connections)
 		number, last, changes := 0, connect.Healthy, e.heard
 		for _, h := range changes {
-			if number++; h.ID != fmt.Sprintf("%s.%d", id, number) || h.Previous != last || h.Connection.Status == last {
+			if number++; h.ID != fmt.Sprintf("%s:%d", id, number) || h.Previous != last || h.Connection.Status == last {
 				t.Fatalf("change %d is %s: %s > %s after %s", number, h.ID, h.Previous, h.Connection.Status, last)
 			}
 			last = h.Connection.Status

@@ -14,7 +14,7 @@ const (
 	peopleEnded  statement = `SELECT person FROM connect_people_ended WHERE user_hash = $1 ORDER BY person`
 	personForget statement = `DELETE FROM connect_people_ended WHERE person = $1`
 	// What is left of a connection says that there was one, of which kind, when.
-	connectionsErase statement = `UPDATE connections SET status = 'erased', reason = '', platform_user = NULL, name = NULL,
+	connectionsErase statement = `UPDATE connections SET status = 'erased', reason = '', cause = '', check_at = 0, data_access_expires = 0, platform_user = NULL, name = NULL,
 		subject = NULL, access = NULL, refresh = NULL, user_hash = '', subject_hash = '', external_hash = '', renew_at = 0,
 		lease_until = 0, revoke_outstanding = 0, updated = $2, version = version + 1 WHERE person = $1 AND person <> ''`
 	attemptsErase statement = `DELETE FROM connect_attempts WHERE connection IN (SELECT id FROM connections WHERE person = $1)`
