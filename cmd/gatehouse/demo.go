@@ -21,6 +21,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
+	"gatehouse/internal/public"
 	"gatehouse/internal/sandbox"
 	"gatehouse/internal/wire"
 
@@ -87,6 +88,7 @@ type demoReady struct {
 	CAFile      string     `json:"ca_file"`
 	// DemoApp is the small app's own address.
 	DemoApp string `json:"demo_app"`
+	person  string // one of the sandbox's people who connected Facebook
 }
 
 // run starts everything, and stops it in reverse order when ctx ends.
@@ -211,6 +213,7 @@ purposes:
       - {call: "DELETE /me/permissions"}
 services:
   demo: {purposes: [publish, pages], rate: 200/s}
+events: {url: "http://127.0.0.1:%[3]d/gatehouse/events", services: [demo]}
 `
 
 // play sets the small app up and lets its story run beside the server.
@@ -223,10 +226,15 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 	if err != nil {
 		return err
 	}
+	secret, _, err := s.outbox.Secret(ctx)
+	if err != nil {
+		return err
+	}
 	app := &demoApp{
-		api:      &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
-		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"},
-		sessions: map[string]string{},
+		eventSecret: secret.Reveal(),
+		api:         &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
+		purposes:    map[string]string{demoX: "publish", demoFacebook: "pages"},
+		sessions:    map[string]string{},
 	}
 	site, err := wire.Listen(wire.ServerConfig{Addr: strings.TrimPrefix(strings.TrimSuffix(s.cfg.Returns[0], "/connected"), "http://"), Handler: app.Handler()})
 	if err != nil {
@@ -246,6 +254,12 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 
 // perform is the demo's story: people connect, the ready line, traffic.
 func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Server, app *demoApp, client *http.Client) error {
+	// What an operator fills in at the platforms: where they leave their notices.
+	hook := s.public.URL() + public.WebhooksPath
+	if _, err := s.connect.XWebhook(ctx, demoX, hook+"x"); err != nil {
+		return err
+	}
+	box.Meta.SetCallbacks("facebook", hook+"facebook", s.public.URL()+public.DeletionPath+"facebook")
 	people := box.People()
 	for i, subject := range []string{"ada", "grace", "linus"} {
 		for _, registration := range []string{demoX, demoFacebook} {
@@ -267,6 +281,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	ready := demoReady{
 		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Public: s.public.URL(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
 		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
+		person: people[0],
 	}
 	if o.json {
 		if err := json.NewEncoder(o.out).Encode(ready); err != nil {
@@ -352,8 +367,13 @@ func welcome(w io.Writer, r demoReady) error {
 
   %[14]s audit verify --config %[13]s
 
+%[1]sBe a person who leaves%[3]s  remove the app, and ask for deletion: the app is told, and you get a page
+
+  %[8]s/settings/apps?person=%[16]s
+  %[14]s case list --config %[13]s
+
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1)
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person)
 	return err
 }

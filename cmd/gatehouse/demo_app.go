@@ -68,6 +68,8 @@ type demoGrant struct {
 	Connection string
 	Handle     string
 	OAuth1     *oauth1Set
+	Status     string     // as Gatehouse's events tell it; "" is healthy
+	Next       string     // what to do about it, in words
 	Pages      []demoPage // Facebook: the person's pages, each with a handle
 }
 
@@ -86,6 +88,8 @@ type demoApp struct {
 	api      *apiClient
 	self     string            // its own address
 	purposes map[string]string // registration → purpose
+	// eventSecret verifies events; "" accepts none.
+	eventSecret string
 
 	mu       sync.Mutex
 	grants   []*demoGrant
@@ -98,6 +102,7 @@ func (d *demoApp) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", d.home)
 	mux.HandleFunc("GET /connect/{app}", d.connect)
 	mux.HandleFunc("GET /connected", d.connected)
+	mux.HandleFunc("POST "+eventsPath, d.event)
 	return mux
 }
 

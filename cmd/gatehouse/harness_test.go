@@ -225,6 +225,13 @@ func (h *house) connectPerson(registration, subject, username string) *demoGrant
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	h.browse(app, registration, subject, username)
+	return app.granted(registration)[0]
+}
+
+// browse walks a person's browser through an app and consent.
+func (h *house) browse(app *demoApp, registration, subject, username string) {
+	h.t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		h.t.Fatal(err)
@@ -234,7 +241,6 @@ func (h *house) connectPerson(registration, subject, username string) *demoGrant
 	if err := app.consentAs(h.t.Context(), &browser, registration, subject, username); err != nil {
 		h.t.Fatalf("%v\n%s", err, h.stderr)
 	}
-	return app.granted(registration)[0]
 }
 
 // call makes one call with a handle.

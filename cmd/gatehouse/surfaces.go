@@ -73,7 +73,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName) error) api.Config {
 		Connections: p.connect, Directory: p.identity,
 		Purposes: p.purposesOf, Admit: admit,
 		Events: p.outbox, EventReader: p.readsEvents,
-		Duties: api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
+		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
 }
