@@ -89,6 +89,7 @@ var sinks = []sink{
 		may: map[string]string{
 			"internal/secret":   "compares and tests its own values",
 			"internal/vault":    "seals it",
+			"internal/records":  "takes the keyed hash that finds a subject's person",
 			"internal/connect":  "puts the platform's token on the outgoing request",
 			"internal/identity": "hashes what was presented",
 			"internal/outbox":   "puts an event's content into what the app gets, and signs it",

@@ -55,6 +55,14 @@ var actions = map[string]string{
 	"person.erase":   "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
 	"platform.clock": "This machine's clock was found to differ much from a platform's, or to agree with it again; facts hold the difference in seconds.",
 
+	"open": "A service had sealed texts opened that it keeps itself, of one person and for one purpose. The intent is written before anything is opened.",
+	"seal": "A service had data of one person sealed for one purpose, to keep it itself.",
+
+	"record.delete": "Records that Gatehouse keeps for the app were deleted: a service asked, or their person was erased.",
+	"record.expire": "Records of one purpose were deleted because their time, or that for which the purpose keeps data, was over.",
+	"record.get":    "A service had a record opened that Gatehouse keeps for it. The intent is written before anything is opened.",
+	"record.put":    "A service gave a record to be kept, sealed under its person's key.",
+
 	"service.create":     "A service of the configuration was entered in the database.",
 	"service.disable":    "A service that left the configuration was disabled.",
 	"service.enable":     "A disabled service came back into the configuration.",

@@ -1,0 +1,7 @@
+package records
+
+// Hooks into the form of texts.
+var (
+	HookTestOnlyParseText  = parseText
+	HookTestOnlyFormatText = formatText
+)
