@@ -166,7 +166,7 @@ func (s *server) bind(ctx context.Context) error {
 	cfg := s.cfg
 	var err error
 	// The gateway counts the API's requests too, and exists a moment later.
-	own, err := api.New(apiConfig(s.parts, func(name gatehouse.ServiceName) error { return s.gateway.Admit(name) }))
+	own, err := api.New(apiConfig(s.parts, func(name gatehouse.ServiceName, cost int) error { return s.gateway.Admit(name, cost) }))
 	if err != nil {
 		return err
 	}

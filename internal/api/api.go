@@ -1,6 +1,7 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
 // redeem, hand in, look at and revoke connections, make and revoke handles, fetch
-// events, have people erased and answer what must be done about their data.
+// events, have people erased and answer what must be done about their data, seal
+// and open data about people, and keep it as records.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -20,6 +21,7 @@ import (
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/outbox"
+	"gatehouse/internal/records"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 
@@ -40,6 +42,7 @@ type Purpose struct {
 type Config struct {
 	Connections *connect.Connections
 	Directory   *identity.Directory
+	Records     *records.Records
 	// Purposes returns what the configuration now in force lets a service do.
 	Purposes func(gatehouse.ServiceName) []Purpose
 	// Events are what the app is told. Nil means that nobody may fetch them.
@@ -47,9 +50,10 @@ type Config struct {
 	// EventReader reports whether the configuration now in force lets a service
 	// fetch and acknowledge events. Nil means that none may.
 	EventReader func(gatehouse.ServiceName) bool
-	// Admit takes one request from a service's rate, or refuses it. Nil admits
-	// all: then a service can fill the log as fast as it asks.
-	Admit func(gatehouse.ServiceName) error
+	// Admit takes a number of requests from a service's rate, or refuses them: one
+	// for each request, and one more for each further value that it seals or opens.
+	// Nil admits all: then a service can fill the log as fast as it asks.
+	Admit func(gatehouse.ServiceName, int) error
 	// Duties are what must be done about people's data. Required.
 	Duties Duties
 	// Surface renders errors and logs; it is the app listener's.
@@ -60,30 +64,31 @@ type Config struct {
 type API struct {
 	connections *connect.Connections
 	directory   *identity.Directory
+	records     *records.Records
 	purposes    func(gatehouse.ServiceName) []Purpose
 	events      *outbox.Outbox
 	readers     func(gatehouse.ServiceName) bool
-	admit       func(gatehouse.ServiceName) error
+	admit       func(gatehouse.ServiceName, int) error
 	duties      Duties
 	surface     *wire.Surface
 }
 
 // New returns the API.
 func New(c Config) (*API, error) {
-	if c.Connections == nil || c.Directory == nil || c.Purposes == nil || c.Surface == nil {
-		return nil, errors.New("api: Config lacks connections, directory, purposes or surface")
+	if c.Connections == nil || c.Directory == nil || c.Records == nil || c.Purposes == nil || c.Surface == nil {
+		return nil, errors.New("api: Config lacks connections, directory, records, purposes or surface")
 	}
 	if c.Duties.Cases == nil || c.Duties.May == nil || c.Duties.Erase == nil {
 		return nil, errors.New("api: Config.Duties lacks cases, may or erase")
 	}
 	if c.Admit == nil {
-		c.Admit = func(gatehouse.ServiceName) error { return nil }
+		c.Admit = func(gatehouse.ServiceName, int) error { return nil }
 	}
 	if c.EventReader == nil {
 		c.EventReader = func(gatehouse.ServiceName) bool { return false }
 	}
 	return &API{
-		connections: c.Connections, directory: c.Directory, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
+		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
 		admit: c.Admit, duties: c.Duties, surface: c.Surface,
 	}, nil
 }
@@ -132,6 +137,12 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
 	{"GET", "/gatehouse/v1/events", false, (*API).listEvents},
 	{"POST", "/gatehouse/v1/events/{id}/ack", false, (*API).acknowledgeEvent},
+	{"POST", "/gatehouse/v1/seal", false, (*API).seal},
+	{"POST", "/gatehouse/v1/open", false, (*API).openSealed},
+	{"GET", "/gatehouse/v1/records", false, (*API).listRecords},
+	{"PUT", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).putRecord},
+	{"GET", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).getRecord},
+	{"DELETE", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).deleteRecord},
 }
 
 // Handler returns the handler for everything below Prefix.
@@ -183,7 +194,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, methods map[string]r
 		}
 		c = caller{Service: service, purposes: a.purposes(service.Name)}
 		wire.Annotate(w, wire.Note{Service: string(service.Name)})
-		if err := a.admit(service.Name); err != nil {
+		if err := a.admit(service.Name, 1); err != nil {
 			return err
 		}
 	}

@@ -44,6 +44,7 @@ type world struct {
 	duties *cases.Cases
 	duty   api.Duties
 	events *outbox.Outbox
+	data   // see data_test.go
 }
 
 func newWorld(t *testing.T) *world {
@@ -61,19 +62,20 @@ func newWorld(t *testing.T) *world {
 			return s == "scheduler" && (app == "main-x" || app == "pages")
 		},
 	}
+	w.setUpData()
 	a, err := api.New(api.Config{
-		Connections: w.Connections, Directory: w.Directory,
+		Connections: w.Connections, Directory: w.Directory, Records: w.records,
 		Duties: w.duty,
 		Events: w.events, EventReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
 		Purposes: func(s gatehouse.ServiceName) []api.Purpose {
-			names := map[gatehouse.ServiceName][]gatehouse.PurposeName{"scheduler": {"publish", "pages", "read"}, "analytics": {"publish"}}[s]
 			var list []api.Purpose
-			for _, n := range names {
+			for _, n := range w.services[s] {
 				list = append(list, api.Purpose{Name: n, Why: "because " + string(n), App: connecttest.AppOf(n)})
 			}
 			return list
 		},
-		Admit: func(gatehouse.ServiceName) error {
+		Admit: func(_ gatehouse.ServiceName, n int) error {
+			w.cost += n
 			if w.full {
 				return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "limit/service-rate", "too fast"), time.Second)
 			}

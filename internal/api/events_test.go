@@ -85,7 +85,7 @@ func TestEventsAreForTheirReaders(t *testing.T) {
 		"no events": func(c *api.Config) { c.EventReader = func(gatehouse.ServiceName) bool { return true } },
 	} {
 		c := api.Config{
-			Connections: w.Connections, Directory: w.Directory, Purposes: func(gatehouse.ServiceName) []api.Purpose { return nil },
+			Connections: w.Connections, Directory: w.Directory, Records: w.records, Purposes: func(gatehouse.ServiceName) []api.Purpose { return nil },
 			Surface: &wire.Surface{Name: "app", Log: slog.New(slog.DiscardHandler)}, Duties: w.duty,
 		}
 		change(&c)

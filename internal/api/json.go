@@ -18,7 +18,11 @@ import (
 )
 
 // maxBody bounds a request's body; the longest real one is a few hundred bytes.
-const maxBody = 64 << 10
+// maxData bounds one that brings data.
+const (
+	maxBody = 64 << 10
+	maxData = 4 << 20
+)
 
 // invalid is a refusal of the input.
 func invalid(rule, detail string) error {
@@ -27,32 +31,29 @@ func invalid(rule, detail string) error {
 
 // readBody reads a request's JSON body strictly into a struct of plain fields.
 func readBody(w http.ResponseWriter, r *http.Request, into any) error {
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" || (params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8")) {
-		return wire.WithStatus(invalid("api/content-type", "Send the body as Content-Type: application/json."), http.StatusUnsupportedMediaType)
-	}
-	if len(r.Header["Content-Encoding"]) > 0 {
-		return wire.WithStatus(invalid("api/content-encoding", "Send the body without a content encoding."), http.StatusUnsupportedMediaType)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readJSON(w, r, maxBody)
 	if err != nil {
 		return err
 	}
 	return decode(body, into)
 }
 
+// readJSON returns a request's body that says it is JSON.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" || (params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8")) {
+		return nil, wire.WithStatus(invalid("api/content-type", "Send the body as Content-Type: application/json."), http.StatusUnsupportedMediaType)
+	}
+	if len(r.Header["Content-Encoding"]) > 0 {
+		return nil, wire.WithStatus(invalid("api/content-encoding", "Send the body without a content encoding."), http.StatusUnsupportedMediaType)
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+}
+
 // decode reads one JSON object into the struct that into points at. Members are
 // matched by their exact name; unknown, repeated, null and mistyped ones are
 // errors that name the member. Values are never repeated: they may be codes.
 func decode(body []byte, into any) error {
-	notJSON := invalid("api/json", "The body must be one JSON object in UTF-8.")
-	if !utf8.Valid(body) || !json.Valid(body) {
-		return notJSON
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return notJSON
-	}
 	target := reflect.ValueOf(into).Elem()
 	fields := map[string]reflect.Value{}
 	var names []string
@@ -62,12 +63,7 @@ func decode(body []byte, into any) error {
 		names = append(names, name)
 	}
 	seen := map[string]bool{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return notJSON
-		}
-		name, _ := key.(string)
+	return members(body, func(name string, raw json.RawMessage) error {
 		field, known := fields[name]
 		if !known {
 			return invalid("api/unknown-field", "There is no field "+quoted(name)+" here; the fields are "+strings.Join(names, ", ")+".")
@@ -76,12 +72,35 @@ func decode(body []byte, into any) error {
 			return invalid("api/repeated-field", "The field "+name+" is given twice.")
 		}
 		seen[name] = true
+		if string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil {
+			return invalid("api/field-type", "The field "+name+" must be "+kindName(field.Type())+".")
+		}
+		return nil
+	})
+}
+
+// members visits the members of one JSON object, in order.
+func members(body []byte, visit func(name string, raw json.RawMessage) error) error {
+	notJSON := invalid("api/json", "The body must be one JSON object in UTF-8.")
+	if !utf8.Valid(body) || !json.Valid(body) {
+		return notJSON
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return notJSON
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return notJSON
+		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
 			return notJSON
 		}
-		if string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil {
-			return invalid("api/field-type", "The field "+name+" must be "+kindName(field.Type())+".")
+		name, _ := key.(string)
+		if err := visit(name, raw); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -102,11 +121,19 @@ func quoted(name string) string {
 // kindName says in words which JSON value a Go type is read from.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
+	case reflect.Pointer:
+		return kindName(t.Elem())
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Slice:
+		switch t.Elem().Kind() {
+		case reflect.Uint8: // json.RawMessage
+			return "there with a value other than null, or left out"
+		case reflect.Slice:
+			return "a list of objects"
+		}
 		return "a list of strings"
 	default:
 		return "a whole number"

@@ -77,10 +77,10 @@ func (g *Gateway) Apply(s Settings) error {
 // them.
 func (g *Gateway) CloseStreams() { g.closed.Do(func() { close(g.closing) }) }
 
-// Admit takes one request from a service's rate, for what the app listener
+// Admit takes cost requests from a service's rate, for what the app listener
 // answers beside calls.
-func (g *Gateway) Admit(name gatehouse.ServiceName) error {
-	return g.limits.admit(name, g.settings.Load().Services[name], 1)
+func (g *Gateway) Admit(name gatehouse.ServiceName, cost int) error {
+	return g.limits.admit(name, g.settings.Load().Services[name], cost)
 }
 
 // Handler returns the handler of the whole app listener. It must not stand
