@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/notice"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/records"
 	"gatehouse/internal/store"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
@@ -47,6 +48,7 @@ type parts struct {
 	log      *audit.Log
 	identity *identity.Directory
 	outbox   *outbox.Outbox
+	records  *records.Records
 	connect  *connect.Connections
 	cases    *cases.Cases
 	notices  *notice.Notices
@@ -146,6 +148,11 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 		return nil, err
 	}
 	p.inForce.Store(&rules{cfg, set})
+	if p.records, err = records.New(records.Config{
+		Store: p.db.Records(), Vault: p.vault, Log: p.log, May: p.mayUse, Keeps: p.keeps, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
 	if p.egress, err = newEgress(cfg); err != nil {
 		return nil, err
 	}
@@ -212,6 +219,22 @@ func (p *parts) scopes(purposes []gatehouse.PurposeName) ([]string, error) {
 		return nil, fmt.Errorf("no purpose of that name is declared: %w", gatehouse.ErrInvalid)
 	}
 	return set.Scopes(first.App, purposes...)
+}
+
+// mayUse reports whether the configuration in force gives a service a purpose.
+func (p *parts) mayUse(service gatehouse.ServiceName, purpose gatehouse.PurposeName) bool {
+	return slices.Contains(p.inForce.Load().cfg.Services[service].Purposes, purpose)
+}
+
+// keeps returns the purposes of the configuration in force and how long each
+// keeps data.
+func (p *parts) keeps() map[gatehouse.PurposeName]time.Duration {
+	purposes := p.inForce.Load().cfg.Purposes
+	keeps := make(map[gatehouse.PurposeName]time.Duration, len(purposes))
+	for name, c := range purposes {
+		keeps[name] = c.Keep
+	}
+	return keeps
 }
 
 // policySet compiles the configured purposes.

@@ -68,9 +68,9 @@ func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]stri
 }
 
 // apiConfig binds the app's API to the parts.
-func apiConfig(p *parts, admit func(gatehouse.ServiceName) error) api.Config {
+func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Config {
 	return api.Config{
-		Connections: p.connect, Directory: p.identity,
+		Connections: p.connect, Directory: p.identity, Records: p.records,
 		Purposes: p.purposesOf, Admit: admit,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},

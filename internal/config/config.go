@@ -107,9 +107,10 @@ type App struct {
 // Purpose is one declared reason for using people's data.
 type Purpose struct {
 	Why    string            `yaml:"why" doc:"One sentence that a person who asks would understand."`
-	App    gatehouse.AppName `yaml:"app" doc:"Which registration it uses."`
+	App    gatehouse.AppName `yaml:"app" doc:"Which registration it uses. Left out when the purpose is for your own data only: then it has no scopes and no calls."`
 	Scopes []string          `yaml:"scopes" doc:"What is asked of the person."`
 	Calls  []Call            `yaml:"calls" doc:"The platform's operations that it needs."`
+	Keep   time.Duration     `yaml:"keep" doc:"How long data sealed or kept for it may live: the most that can be asked for, and what counts when nothing is. Default: no bound."`
 }
 
 // Call is one declared operation of a platform.

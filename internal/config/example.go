@@ -35,9 +35,10 @@ func example() *Config {
 				}},
 			"page-insights": {Why: "Show page owners how their posts do", App: "pages", Scopes: []string{"pages_show_list", "pages_read_engagement"},
 				Calls: []Call{{Call: "GET /me/accounts"}, {Call: "GET /{page-id}/feed"}, {Call: "GET /{page-id}/insights"}}},
+			"support": {Why: "Answer people who write to us", Keep: 720 * time.Hour},
 		},
 		Services: map[gatehouse.ServiceName]Service{
-			"scheduler": {Purposes: []gatehouse.PurposeName{"publish"}, Rate: Rate{50, time.Second}},
+			"scheduler": {Purposes: []gatehouse.PurposeName{"publish", "support"}, Rate: Rate{50, time.Second}},
 			"reports":   {Purposes: []gatehouse.PurposeName{"page-insights"}, Sources: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		},
 		ThirdParty: map[string]ThirdParty{

@@ -140,8 +140,8 @@ func (c *Config) validatePurpose(d *decoder, path string, p Purpose) {
 	}
 	app, known := c.Apps[p.App]
 	switch {
-	case p.App == "" && !d.failed(path+".app"):
-		d.failAt(path+".app", "is needed: one of the names under apps")
+	case p.App == "" && len(p.Scopes)+len(p.Calls) > 0 && !d.failed(path+".app"):
+		d.failAt(path+".app", "is needed where there are scopes or calls: one of the names under apps")
 	case p.App != "" && !known:
 		text := "there is no app of this name"
 		if near := nearest(string(p.App), names(c.Apps)); near != "" {

@@ -51,7 +51,8 @@ type Call struct {
 	Operation gatehouse.Operation
 }
 
-// Purpose is a declared reason for using people's data.
+// Purpose is a declared reason for using people's data. One without App is for
+// data that the app itself has about people: it allows no call.
 type Purpose struct {
 	Name   gatehouse.PurposeName
 	Why    string
@@ -83,8 +84,8 @@ func Compile(purposes []Purpose, mode Mode) (*Set, error) {
 			return nil, fmt.Errorf("purposes[%d]: name is missing: %w", i, gatehouse.ErrInvalid)
 		case strings.TrimSpace(p.Why) == "":
 			return nil, fmt.Errorf("purposes.%s.why: say what the data is used for: %w", p.Name, gatehouse.ErrInvalid)
-		case p.App == "":
-			return nil, fmt.Errorf("purposes.%s.app: name the app registration: %w", p.Name, gatehouse.ErrInvalid)
+		case p.App == "" && len(p.Scopes)+len(p.Calls) > 0:
+			return nil, fmt.Errorf("purposes.%s.app: name the app registration that the scopes and calls are of: %w", p.Name, gatehouse.ErrInvalid)
 		case s.purposes[p.Name] != nil:
 			return nil, fmt.Errorf("purposes.%s: declared twice: %w", p.Name, gatehouse.ErrInvalid)
 		}

@@ -148,6 +148,17 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
+// A purpose for the app's own data needs no registration, and allows no call.
+func TestAPurposeWithoutAnApp(t *testing.T) {
+	s, err := policy.Compile([]policy.Purpose{{Name: "support", Why: "Answer people"}}, policy.Enforce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := s.Purpose("support"); !ok || p.App != "" {
+		t.Errorf("the purpose is %+v, %t", p, ok)
+	}
+}
+
 // A set does not change when its input does.
 func TestSetIsImmutable(t *testing.T) {
 	in := purposes()

@@ -38,7 +38,7 @@ func (r *Records) Put(ctx context.Context, service gatehouse.ServiceName, item I
 		v := item.Values[0]
 		// Microseconds are what the store keeps.
 		now := b.now.UTC().Truncate(time.Microsecond)
-		expires, err := r.expiry(&item, now)
+		expires, err := expiry(&item, b.keeps[item.Purpose], now)
 		if err != nil {
 			return err
 		}

@@ -171,9 +171,8 @@ func (r *Records) check(service gatehouse.ServiceName, item *Item) error {
 	return nil
 }
 
-// expiry is when something sealed now for a purpose ends.
-func (r *Records) expiry(item *Item, now time.Time) (time.Time, error) {
-	keep := r.Keeps()[item.Purpose]
+// expiry is when something sealed now ends, for a purpose that keeps data that long.
+func expiry(item *Item, keep time.Duration, now time.Time) (time.Time, error) {
 	switch life := item.Life; {
 	case life < 0 || life > maxLife:
 		return time.Time{}, invalid("records/expires-in", "expires_in must be a number of seconds; 0 or absent means as long as the purpose keeps data.")

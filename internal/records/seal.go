@@ -32,7 +32,7 @@ func place(kind string, person gatehouse.PersonID, purpose gatehouse.PurposeName
 func (r *Records) Seal(ctx context.Context, service gatehouse.ServiceName, items []Item) ([]Verdict, error) {
 	b := newBatch(r, service, "seal", false, items)
 	return b.run(ctx, func(_ audit.Receipt, c *claim) error {
-		expires, err := r.expiry(c.item, b.now)
+		expires, err := expiry(c.item, b.keeps[c.item.Purpose], b.now)
 		if err != nil {
 			return err
 		}
@@ -68,6 +68,7 @@ type batch struct {
 	action  string
 	opening bool // or sealing
 	keys    *vault.Batch
+	keeps   map[gatehouse.PurposeName]time.Duration
 	now     time.Time
 	claims  []*claim
 	scratch []byte // a plaintext with its stamp; cleared by run
@@ -98,7 +99,7 @@ func (c *claim) each(do func(Value) ([]byte, error)) error {
 }
 
 func newBatch(r *Records, service gatehouse.ServiceName, action string, opening bool, items []Item) *batch {
-	b := &batch{Records: r, service: service, action: action, opening: opening, keys: r.Vault.Batch(), now: time.Now()}
+	b := &batch{Records: r, service: service, action: action, opening: opening, keys: r.Vault.Batch(), keeps: r.Keeps(), now: time.Now()}
 	for i := range items {
 		b.claims = append(b.claims, &claim{item: &items[i]})
 	}
@@ -117,7 +118,7 @@ func (b *batch) open(ctx context.Context, receipt audit.Receipt, p vault.Place, 
 	if err != nil {
 		return nil, err
 	}
-	return cutStamp(plaintext, b.Keeps()[purpose], b.now)
+	return cutStamp(plaintext, b.keeps[purpose], b.now)
 }
 
 // group is the claims of one person and purpose, which share an entry in the log.
@@ -231,7 +232,7 @@ func (b *batch) admit(ctx context.Context, c *claim, people map[gatehouse.Subjec
 				return about(errTooLarge, c.item, v)
 			}
 		}
-		if _, err := b.expiry(c.item, b.now); err != nil {
+		if _, err := expiry(c.item, b.keeps[c.item.Purpose], b.now); err != nil {
 			return err
 		}
 	}
