@@ -15,7 +15,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -93,7 +95,10 @@ func run(ctx context.Context, d time.Duration, rounds int) error {
 		return err
 	}
 	s.close()
-	return allocations(ctx)
+	if err := allocations(ctx); err != nil {
+		return err
+	}
+	return sealing(ctx)
 }
 
 // allocations prints what one call allocates: the same journey inside one
@@ -112,6 +117,42 @@ func allocations(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sealing prints how fast 100 values of one person are sealed and opened, the
+// person's key fetched for each batch, beside the bare cipher on the same values,
+// by Go's own benchmark.
+func sealing(ctx context.Context) error {
+	c := exec.CommandContext(ctx, "go", "test", "./internal/vault", "-run", "^$", "-bench", "^BenchmarkBatch$", "-count", "3")
+	c.Dir = ".."
+	text, err := c.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("measuring sealing: %w: %s", err, text)
+	}
+	// BenchmarkBatch/seal/bare/1024-2   5490   128121 ns/op …
+	line := regexp.MustCompile(`(?m)^BenchmarkBatch/(seal|open)/(bare|batch)/(\d+)\S*\s+\d+\s+([\d.]+) ns/op`)
+	seen := map[string][]float64{}
+	for _, m := range line.FindAllStringSubmatch(string(text), -1) {
+		ns, err := strconv.ParseFloat(m[4], 64)
+		if err != nil {
+			return err
+		}
+		seen[m[1]+" "+m[2]+" "+m[3]] = append(seen[m[1]+" "+m[2]+" "+m[3]], ns)
+	}
+	fmt.Println("\n100 values of one person, beside AES-256-GCM with its cipher made beforehand:")
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(out, "| value\t| what\t| speed, ratio to bare\t| bare\t| vault\t|\n| ---\t| ---\t| ---\t| ---\t| ---\t|")
+	for _, size := range []string{"100", "1024", "65536"} {
+		for _, what := range []string{"seal", "open"} {
+			bare, batch := seen[what+" bare "+size], seen[what+" batch "+size]
+			if len(bare) == 0 || len(batch) == 0 {
+				return fmt.Errorf("measuring sealing: no figures for %s of %s bytes", what, size)
+			}
+			us := func(ns float64) time.Duration { return time.Duration(ns).Round(time.Microsecond) }
+			fmt.Fprintf(out, "| %s B\t| %s\t| %.2f\t| %s\t| %s\t|\n", size, what, median(bare)/median(batch), us(median(bare)), us(median(batch)))
+		}
+	}
+	return out.Flush()
 }
 
 // report prints a peer's line: medians over the rounds, ratios taken within

@@ -185,7 +185,7 @@ func (r *Records) List(ctx context.Context, service gatehouse.ServiceName, owner
 // deny records a refusal and returns it; what is none is returned as it is.
 func (r *Records) deny(action string, service gatehouse.ServiceName, err error) error {
 	if rule := wire.RuleOf(err); rule != "" {
-		r.Log.Refusal(audit.Entry{Action: action, Service: service, Rule: rule})
+		return wire.WithInstance(err, r.Log.Refusal(audit.Entry{Action: action, Service: service, Rule: rule, Facts: map[string]string{"items": "1"}}))
 	}
 	return err
 }

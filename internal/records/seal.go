@@ -3,6 +3,8 @@ package records
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,6 +158,7 @@ func (b *batch) run(ctx context.Context, do func(audit.Receipt, *claim) error) (
 			}
 			if err := do(g.receipt, c); err != nil {
 				broken = b.refused(c, err)
+				c.verdict.Err = wire.WithInstance(c.verdict.Err, g.receipt.ID())
 			}
 		}
 		b.Log.Outcome(g.receipt, g.outcome(b))
@@ -197,17 +200,19 @@ func checkSize(claims []*claim) error {
 var errTooLarge = wire.WithStatus(invalid("records/too-large", "A value may have "+strconv.Itoa(MaxValue)+" bytes at most."), 413)
 
 // judge looks at every item before anything is done: what is refused gets its
-// verdict and an entry in the log, the others are grouped, in order.
+// verdict and, with others like it, an entry in the log; what is not are grouped, in order.
 func (b *batch) judge(ctx context.Context) ([]*group, error) {
 	var groups []*group
 	at := map[groupKey]*group{}
 	people := map[gatehouse.Subject]gatehouse.PersonID{}
+	refused := map[string][]*claim{}
 	for _, c := range b.claims {
 		if err := b.admit(ctx, c, people); err != nil {
 			if err := b.refused(c, err); err != nil {
 				return nil, err
 			}
-			b.Log.Refusal(audit.Entry{Action: b.action, Service: b.service, Rule: wire.RuleOf(c.verdict.Err)})
+			rule := wire.RuleOf(c.verdict.Err)
+			refused[rule] = append(refused[rule], c)
 			continue
 		}
 		key := groupKey{c.person, c.item.Purpose}
@@ -216,6 +221,15 @@ func (b *batch) judge(ctx context.Context) ([]*group, error) {
 			groups = append(groups, at[key])
 		}
 		at[key].claims = append(at[key].claims, c)
+	}
+	// One entry for each rule: a request cannot fill the log.
+	for _, rule := range slices.Sorted(maps.Keys(refused)) {
+		id := b.Log.Refusal(audit.Entry{
+			Action: b.action, Service: b.service, Rule: rule, Facts: map[string]string{"items": strconv.Itoa(len(refused[rule]))},
+		})
+		for _, c := range refused[rule] {
+			c.verdict.Err = wire.WithInstance(c.verdict.Err, id)
+		}
 	}
 	return groups, nil
 }

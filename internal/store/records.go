@@ -74,9 +74,12 @@ func (s recordStore) ForgetPerson(ctx context.Context, person gatehouse.PersonID
 	return n, err
 }
 
-// Records are not remembered, so changing them need not empty the cache: logTx.
+// Records are not remembered, so changing them need not be counted: logTx.
 
 func (s recordStore) PutRecord(ctx context.Context, r *records.Record) (created bool, err error) {
+	// Whoever puts a record looks next whether its person was erased meanwhile, by
+	// whatever process, and must not be told what was remembered from before.
+	defer s.db.cache.forget()
 	first := micros(r.Created)
 	err = s.db.logTx(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, recordInsert, string(r.Person), string(r.Purpose), r.Label, flag(r.JSON), r.Sealed, r.Size,

@@ -59,3 +59,6 @@ func HookTestOnlyOwnerTrusted(owner uint32, euid int) bool { return ownerTrusted
 func HookTestOnlyNewDomainKey(ctx context.Context, root RootKey, env gatehouse.Environment, domain Domain, version uint32) (DomainKey, error) {
 	return newDomainKey(ctx, root, env, domain, version)
 }
+
+// HookTestOnlyBind is the associated data of a datum.
+func (b *Batch) HookTestOnlyBind(p Place) []byte { return b.bind(p) }

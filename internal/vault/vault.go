@@ -5,10 +5,10 @@
 // It promises that a sealed record opens only in the environment, table, row
 // and column it was sealed for and for the person it belongs to; that a token
 // is opened only by someone who shows the receipt of a durable log entry; that
-// no token and no person's key is kept in plain after the call that needed it,
-// and no domain key longer than [Config.HoldDomainKeys]; and that destroying a
-// person's key makes everything sealed under it unreadable. Its errors name the
-// key or the column and never repeat material.
+// no token and no person's key is kept in plain after the call (or the batch)
+// that needed it, and no domain key longer than [Config.HoldDomainKeys]; and
+// that destroying a person's key makes everything sealed under it unreadable.
+// Its errors name the key or the column and never repeat material.
 //
 // It must never invent cryptography (domain keys are Tink keysets, records are
 // the standard library's AES-256-GCM with random nonces), never write SQL, and
