@@ -119,13 +119,27 @@ func (p *parts) appHeard(ctx context.Context, d cases.Duty) (bool, error) {
 	return delivery.State == outbox.Delivered, err
 }
 
+// people returns the people whom who names: those of connections, and for a subject
+// the one whose key seals what the app has about it beside them.
+func (p *parts) people(ctx context.Context, who connect.Who) ([]gatehouse.PersonID, error) {
+	people, err := p.connect.People(ctx, who)
+	if err != nil || who.Subject == "" {
+		return people, err
+	}
+	sealed, err := p.records.PersonsOfSubject(ctx, who.Subject)
+	return append(people, sealed...), err
+}
+
 // shredPerson destroys what is held of a person: what waits to be sent first, then
-// the key and everything under it.
+// the key and everything under it, then the records that it sealed.
 func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
 	if err := p.outbox.Forget(ctx, d.Person); err != nil {
 		return err
 	}
-	return p.connect.ErasePerson(ctx, d.Person)
+	if err := p.connect.ErasePerson(ctx, d.Person); err != nil {
+		return err
+	}
+	return p.records.Forget(ctx, d.Person)
 }
 
 // forward puts a platform's notice before the app.
@@ -186,7 +200,7 @@ func (p *parts) eraseFor(ctx context.Context, service gatehouse.ServiceName, who
 
 // erase opens a duty for each person whom who names; see eraseAll.
 func (p *parts) erase(ctx context.Context, origin cases.Origin, who connect.Who, may func(gatehouse.AppName) error) ([]cases.Duty, error) {
-	people, err := p.connect.People(ctx, who)
+	people, err := p.people(ctx, who)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (p *parts) peopleNamed(ctx context.Context, name string) ([]gatehouse.Perso
 	kind, rest, cut := strings.Cut(name, ":")
 	switch {
 	case cut && kind == "subject" && rest != "":
-		return p.connect.People(ctx, connect.Who{Subject: gatehouse.Subject(rest)})
+		return p.people(ctx, connect.Who{Subject: gatehouse.Subject(rest)})
 	case cut && rest != "":
 		var people []gatehouse.PersonID
 		known := false

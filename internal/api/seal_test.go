@@ -91,8 +91,18 @@ func TestSealForAConnection(t *testing.T) {
 	}
 	w.sealOne("user-7", "bio", "text")
 	w.refuses(http.StatusBadRequest, "records/unreadable", w.request("POST", "/gatehouse/v1/open", openBody("user-7", "publish", "bio", sealed)))
+	key := w.key
 	w.key = w.serviceKey("analytics")
 	w.refuses(http.StatusNotFound, "connect/unknown-connection", w.request("POST", "/gatehouse/v1/open", open))
+	w.key = key
+	c, err := w.Connections.Get(t.Context(), gatehouse.ConnectionID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Connections.ErasePerson(t.Context(), c.Person); err != nil {
+		t.Fatal(err)
+	}
+	w.refuses(http.StatusGone, "records/erased", w.request("POST", "/gatehouse/v1/open", open))
 }
 
 func TestSealAndOpenRefuse(t *testing.T) {
