@@ -276,23 +276,27 @@ func TestCheckWithAWrongSecret(t *testing.T) {
 	}
 }
 
-// Two processes find the same check due: one makes it.
+// Two processes find the same check due: one makes it, however late the other
+// comes to it.
 func TestCheckIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, dsn string) {
+		s := &oldChecks{}
 		w := connecttest.New(t, dsn, connecttest.Options{})
-		others := []*connect.Connections{w.Connections, w.Open(connecttest.Options{}), w.Open(connecttest.Options{})}
-		w.Connect("user-7", "pages", connecttest.Person(1))
+		late := w.Open(connecttest.Options{Store: func(real connect.Store) connect.Store { s.Store = real; return s }})
+		id := w.Connect("user-7", "pages", connecttest.Person(1)).ID
 		age(t, w, makeCheckDue)
-		var all sync.WaitGroup
-		for _, c := range others {
-			all.Go(func() {
+		s.old = stored(t, w, id)
+		var both sync.WaitGroup
+		for _, c := range []*connect.Connections{w.Connections, late, late} {
+			both.Go(func() {
 				if err := c.Tend(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
 		}
-		all.Wait()
+		both.Wait()
+		tend(t, late)
 		if n := asked(w, "/debug_token"); n != 1 {
 			t.Errorf("asked %d times", n)
 		}
@@ -350,7 +354,14 @@ func TestCheckSeesScopesTakenBack(t *testing.T) {
 				wants(t, w, id, connect.Healthy, c.cause, c.next)
 			}
 			if !c.granted {
-				// A renewal does not make it unsaid.
+				// A renewal does not make it unsaid, nor does one that fails.
+				if err := w.Faults.Add(world.Fault{Match: world.FaultMatch{Path: "/v25.0/oauth/access_token"}, Status: 503}); err != nil {
+					t.Fatal(err)
+				}
+				age(t, w, makeDue+" WHERE kind = 'user'")
+				if err := w.Connections.Tend(t.Context()); err != nil || shown(t, w, user).Cause != c.cause || !strings.Contains(shown(t, w, user).Reason, "503") {
+					t.Errorf("after a failed renewal it is %+v, %v", shown(t, w, user), err)
+				}
 				age(t, w, makeDue+" WHERE kind = 'user'")
 				if err := w.Connections.Tend(t.Context()); err != nil || shown(t, w, user).Cause != c.cause {
 					t.Errorf("after a renewal the cause is %q, %v", shown(t, w, user).Cause, err)
@@ -454,6 +465,36 @@ func TestPageTokenIsFetchedAgain(t *testing.T) {
 	}
 	if n := asked(w, "/debug_token") - before; n > 1 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+// A Page's token that expires (its parent's was short-lived when it was found) is
+// not renewed by itself, and does not die by our clock: when Facebook no longer
+// takes it, the parent brings another.
+func TestPageTokenThatExpires(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	user, page, _ := family(t, w)
+	external, token := firstPage(t, w, user)
+	w.Meta.Revoke(token)
+	external, token = firstPage(t, w, user)
+	if _, err := w.Connections.Adopt(t.Context(), w.Receipt(), user, connect.Child{
+		Kind: connect.KindPage, ExternalID: external, Token: secret.New(token), Expires: time.Now().Add(time.Hour),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if rec := stored(t, w, page); !rec.RenewAt.IsZero() {
+		t.Errorf("it is renewed at %s", rec.RenewAt)
+	}
+	age(t, w, "UPDATE connections SET access_expires = 1000000 WHERE kind = 'page'")
+	w.Meta.Revoke(token)
+	if status, err := w.Call(page, http.MethodGet, w.MetaURL+"/v25.0/me"); status != http.StatusBadRequest || err != nil {
+		t.Errorf("calling gives %d, %v", status, err)
+	}
+	checkNow(t, w)
+	wants(t, w, page, connect.Healthy, "", "")
+	if status, err := w.Call(page, http.MethodGet, w.MetaURL+"/v25.0/me"); status != http.StatusOK || err != nil {
+		t.Errorf("then calling gives %d, %v", status, err)
 	}
 }
 
