@@ -310,7 +310,7 @@ func TestCheckOfAReplacedToken(t *testing.T) {
 	s := &oldChecks{}
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
 	late := w.Open(connecttest.Options{Store: func(real connect.Store) connect.Store { s.Store = real; return s }})
-	id := w.Connect("user-7", "pages", connecttest.Person(1)).ID
+	id, page, _ := family(t, w)
 	age(t, w, makeCheckDue)
 	s.old = stored(t, w, id)
 	control(t, w, "sessions", map[string]any{"person": connecttest.Person(1), "subcode": 460})
@@ -320,6 +320,7 @@ func TestCheckOfAReplacedToken(t *testing.T) {
 		t.Fatalf("asked %d times, %v", asked(w, "/debug_token"), err)
 	}
 	wants(t, w, id, connect.Healthy, "", "")
+	wants(t, w, page, connect.Healthy, "", "")
 	if status, err := w.Call(id, http.MethodGet, w.MetaURL+"/v25.0/me"); status != http.StatusOK || err != nil {
 		t.Errorf("calling gives %d, %v", status, err)
 	}
