@@ -51,16 +51,15 @@ func (o *Outbox) Fetch(ctx context.Context, service gatehouse.ServiceName, after
 	}
 	opening.Wait()
 	for i := range records {
-		switch {
-		case errs[i] == nil:
+		if errs[i] == nil {
 			page.Events = append(page.Events, bodies[i])
-		default:
-			v := o.unopened(ctx, errs[i])
-			if !v.final {
-				return Page{}, errs[i]
-			}
-			o.bury(ctx, records[i], v.class)
+			continue
 		}
+		v := o.unopened(ctx, errs[i])
+		if !v.final {
+			return Page{}, errs[i]
+		}
+		o.bury(ctx, records[i], v.class)
 	}
 	return page, nil
 }
@@ -97,6 +96,7 @@ func (o *Outbox) Acknowledge(ctx context.Context, service gatehouse.ServiceName,
 		if err != nil || rec.State == Delivered || rec.Data == nil {
 			return err
 		}
+		o.step("acknowledging")
 		if try == 1 {
 			if _, err := o.config.Log.Record(ctx, audit.Entry{
 				Action: "event.ack", Service: service, App: rec.App, Verdict: "done", Person: rec.Person,
@@ -112,7 +112,7 @@ func (o *Outbox) Acknowledge(ctx context.Context, service gatehouse.ServiceName,
 			o.look()
 			return nil
 		}
-		// A delivery changes the row at its begin and at its end.
+		// A delivery changes the row when it begins and when it ends.
 		if !errors.Is(err, gatehouse.ErrConflict) || try == 5 {
 			return fmt.Errorf("acknowledging an event: %w", err)
 		}

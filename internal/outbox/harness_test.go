@@ -117,15 +117,14 @@ func status(code int) func(http.ResponseWriter, delivery, int) {
 // its deliveries, so that it can live in a synctest bubble.
 type world struct {
 	*outbox.Outbox
-	t          *testing.T
-	dsn        string
-	db         *store.DB
-	vault      *vault.Vault
-	log        *audit.Log
-	lines      *lines
-	rootKey    string
-	signerKey  string
-	logStopped chan struct{}
+	t         *testing.T
+	dsn       string
+	db        *store.DB
+	vault     *vault.Vault
+	log       *audit.Log
+	lines     *lines
+	rootKey   string
+	signerKey string
 }
 
 // lines collects the program's log.

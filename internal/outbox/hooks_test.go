@@ -20,3 +20,11 @@ const MaxWait = maxWait
 
 // Lease is how long an attempt keeps its event from others.
 const Lease = lease
+
+// Endpoint is what an outbox notices of the app's endpoint.
+type Endpoint struct{ endpoint }
+
+func (e *Endpoint) Allowed(now time.Time, most, running int) int {
+	return e.allowed(now, most, running)
+}
+func (e *Endpoint) Noticed(now time.Time, silent bool) { e.noticed(now, silent) }

@@ -81,6 +81,39 @@ func TestReplay(t *testing.T) {
 	})
 }
 
+// A dead letter that is replayed while its stream is stuck waits for its turn: of
+// one stream, one event is under way.
+func TestReplayIntoAStuckStream(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	bubble(t, func(w http.ResponseWriter, d delivery, n int) {
+		switch {
+		case d.ID == "first" && n == 1:
+			w.WriteHeader(http.StatusGone)
+		case d.ID == "second" && broken.Load():
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}, func(t *testing.T, w *world, a *app) {
+		for _, id := range []string{"first", "second", "third"} {
+			w.put(id, "s")
+		}
+		w.run()
+		later(time.Minute)
+		if err := w.Replay(t.Context(), "first"); err != nil {
+			t.Fatal(err)
+		}
+		later(time.Hour)
+		if d := w.state("first"); d.State != outbox.Waiting || d.Attempts != 0 || !d.Next.IsZero() {
+			t.Errorf("before its turn: %+v", d)
+		}
+		broken.Store(false)
+		later(2 * time.Hour)
+		if got := slices.Compact(a.ids()); !slices.Equal(got, []string{"first", "second", "first", "third"}) {
+			t.Errorf("the stream came as %v", got)
+		}
+	})
+}
+
 // Give-up counts from the replay, not from the first put.
 func TestReplayedHasItsWholeTime(t *testing.T) {
 	bubble(t, status(http.StatusInternalServerError), func(t *testing.T, w *world, _ *app) {
@@ -401,6 +434,29 @@ func TestAcknowledgedWhileItIsRetried(t *testing.T) {
 			t.Errorf("afterwards the app got %v", got)
 		}
 	})
+}
+
+// The row changes between looking and saving, as it does when an attempt begins.
+func TestAcknowledgedWhileAnAttemptBegins(t *testing.T) {
+	dsn := storetest.SQLite(t)
+	w := newWorld(t, dsn, "")
+	raw := storetest.OpenRaw(t, dsn)
+	w.put("e", "")
+	changes := 0
+	w.OnStep(func(step string) {
+		if changes++; step == "acknowledging" && changes <= 2 {
+			raw.ExecUncounted("UPDATE outbox_events SET version = version + 1, attempts = attempts + 1")
+		}
+	})
+	if err := w.Acknowledge(t.Context(), "scheduler", "e"); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.state("e"); d.State != outbox.Delivered || d.Attempts != 2 {
+		t.Errorf("%+v", d)
+	}
+	if n := len(w.actions("event.ack")); n != 1 {
+		t.Errorf("the log has %d entries of one acknowledgement", n)
+	}
 }
 
 // Without an endpoint an event waits a month for somebody to fetch it, then it is

@@ -69,7 +69,8 @@ type Outbox struct {
 	wake   chan struct{} // something may be due
 	// endpoint is what this process has noticed of the app's endpoint.
 	endpoint endpoint
-	// testOnlyStep is called between any two steps of a delivery; nil outside tests.
+	// testOnlyStep is called between any two steps of a delivery or an
+	// acknowledgement; nil outside tests.
 	testOnlyStep func(step string)
 }
 
@@ -176,7 +177,7 @@ func (o *Outbox) look() {
 	}
 }
 
-// step tells a test how far a delivery has come.
+// step tells a test how far a delivery or an acknowledgement has come.
 func (o *Outbox) step(name string) {
 	if o.testOnlyStep != nil {
 		o.testOnlyStep(name)

@@ -394,6 +394,7 @@ func TestSlowEndpoint(t *testing.T) {
 	})
 	t.Cleanup(func() { close(release) })
 	w := newWorld(t, storetest.SQLite(t), a.URL+"/events", func(c *outbox.Config) { c.Timeout = 2 * time.Second })
+	began := time.Now()
 	w.put("slow", "s")
 	w.put("behind", "s")
 	for i := range 20 {
@@ -407,26 +408,72 @@ func TestSlowEndpoint(t *testing.T) {
 		t.Errorf("the others took as long as the slow one: %+v", d)
 	}
 	eventually(t, a, "the slow one is given up", func() bool { return w.state("slow").Class == "upstream/timeout" })
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it was given up after %s", took)
+	}
 	if d := w.state("behind"); d.Attempts != 0 {
 		t.Errorf("behind the slow one: %+v", d)
 	}
 }
 
-// A body without an end is not read to its end.
+// A body without an end is not read to its end, and nothing of it is kept.
 func TestAnswerIsNotRead(t *testing.T) {
+	const most = 200 << 20
+	written := make(chan int, 1)
 	a := newApp(t, func(w http.ResponseWriter, _ delivery, _ int) {
-		for range 10000 {
-			if _, err := w.Write([]byte(strings.Repeat("canary ", 1000))); err != nil {
-				return
+		n, part := 0, []byte(strings.Repeat("canary ", 10000))
+		for n < most {
+			if _, err := w.Write(part); err != nil {
+				break
 			}
+			n += len(part)
 		}
+		written <- n
 	})
 	w := newWorld(t, storetest.SQLite(t), a.URL+"/events")
 	w.put("e", "")
 	w.run()
 	eventually(t, a, "it is delivered", func() bool { return w.state("e").State == outbox.Delivered })
+	if n := <-written; n >= most/2 {
+		t.Errorf("%d bytes of the answer were read", n)
+	}
 	if strings.Contains(w.lines.String(), "canary") {
 		t.Error("the log repeats the answer")
+	}
+}
+
+func TestEndpointPauses(t *testing.T) {
+	var e outbox.Endpoint
+	now := time.Now()
+	for range 2 {
+		e.Noticed(now, true)
+	}
+	if n := e.Allowed(now, 8, 3); n != 5 {
+		t.Errorf("after two silent attempts %d more may begin, want 5", n)
+	}
+	e.Noticed(now, true)
+	for pause := time.Second; pause < 5*time.Minute; pause *= 2 {
+		wait := min(pause, time.Minute)
+		if n := e.Allowed(now.Add(wait-1), 8, 0); n != 0 {
+			t.Errorf("within the pause of %s, %d may begin", wait, n)
+		}
+		now = now.Add(wait)
+		if n := e.Allowed(now, 8, 0); n != 1 {
+			t.Errorf("after the pause of %s, %d may begin, want 1", wait, n)
+		}
+		if n := e.Allowed(now, 8, 1); n != 0 {
+			t.Errorf("beside the one attempt, %d may begin", n)
+		}
+		e.Noticed(now, true)
+		e.Noticed(now, true) // one that was under way does not lengthen the pause
+	}
+	e.Noticed(now, false)
+	if n := e.Allowed(now, 8, 0); n != 8 {
+		t.Errorf("after an answer %d may begin, want 8", n)
+	}
+	e.Noticed(now, true)
+	if n := e.Allowed(now, 8, 0); n != 8 {
+		t.Errorf("after one silent attempt %d may begin, want 8", n)
 	}
 }
 

@@ -99,6 +99,12 @@ func TestOutboxKeepsAnEvent(t *testing.T) {
 		if now := eventOf(t, s, "e1"); now.State != outbox.Delivered || now.Data != nil || !now.Due.IsZero() {
 			t.Errorf("delivered: %+v", now)
 		}
+		if err := s.AddEvent(ctx, again); err != nil {
+			t.Fatal(err)
+		}
+		if now := eventOf(t, s, "e1"); now.State != outbox.Delivered || now.Data != nil || now.Version != 3 {
+			t.Errorf("put again after its delivery: %+v", now)
+		}
 	})
 }
 
