@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// Who puts an event into a stream where one waits stands behind it.
-	eventInsert statement = `INSERT INTO outbox_events
-		(id, type, app, person, stream, data, state, created, since, due, attempts, class, updated, version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-		 CASE WHEN EXISTS (SELECT 1 FROM outbox_events WHERE stream = $5 AND stream <> '' AND state = 'waiting')
-		  THEN 0 ELSE CAST($10 AS BIGINT) END,
-		 $11, $12, $13, 1)
-		ON CONFLICT (id) DO NOTHING`
+	eventInto   = `INSERT INTO outbox_events (id, type, app, person, stream, data, state, created, since, due, attempts, class, updated, version) `
+	eventUnless = ` ON CONFLICT (id) DO NOTHING`
+	// Who puts an event into a stream where one waits stands behind it. Without a
+	// stream there is nothing to look at, and nobody to conflict with.
+	eventInsert       statement = eventInto + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)` + eventUnless
+	eventInsertBehind statement = eventInto + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+		 CASE WHEN EXISTS (SELECT 1 FROM outbox_events WHERE stream = $5 AND state = 'waiting') THEN 0 ELSE CAST($10 AS BIGINT) END,
+		 $11, $12, $13, 1)` + eventUnless
 	eventColumns = `SELECT seq, id, type, app, person, stream, data, state, created, since, due, attempts, class, updated, version
 		FROM outbox_events`
 	eventSelect  statement = eventColumns + ` WHERE id = $1`
@@ -55,7 +55,11 @@ func (d *DB) Outbox() events.Store { return outboxStore{d} }
 
 func (s outboxStore) AddEvent(ctx context.Context, r events.Record) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, eventInsert, r.ID, r.Type, r.App, r.Person, r.Stream, r.Data, r.State, micros(r.Created),
+		insert := eventInsertBehind
+		if r.Stream == "" {
+			insert = eventInsert
+		}
+		_, err := t.exec(ctx, insert, r.ID, r.Type, r.App, r.Person, r.Stream, r.Data, r.State, micros(r.Created),
 			micros(r.Since), micros(r.Due), r.Attempts, r.Class, micros(r.Updated))
 		return err
 	})

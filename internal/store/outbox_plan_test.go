@@ -22,7 +22,7 @@ func TestOutboxStatementsUseIndexes(t *testing.T) {
 		args  int
 		index string // what it must go by
 	}{
-		"insert": {eventInsert, 13, "outbox_events_stream"}, "event": {eventSelect, 1, "sqlite_autoindex"}, "list": {eventsOf, 5, "outbox_events_state"},
+		"insert": {eventInsertBehind, 13, "outbox_events_stream"}, "event": {eventSelect, 1, "sqlite_autoindex"}, "list": {eventsOf, 5, "outbox_events_state"},
 		"all": {eventsAll, 5, "PRIMARY KEY"}, "due": {eventsDue, 2, "outbox_events_due"}, "update": {eventUpdate, 11, "sqlite_autoindex"},
 		"promote": {eventPromote, 2, "outbox_events_stream"}, "streams": {eventStreamsOf, 1, "outbox_events_person"},
 		"forget": {eventForget, 3, "outbox_events_person"}, "count": {eventCountOf, 1, "outbox_events_person"},

@@ -294,6 +294,27 @@ func TestOutboxSweep(t *testing.T) {
 	})
 }
 
+// Many put without a stream at once: they are not in each other's way, and none
+// gives up.
+func TestOutboxPutsWithoutAStreamAtOnce(t *testing.T) {
+	eachOutbox(t, func(t *testing.T, s outbox.Store) {
+		var all sync.WaitGroup
+		for g := range 16 {
+			all.Go(func() {
+				for i := range 30 {
+					if err := s.AddEvent(t.Context(), anEvent(fmt.Sprintf("e%d-%d", g, i), "", 0)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if list, err := s.Events(t.Context(), outbox.Filter{State: outbox.Waiting, Limit: 1000}); err != nil || len(list) != 480 {
+			t.Errorf("%d events, %v, want 480", len(list), err)
+		}
+	})
+}
+
 // Many put into few streams at once: nothing is lost, and each stream has one head.
 func TestOutboxPutsAtOnce(t *testing.T) {
 	eachOutbox(t, func(t *testing.T, s outbox.Store) {
