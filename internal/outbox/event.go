@@ -31,7 +31,8 @@ type Event struct {
 	// that its order does not matter. It stands in the store in plain; a PersonID
 	// or a ConnectionID is a good one.
 	Stream string
-	// Data is the event's content for the app: one JSON value of at most 256 KiB.
+	// Data is the event's content for the app: one JSON value of at most 4 MiB,
+	// which is what the largest platforms' webhooks have.
 	// Empty means null.
 	Data json.RawMessage
 	// Created is when it happened. The zero time means now.
@@ -39,7 +40,7 @@ type Event struct {
 }
 
 const (
-	maxData = 256 << 10
+	maxData = 4 << 20
 	maxType = 64
 )
 
@@ -60,7 +61,7 @@ func (e *Event) validate() error {
 	case e.Stream != "" && !keyForm.MatchString(e.Stream):
 		return invalid("events/stream", "an event's stream is at most 128 letters, digits, _, - and :")
 	case len(e.Data) > maxData:
-		return invalid("events/size", "an event's data is larger than 256 KiB")
+		return invalid("events/size", "an event's data is larger than 4 MiB")
 	case len(e.Data) > 0 && !json.Valid(e.Data):
 		return invalid("events/data", "an event's data is not one JSON value")
 	}

@@ -18,6 +18,13 @@ import (
 // MaxPage is the greatest number of events that are fetched at once.
 const MaxPage = 100
 
+// fetchAtOnce and fetchBytes bound the memory of one page: it ends early when its
+// events are large.
+const (
+	fetchAtOnce = 10
+	fetchBytes  = 8 << 20
+)
+
 // Page is what an app gets that fetches its events.
 type Page struct {
 	// Events are the waiting ones in the order in which they were put, each as it
@@ -35,14 +42,32 @@ func (o *Outbox) Fetch(ctx context.Context, service gatehouse.ServiceName, after
 	if limit <= 0 || limit > MaxPage {
 		limit = MaxPage
 	}
-	records, err := o.config.Store.Events(ctx, Filter{State: Waiting, After: after, Limit: limit})
-	if err != nil {
-		return Page{}, fmt.Errorf("fetching events: %w", err)
+	page := Page{Events: []json.RawMessage{}, Next: after}
+	for bytes := 0; len(page.Events) < limit && bytes < fetchBytes; {
+		some := min(fetchAtOnce, limit-len(page.Events))
+		records, err := o.config.Store.Events(ctx, Filter{State: Waiting, After: page.Next, Limit: some})
+		if err != nil {
+			return Page{}, fmt.Errorf("fetching events: %w", err)
+		}
+		bodies, err := o.handOverAll(ctx, service, records)
+		if err != nil {
+			return Page{}, err
+		}
+		for _, body := range bodies {
+			bytes += len(body)
+			page.Events = append(page.Events, body)
+		}
+		if len(records) < some {
+			page.Next = 0
+			break
+		}
+		page.Next = records[some-1].Seq
 	}
-	page := Page{Events: make([]json.RawMessage, 0, len(records))}
-	if len(records) == limit {
-		page.Next = records[limit-1].Seq
-	}
+	return page, nil
+}
+
+// handOverAll opens events for a service, and buries those that do not open.
+func (o *Outbox) handOverAll(ctx context.Context, service gatehouse.ServiceName, records []Record) ([]json.RawMessage, error) {
 	bodies, errs := make([][]byte, len(records)), make([]error, len(records))
 	// Together, so that the intents share the log's next group commits.
 	var opening sync.WaitGroup
@@ -50,18 +75,19 @@ func (o *Outbox) Fetch(ctx context.Context, service gatehouse.ServiceName, after
 		opening.Go(func() { bodies[i], errs[i] = o.handOver(ctx, service, rec) })
 	}
 	opening.Wait()
+	opened := make([]json.RawMessage, 0, len(records))
 	for i := range records {
 		if errs[i] == nil {
-			page.Events = append(page.Events, bodies[i])
+			opened = append(opened, bodies[i])
 			continue
 		}
 		v := o.unopened(ctx, errs[i])
 		if !v.final {
-			return Page{}, errs[i]
+			return nil, errs[i]
 		}
 		o.bury(ctx, records[i], v.class)
 	}
-	return page, nil
+	return opened, nil
 }
 
 // handOver opens one event for a service.

@@ -592,3 +592,25 @@ func inOrder(t *testing.T, a *app, want int) {
 		}
 	}
 }
+
+// A page of large events ends early, so that one request does not take the memory of
+// a hundred.
+func TestLargeEventsAreFetchedInSmallerPages(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t), "")
+	large := json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	for i := range 14 {
+		e := event(fmt.Sprint("e", i), "s")
+		e.Data = large
+		if err := w.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := must(w.Fetch(t.Context(), "scheduler", 0, 0))(t)
+	if n := len(first.Events); n != 10 || first.Next == 0 {
+		t.Fatalf("the first page has %d events and goes on at %d", n, first.Next)
+	}
+	second := must(w.Fetch(t.Context(), "scheduler", first.Next, 0))(t)
+	if n := len(second.Events); n != 4 || second.Next != 0 {
+		t.Errorf("the second page has %d events and goes on at %d", n, second.Next)
+	}
+}

@@ -556,7 +556,7 @@ func TestPutRefusals(t *testing.T) {
 		"events/app":    {func(e *outbox.Event) { e.App = "a/b" }, func(e *outbox.Event) { e.App = gatehouse.AppName(strings.Repeat("x", 65)) }},
 		"events/stream": {func(e *outbox.Event) { e.Stream = "a b" }, func(e *outbox.Event) { e.Stream = strings.Repeat("x", 129) }},
 		"events/data":   {func(e *outbox.Event) { e.Data = json.RawMessage(`{"a":`) }, func(e *outbox.Event) { e.Data = json.RawMessage(`1 2`) }},
-		"events/size":   {func(e *outbox.Event) { e.Data = json.RawMessage(`"` + strings.Repeat("x", 256<<10) + `"`) }},
+		"events/size":   {func(e *outbox.Event) { e.Data = json.RawMessage(`"` + strings.Repeat("x", 4<<20) + `"`) }},
 	} {
 		for i, change := range list {
 			e := event("fresh", "")
@@ -567,7 +567,7 @@ func TestPutRefusals(t *testing.T) {
 		}
 	}
 	long := event(strings.Repeat("x", 128), strings.Repeat("x", 128))
-	long.Type, long.Data = strings.Repeat("x", 64), json.RawMessage(`"`+strings.Repeat("x", 256<<10-2)+`"`)
+	long.Type, long.Data = strings.Repeat("x", 64), json.RawMessage(`"`+strings.Repeat("x", 4<<20-2)+`"`)
 	if err := w.Put(t.Context(), long); err != nil {
 		t.Errorf("the longest: %v", err)
 	}
