@@ -35,18 +35,28 @@ func Usage(p Name, h http.Header) []Budget {
 // seen but X does not document.
 func xUsage(h http.Header) []Budget {
 	var out []Budget
-	for _, pool := range []struct{ name, prefix string }{
-		{"call", "X-Rate-Limit-"}, {"app-24h", "X-App-Limit-24hour-"}, {"user-24h", "X-User-Limit-24hour-"},
-	} {
-		limit, err1 := strconv.Atoi(h.Get(pool.prefix + "Limit"))
-		remaining, err2 := strconv.Atoi(h.Get(pool.prefix + "Remaining"))
-		reset, err3 := strconv.ParseInt(h.Get(pool.prefix+"Reset"), 10, 64)
+	for i := range xPools {
+		pool := &xPools[i]
+		if len(h[pool.limit]) == 0 {
+			continue // the usual case of the undocumented ones
+		}
+		limit, err1 := strconv.Atoi(h[pool.limit][0])
+		remaining, err2 := strconv.Atoi(h.Get(pool.remaining))
+		reset, err3 := strconv.ParseInt(h.Get(pool.reset), 10, 64)
 		if err1 != nil || err2 != nil || err3 != nil || limit < 0 || remaining < 0 || reset <= 0 {
 			continue
 		}
 		out = append(out, Budget{Pool: pool.name, Limit: limit, Remaining: remaining, Percent: -1, Reset: time.Unix(reset, 0).UTC()})
 	}
 	return out
+}
+
+// xPools are X's pools with the names of their headers, in the form in which package
+// net/http keeps them.
+var xPools = [...]struct{ name, limit, remaining, reset string }{
+	{"call", "X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset"},
+	{"app-24h", "X-App-Limit-24hour-Limit", "X-App-Limit-24hour-Remaining", "X-App-Limit-24hour-Reset"},
+	{"user-24h", "X-User-Limit-24hour-Limit", "X-User-Limit-24hour-Remaining", "X-User-Limit-24hour-Reset"},
 }
 
 // callUsage is the JSON of X-App-Usage and X-Page-Usage, and of one entry of
@@ -76,30 +86,42 @@ func seconds(n float64) time.Duration {
 
 func graphUsage(h http.Header) []Budget {
 	var out []Budget
-	for _, pool := range []struct{ name, header string }{{"app", "X-App-Usage"}, {"page", "X-Page-Usage"}} {
-		var u callUsage
-		if json.Unmarshal([]byte(h.Get(pool.header)), &u) == nil {
+	for _, pool := range [...]struct{ name, header string }{{"app", "X-App-Usage"}, {"page", "X-Page-Usage"}} {
+		if u, ok := readUsage[callUsage](h[pool.header]); ok {
 			out = append(out, u.budget(pool.name))
 		}
 	}
-	var ad struct {
-		Percent float64 `json:"acc_id_util_pct"`
-		Seconds float64 `json:"reset_time_duration"`
-	}
-	if json.Unmarshal([]byte(h.Get("X-Ad-Account-Usage")), &ad) == nil {
+	if ad, ok := readUsage[adUsage](h["X-Ad-Account-Usage"]); ok {
 		b := Budget{Pool: "ad-account", Limit: -1, Remaining: -1, Percent: ad.Percent}
 		if ad.Percent >= 100 {
 			b.RetryAfter = seconds(ad.Seconds)
 		}
 		out = append(out, b)
 	}
-	var business map[string][]callUsage
-	if json.Unmarshal([]byte(h.Get("X-Business-Use-Case-Usage")), &business) == nil {
-		for id, list := range business {
-			for _, u := range list {
-				out = append(out, u.budget("business/"+id+"/"+u.Type))
-			}
+	business, _ := readUsage[map[string][]callUsage](h["X-Business-Use-Case-Usage"])
+	for id, list := range business {
+		for _, u := range list {
+			out = append(out, u.budget("business/"+id+"/"+u.Type))
 		}
 	}
 	return out
+}
+
+// adUsage is the JSON of X-Ad-Account-Usage.
+type adUsage struct {
+	Percent float64 `json:"acc_id_util_pct"`
+	Seconds float64 `json:"reset_time_duration"`
+}
+
+// readUsage reads a header that holds JSON, and reports whether there was one that
+// could be read. Most replies have one or two of them.
+func readUsage[T any](values []string) (u T, ok bool) {
+	if len(values) == 0 {
+		return u, false
+	}
+	var read T
+	if json.Unmarshal([]byte(values[0]), &read) != nil {
+		return u, false
+	}
+	return read, true
 }
