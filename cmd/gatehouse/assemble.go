@@ -14,6 +14,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
@@ -52,6 +53,7 @@ type parts struct {
 	connect  *connect.Connections
 	cases    *cases.Cases
 	notices  *notice.Notices
+	budgets  *budget.Budgets
 	egress   *wire.Egress
 
 	stopLog context.CancelFunc
@@ -156,11 +158,15 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 	if p.egress, err = newEgress(cfg); err != nil {
 		return nil, err
 	}
+	p.budgets = budget.New(budget.Config{
+		Now:            func(app gatehouse.AppName) time.Time { return p.connect.PlatformTime(app) },
+		DocumentedOnly: limits.DocumentedOnly,
+	})
 	if p.connect, err = connect.New(connect.Config{
 		Store: p.db.Connect(), Log: p.log, Vault: p.vault, Egress: p.egress, Apps: connectApps(cfg),
 		Scopes:    p.scopes,
 		PublicURL: cfg.PublicURL, Returns: cfg.Returns,
-		RevokeHandles: p.identity.RevokeConnection, Tell: p.tellHealth, Logger: logger,
+		RevokeHandles: p.identity.RevokeConnection, Tell: p.tellHealth, Budgets: p.budgets, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 	limits := p.cfg.Limits.WithDefaults()
 	return gateway.Config{
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
-		Egress:  p.egress, Log: p.log, Handles: p.identity, Connections: p.connect,
+		Egress:  p.egress, Log: p.log, Handles: p.identity, Connections: p.connect, Budgets: p.budgets,
 		Settings: gatewaySettings(p.cfg, p.inForce.Load().policy),
 		API:      own.Handler(),
 		Upstream: upstreams(p.cfg),
@@ -71,7 +71,7 @@ func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]stri
 func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Config {
 	return api.Config{
 		Connections: p.connect, Directory: p.identity, Records: p.records,
-		Purposes: p.purposesOf, Admit: admit,
+		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},

@@ -1,7 +1,8 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
 // redeem, hand in, look at and revoke connections, make and revoke handles, fetch
 // events, have people erased and answer what must be done about their data, seal
-// and open data about people, and keep it as records.
+// and open data about people, keep it as records, and see what the platforms still
+// allow.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -18,6 +19,7 @@ import (
 	"strings"
 
 	"gatehouse"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/outbox"
@@ -56,6 +58,8 @@ type Config struct {
 	Admit func(gatehouse.ServiceName, int) error
 	// Duties are what must be done about people's data. Required.
 	Duties Duties
+	// Budgets know what the platforms still allow. Nil shows nothing.
+	Budgets *budget.Budgets
 	// Surface renders errors and logs; it is the app listener's.
 	Surface *wire.Surface
 }
@@ -70,6 +74,7 @@ type API struct {
 	readers     func(gatehouse.ServiceName) bool
 	admit       func(gatehouse.ServiceName, int) error
 	duties      Duties
+	budgets     *budget.Budgets
 	surface     *wire.Surface
 }
 
@@ -89,7 +94,7 @@ func New(c Config) (*API, error) {
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, budgets: c.Budgets, surface: c.Surface,
 	}, nil
 }
 
@@ -131,6 +136,7 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/handles", false, (*API).makeHandle},
 	{"GET", "/gatehouse/v1/handles", false, (*API).listHandles},
 	{"DELETE", "/gatehouse/v1/handles/{id}", false, (*API).revokeHandle},
+	{"GET", "/gatehouse/v1/limits", false, (*API).limits},
 	{"POST", "/gatehouse/v1/erasures", false, (*API).erase},
 	{"GET", "/gatehouse/v1/duties", false, (*API).listDuties},
 	{"GET", "/gatehouse/v1/duties/{id}", false, (*API).showDuty},

@@ -17,6 +17,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/api"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
@@ -35,21 +36,22 @@ import (
 // OpenAPI document.
 type world struct {
 	*connecttest.World
-	t      *testing.T
-	url    string
-	router routers.Router
-	key    string
-	log    *bytes.Buffer
-	full   bool // the service has used up its rate
-	duties *cases.Cases
-	duty   api.Duties
-	events *outbox.Outbox
-	data   // see data_test.go
+	t       *testing.T
+	url     string
+	router  routers.Router
+	key     string
+	log     *bytes.Buffer
+	full    bool // the service has used up its rate
+	duties  *cases.Cases
+	duty    api.Duties
+	events  *outbox.Outbox
+	budgets *budget.Budgets
+	data    // see data_test.go
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{}), t: t, log: &bytes.Buffer{}}
+	w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{}), t: t, log: &bytes.Buffer{}, budgets: budget.New(budget.Config{})}
 	var err error
 	if w.events, err = outbox.New(outbox.Config{Store: w.DB.Outbox(), Log: w.Log, Vault: w.Vault}); err != nil {
 		t.Fatal(err)
@@ -81,6 +83,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return nil
 		},
+		Budgets: w.budgets,
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewTextHandler(w.log, nil))},
 	})
 	if err != nil {

@@ -170,6 +170,7 @@ type Limits struct {
 	HandleTTL       time.Duration `yaml:"handle_ttl" doc:"Life of a handle for which none is asked. Default 24h."`
 	HandleMaxTTL    time.Duration `yaml:"handle_max_ttl" doc:"Longest life of a handle. Default 2160h (90 days)."`
 	HoldDomainKeys  time.Duration `yaml:"hold_domain_keys" doc:"How long domain keys stay unwrapped in memory. Default 10m."`
+	DocumentedOnly  bool          `yaml:"documented_budgets_only" doc:"Learn what is left at the platforms only from headers that they document: not from X's 24-hour ones and X-Page-Usage. Default false."`
 }
 
 // WithDefaults returns l with its defaults filled in.

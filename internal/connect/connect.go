@@ -26,6 +26,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 
@@ -74,6 +75,8 @@ type Config struct {
 	Tell func(ctx context.Context, change HealthChange) error
 	// Renewer replaces the built-in one; nil means the built-in one.
 	Renewer Renewer
+	// Budgets learn from what the platforms' replies say is left; nil means none.
+	Budgets *budget.Budgets
 	// Logger receives what background work could not do; nil means nothing.
 	Logger *slog.Logger
 }
@@ -96,6 +99,8 @@ type Connections struct {
 	flying        sync.RWMutex       // read-locked by each flight, so that Run can wait for all
 	clocks        map[string]*clock  // by clockKey; the map never changes
 	refusals      refusals
+	owners        owners
+	budgets       *budget.Budgets // nil: none
 	bounds        bounds
 	// testOnlyStep is called between any two steps of a renewal; nil outside tests.
 	testOnlyStep func(step string)
@@ -114,7 +119,7 @@ func New(c Config) (*Connections, error) {
 	n := &Connections{
 		store: c.Store, log: c.Log, vault: c.Vault, egress: c.Egress, scopes: c.Scopes,
 		publicURL: public.Scheme + "://" + public.Host, revokeHandles: c.RevokeHandles,
-		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, tellApp: c.Tell, logger: c.Logger,
+		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, tellApp: c.Tell, budgets: c.Budgets, logger: c.Logger,
 		clocks: make(map[string]*clock), bounds: defaultBounds,
 	}
 	if n.logger == nil {

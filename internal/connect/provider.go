@@ -125,6 +125,7 @@ func (p client) fetch(req *http.Request) ([]byte, error) {
 	// No cache answers a POST: what comes back is the platform's own time.
 	p.c.observe(req.Context(), p.app, sent, reply, req.Method == http.MethodPost)
 	body, err := io.ReadAll(io.LimitReader(reply.Body, replyLimit+1))
+	p.learn(reply, body)
 	if err != nil {
 		return nil, err
 	}

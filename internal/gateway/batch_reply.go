@@ -50,6 +50,9 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 		}
 		o := c.batch.items[i].by.owner
 		o.me = forMe(c.batch.items[i].class)
+		if o.asked = nil; i < len(c.asked) {
+			o.asked = &c.asked[i]
+		}
 		if o.credential == c.credential {
 			o.known = c.known
 		}
@@ -84,6 +87,7 @@ func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error
 		}
 	}
 	a.Headers = kept
+	c.learnItem(o, a.Code, header)
 	if a.Code >= 400 {
 		c.interpretFor(ctx, o, a.Code, header, body)
 	}

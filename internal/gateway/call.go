@@ -13,6 +13,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
@@ -43,6 +44,10 @@ type call struct {
 	class    platform.Call
 	batch    *batch
 	decision policy.Decision
+
+	// Set by afford: what was asked of the budgets, of a batch for each item.
+	asked  []budget.Call
+	ticket *budget.Ticket
 
 	// Set by enter, admit and begin.
 	releases   []func()

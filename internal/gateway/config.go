@@ -13,6 +13,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
@@ -34,6 +35,9 @@ type Config struct {
 	Handles *identity.Directory
 	// Connections holds the grants. Required.
 	Connections *connect.Connections
+	// Budgets know what the platforms still allow. nil means some that are this
+	// gateway's alone.
+	Budgets *budget.Budgets
 	// Settings are the purposes, services and apps to begin with; see
 	// [Gateway.Apply]. Required.
 	Settings Settings

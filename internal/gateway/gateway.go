@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 
 	"gatehouse"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/wire"
 )
@@ -51,6 +52,9 @@ func New(c Config) (*Gateway, error) {
 		}
 	}
 	c.Limits.fill()
+	if c.Budgets == nil {
+		c.Budgets = budget.New(budget.Config{Now: c.Connections.PlatformTime})
+	}
 	g := &Gateway{config: c, limits: newLimiter(c.Limits), log: c.Logger, closing: make(chan struct{})}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -123,7 +127,7 @@ var errPanicked = errors.New("the handler panicked")
 // request, finds out who calls, names the call, and asks the policy.
 func (c *call) judge(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		c.enter, c.read, c.identify, c.classify, c.inspect, c.openBatch, c.decide, c.admit,
+		c.enter, c.read, c.identify, c.classify, c.inspect, c.openBatch, c.decide, c.admit, c.afford,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -23,6 +23,9 @@ func (c *call) interpretFor(ctx context.Context, o owner, status int, h http.Hea
 	if outcome.Cause != "" {
 		c.said += "/" + outcome.Cause
 	}
+	if o.asked != nil {
+		c.gateway.config.Budgets.Refused(o.asked, outcome)
+	}
 	if outcome.Kind != platform.OutcomeTokenDead || o.credential == nil {
 		return
 	}

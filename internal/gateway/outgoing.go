@@ -30,7 +30,10 @@ func (c *call) send(ctx context.Context) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.replay(ctx, sent, reply)
+	if reply, err = c.replay(ctx, sent, reply); err == nil {
+		c.ticket.Settle() // the platform has counted it, however long the rest takes
+	}
+	return reply, err
 }
 
 // attempt puts the credential on a request of our own making, and sends that to
@@ -58,7 +61,11 @@ func (c *call) attempt(ctx context.Context) (*http.Response, error) {
 	if c.class.Streaming {
 		trip = c.gateway.config.Egress.Stream
 	}
+	c.ticket.Sent()
 	reply, err := trip(out)
+	if reply != nil {
+		c.learn(reply)
+	}
 	if why := upload.failure(); why != nil {
 		// The transport only says that the body broke off; we know why.
 		if reply != nil {

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
@@ -25,11 +26,13 @@ type owner struct {
 	credential *connect.Credential
 	known      []platform.Known // what was sent for it, and what stands for that
 	receipt    audit.Receipt
+	asked      *budget.Call // what its call was to the budgets; nil if they were not asked
 }
 
 // owner of an ordinary call.
 func (c *call) owner() owner {
 	return owner{
+		asked:   c.about(),
 		receipt: c.receipt, known: c.known,
 		handle: c.handle, text: c.shown.text, credential: c.credential,
 		inParam: c.shown.at == inQuery || c.shown.at == inForm,
