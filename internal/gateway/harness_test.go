@@ -23,6 +23,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/identity"
@@ -60,6 +61,8 @@ type rig struct {
 	verify  note.Verifier
 	handles *identity.Directory
 	connect *connect.Connections
+	budgets *budget.Budgets
+	quotas  quotas
 	gateway *gateway.Gateway
 	config  gateway.Config
 	lines   *lockedBuffer
@@ -196,11 +199,22 @@ func purposes() []policy.Purpose {
 	}
 }
 
+// quotas say how much the sandboxes allow: X a multiple of its own limits, Meta so
+// many calls of an app in an hour (0: it only reports).
+type quotas struct{ x, meta int }
+
 // newRig puts everything together; change may adjust the gateway's configuration.
 func newRig(t testing.TB, change ...func(*gateway.Config)) *rig {
 	t.Helper()
+	return newRigWith(t, quotas{x: 1000}, change...)
+}
+
+// newRigWith is newRig with other quotas.
+func newRigWith(t testing.TB, q quotas, change ...func(*gateway.Config)) *rig {
+	t.Helper()
 	r := &rig{
-		t: t, ctx: t.Context(), dir: t.TempDir(), ledger: new(world.Ledger), faults: new(world.Faults),
+		quotas: q,
+		t:      t, ctx: t.Context(), dir: t.TempDir(), ledger: new(world.Ledger), faults: new(world.Faults),
 		seen: new(arrivals), lines: new(lockedBuffer), people: world.People(),
 	}
 	loopback := []net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}}
@@ -242,11 +256,11 @@ func must2(t testing.TB) func(a []byte, b secret.Text, err error) ([]byte, secre
 func (r *rig) startSandboxes(tlsConfig *tls.Config) {
 	t := r.t
 	var err error
-	if r.xSite, err = x.New(x.Config{Ledger: r.ledger, Clock: &r.clock, RedirectURIs: []string{callbackFor("main-x")}, RateFactor: 1000, Heartbeat: 50 * time.Millisecond}); err != nil {
+	if r.xSite, err = x.New(x.Config{Ledger: r.ledger, Clock: &r.clock, RedirectURIs: []string{callbackFor("main-x")}, RateFactor: r.quotas.x, Heartbeat: 50 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.xSite.Close)
-	if r.mSite, err = meta.New(meta.Config{Ledger: r.ledger, RedirectURIs: []string{callbackFor("pages"), callbackFor("insta"), callbackFor("threads")}}); err != nil {
+	if r.mSite, err = meta.New(meta.Config{AppCallsPerHour: r.quotas.meta, Ledger: r.ledger, RedirectURIs: []string{callbackFor("pages"), callbackFor("insta"), callbackFor("threads")}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.mSite.Close() })
@@ -344,8 +358,15 @@ func (r *rig) openStores() {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.budgets = budget.New(budget.Config{Now: func(app gatehouse.AppName) time.Time {
+		if app == "main-x" {
+			return r.clock.Now() // a gate that is closed learns nothing of a clock that was set
+		}
+		return time.Now()
+	}})
 	r.connect, err = connect.New(connect.Config{
-		Store: r.db.Connect(), Log: r.log, Vault: v, Egress: egress, Apps: r.apps(), PublicURL: publicURL, Returns: []string{"https://app.example/*"},
+		Budgets: r.budgets,
+		Store:   r.db.Connect(), Log: r.log, Vault: v, Egress: egress, Apps: r.apps(), PublicURL: publicURL, Returns: []string{"https://app.example/*"},
 		Scopes: func(names []gatehouse.PurposeName) ([]string, error) {
 			p, _ := set.Purpose(names[0])
 			return set.Scopes(p.App, names...)
@@ -357,6 +378,7 @@ func (r *rig) openStores() {
 	}
 	r.config = gateway.Config{
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewJSONHandler(r.lines, nil))},
+		Budgets: r.budgets,
 		Egress:  egress, Log: r.log, Handles: r.handles, Connections: r.connect,
 		Settings: gateway.Settings{
 			Policy: set,
