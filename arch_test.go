@@ -71,7 +71,7 @@ var layout = []row{
 	{name: "internal/sandbox", may: []string{"internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta"}, libraries: []string{"golang.org/x/sync"}},
 
 	{name: "internal/connect/connecttest", testOnly: true, may: []string{
-		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/cases", "internal/connect", "internal/notice",
+		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/budget", "internal/cases", "internal/connect", "internal/notice",
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{

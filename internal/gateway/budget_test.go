@@ -162,6 +162,15 @@ func TestUnsentIsGivenBack(t *testing.T) {
 	if got := r.left("call", "GET /2/users/me").Remaining; got != before {
 		t.Errorf("after a call that was not made %d are left of %d", got, before)
 	}
+	r.full.Store(false)
+	deadline := time.Now().Add(5 * time.Second)
+	for r.call("GET", "/x/2/users/me", bearer(h)).status != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("the gates stay closed")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.check()
 }
 
 // At 95 % of Meta's limit callers are held, background work goes on, and what gives

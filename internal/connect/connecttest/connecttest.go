@@ -22,6 +22,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/sandbox/meta"
@@ -52,6 +53,8 @@ type Options struct {
 	FamilyKill, RefreshKillsAccess bool
 	// Clock is the platforms' time; nil means the machine's.
 	Clock *world.Clock
+	// Budgets learn from the registry's calls; nil means none.
+	Budgets *budget.Budgets
 	// Platform wraps what answers as X, to see or disturb its calls.
 	Platform func(http.Handler) http.Handler
 	// Store wraps the store, for faults.
@@ -285,6 +288,7 @@ func (w *World) Open(o Options) *connect.Connections {
 	return must[*connect.Connections](w.T, "connections")(connect.New(connect.Config{
 		Store: s, Log: w.Log, Vault: w.Vault, Egress: w.Egress, Apps: apps, Scopes: scopes, PublicURL: o.PublicURL, Tell: o.Tell,
 		Returns: []string{ReturnTo, "https://app.example.com/deep/*", "http://127.0.0.1/*"}, RevokeHandles: w.Directory.RevokeConnection,
+		Budgets: o.Budgets,
 	}))
 }
 
