@@ -37,12 +37,12 @@ func xUsage(h http.Header) []Budget {
 	var out []Budget
 	for i := range xPools {
 		pool := &xPools[i]
-		if len(h[pool.limit]) == 0 {
+		if len(h[pool.limit]) == 0 || len(h[pool.remaining]) == 0 || len(h[pool.reset]) == 0 {
 			continue // the usual case of the undocumented ones
 		}
 		limit, err1 := strconv.Atoi(h[pool.limit][0])
-		remaining, err2 := strconv.Atoi(h.Get(pool.remaining))
-		reset, err3 := strconv.ParseInt(h.Get(pool.reset), 10, 64)
+		remaining, err2 := strconv.Atoi(h[pool.remaining][0])
+		reset, err3 := strconv.ParseInt(h[pool.reset][0], 10, 64)
 		if err1 != nil || err2 != nil || err3 != nil || limit < 0 || remaining < 0 || reset <= 0 {
 			continue
 		}
