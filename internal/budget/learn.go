@@ -112,11 +112,7 @@ func (b *Budgets) succeed(c *Call, app bool, now time.Time) {
 	}
 	b.with(&key{kind: kindOwner, app: c.App, owner: c.Owner}, false, now, again)
 	if !app {
-		b.with(&key{kind: kindApp, app: c.App}, false, now, func(p *pool) {
-			if p.usage.percent < 100 {
-				p.shut.succeed(now)
-			}
-		})
+		b.with(&key{kind: kindApp, app: c.App}, false, now, again)
 	}
 }
 
@@ -188,10 +184,9 @@ func (b *Budgets) learnAccounts(c *Call, accounts []key, app bool, now time.Time
 	k := key{kind: kindOperation, app: c.App, owner: c.Owner, operation: c.Operation}
 	b.with(&k, true, now, func(p *pool) {
 		p.free, p.noted = !app, now
-		switch {
-		case c.Node != "" && len(p.accounts) > 0 && !slices.Equal(p.accounts, accounts):
+		if c.Node != "" && len(p.accounts) > 0 && !slices.Equal(p.accounts, accounts) {
 			p.several = true
-		case !p.several || c.Node == "":
+		} else {
 			p.accounts = accounts
 		}
 		several = p.several

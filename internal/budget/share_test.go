@@ -52,12 +52,30 @@ func TestShares(t *testing.T) {
 	r.refused(by(xCall, "greedy"), budget.RuleWindow, time.Second)
 }
 
+// One that has not asked for two periods has no part, also if nobody asked since.
+func TestAbsentHaveNoPart(t *testing.T) {
+	r := newRig(t, budget.Config{})
+	r.answer(by(xCall, "greedy"), 200, window(100, 10, r.now.Add(14*time.Minute)))
+	r.free(by(xCall, "modest"))
+	r.pass(6 * time.Minute)
+	for range 10 {
+		r.admitted(by(xCall, "greedy"))
+	}
+}
+
 // Nobody waits for others while there is plenty, or while the window is nearly over.
 func TestNoSharesWithoutScarcity(t *testing.T) {
 	r := newRig(t, budget.Config{})
 	r.answer(by(xCall, "greedy"), 200, window(100, 70, r.now.Add(14*time.Minute)))
 	r.free(by(xCall, "modest"))
 	for range 20 {
+		r.admitted(by(xCall, "greedy"))
+	}
+	r = newRig(t, budget.Config{})
+	r.answer(by(xCall, "greedy"), 200, window(100, 99, r.now.Add(14*time.Minute)))
+	r.free(by(xCall, "modest"))
+	r.free(by(xCall, "third"))
+	for range 45 {
 		r.admitted(by(xCall, "greedy"))
 	}
 	r = newRig(t, budget.Config{})

@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 	"time"
@@ -113,6 +114,32 @@ func TestThrottlingCodes(t *testing.T) {
 	// As a node is no part of what a batch as a whole is about, neither is its code.
 	r.Refused(&budget.Call{App: "other", Platform: graphCall.Platform}, throttled(t, 613))
 	r.free(but(graphCall, func(c *budget.Call) { c.App = "other" }))
+}
+
+// An attempt that fails makes the pause grow, whatever its reply says beside.
+func TestThrottlingLasts(t *testing.T) {
+	r := newRig(t, budget.Config{})
+	r.Refused(&graphCall, throttled(t, 4))
+	for _, pause := range []time.Duration{1, 2, 4, 8, 15, 15} {
+		r.refused(graphCall, budget.RuleThrottled, pause*time.Minute)
+		r.pass(pause * time.Minute)
+		attempt := r.admitted(graphCall)
+		attempt.Sent()
+		attempt.Learn(&graphCall, 400, appUsage(50))
+		r.Refused(&graphCall, throttled(t, 4))
+		attempt.Settle()
+	}
+}
+
+// A header that names several is the same whatever their order.
+func TestSeveralUses(t *testing.T) {
+	r := newRig(t, budget.Config{})
+	for i := range 30 {
+		c := but(graphCall, func(c *budget.Call) { c.Node = fmt.Sprint(i) })
+		r.answer(c, 200, map[string][]string{"X-Business-Use-Case-Usage": {`{"9":[{"type":"pages","call_count":96}],"8":[{"type":"pages","call_count":1}],"7":[{"type":"pages","call_count":1}]}`}})
+		r.refused(but(graphCall, func(c *budget.Call) { c.Node = "new" }), budget.RuleUsage, time.Minute)
+		r.pass(time.Hour)
+	}
 }
 
 // A business's header is about one account: the owner's other accounts go on, and so

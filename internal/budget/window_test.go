@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -77,7 +78,11 @@ func TestRepliesOvertake(t *testing.T) {
 	r.refused(xCall, budget.RuleWindow, 15*time.Minute+time.Second)
 	r.Learn(&xCall, 200, window(100, 9, r.now.Add(5*time.Minute))) // older
 	r.refused(xCall, budget.RuleWindow, 15*time.Minute+time.Second)
+	r.Learn(&xCall, 200, window(10, 10, r.now.Add(-time.Minute))) // older, of another plan
+	r.refused(xCall, budget.RuleWindow, 15*time.Minute+time.Second)
 	r.Learn(&xCall, 200, window(1000, 900, r.now.Add(15*time.Minute))) // another plan
+	r.free(xCall)
+	r.Learn(&xCall, 200, window(1000, 0, r.now.Add(5*time.Minute))) // older
 	r.free(xCall)
 }
 
@@ -91,6 +96,9 @@ func TestNextWindowIsBounded(t *testing.T) {
 		r.admitted(xCall)
 	}
 	r.refused(xCall, budget.RuleWindow, time.Second)
+	// What X says of the new window counts, also if it ends sooner than was thought.
+	r.Learn(&xCall, 200, window(3, 0, r.now.Add(5*time.Minute)))
+	r.refused(xCall, budget.RuleWindow, 5*time.Minute+time.Second)
 }
 
 // A call that is lost counts as made until a later reply tells; alone, one may find
@@ -116,6 +124,39 @@ func TestLostReplies(t *testing.T) {
 	r.admitted(xCall)
 	r.admitted(xCall)
 	r.refused(xCall, budget.RuleWindow, time.Second)
+
+	// A reply to a call from before the loss says nothing of it.
+	r = newRig(t, budget.Config{})
+	reset = r.now.Add(time.Minute)
+	before := r.admitted(xCall)
+	r.answer(xCall, 200, window(100, 3, reset))
+	lost = r.admitted(xCall)
+	lost.Sent()
+	lost.Settle()
+	before.Sent()
+	before.Learn(&xCall, 200, window(100, 2, reset))
+	before.Settle()
+	r.admitted(xCall)
+	r.refused(xCall, budget.RuleWindow, time.Second)
+	// The next window is whole.
+	r.pass(62 * time.Second)
+	for range 99 {
+		r.admitted(xCall)
+	}
+	r.refused(xCall, budget.RuleWindow, time.Second)
+}
+
+// What is under way is not forgotten, however much else comes and goes.
+func TestUnderWayIsKept(t *testing.T) {
+	r := newRig(t, budget.Config{})
+	under := r.admitted(xCall)
+	for i := range 3000 {
+		r.free(but(xCall, func(c *budget.Call) { c.Owner = fmt.Sprint(i) }))
+	}
+	r.answer(xCall, 200, window(100, 1, r.now.Add(time.Minute)))
+	r.refused(xCall, budget.RuleWindow, time.Second)
+	under.Settle()
+	r.free(xCall)
 }
 
 // A share of the pools that background work draws on is kept for it.
@@ -204,6 +245,10 @@ func TestXThrottled(t *testing.T) {
 	r.admitted(xCall)
 	r.admitted(xCall)
 
+	// A reset that has passed is about to come true.
+	eve := but(xCall, func(c *budget.Call) { c.Owner = "eve" })
+	r.Refused(&eve, platform.Outcome{Kind: platform.OutcomeThrottled, Reset: r.now.Add(-10 * time.Second)})
+	r.refused(eve, budget.RuleThrottled, time.Second)
 	// What is no throttling closes nothing.
 	bob := but(xCall, func(c *budget.Call) { c.Owner = "bob" })
 	r.Refused(&bob, platform.Interpret(platform.X, 403, nil, nil))
