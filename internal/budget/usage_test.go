@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -242,7 +243,8 @@ func TestBatch(t *testing.T) {
 	r.Refused(&bob, platform.Outcome{Kind: platform.OutcomeThrottled, Code: 17})
 	items[5] = bob
 	_, err = r.Admit(items...)
-	if refusal, ok := err.(*budget.Refusal); !ok || refusal.Index != 5 || refusal.Rule != budget.RuleThrottled {
+	var refusal *budget.Refusal
+	if !errors.As(err, &refusal) || refusal.Index != 5 || refusal.Rule != budget.RuleThrottled {
 		t.Errorf("got %v", err)
 	}
 	for range 10 {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/budget"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -101,6 +102,13 @@ func (c *Connections) check(ctx context.Context, rec Record) error {
 		_, err := plan(now.Add(time.Minute)) // another token may be on its way
 		return err
 	}
+	// A check is made out of the share that the budgets keep for it, or later.
+	ticket, _, err := c.Background(rec.App, "", "GET /debug_token")
+	if refused := (*budget.Refusal)(nil); errors.As(err, &refused) {
+		_, err := plan(now.Add(min(refused.RetryAfter+rand.N(time.Minute), checkAgain)))
+		return err
+	}
+	defer ticket.Settle()
 	// Whoever moves the time has the check. It comes back if he dies with it.
 	again := now.Add(checkAgain - checkAgain/4 + rand.N(checkAgain/2))
 	if taken, err := plan(again); err != nil || !taken {

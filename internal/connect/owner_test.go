@@ -91,7 +91,25 @@ func TestOwnCallsTeach(t *testing.T) {
 	if err := ask(); err == nil {
 		t.Error("background work is admitted although the app is throttled")
 	}
-	w.Connect("two", "pages", connecttest.Person(2))
+	// A health check waits for what is refused to everybody, and goes on while only
+	// callers are held. A grant is connected all the same.
+	id := w.Connect("two", "pages", connecttest.Person(2)).ID
+	before := asked(w, "/debug_token")
+	checkNow(t, w)
+	if n := asked(w, "/debug_token") - before; n != 0 {
+		t.Errorf("%d checks were made although the app is throttled", n)
+	}
+	if in := stored(t, w, id).CheckAt.Sub(w.Connections.PlatformTime("pages")); in < 50*time.Second || in > 3*time.Minute {
+		t.Errorf("the check comes in %s", in)
+	}
+	held := budget.New(budget.Config{})
+	other := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Budgets: held})
+	other.Connect("one", "pages", connecttest.Person(1))
+	held.Observe("pages", gatehouse.Facebook, 200, http.Header{"X-App-Usage": {`{"call_count":97}`}}, nil)
+	checkNow(t, other)
+	if n := asked(other, "/debug_token"); n != 1 {
+		t.Errorf("%d checks were made while callers are held", n)
+	}
 
 	without := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
 	ticket, _, err := without.Connections.Background("pages", "ada", op)
