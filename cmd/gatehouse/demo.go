@@ -70,6 +70,7 @@ type demoOptions struct {
 	dir       string
 	xTokenTTL time.Duration
 	firstPort int // of those that are tried first; zero means 8100
+	xFactor   int // multiplies X's documented limits; zero means one, negative: no limits
 	out, err  io.Writer
 }
 
@@ -135,7 +136,7 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 // there for consent and would not trust a certificate of ours. (Calls to the
 // sandbox over TLS are what the gateway's tests and the benchmark do.)
 func (o *demoOptions) startSandbox(ctx context.Context) (*sandbox.Server, error) {
-	return sandbox.Start(ctx, sandbox.Config{XTokenTTL: o.xTokenTTL})
+	return sandbox.Start(ctx, sandbox.Config{XTokenTTL: o.xTokenTTL, XRateFactor: o.xFactor})
 }
 
 // configure writes the demo's configuration, the way a user would, and the
