@@ -20,10 +20,19 @@ type EgressConfig struct {
 	// Hosts are the only hosts that may be called: "api.x.com" (port 443) or
 	// "127.0.0.1:8443", exact, in lower case. None means that nothing may.
 	Hosts []string
-	// AllowLoopback permits loopback addresses: the sandbox, never production.
+	// AnyPublicHost lets every other host be called too, with https on port 443
+	// and at public addresses only: for addresses that a platform hands out, such
+	// as those of X's compliance jobs. Zero means that only Hosts may.
+	AnyPublicHost bool
+	// Own are addresses that AnyPublicHost never reaches: Gatehouse's own
+	// listeners and its public name, as "host:port". An unspecified address
+	// (":443") stands for every address of this machine.
+	Own []string
+	// AllowLoopback permits loopback addresses: the sandbox, never production. It
+	// concerns Hosts only.
 	AllowLoopback bool
 	// AllowPrivate permits addresses of private networks (RFC 1918, fc00::/7), for
-	// a host that the operator named as their own. Link-local addresses and those
+	// a host among Hosts that the operator named as their own. Link-local addresses and those
 	// that clouds answer credentials on stay refused, also inside those ranges.
 	AllowPrivate bool
 	// AllowPlainLoopback permits http:// to loopback addresses, for a sandbox
@@ -57,6 +66,8 @@ type EgressConfig struct {
 type Egress struct {
 	config    EgressConfig
 	hosts     map[string]bool
+	own       map[string]bool // by hostKey
+	ownPorts  map[uint16]bool // on every address of this machine
 	transport *http.Transport
 }
 
@@ -72,6 +83,11 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 			return nil, fmt.Errorf("setting up egress: host %q: %w", h, err)
 		}
 		e.hosts[key] = true
+	}
+	for _, h := range c.Own {
+		if err := e.addOwn(h); err != nil {
+			return nil, fmt.Errorf("setting up egress: own address %q: %w", h, err)
+		}
 	}
 	if c.Resolve == nil {
 		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -146,7 +162,53 @@ func (e *Egress) Allows(scheme, host string) bool {
 		return false
 	}
 	key, err := hostKey(host, port)
-	return err == nil && e.hosts[key]
+	if err != nil {
+		return false
+	}
+	return e.hosts[key] || e.config.AnyPublicHost && scheme == "https" && strings.HasSuffix(key, ":443") && !e.own[key]
+}
+
+// addOwn notes an address that may not be called.
+func (e *Egress) addOwn(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || portNumber(port) == 0 {
+		return fmt.Errorf("not host:port: %w", gatehouse.ErrInvalid)
+	}
+	if e.own == nil {
+		e.own, e.ownPorts = map[string]bool{}, map[uint16]bool{}
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		e.ownPorts[portNumber(port)] = true
+		return nil
+	}
+	key, err := hostKey(strings.ToLower(host), port)
+	if err != nil {
+		return err
+	}
+	e.own[key] = true
+	return nil
+}
+
+// isOwn reports whether an address that a name led to is Gatehouse itself. Behind
+// a translation of addresses it cannot know; the name stands in Own then.
+func (e *Egress) isOwn(a netip.Addr, port uint16) bool {
+	a = a.Unmap()
+	if e.own[netip.AddrPortFrom(a, port).String()] {
+		return true
+	}
+	if !e.ownPorts[port] {
+		return false
+	}
+	ours, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	for _, o := range ours {
+		if prefix, err := netip.ParsePrefix(o.String()); err == nil && prefix.Addr().Unmap() == a {
+			return true
+		}
+	}
+	return false
 }
 
 // check refuses a request before anything is resolved or sent.
@@ -231,9 +293,14 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	key, err := hostKey(addr, "443")
+	listed := err == nil && e.hosts[key]
 	for _, a := range addrs {
+		if !listed && e.isOwn(a, portNumber(port)) {
+			return nil, BadGateway("egress/own-address", "The host's name leads back to Gatehouse itself.", nil)
+		}
 		class := Classify(a)
-		if class == AddressPublic || class == AddressLoopback && e.config.AllowLoopback || class == AddressPrivate && e.config.AllowPrivate {
+		if class == AddressPublic || listed && (class == AddressLoopback && e.config.AllowLoopback || class == AddressPrivate && e.config.AllowPrivate) {
 			continue
 		}
 		return nil, BadGateway("egress/address", "The host's name leads to an address that is not allowed ("+string(class)+").", nil)
