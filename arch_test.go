@@ -52,6 +52,7 @@ var layout = []row{
 		libraries: []string{"golang.org/x/sync"}},
 	{name: "internal/notice", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/cases", "internal/connect"},
 		libraries: []string{"golang.org/x/time/rate"}},
+	{name: "internal/compliance", may: []string{"gatehouse", "internal/secret", "internal/platform", "internal/wire", "internal/audit", "internal/vault", "internal/connect"}},
 	{name: "internal/gateway", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/wire", "internal/audit", "internal/identity", "internal/budget", "internal/connect"},
 		libraries: []string{"golang.org/x/time/rate"}},
 	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
@@ -59,7 +60,7 @@ var layout = []row{
 		libraries: []string{"golang.org/x/time/rate"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/audit", "internal/vault", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/audit", "internal/vault", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -76,7 +77,7 @@ var layout = []row{
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/config", "internal/wire", "internal/audit",
-		"internal/vault", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/gateway",
+		"internal/vault", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/store",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},

@@ -14,6 +14,9 @@ var actions = map[string]string{
 	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",
 	"call.stream": "A long-lived stream from a platform to a service; the outcome is written when it ends.",
 
+	"compliance.result": "X was asked how a compliance job is doing, its answer was read, or what it found was handed over; facts hold counts only.",
+	"compliance.submit": "A compliance job was made at X, or the list of identifiers for it was opened and sent; facts hold counts only.",
+
 	"config.apply": "A configuration was put into force; facts hold its hash.",
 	"demo.start":   "A demonstration was started on this machine.",
 	"init":         "The database, its root key and its log were made.",

@@ -9,16 +9,7 @@ import (
 // What runs for every call, every reply and every second finds its rows by an
 // index, however many connections there are.
 func TestConnectStatementsUseIndexes(t *testing.T) {
-	dsn := "sqlite:" + t.TempDir() + "/gatehouse.db"
-	if err := Create(t.Context(), dsn); err != nil {
-		t.Fatal(err)
-	}
-	d, err := Open(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = d.Close() })
-	for name, s := range map[string]statement{
+	usesIndexes(t, map[string]statement{
 		"attempt": attemptSelect, "state": attemptByState, "sweep": attemptSweep, "person": personSelect,
 		"connection": connectionSelect, "parent": connectionsOfParent, "user": connectionsOfUser, "subject": connectionsOfSubject,
 		"persons": connectionsOfPerson, "service": connectionsOfService, "due": connectionDue,
@@ -28,7 +19,22 @@ func TestConnectStatementsUseIndexes(t *testing.T) {
 		"duties open": dutiesOpen, "duties of person": dutiesOfPerson, "duties": dutiesOfAll,
 		"notice": noticeSelect, "notices swept": noticeSweep,
 		"checks": healthDueChecks, "untold": healthUntold, "schedule": healthSchedule, "hasten": healthHasten, "telling": healthTelling,
-	} {
+	})
+}
+
+// usesIndexes fails for statements that read a table whole.
+func usesIndexes(t *testing.T, statements map[string]statement) {
+	t.Helper()
+	dsn := "sqlite:" + t.TempDir() + "/gatehouse.db"
+	if err := Create(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	for name, s := range statements {
 		args := make([]any, strings.Count(string(s), "$"))
 		for len(args) > 0 && !strings.Contains(string(s), fmt.Sprint("$", len(args))) {
 			args = args[1:]
