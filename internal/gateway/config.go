@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -49,6 +50,10 @@ type Config struct {
 	// NoLegacyHosts refuses requests whose Host header is api.twitter.com. Zero
 	// accepts that name; calls go to api.x.com in any case.
 	NoLegacyHosts bool
+	// Delivered are told, for the apps named, which posts and users a reply of X
+	// speaks of, before the bytes that do are passed on. An error keeps them back:
+	// the call fails, or the reply breaks off. Apps that are not named cost nothing.
+	Delivered map[gatehouse.AppName]func(context.Context, []platform.Reference) error
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

@@ -40,6 +40,7 @@ func (c *call) relay(ctx context.Context, reply *http.Response) error {
 	switch replyKind(reply) {
 	case replyEmpty:
 	case replyJSON:
+		out.delivery = c.delivery(ctx)
 		err = c.relayJSON(ctx, reply.Body, out)
 	case replyMedia:
 		err = c.relayMedia(ctx, reply, out)
@@ -184,6 +185,7 @@ type replyWriter struct {
 	length      int64          // of the body; -1 when unknown
 	held        *bytes.Buffer
 	committed   bool
+	delivery    *delivery // nil: nobody wants to know what is delivered
 }
 
 func newReplyWriter(c *call, status int, from *http.Response) *replyWriter {
@@ -201,6 +203,9 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if err := w.delivery.pass(p); err != nil {
+		return 0, err
+	}
 	n, err := w.call.w.Write(p)
 	w.call.bytes += int64(n)
 	return n, err
@@ -208,6 +213,9 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 
 // commit sends the header and what was held back.
 func (w *replyWriter) commit() error {
+	if err := w.delivery.pass(w.held.Bytes()); err != nil {
+		return err
+	}
 	w.committed = true
 	w.call.status = w.status
 	if w.from != nil {

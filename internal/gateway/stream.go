@@ -94,7 +94,8 @@ func (c *call) pump(ctx context.Context, reply *http.Response) error {
 		return err
 	}
 	in := bufio.NewReaderSize(reply.Body, 32<<10)
-	out := &countingWriter{call: c}
+	// Each object is on record before it is sent: a stream has no end to wait for.
+	out := &countingWriter{call: c, delivery: c.delivery(ctx)}
 	var line, rewritten bytes.Buffer
 	for {
 		part, err := in.ReadSlice('\n')
@@ -140,9 +141,15 @@ func (c *call) passLine(ctx context.Context, line, rewritten *bytes.Buffer, out 
 }
 
 // countingWriter counts what a stream delivers.
-type countingWriter struct{ call *call }
+type countingWriter struct {
+	call     *call
+	delivery *delivery
+}
 
 func (w *countingWriter) Write(p []byte) (int, error) {
+	if err := w.delivery.pass(p); err != nil {
+		return 0, err
+	}
 	n, err := w.call.w.Write(p)
 	w.call.bytes += int64(n)
 	return n, err
