@@ -27,6 +27,7 @@ func isControl(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/_s
 //	POST        /_sandbox/revoke    {"token": "..."} or {"person": "user name"}
 //	POST        /_sandbox/limits    {"factor": N}: X's rate limits, forgotten and multiplied
 //	POST        /_sandbox/standing  {"person": "user name", "standing": "suspended"}
+//	POST        /_sandbox/redact    {"post": "id", "reason": "deleted", "bounced" or "scrub_geo"}
 //	POST        /_sandbox/redirects {"uris": [...]}
 //
 // Anything else goes to the platform's own control.
@@ -63,6 +64,15 @@ func (s *Server) control(own http.Handler) http.Handler {
 		Standing string `json:"standing"`
 	}) error {
 		if !s.X.SetStanding(in.Person, in.Standing) {
+			return errNothing
+		}
+		return nil
+	}))
+	mux.HandleFunc("POST /_sandbox/redact", command(func(in struct {
+		Post   string `json:"post"`
+		Reason string `json:"reason"`
+	}) error {
+		if !s.X.Redact(in.Post, in.Reason) {
 			return errNothing
 		}
 		return nil

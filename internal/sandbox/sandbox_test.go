@@ -167,6 +167,7 @@ func TestControlShowsAndChangesTheWorld(t *testing.T) {
 	}
 	command("/_sandbox/standing", `{"person":"`+s.People()[0]+`","standing":"suspended"}`, http.StatusNoContent)
 	command("/_sandbox/standing", `{"person":"`+s.People()[0]+`","standing":"famous"}`, http.StatusNotFound)
+	command("/_sandbox/redact", `{"post":"1","reason":"deleted"}`, http.StatusNotFound)
 	for _, path := range []string{"/_sandbox/ledger", "/_sandbox/apps", "/_sandbox/people", "/_sandbox/requests?n=2", "/_sandbox/faults"} {
 		res, err := http.Get(s.XURL + path)
 		if err != nil {

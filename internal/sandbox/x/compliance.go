@@ -137,6 +137,26 @@ func (p *Platform) jobByID(c *call) (any, error) {
 	return reply(rendered, nil, nil, nil), nil
 }
 
+// Redact makes compliance jobs report a post: "deleted" and "bounced" also remove
+// it, "scrub_geo" leaves it. It reports whether it knew both.
+func (p *Platform) Redact(post, reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.state.posts[post]
+	if known == nil {
+		return false
+	}
+	switch reason {
+	case "deleted", "bounced":
+		p.state.remove(known, p.now())
+	case "scrub_geo":
+	default:
+		return false
+	}
+	p.state.deleted[post] = deletion{p.now(), reason}
+	return true
+}
+
 // serveComplianceStorage serves the upload and download URLs of jobs. They carry
 // their own proof; a platform credential beside it is refused, because it would
 // have been sent to a storage host.

@@ -92,6 +92,34 @@ func TestComplianceOfPeopleWhoLeft(t *testing.T) {
 	}
 }
 
+// The operator's control takes a post away, or only its location.
+func TestComplianceOfRedactedPosts(t *testing.T) {
+	d := newDesk(t, x.Config{})
+	app := d.x.AppBearer()
+	posts := d.call(http.MethodGet, "/2/users/"+d.id(6)+"/tweets", app, nil)
+	for i, reason := range []string{"deleted", "scrub_geo", "bounced"} {
+		id := posts.at(t, "data", i, "id").(string)
+		if !d.x.Redact(id, reason) || d.x.Redact(id, "eaten") {
+			t.Errorf("%s is not known, or anything is", reason)
+		}
+		want := http.StatusOK // the detail is in errors
+		reply := d.call(http.MethodGet, "/2/tweets/"+id, app, nil).expect(t, want)
+		if there := strings.Contains(reply.body, `"text"`); there != (reason == "scrub_geo") {
+			t.Errorf("%s: %s", reason, reply.body)
+		}
+		job := d.call(http.MethodPost, "/2/compliance/jobs", app, map[string]any{"type": "tweets"}).expect(t, http.StatusOK)
+		up, _ := url.Parse(job.at(t, "data", "upload_url").(string))
+		down, _ := url.Parse(job.at(t, "data", "download_url").(string))
+		req := d.request(http.MethodPut, up.RequestURI(), "", id+"\n")
+		req.Header.Set("Content-Type", "text/plain")
+		d.do(req).expect(t, http.StatusOK)
+		d.call(http.MethodGet, "/2/compliance/jobs/"+job.at(t, "data", "id").(string), app, nil)
+		if result := d.call(http.MethodGet, down.RequestURI(), "", nil).expect(t, http.StatusOK); !strings.Contains(result.body, `"reason":"`+reason+`"`) {
+			t.Errorf("result = %s", result.body)
+		}
+	}
+}
+
 func TestTheSenderOfAMessageIsToldItWasSent(t *testing.T) {
 	d := newDesk(t, x.Config{})
 	access, _ := d.login(person(0), everything)
