@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/budget"
 	"gatehouse/internal/cases"
+	"gatehouse/internal/compliance"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
@@ -55,6 +56,11 @@ type parts struct {
 	notices  *notice.Notices
 	budgets  *budget.Budgets
 	egress   *wire.Egress
+
+	compliance *compliance.Compliance
+	// complianceFound takes over what X says must go. It is set in one place,
+	// openCompliance.
+	complianceFound func(context.Context, compliance.Finding) error
 
 	stopLog context.CancelFunc
 	group   *errgroup.Group
@@ -173,6 +179,9 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 	if err := p.openDuties(); err != nil {
 		return nil, err
 	}
+	if err := p.openCompliance(); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -276,23 +285,31 @@ func connectApps(cfg *config.Config) []connect.App {
 	return apps
 }
 
-// newEgress returns the one HTTP client, for the hosts that the configuration
-// implies.
+// newEgress returns the client for the hosts that the configuration implies.
 func newEgress(cfg *config.Config) (*wire.Egress, error) {
+	c, err := egressConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Hosts = egressHosts(cfg)
+	return wire.NewEgress(c)
+}
+
+// egressConfig is what every client of a configuration has in common.
+func egressConfig(cfg *config.Config) (wire.EgressConfig, error) {
 	limits := cfg.Limits.WithDefaults()
 	sandboxed := cfg.Sandbox.X != "" || cfg.Sandbox.Meta != ""
 	c := wire.EgressConfig{
-		Hosts: egressHosts(cfg), HeaderTimeout: limits.UpstreamTimeout,
-		AllowLoopback: sandboxed, AllowPlainLoopback: sandboxed,
+		HeaderTimeout: limits.UpstreamTimeout, AllowLoopback: sandboxed, AllowPlainLoopback: sandboxed,
 	}
 	if cfg.Sandbox.CAFile != "" {
 		roots, err := certificates("sandbox.ca_file", cfg.Sandbox.CAFile)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		c.RootCAs = roots
 	}
-	return wire.NewEgress(c)
+	return c, nil
 }
 
 // certificates reads the authorities of a file that a configuration field names.

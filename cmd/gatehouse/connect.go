@@ -13,12 +13,12 @@ import (
 func newConnect(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "connect",
-		Short: "People's grants: begin, list, inspect, import, export, revoke, webhooks",
+		Short: "People's grants: begin, list, inspect, import, export, revoke, webhooks, compliance",
 		Long: `A connection is one grant that one person gave to one of your app registrations.
 Your app begins them through the API; these commands are for looking and for
 ending them.`,
 	}
-	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectImport(o), connectExport(o), connectRevoke(o), connectWebhooks(o))
+	c.AddCommand(connectBegin(o), connectList(o), connectShow(o), connectImport(o), connectExport(o), connectRevoke(o), connectWebhooks(o), connectCompliance(o))
 	return c
 }
 

@@ -155,6 +155,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.cases.Run(ctx) })
 	group.Go(func() error { return s.notices.Run(ctx) })
 	group.Go(func() error { return s.records.Run(ctx) })
+	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	if s.beside != nil {
 		group.Go(func() error { return s.beside(ctx) })

@@ -27,11 +27,12 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 	return gateway.Config{
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 		Egress:  p.egress, Log: p.log, Handles: p.identity, Connections: p.connect, Budgets: p.budgets,
-		Settings: gatewaySettings(p.cfg, p.inForce.Load().policy),
-		API:      own.Handler(),
-		Upstream: upstreams(p.cfg),
-		Limits:   gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
-		Logger:   p.logger,
+		Settings:  gatewaySettings(p.cfg, p.inForce.Load().policy),
+		API:       own.Handler(),
+		Upstream:  upstreams(p.cfg),
+		Delivered: delivered(p),
+		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
+		Logger:    p.logger,
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // Bounds are the times and sizes that tests shorten.
 type Bounds struct {
 	Lease, Poll, Slow, Retry, RetryMost, Settle, Recheck time.Duration
-	PerJob, Page, Remember                    int
+	PerJob, Page, Remember                               int
 }
 
 // Bound replaces the bounds.

@@ -2,9 +2,12 @@ package compliance
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/wire"
 )
 
 // Status says how it stands with one list.
@@ -41,6 +44,14 @@ func (k *Compliance) Status(ctx context.Context) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A list that Run has not seen yet has no row.
+	for _, name := range slices.Sorted(maps.Keys(k.apps)) {
+		for _, kind := range kinds {
+			if !slices.ContainsFunc(tasks, func(t Task) bool { return t.App == name && t.Kind == kind }) {
+				tasks = append(tasks, Task{App: name, Kind: kind, State: Idle})
+			}
+		}
+	}
 	all := make([]Status, 0, len(tasks))
 	for _, t := range tasks {
 		held, err := k.config.Store.Held(ctx, t.App, t.Kind)
@@ -64,6 +75,9 @@ func (k *Compliance) Status(ctx context.Context) ([]Status, error) {
 // Start makes a run of every configured list due now; a list that is being asked
 // about already goes on. Whatever process runs [Compliance.Run] does the work.
 func (k *Compliance) Start(ctx context.Context) error {
+	if len(k.apps) == 0 {
+		return wire.Refuse(gatehouse.ErrInvalid, "compliance/off", "no app has compliance in the configuration (apps.NAME.compliance)")
+	}
 	for _, a := range k.apps {
 		for _, kind := range kinds {
 			if err := k.config.Store.EnsureTask(ctx, a.Name, kind, time.Now()); err != nil {

@@ -102,6 +102,21 @@ type App struct {
 	UserInfoURL    string             `yaml:"user_info_url"`
 	UserIDPath     string             `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
 	Scopes         []string           `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
+	Compliance     Compliance         `yaml:"compliance" doc:"x: remember which posts and users were delivered, and ask X which of them must be deleted (docs/compliance.md). Needs consumer_key. Default: off."`
+}
+
+// Compliance is about X's batch compliance for one app. It is on when Keep is set.
+type Compliance struct {
+	Keep   time.Duration `yaml:"keep" doc:"How long your app may hold what it was given: X is asked about it that long after its last delivery. Needed; 720h is 30 days."`
+	MaxIDs int           `yaml:"max_ids" doc:"Most posts, and most users, that are remembered; beyond that the oldest are forgotten, and the log says so. Some 200 bytes each. Default 5000000."`
+	Every  time.Duration `yaml:"every" doc:"How often X is asked, from 15m to 24h. Default 24h."`
+}
+
+// WithDefaults returns c with its defaults filled in.
+func (c Compliance) WithDefaults() Compliance {
+	orDefault(&c.MaxIDs, 5_000_000)
+	orDefault(&c.Every, 24*time.Hour)
+	return c
 }
 
 // Purpose is one declared reason for using people's data.

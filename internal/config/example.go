@@ -24,7 +24,8 @@ func example() *Config {
 		TLS:         TLS{App: Certificate{Source: "local-ca"}},
 		Apps: map[gatehouse.AppName]App{
 			"main-x": {Platform: gatehouse.X, ClientID: Value{written: "env:X_CLIENT_ID"}, ClientSecret: Secret{ref: "file:/run/secrets/x"},
-				ConsumerKey: Value{written: "env:X_KEY"}, ConsumerSecret: Secret{ref: "file:/run/secrets/x1"}},
+				ConsumerKey: Value{written: "env:X_KEY"}, ConsumerSecret: Secret{ref: "file:/run/secrets/x1"},
+				Compliance: Compliance{Keep: 720 * time.Hour}},
 			"pages": {Platform: gatehouse.Facebook, ClientID: Value{written: "env:META_APP_ID"}, ClientSecret: Secret{ref: "file:/run/secrets/meta"}, Version: "v25.0"},
 		},
 		Purposes: map[gatehouse.PurposeName]Purpose{
@@ -97,7 +98,7 @@ func (p *printer) fields(v reflect.Value, indent int, dash string) {
 		first := !p.told[id]
 		p.told[id] = true
 		value := v.Field(i)
-		if value.IsZero() && !hasFields(value.Type()) {
+		if value.IsZero() && (!hasFields(value.Type()) || !first) {
 			if first && dash == "" {
 				p.optional(indent, name, f.Tag.Get("doc"))
 			}

@@ -73,6 +73,7 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 		{"authorize_url", a.AuthorizeURL != "", isOAuth2}, {"token_url", a.TokenURL != "", isOAuth2},
 		{"revoke_url", a.RevokeURL != "", isOAuth2}, {"user_info_url", a.UserInfoURL != "", isOAuth2},
 		{"user_id_path", a.UserIDPath != "", isOAuth2}, {"scopes", len(a.Scopes) > 0, isOAuth2},
+		{"compliance", a.Compliance != Compliance{}, isX},
 	} {
 		if f.set && !f.applies && slices.Contains(known, string(a.Platform)) {
 			d.failAt(path+"."+f.field, "does not apply to platform "+string(a.Platform))
@@ -93,6 +94,26 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 	}
 	d.scopes(path+".scopes", a.Scopes)
 	d.graphVersion(path+".version", a.Version)
+	if isX && a.Compliance != (Compliance{}) {
+		d.compliance(path, a)
+	}
+}
+
+// compliance checks how X is asked about what was delivered. X wants content gone
+// within a day, so asking less often is no choice.
+func (d *decoder) compliance(path string, a App) {
+	at, c := path+".compliance", a.Compliance.WithDefaults()
+	if c.Keep == 0 && !d.failed(at+".keep") {
+		d.failAt(at+".keep", "is needed: how long your app holds what it was given, such as 720h")
+	}
+	if c.Every < 15*time.Minute || c.Every > 24*time.Hour {
+		d.failAt(at+".every", "must be between 15m and 24h")
+	} else if c.Keep != 0 && c.Keep < c.Every {
+		d.failAt(at+".keep", "is shorter than the time between two runs, so that X would not be asked about everything")
+	}
+	if a.ConsumerKey.IsZero() && !d.failed(path+".consumer_key") {
+		d.failAt(path+".consumer_key", "is needed beside compliance: X takes such jobs from the app-only bearer")
+	}
 }
 
 func (d *decoder) graphVersion(path, version string) {

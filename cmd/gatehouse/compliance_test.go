@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/store/storetest"
+)
+
+// A running Gatehouse notes what the app reads; a run begun on the command line
+// sends it to X; nothing of it lies about in clear.
+func TestCompliance(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { complianceStory(t, newHouse(t)) })
+	t.Run("postgres", func(t *testing.T) { complianceStory(t, newHouseOn(t, storetest.EmptyPostgres(t))) })
+}
+
+func complianceStory(t *testing.T, h *house) {
+	h.start()
+	x := h.connectPerson(demoX, "ada", h.box.People()[0])
+	status, b, err := h.call(t.Context(), "GET", "/x/2/tweets/search/recent?query=the&tweet.fields=author_id", x.Handle, nil)
+	var page struct {
+		Data []struct {
+			ID     string `json:"id"`
+			Author string `json:"author_id"`
+		} `json:"data"`
+	}
+	if err != nil || status != http.StatusOK || json.Unmarshal(b, &page) != nil || len(page.Data) == 0 {
+		t.Fatalf("searching: %d, %v\n%s", status, err, b)
+	}
+	lists := func(args ...string) map[string]complianceView {
+		t.Helper()
+		out, errOut, code := h.gatehouse(append([]string{"connect", "compliance", "--json"}, args...)...)
+		var all []complianceView
+		if code != 0 || json.Unmarshal([]byte(out), &all) != nil || len(all) != 2 {
+			t.Fatalf("connect compliance: %d\n%s%s", code, out, errOut)
+		}
+		return map[string]complianceView{string(all[0].Kind): all[0], string(all[1].Kind): all[1]}
+	}
+	if got := lists()["post"]; got.IDs < int64(len(page.Data)) || got.App != demoX || !got.On || got.State != "idle" {
+		t.Errorf("the posts' list is %+v", got)
+	}
+	if lists()["user"].IDs == 0 {
+		t.Error("no user is noted")
+	}
+
+	lists("--now")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		got := lists()
+		if got["post"].State == "running" && got["user"].State == "running" && got["post"].Asked == got["post"].IDs {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("X was not asked: %+v\n%s", got, h.stderr)
+		}
+	}
+	out, errOut, code := h.gatehouse("connect", "compliance")
+	if code != 0 || !strings.Contains(out, "WAITING") || !strings.Contains(out, demoX) {
+		t.Errorf("connect compliance: %d\n%s%s", code, out, errOut)
+	}
+	if code := h.stop(); code != 0 {
+		t.Errorf("exit status %d\n%s", code, h.stderr)
+	}
+	for _, id := range []string{page.Data[0].ID, page.Data[0].Author} {
+		if strings.Contains(h.stderr.String(), id) {
+			t.Error("the program's log holds an identifier")
+		}
+	}
+	noTokens(t, h.box, "the program's log", []byte(h.stderr.String()))
+	noTokensInFiles(t, h.box, h.dir)
+}
