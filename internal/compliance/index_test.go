@@ -355,42 +355,52 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// BenchmarkRecord is the cost of noting 100 new identifiers, and of 100 known
-// ones, with bytes on disk for each.
+// BenchmarkRecord is the cost of noting new and known identifiers of a reply, with
+// bytes on disk for each.
 func BenchmarkRecord(b *testing.B) {
-	for name, fresh := range map[string]bool{"new": true, "known": false} {
-		b.Run(name, func(b *testing.B) {
-			dsn := storetest.SQLite(b)
-			w := connecttest.New(b, dsn, connecttest.Options{})
-			k, err := compliance.New(compliance.Config{
-				Store: w.DB.Compliance(), Log: w.Log, Vault: w.Vault, Connections: w.Connections, API: w.Egress, Storage: w.Egress,
-				Apps:  []compliance.App{{Name: "main-x", API: w.XURL, Keep: 24 * time.Hour}},
-				Found: func(context.Context, compliance.Finding) error { return nil },
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			record, next := k.Recorder("main-x"), uint64(1_800_000_000_000_000_000)
-			refs := make([]platform.Reference, 100)
-			b.ResetTimer()
-			for i := range b.N {
-				for j := range refs {
-					if fresh || i == 0 {
-						next += 977
-						refs[j] = platform.Reference{Kind: platform.PostReference, ID: next}
-					}
-				}
-				if err := record(b.Context(), refs); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.StopTimer()
-			if fresh {
-				raw := storetest.OpenRaw(b, dsn)
-				_, size := raw.Query("SELECT (SELECT sum(pgsize) FROM dbstat WHERE name LIKE '%compliance_ids%'), (SELECT count(*) FROM compliance_ids)")
-				bytes, n := size[0][0].(int64), size[0][1].(int64)
-				b.ReportMetric(float64(bytes)/float64(n), "bytes/id")
-			}
-		})
+	for _, engine := range []struct {
+		name string
+		open func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", storetest.Postgres}} {
+		for _, n := range []int{1, 100} {
+			b.Run(fmt.Sprint(engine.name, "/new-", n), func(b *testing.B) { benchmarkRecord(b, engine.open(b), n, true) })
+			b.Run(fmt.Sprint(engine.name, "/known-", n), func(b *testing.B) { benchmarkRecord(b, engine.open(b), n, false) })
+		}
 	}
+}
+
+func benchmarkRecord(b *testing.B, dsn string, n int, fresh bool) {
+	w := connecttest.New(b, dsn, connecttest.Options{})
+	k, err := compliance.New(compliance.Config{
+		Store: w.DB.Compliance(), Log: w.Log, Vault: w.Vault, Connections: w.Connections, API: w.Egress, Storage: w.Egress,
+		Apps:  []compliance.App{{Name: "main-x", API: w.XURL, Keep: 24 * time.Hour}},
+		Found: func(context.Context, compliance.Finding) error { return nil },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	record, next := k.Recorder("main-x"), uint64(1_800_000_000_000_000_000)
+	refs := make([]platform.Reference, n)
+	b.ResetTimer()
+	for i := range b.N {
+		for j := range refs {
+			if fresh || i == 0 {
+				next += 977
+				refs[j] = platform.Reference{Kind: platform.PostReference, ID: next}
+			}
+		}
+		if err := record(b.Context(), refs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	if !fresh || n == 1 {
+		return
+	}
+	raw, size := storetest.OpenRaw(b, dsn), "SELECT pg_total_relation_size('compliance_ids')"
+	if strings.HasPrefix(dsn, "sqlite:") {
+		size = "SELECT sum(pgsize) FROM dbstat WHERE name LIKE '%compliance_ids%'"
+	}
+	_, rows := raw.Query(size)
+	b.ReportMetric(float64(rows[0][0].(int64))/float64(b.N*n), "bytes/id")
 }

@@ -10,11 +10,21 @@ import (
 )
 
 const (
-	complianceIDPut statement = `
-		INSERT INTO compliance_ids (app, kind, hash, sealed, first_at, last_at, expires, told, reason)
-		VALUES ($1, $2, $3, $4, $5, $5, $6, 0, '')
-		ON CONFLICT (app, kind, hash) DO UPDATE SET last_at = excluded.last_at, expires = excluded.expires, told = 0, reason = '',
+	complianceIDInto  = `INSERT INTO compliance_ids (app, kind, hash, sealed, first_at, last_at, expires, told, reason) VALUES `
+	complianceIDAgain = ` ON CONFLICT (app, kind, hash) DO UPDATE SET last_at = excluded.last_at, expires = excluded.expires, told = 0, reason = '',
 			first_at = CASE compliance_ids.told WHEN 0 THEN compliance_ids.first_at ELSE excluded.first_at END`
+	complianceIDPut statement = complianceIDInto + `($1, $4, $5, $6, $2, $2, $3, 0, '')` + complianceIDAgain
+	// A page of a hundred posts names hundreds of identifiers, and each statement is
+	// a way to the server and back.
+	complianceIDPut16 statement = complianceIDInto + `
+			($1, $4, $5, $6, $2, $2, $3, 0, ''), ($1, $7, $8, $9, $2, $2, $3, 0, ''),
+			($1, $10, $11, $12, $2, $2, $3, 0, ''), ($1, $13, $14, $15, $2, $2, $3, 0, ''),
+			($1, $16, $17, $18, $2, $2, $3, 0, ''), ($1, $19, $20, $21, $2, $2, $3, 0, ''),
+			($1, $22, $23, $24, $2, $2, $3, 0, ''), ($1, $25, $26, $27, $2, $2, $3, 0, ''),
+			($1, $28, $29, $30, $2, $2, $3, 0, ''), ($1, $31, $32, $33, $2, $2, $3, 0, ''),
+			($1, $34, $35, $36, $2, $2, $3, 0, ''), ($1, $37, $38, $39, $2, $2, $3, 0, ''),
+			($1, $40, $41, $42, $2, $2, $3, 0, ''), ($1, $43, $44, $45, $2, $2, $3, 0, ''),
+			($1, $46, $47, $48, $2, $2, $3, 0, ''), ($1, $49, $50, $51, $2, $2, $3, 0, '')` + complianceIDAgain
 	complianceIDColumns           = `SELECT kind, hash, sealed, first_at, last_at, told, reason FROM compliance_ids`
 	complianceIDsAfter  statement = complianceIDColumns + ` WHERE app = $1 AND kind = $2 AND hash > $3 ORDER BY hash LIMIT $4`
 	complianceIDOf      statement = complianceIDColumns + ` WHERE app = $1 AND kind = $2 AND hash = $3`
@@ -78,10 +88,19 @@ func (d *DB) Compliance() compliance.Store { return complianceStore{d} }
 
 func (s complianceStore) RecordIDs(ctx context.Context, app gatehouse.AppName, now, expires time.Time, ids []compliance.ID) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		for _, id := range ids {
-			if _, err := t.exec(ctx, complianceIDPut, app, id.Kind, id.Hash, id.Sealed, micros(now), micros(expires)); err != nil {
+		for len(ids) > 0 {
+			put, n := complianceIDPut, 1
+			if len(ids) >= 16 {
+				put, n = complianceIDPut16, 16
+			}
+			args := append(make([]any, 0, 3+3*n), app, micros(now), micros(expires))
+			for _, id := range ids[:n] {
+				args = append(args, id.Kind, id.Hash, id.Sealed)
+			}
+			if _, err := t.exec(ctx, put, args...); err != nil {
 				return err
 			}
+			ids = ids[n:]
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -81,6 +82,31 @@ func TestComplianceIDs(t *testing.T) {
 		}
 		if all, err = s.IDs(ctx, "main-x", "post", nil, 10); err != nil || !cmp.Equal(hashes(all), []string{"a", "c"}) {
 			t.Errorf("left are %v, %v", hashes(all), err)
+		}
+	})
+}
+
+// Many at once are all stored, whatever their number.
+func TestComplianceManyIDs(t *testing.T) {
+	eachCompliance(t, func(t *testing.T, s compliance.Store) {
+		for _, n := range []int{0, 1, 15, 16, 17, 33, 100} {
+			app := gatehouse.AppName(fmt.Sprint("app", n))
+			var ids []compliance.ID
+			for i := range n {
+				ids = append(ids, delivered([]compliance.Kind{"post", "user"}[i%2], fmt.Sprint(i)))
+			}
+			for range 2 {
+				if err := s.RecordIDs(t.Context(), app, moment(0), moment(time.Hour), ids); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, id := range ids {
+				want := id
+				want.First, want.Last = moment(0), moment(0)
+				if got, err := s.IDOf(t.Context(), app, id.Kind, id.Hash); err != nil || !cmp.Equal(got, want) {
+					t.Errorf("of %d: %v %s", n, err, cmp.Diff(want, got))
+				}
+			}
 		}
 	})
 }
