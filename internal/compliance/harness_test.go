@@ -55,7 +55,7 @@ func (l *logLines) String() string {
 }
 
 // quick are bounds under which everything is due at once.
-var quick = compliance.Bounds{Slow: time.Hour, PerJob: 1000, Page: 100, Remember: 1000}
+var quick = compliance.Bounds{Retry: time.Millisecond, Slow: time.Hour, PerJob: 1000, Page: 100, Remember: 1000}
 
 func newDesk(t *testing.T, dsn string, change ...func(*desk, *connecttest.Options)) *desk {
 	t.Helper()

@@ -395,6 +395,30 @@ func TestForeignLinesAreIgnored(t *testing.T) {
 	}
 }
 
+// A job's answer is believed about that job's part of the list only.
+func TestLinesOfAnotherPartAreIgnored(t *testing.T) {
+	var all atomic.Value
+	d := newDesk(t, storetest.SQLite(t), func(d *desk, _ *connecttest.Options) { d.bound.PerJob = 1 },
+		between(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if strings.HasSuffix(r.URL.Path, "/download") {
+				answer(w, http.StatusOK, "", all.Load().(string))
+				return
+			}
+			next.ServeHTTP(w, r)
+		}))
+	posts := d.posts(5, 3)
+	text := ""
+	for _, id := range posts {
+		text += `{"id":"` + id + `","action":"delete","reason":"deleted"}` + "\n"
+	}
+	all.Store(text)
+	d.deliver(d.k, platform.PostReference, posts...)
+	d.run(d.k)
+	if s := d.status(d.k)[compliance.Post]; len(d.taken()) != 3 || s.Found != 3 || s.Ignored != 6 || s.Jobs != 3 {
+		t.Errorf("found %q, status %+v", d.taken(), s)
+	}
+}
+
 // Two processes share the work; no job is made twice.
 func TestTwoProcesses(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
