@@ -322,12 +322,21 @@ func TestTroubleAtX(t *testing.T) {
 			if got := d.taken(); troubled.Load() != 1 || len(got) != 1 {
 				t.Errorf("after %d times of trouble, found %q", troubled.Load(), got)
 			}
-			if !strings.Contains(d.lines.String(), "did not go on") {
-				t.Error("the trouble is not in the log")
+			if want := "reason=" + troubleReasons[name]; !strings.Contains(d.lines.String(), want) {
+				t.Errorf("the log does not say %s:\n%s", want, d.lines)
 			}
 			d.checkLog()
 		})
 	}
+}
+
+// troubleReasons is what the operator is told.
+var troubleReasons = map[string]string{
+	"no job": "compliance/transient", "no JSON": "compliance/reply", "no account of a job": "compliance/reply", "a foreign address": "compliance/address",
+	"a failed job": "compliance/job-failed", "an expired job": "compliance/job-expired", "another job": "compliance/reply",
+	"no upload": "compliance/upload", "a redirected upload": "compliance/upload", "no download": "compliance/download",
+	"a page for an answer": "compliance/content-type", "a compressed answer": "compliance/encoding", "an endless answer": "upstream/size",
+	"garbage in the answer": "compliance/result",
 }
 
 func answer(w http.ResponseWriter, status int, contentType, body string) bool {
