@@ -322,6 +322,11 @@ func TestTroubleAtX(t *testing.T) {
 			if got := d.taken(); troubled.Load() != 1 || len(got) != 1 {
 				t.Errorf("after %d times of trouble, found %q", troubled.Load(), got)
 			}
+			// A job that is over is made anew; everything else goes on with the one there is.
+			jobs := map[string]int{"a failed job": 2, "an expired job": 2, "no job": 2, "no JSON": 2, "no account of a job": 2, "a foreign address": 2}[name]
+			if n := d.arrived(http.MethodPost, "/2/compliance/jobs"); n != max(jobs, 1) {
+				t.Errorf("%d jobs were asked for", n)
+			}
 			if want := "reason=" + troubleReasons[name]; !strings.Contains(d.lines.String(), want) {
 				t.Errorf("the log does not say %s:\n%s", want, d.lines)
 			}
