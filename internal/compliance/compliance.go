@@ -99,8 +99,8 @@ type Config struct {
 	// API carries calls to X, Storage those to the addresses that X names for its
 	// jobs (wire.EgressConfig.AnyPublicHost).
 	API, Storage *wire.Egress
-	// Apps are the registrations for which this is on. None means that nothing is
-	// kept and nothing is asked.
+	// Apps are the registrations for which this is on. None means that nothing more
+	// is kept and nothing is asked; what was kept expires.
 	Apps []App
 	// Found takes a finding over. After it returned nil the finding is settled; an
 	// error keeps it, and it is handed over again. It may be called more than once
@@ -193,11 +193,8 @@ func New(c Config) (*Compliance, error) {
 // Run asks X when it is time, hands over what X answered, and keeps the lists
 // within their bounds, until ctx ends. It returns when none of it is under way.
 func (k *Compliance) Run(ctx context.Context) error {
-	if len(k.apps) == 0 {
-		<-ctx.Done()
-		return nil
-	}
-	// A finding does not wait for a long upload.
+	// Also without an app: what an earlier configuration left expires, and its
+	// findings are handed over. A finding does not wait for a long upload.
 	var handing sync.WaitGroup
 	defer handing.Wait()
 	handing.Go(func() { k.loop(ctx, k.HandOver) })

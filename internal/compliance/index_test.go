@@ -329,6 +329,37 @@ func TestNewRefusals(t *testing.T) {
 	}
 }
 
+// When compliance is switched off, what was found is still handed over.
+func TestSwitchedOff(t *testing.T) {
+	d := newDesk(t, storetest.SQLite(t))
+	posts := d.posts(5, 1)
+	d.deliver(d.k, platform.PostReference, posts...)
+	d.X.Redact(posts[0], "deleted")
+	d.refuse = errors.New("not now")
+	d.run(d.k)
+	d.refuse = nil
+	d.wrap = func(c *compliance.Config) { c.Apps = nil }
+	off := d.openAgain()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- off.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); len(d.taken()) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was handed over\n%s", d.lines)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if s := d.status(off)[compliance.Post]; s.On || s.State != compliance.Idle {
+		t.Errorf("the status is %+v", s)
+	}
+	if err := off.Start(t.Context()); wire.RuleOf(err) != "compliance/off" {
+		t.Errorf("starting what is off gives %v", err)
+	}
+}
+
 // Run does it all by the clock, and ends.
 func TestRun(t *testing.T) {
 	d := newDesk(t, storetest.SQLite(t))

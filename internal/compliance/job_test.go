@@ -179,10 +179,10 @@ func TestAbandonedAtEveryStep(t *testing.T) {
 				d.found = nil
 				d.mu.Unlock()
 				jobs := d.arrived(http.MethodPost, "/2/compliance/jobs")
-				reached := 0
+				var reached atomic.Int32 // both lists are worked on at once
 				d.k.OnStep(func(at string) error {
 					if at == step {
-						reached++
+						reached.Add(1)
 						return errors.New("killed")
 					}
 					return nil
@@ -193,11 +193,11 @@ func TestAbandonedAtEveryStep(t *testing.T) {
 				for range 20 {
 					_ = d.k.Tend(t.Context())
 					_ = d.k.HandOver(t.Context())
-					if reached > 0 {
+					if reached.Load() > 0 {
 						break
 					}
 				}
-				if reached == 0 {
+				if reached.Load() == 0 {
 					t.Fatal("the step was not reached")
 				}
 				d.k = d.openAgain()
