@@ -58,9 +58,6 @@ type parts struct {
 	egress   *wire.Egress
 
 	compliance *compliance.Compliance
-	// complianceFound takes over what X says must go. It is set in one place,
-	// openCompliance.
-	complianceFound func(context.Context, compliance.Finding) error
 
 	stopLog context.CancelFunc
 	group   *errgroup.Group

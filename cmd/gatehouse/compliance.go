@@ -2,20 +2,24 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"gatehouse"
+	"gatehouse/internal/cases"
 	"gatehouse/internal/compliance"
 	"gatehouse/internal/config"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/outbox"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/wire"
 )
 
 // openCompliance binds X's batch compliance to the parts.
 func (p *parts) openCompliance() error {
-	p.complianceFound = keepFinding
 	storage, err := newStorage(p.cfg)
 	if err != nil {
 		return err
@@ -23,16 +27,48 @@ func (p *parts) openCompliance() error {
 	p.compliance, err = compliance.New(compliance.Config{
 		Store: p.db.Compliance(), Log: p.log, Vault: p.vault, Connections: p.connect, API: p.egress, Storage: storage,
 		Apps: complianceApps(p.cfg), Logger: p.logger,
-		Found: func(ctx context.Context, f compliance.Finding) error { return p.complianceFound(ctx, f) },
+		Found: p.found,
 	})
 	return err
 }
 
-// keepFinding refuses every finding, so that each waits in the store, is counted
-// by 'connect compliance', and is handed over again: nothing makes duties of them
-// yet, and one that is dropped would be content that stays.
-func keepFinding(context.Context, compliance.Finding) error {
-	return wire.Refuse(gatehouse.ErrUnavailable, "compliance/nobody", "nothing takes findings over yet; they wait")
+// contentEvent asks the app to delete its copy of a post, or of a user's profile and
+// posts, that is gone at the platform or no longer public there.
+type contentEvent struct {
+	Duty     string             `json:"duty"`
+	Platform gatehouse.Platform `json:"platform"`
+	Kind     compliance.Kind    `json:"kind"`
+	ID       string             `json:"id"`
+	Action   string             `json:"action"`
+	Reason   string             `json:"reason"`
+	At       time.Time          `json:"at,omitzero"`
+	Deadline time.Time          `json:"deadline"`
+}
+
+// found makes a duty of what X says must go. A user who is gone and whose grant is
+// held is erased like one who asks for it; for everything else the app is asked to
+// delete its copy. All of it may be repeated with one finding.
+func (p *parts) found(ctx context.Context, f compliance.Finding) error {
+	if f.Kind == compliance.User && f.Reason == "deleted" {
+		people, err := p.connect.People(ctx, connect.Who{App: f.App, User: f.ID})
+		if err != nil {
+			return err
+		}
+		for i, person := range people {
+			if _, err := p.cases.Open(ctx, cases.Request{
+				Kind: cases.Erasure, Origin: cases.FromCompliance, App: f.App, Platform: gatehouse.X, Person: person, Key: fmt.Sprintf("%s:%d", f.Key, i),
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	d, err := p.cases.Open(ctx, cases.Request{Kind: cases.ContentRemoved, Origin: cases.FromCompliance, App: f.App, Platform: gatehouse.X, Key: f.Key})
+	if err != nil {
+		return err
+	}
+	return p.tell(ctx, outbox.Event{ID: "content-" + d.ID, Type: "content.delete", App: f.App}, contentEvent{
+		Duty: d.ID, Platform: gatehouse.X, Kind: f.Kind, ID: f.ID, Action: f.Action, Reason: f.Reason, At: f.At, Deadline: d.Deadline.UTC(),
+	})
 }
 
 // complianceApps are the registrations for which it is on.

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/cases"
+	"gatehouse/internal/compliance"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/store/storetest"
 )
 
@@ -69,5 +72,58 @@ func complianceStory(t *testing.T, h *house) {
 		}
 	}
 	noTokens(t, h.box, "the program's log", []byte(h.stderr.String()))
+	noTokensInFiles(t, h.box, h.dir)
+}
+
+// What X says must go becomes a duty, which the app is told of once; a user who is
+// gone, and whose grant is held, is erased as well.
+func TestFindingsBecomeDuties(t *testing.T) {
+	h := newHouse(t)
+	h.start()
+	h.connectPerson(demoX, "ada", h.box.People()[0])
+	if code := h.stop(); code != 0 {
+		t.Fatalf("exit status %d\n%s", code, h.stderr)
+	}
+	err := with(t.Context(), &options{config: h.config}, func(p *parts) error {
+		known, err := p.connect.List(t.Context(), connect.Selection{Subject: "ada"})
+		if err != nil || len(known) != 1 {
+			t.Fatalf("connected are %v, %v", known, err)
+		}
+		for range 2 {
+			for _, f := range []compliance.Finding{
+				{App: demoX, Kind: compliance.Post, ID: "1600000000000000001", Action: "delete", Reason: "deleted", Key: "job-1-1"},
+				{App: demoX, Kind: compliance.User, ID: "424242", Action: "delete", Reason: "deleted", Key: "job-1-2"},
+				{App: demoX, Kind: compliance.User, ID: known[0].PlatformUser, Action: "delete", Reason: "suspended", Key: "job-1-3"},
+			} {
+				if err := p.found(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		duties, err := p.cases.List(t.Context(), cases.Filter{})
+		if err != nil || len(duties) != 3 {
+			t.Fatalf("the duties are %+v, %v", duties, err)
+		}
+		for _, d := range duties {
+			if d.Kind != cases.ContentRemoved || d.Origin != cases.FromCompliance {
+				t.Errorf("a duty is %+v", d)
+			}
+			if got, err := p.outbox.State(t.Context(), "content-"+d.ID); err != nil || got.Type != "content.delete" {
+				t.Errorf("its event is %+v, %v", got, err)
+			}
+		}
+		gone := compliance.Finding{App: demoX, Kind: compliance.User, ID: known[0].PlatformUser, Action: "delete", Reason: "deleted", Key: "job-2-1"}
+		if err := p.found(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		about, err := p.cases.List(t.Context(), cases.Filter{Person: known[0].Person})
+		if err != nil || len(about) != 1 || about[0].Kind != cases.Erasure {
+			t.Errorf("about the person: %+v, %v", about, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	noTokensInFiles(t, h.box, h.dir)
 }

@@ -10,7 +10,6 @@ import (
 	"gatehouse"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
-	"gatehouse/internal/notice"
 	"gatehouse/internal/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
@@ -192,7 +191,7 @@ func ids(list []cases.Duty) []string {
 
 func TestNoticesAreRemembered(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
-		var s notice.Store = storetest.Open(t, dsn).Notices()
+		s := storetest.Open(t, dsn).Notices()
 		ctx := t.Context()
 		taken := func(id string) bool {
 			ok, err := s.NoticeTaken(ctx, id)
