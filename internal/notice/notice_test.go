@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatehouse"
@@ -277,6 +278,39 @@ func TestSignedRequestsAreJudged(t *testing.T) {
 	if got := w.refusals(); !slices.Contains(got, "notice/stale") || !slices.Contains(got, "notice/signature") {
 		t.Errorf("the log holds the refusals %v", got)
 	}
+}
+
+// The signed request that Meta's documentation is recomputed for, as Meta would have
+// sent it at its time: with this secret, this payload and this signature.
+func TestDocumentedSignedRequest(t *testing.T) {
+	const vector = "hwWF5NbORS769CAtPRO6hA97S5_nbAebr5z5MJlJhsg.eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsImlzc3VlZF9hdCI6MTcwMDAwMDAwMCwidXNlcl9pZCI6IjIxODQ3MSJ9"
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{Offline: true, FacebookSecret: "app-secret-demo"}), t: t}
+		w.duties, w.notices, w.app = w.Duties(0)
+		ask := func() (notice.Deletion, error) {
+			return w.notices.DeletionRequested(t.Context(), gatehouse.Facebook, "", vector)
+		}
+		time.Sleep(time.Until(time.Unix(1700000000, 0).Add(-6 * time.Minute)))
+		if _, err := ask(); wire.RuleOf(err) != "notice/stale" {
+			t.Errorf("before its time: %v", err)
+		}
+		time.Sleep(7 * time.Minute)
+		first, err := ask()
+		if err != nil || first.Code == "" {
+			t.Fatalf("at its time: %+v, %v", first, err)
+		}
+		if err := w.notices.Deauthorized(t.Context(), gatehouse.Facebook, "", vector); err != nil {
+			t.Errorf("as a deauthorization: %v", err)
+		}
+		time.Sleep(47 * time.Hour)
+		if again, err := ask(); err != nil || again != first {
+			t.Errorf("again: %+v, %v", again, err)
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := ask(); wire.RuleOf(err) != "notice/stale" {
+			t.Errorf("after its time: %v", err)
+		}
+	})
 }
 
 // A challenge that is no short opaque token would have us sign a forged event.

@@ -51,6 +51,11 @@ type Options struct {
 	PublicURL    string // "" means PublicURL
 	// FamilyKill and RefreshKillsAccess are the switches of the sandbox's X.
 	FamilyKill, RefreshKillsAccess bool
+	// Offline leaves the platforms off the network, for tests in virtual time: open
+	// sockets would keep it from passing.
+	Offline bool
+	// FacebookSecret replaces the app secret of the Facebook app; "" keeps it.
+	FacebookSecret string
 	// Clock is the platforms' time; nil means the machine's.
 	Clock *world.Clock
 	// Budgets learn from the registry's calls; nil means none.
@@ -88,6 +93,7 @@ type World struct {
 	// RootKey is the file of the root key, SignerKey the log's signing key: what
 	// another process needs to work on the same database.
 	RootKey, SignerKey string
+	facebookSecret string
 	// StopX takes X off the network.
 	StopX func()
 }
@@ -161,6 +167,14 @@ func (w *World) platforms(o Options) {
 	w.Meta = must[*meta.Platform](w.T, "Meta")(meta.New(meta.Config{
 		Ledger: w.Ledger, RedirectURIs: callbacks, RequireProof: o.RequireProof, Clock: o.Clock,
 	}))
+	w.facebookSecret = o.FacebookSecret
+	if w.facebookSecret == "" {
+		w.facebookSecret = w.Meta.Apps().Facebook.AppSecret
+	}
+	if o.Offline {
+		w.XURL, w.MetaURL = "http://127.0.0.1:1", "http://127.0.0.1:2"
+		return
+	}
 	if o.Platform == nil {
 		o.Platform = func(h http.Handler) http.Handler { return h }
 	}
@@ -246,7 +260,7 @@ func (w *World) Apps() []connect.App {
 		},
 		{Name: "public-x", Platform: gatehouse.X, ClientID: a.PublicClientID, Public: true, Endpoints: xEnds},
 		{
-			Name: "pages", Platform: gatehouse.Facebook, ClientID: m.Facebook.AppID, ClientSecret: secret.New(m.Facebook.AppSecret),
+			Name: "pages", Platform: gatehouse.Facebook, ClientID: m.Facebook.AppID, ClientSecret: secret.New(w.facebookSecret),
 			Endpoints: connect.Endpoints{
 				Authorize: w.MetaURL + "/v25.0/dialog/oauth", Token: w.MetaURL + "/v25.0/oauth/access_token",
 				API: w.MetaURL, Video: w.MetaURL + "/video", Upload: w.MetaURL + "/rupload",
