@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"gatehouse"
@@ -20,7 +19,7 @@ import (
 // keyring is the domain keys in plain, as Tink primitives, for a bounded time.
 // It is not changed once made.
 type keyring struct {
-	until    time.Time
+	until    time.Time // when it is dropped if the root key stays out of reach
 	aeads    map[domainVersion]tink.AEAD
 	newest   map[Domain]uint32 // the active version that seals
 	deriving *prf.Set          // the active version of Derive
@@ -85,20 +84,30 @@ func (v *Vault) renewed(ctx context.Context, old *keyring) (*keyring, error) {
 	return v.unwrap(ctx)
 }
 
-// unwrap replaces the held keys by freshly unwrapped ones. The caller holds mu.
-// On an error nothing is held.
+// unwrap replaces the held keys by freshly unwrapped ones. The caller holds mu. On
+// an error settle decides whether the old ones stay.
 func (v *Vault) unwrap(ctx context.Context) (*keyring, error) {
-	v.forget()
+	if err := v.lately(); err != nil {
+		return nil, err
+	}
+	ring, err := v.fetch(ctx)
+	if err = v.settle(ctx, ring, err); err != nil {
+		return nil, err
+	}
+	return ring, nil
+}
+
+// fetch reads the domain keys and unwraps them.
+func (v *Vault) fetch(ctx context.Context) (*keyring, error) {
 	rows, err := v.config.Store.DomainKeys(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the domain keys: %w", err)
+		return nil, &storeError{fmt.Errorf("reading the domain keys: %w", err)}
 	}
 	if len(rows) == 0 {
 		return nil, fmt.Errorf("the store has no keys yet (gatehouse init makes them): %w", gatehouse.ErrNotFound)
 	}
-	hold := v.config.HoldDomainKeys
 	ring := &keyring{
-		until:  time.Now().Add(hold),
+		until:  time.Now().Add(max(v.config.HoldDomainKeys, v.config.KeepWithoutRoot)),
 		aeads:  make(map[domainVersion]tink.AEAD, len(rows)),
 		newest: make(map[Domain]uint32, len(domains)),
 	}
@@ -118,11 +127,6 @@ func (v *Vault) unwrap(ctx context.Context) (*keyring, error) {
 			return nil, fmt.Errorf("domain key %s has no active version: %w", domain, gatehouse.ErrConflict)
 		}
 	}
-	v.config.Log.InfoContext(ctx, "domain keys unwrapped", slog.String("root", v.config.Root.ID()), slog.Duration("hold", hold))
-	v.held.Store(ring)
-	// The timer drops the keys of an idle process too; only the ring it was set
-	// for, since a newer one has its own time.
-	v.drop = time.AfterFunc(hold, func() { v.held.CompareAndSwap(ring, nil) })
 	return ring, nil
 }
 
@@ -144,7 +148,7 @@ func (v *Vault) add(ctx context.Context, ring *keyring, row DomainKey) error {
 	name := fmt.Sprintf("domain key %s version %d", row.Domain, row.Version)
 	material, err := v.config.Root.Unwrap(ctx, row.Wrapped, domainContext(row.Environment, row.Domain, row.Version))
 	if err != nil {
-		return fmt.Errorf("unwrapping %s with root key %s: %w", name, row.Root, err)
+		return &rootError{fmt.Errorf("unwrapping %s with root key %s: %w", name, row.Root, err)}
 	}
 	defer clear(material)
 	handle, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(material)))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,25 +126,44 @@ func openLog(t testing.TB, db *store.DB, v *vault.Vault) *audit.Log {
 	return log
 }
 
-// countingRoot counts what is asked of a root key, and can be out of reach.
+// countingRoot counts what is asked of a root key, and can fail.
 type countingRoot struct {
 	vault.RootKey
-	unwraps int
-	away    bool
+	unwraps atomic.Int32
+	fails   atomic.Pointer[error]
 }
 
 func (r *countingRoot) Unwrap(ctx context.Context, ciphertext, context []byte) ([]byte, error) {
-	r.unwraps++
-	if r.away {
-		return nil, gatehouse.ErrUnavailable
+	r.unwraps.Add(1)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := r.fails.Load(); err != nil {
+		return nil, *err
 	}
 	return r.RootKey.Unwrap(ctx, ciphertext, context)
+}
+
+func (r *countingRoot) fail(err error) {
+	if err == nil {
+		r.fails.Store(nil)
+		return
+	}
+	r.fails.Store(&err)
 }
 
 // faultyStore fails writes, before or after they took effect.
 type faultyStore struct {
 	vault.Store
 	before, after bool
+	unreadable    bool
+}
+
+func (s *faultyStore) DomainKeys(ctx context.Context) ([]vault.DomainKey, error) {
+	if s.unreadable {
+		return nil, errInjected
+	}
+	return s.Store.DomainKeys(ctx)
 }
 
 var errInjected = errors.New("injected fault")

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"gatehouse"
 	"gatehouse/internal/secret"
@@ -101,6 +99,8 @@ func TestConfigMustBeComplete(t *testing.T) {
 		"Store":          func(c *vault.Config) { c.Store = nil },
 		"Environment":    func(c *vault.Config) { c.Environment = "" },
 		"HoldDomainKeys": func(c *vault.Config) { c.HoldDomainKeys = -1 },
+
+		"KeepWithoutRoot": func(c *vault.Config) { c.KeepWithoutRoot = -1 },
 	} {
 		config := w.config()
 		change(&config)
@@ -111,50 +111,6 @@ func TestConfigMustBeComplete(t *testing.T) {
 			t.Errorf("Init with a bad %s: %v, want ErrInvalid", name, err)
 		}
 	}
-}
-
-func TestDomainKeysAreHeldForABoundedTime(t *testing.T) {
-	dsn := storetest.SQLite(t)
-	root := newRoot(t)
-	synctest.Test(t, func(t *testing.T) {
-		db := storetest.Open(t, dsn)
-		counting := &countingRoot{RootKey: root}
-		config := vault.Config{Root: counting, Store: db.Vault(), Environment: production, HoldDomainKeys: time.Minute}
-		if err := vault.Init(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
-		v, err := vault.Open(t.Context(), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer v.Close()
-		use := func() error {
-			_, err := v.SealPersonal(t.Context(), "", "entry/1", []byte("x"))
-			return err
-		}
-		first := counting.unwraps
-		time.Sleep(59 * time.Second)
-		if err := use(); err != nil || counting.unwraps != first {
-			t.Errorf("within the time: %v, unwrapped %d times more, want 0", err, counting.unwraps-first)
-		}
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if v.HookTestOnlyHolds() {
-			t.Error("after the time an idle vault still holds domain keys")
-		}
-		counting.away = true
-		if err := use(); !errors.Is(err, gatehouse.ErrUnavailable) || v.HookTestOnlyHolds() {
-			t.Errorf("with the root key out of reach: %v, want ErrUnavailable and nothing held", err)
-		}
-		counting.away = false
-		if err := use(); err != nil || counting.unwraps <= first {
-			t.Errorf("after the time: %v, want it unwrapped again", err)
-		}
-		v.Close()
-		if v.HookTestOnlyHolds() {
-			t.Error("a closed vault holds domain keys")
-		}
-	})
 }
 
 func TestKeysOfANewerVersionAreFound(t *testing.T) {

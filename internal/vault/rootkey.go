@@ -21,10 +21,14 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// RootKey wraps domain keys. Production has several kinds: a key file, and key
-// management systems. An implementation that cannot be reached returns an error
-// that wraps gatehouse.ErrUnavailable; one that answers that the ciphertext or
-// the context is wrong returns an error that does not.
+// RootKey wraps domain keys. Production has several kinds: a key file, a key under
+// a passphrase, and key management systems (package kms). An implementation that
+// cannot be reached, or whose answer makes no sense, returns an error that wraps
+// gatehouse.ErrUnavailable: then the domain keys that are held go on serving for a
+// while (see [Config.KeepWithoutRoot]). One that answers no, whether it denies us,
+// the key is disabled, or the ciphertext or its context is wrong, returns an error
+// that does not: then they are dropped. A method Detail() string may tell an
+// operator more; see [Probe].
 type RootKey interface {
 	// ID names the key in rows and errors. It is not secret.
 	ID() string
@@ -41,14 +45,15 @@ const (
 	maxRootKeyFile = 4 << 10
 )
 
-// errUnwrap is all that an unwrapping tells: which of key, ciphertext and
+// ErrMisfit is all that an unwrapping tells: which of key, ciphertext and
 // context was wrong cannot be known.
-var errUnwrap = errors.New("the key does not fit: it is another root key, or what it wraps was changed or moved")
+var ErrMisfit = errors.New("the key does not fit: it is another root key, or what it wraps was changed or moved")
 
 // fileRootKey is a root key read from a file.
 type fileRootKey struct {
-	id   string
-	aead tink.AEAD
+	id     string
+	aead   tink.AEAD
+	detail string
 }
 
 // CreateRootKeyFile makes a new root key in a file of mode 0600 that must not
@@ -106,6 +111,22 @@ func syncDirectory(path string) error {
 // owner may read or write, or whose owner is neither this process's user nor
 // root.
 func NewFileRootKey(path string) (RootKey, error) {
+	content, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(content)
+	key, err := parseRootKey(content)
+	if err != nil {
+		return nil, fmt.Errorf("root key file %s: %w", path, err)
+	}
+	key.detail = "a key file, " + path
+	return key, nil
+}
+
+// readKeyFile reads a file that only its owner, who is this process's user or root,
+// may reach.
+func readKeyFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("root key file %s does not exist (gatehouse init makes one): %w", path, gatehouse.ErrNotFound)
@@ -132,12 +153,7 @@ func NewFileRootKey(path string) (RootKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the root key file: %w", err)
 	}
-	defer clear(content)
-	key, err := parseRootKey(content)
-	if err != nil {
-		return nil, fmt.Errorf("root key file %s: %w", path, err)
-	}
-	return key, nil
+	return content, nil
 }
 
 // ownerTrusted reports whether a key file of this owner may be used: root could
@@ -186,6 +202,9 @@ func validKeyID(id string) bool {
 
 func (k *fileRootKey) ID() string { return k.id }
 
+// Detail says which file it is; see [Probe].
+func (k *fileRootKey) Detail() string { return k.detail }
+
 func (k *fileRootKey) Wrap(_ context.Context, plaintext, context []byte) ([]byte, error) {
 	return k.aead.Encrypt(plaintext, context)
 }
@@ -193,7 +212,7 @@ func (k *fileRootKey) Wrap(_ context.Context, plaintext, context []byte) ([]byte
 func (k *fileRootKey) Unwrap(_ context.Context, ciphertext, context []byte) ([]byte, error) {
 	plaintext, err := k.aead.Decrypt(ciphertext, context)
 	if err != nil {
-		return nil, errUnwrap
+		return nil, ErrMisfit
 	}
 	return plaintext, nil
 }

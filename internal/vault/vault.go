@@ -6,9 +6,10 @@
 // and column it was sealed for and for the person it belongs to; that a token
 // is opened only by someone who shows the receipt of a durable log entry; that
 // no token and no person's key is kept in plain after the call (or the batch)
-// that needed it, and no domain key longer than [Config.HoldDomainKeys]; and
-// that destroying a person's key makes everything sealed under it unreadable.
-// Its errors name the key or the column and never repeat material.
+// that needed it, and no domain key longer than [Config.HoldDomainKeys] without its
+// root key's consent, or [Config.KeepWithoutRoot] while that cannot be asked; and
+// that destroying a person's key makes everything sealed under it unreadable. Its
+// errors name the key or the column and never repeat material.
 //
 // It must never invent cryptography (domain keys are Tink keysets, records are
 // the standard library's AES-256-GCM with random nonces), never write SQL, and
@@ -40,12 +41,19 @@ type Config struct {
 	Store Store
 	// Environment is bound into every key and record. Required.
 	Environment gatehouse.Environment
-	// HoldDomainKeys bounds how long unwrapped domain keys stay in memory before
-	// they are dropped and, at the next use, unwrapped again. Zero means
-	// DefaultHold.
+	// HoldDomainKeys bounds how long unwrapped domain keys stay in memory before the
+	// root key is asked for them again. Zero means DefaultHold.
 	HoldDomainKeys time.Duration
-	// Log gets one line for each time the domain keys are unwrapped. Nil means
-	// that nobody wants to know.
+	// KeepWithoutRoot bounds how long they serve on when the root key is then out of
+	// reach, counted from its last answer. Zero means DefaultKeep; less than
+	// HoldDomainKeys means HoldDomainKeys.
+	KeepWithoutRoot time.Duration
+	// OnRoot is called when the root key's condition changes, such as when it is
+	// lost and when it is back. It must return at once. Nil means that nobody
+	// watches.
+	OnRoot func(RootStatus)
+	// Log gets one line for each time the domain keys are unwrapped, and a warning
+	// when the root key is lost. Nil means that nobody wants to know.
 	Log *slog.Logger
 }
 
@@ -59,6 +67,11 @@ func (c *Config) validate() error {
 		return fmt.Errorf("vault: Config.Environment is empty: %w", gatehouse.ErrInvalid)
 	case c.HoldDomainKeys < 0:
 		return fmt.Errorf("vault: Config.HoldDomainKeys is negative: %w", gatehouse.ErrInvalid)
+	case c.KeepWithoutRoot < 0:
+		return fmt.Errorf("vault: Config.KeepWithoutRoot is negative: %w", gatehouse.ErrInvalid)
+	}
+	if c.KeepWithoutRoot == 0 {
+		c.KeepWithoutRoot = DefaultKeep
 	}
 	if c.HoldDomainKeys == 0 {
 		c.HoldDomainKeys = DefaultHold
@@ -77,7 +90,10 @@ type Vault struct {
 	// without a lock; it is only ever replaced or dropped, under mu.
 	held atomic.Pointer[keyring]
 	mu   sync.Mutex
-	drop *time.Timer // guarded by mu; drops held when its time is over
+	drop *time.Timer // guarded by mu; asks again for held when its hold is over
+
+	status atomic.Pointer[RootStatus] // replaced under mu
+	life   context.Context            // what the timer's requests run under
 }
 
 // Init makes the first domain keys of an empty store, wrapped by the root key
@@ -108,7 +124,7 @@ func Open(ctx context.Context, config Config) (*Vault, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	v := &Vault{config: config}
+	v := &Vault{config: config, life: context.WithoutCancel(ctx)}
 	if _, err := v.keyring(ctx); err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}

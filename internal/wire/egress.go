@@ -38,6 +38,9 @@ type EgressConfig struct {
 	// AllowPlainLoopback permits http:// to loopback addresses, for a sandbox
 	// without TLS. It needs AllowLoopback.
 	AllowPlainLoopback bool
+	// AllowMetadata permits one more thing: plain http to MetadataAddress, where a
+	// cloud hands a machine its own credentials. Nothing else link-local.
+	AllowMetadata bool
 	// RootCAs verify the other side. nil means the system's.
 	RootCAs *x509.CertPool
 	// Resolve finds the addresses of a host. nil means the system's resolver. It is
@@ -61,6 +64,9 @@ type EgressConfig struct {
 	// MaxIdlePerHost bounds the kept-alive connections to each host. Zero means 128.
 	MaxIdlePerHost int
 }
+
+// MetadataAddress is where clouds answer a machine about itself, over plain http.
+const MetadataAddress = "169.254.169.254"
 
 // Egress is the only HTTP client in Gatehouse. It is safe for concurrent use.
 type Egress struct {
@@ -156,6 +162,8 @@ func (e *Egress) Allows(scheme, host string) bool {
 	port := "443"
 	switch {
 	case scheme == "https":
+	case scheme == "http" && e.config.AllowMetadata && host == MetadataAddress:
+		port = "80"
 	case scheme == "http" && e.config.AllowPlainLoopback:
 		port = "80"
 	default:
@@ -300,7 +308,7 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 			return nil, BadGateway("egress/own-address", "The host's name leads back to Gatehouse itself.", nil)
 		}
 		class := Classify(a)
-		if class == AddressPublic || listed && (class == AddressLoopback && e.config.AllowLoopback || class == AddressPrivate && e.config.AllowPrivate) {
+		if class == AddressPublic || listed && e.mayDial(addr, a, class) {
 			continue
 		}
 		return nil, BadGateway("egress/address", "The host's name leads to an address that is not allowed ("+string(class)+").", nil)
@@ -319,6 +327,24 @@ func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		last = err
 	}
 	return nil, last
+}
+
+// mayDial judges one address that the name of a listed host led to; addr is what was
+// asked for.
+func (e *Egress) mayDial(addr string, a netip.Addr, class AddressClass) bool {
+	switch class {
+	case AddressPublic:
+		return true
+	case AddressLoopback:
+		return e.config.AllowLoopback
+	case AddressPrivate:
+		return e.config.AllowPrivate
+	case AddressMetadata:
+		// The address itself must have been asked for: no name may lead there.
+		return e.config.AllowMetadata && addr == net.JoinHostPort(MetadataAddress, "80") && a.String() == MetadataAddress
+	default:
+		return false
+	}
 }
 
 // portNumber returns 0 for what is no number of a port.

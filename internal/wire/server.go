@@ -27,6 +27,11 @@ type ServerConfig struct {
 	// AllowPlain permits plain http on other addresses: somebody else ends TLS in
 	// front. The exception is the operator's to declare.
 	AllowPlain bool
+	// SameUser accepts, on a Unix socket, only processes of this process's user and
+	// of root, by what the kernel says about the other end: the socket's mode is the
+	// first wall, and this the second. Where the kernel cannot be asked (see peerUser)
+	// the mode alone holds.
+	SameUser bool
 	// Handler answers; see [Surface].
 	Handler http.Handler
 	// Log gets what net/http has to say about broken connections, as debug lines.
@@ -89,6 +94,9 @@ func Listen(c ServerConfig) (*Server, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", c.Addr, err)
+	}
+	if c.SameUser && isUnix {
+		s.listener = &sameUserListener{s.listener}
 	}
 	s.listener = &boundedListener{Listener: s.listener, stall: c.WriteStall, free: make(chan struct{}, c.MaxConns), closed: make(chan struct{})}
 	s.http = &http.Server{
