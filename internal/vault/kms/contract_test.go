@@ -23,7 +23,7 @@ func source(text string) kms.Source {
 }
 
 // local reaches a fake on loopback, whose certificate is ca.
-func local(t *testing.T, ca []byte) kms.Network {
+func local(t testing.TB, ca []byte) kms.Network {
 	t.Helper()
 	cert, err := x509.ParseCertificate(ca)
 	if err != nil {
@@ -37,7 +37,7 @@ func local(t *testing.T, ca []byte) kms.Network {
 // provider is one kind of root key: two keys of it, which are not each other's.
 type provider struct{ one, two vault.RootKey }
 
-func must[T any](t *testing.T) func(T, error) T {
+func must[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {

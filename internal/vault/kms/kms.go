@@ -133,7 +133,8 @@ func (c *client) ask(ctx context.Context, method, address string, body []byte, p
 	}
 	defer reply.Body.Close()
 	content, err := io.ReadAll(reply.Body)
-	if err != nil {
+	// Giving up tells the other side, which may end its answer as if it were whole.
+	if err = errors.Join(err, ctx.Err()); err != nil {
 		return answer{}, c.unreachable(ctx, err)
 	}
 	if reply.StatusCode >= 300 && reply.StatusCode < 400 {
@@ -146,6 +147,9 @@ func (c *client) ask(ctx context.Context, method, address string, body []byte, p
 func (c *client) unreachable(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
 		return fmt.Errorf("asking %s about root key %s: %w", c.system, c.id, cause)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return c.away("it does not answer in time")
 	}
 	what, known := map[string]string{
 		"upstream/timeout":     "it does not answer in time",
