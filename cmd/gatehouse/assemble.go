@@ -59,6 +59,9 @@ type parts struct {
 
 	compliance *compliance.Compliance
 
+	// rootChanges tells when the root key is lost and back; run takes it.
+	rootChanges chan vault.RootStatus
+
 	stopLog context.CancelFunc
 	group   *errgroup.Group
 }
@@ -115,9 +118,19 @@ func openStore(ctx context.Context, cfg *config.Config) (*store.DB, error) {
 	return db, nil
 }
 
-// assemble opens everything. The audit log's writer runs until Close.
-func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *parts, err error) {
-	p := &parts{cfg: cfg, logger: logger}
+// assemble opens the root key and everything under it, for a command.
+func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*parts, error) {
+	root, err := openRootKey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return assembleUnder(ctx, cfg, root, logger)
+}
+
+// assembleUnder opens everything under a root key. The audit log's writer runs until
+// Close.
+func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger) (_ *parts, err error) {
+	p := &parts{cfg: cfg, logger: logger, rootChanges: make(chan vault.RootStatus, 16)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -126,14 +139,8 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *
 	if p.db, err = openStore(ctx, cfg); err != nil {
 		return nil, err
 	}
-	root, err := vault.NewFileRootKey(cfg.RootKey.Path())
-	if err != nil {
-		return nil, err
-	}
 	limits := cfg.Limits.WithDefaults()
-	if p.vault, err = vault.Open(ctx, vault.Config{
-		Root: root, Store: p.db.Vault(), Environment: cfg.Environment, HoldDomainKeys: limits.HoldDomainKeys, Log: logger,
-	}); err != nil {
+	if p.vault, err = openVault(ctx, cfg, root, p.db.Vault(), logger, p.rootChanges); err != nil {
 		return nil, err
 	}
 	if err := p.openLog(ctx); err != nil {

@@ -88,8 +88,12 @@ func examine(ctx context.Context, o *options) []finding {
 	for _, w := range warnings {
 		out = append(out, finding{Check: "configuration", OK: true, Text: "warning: " + w.String()})
 	}
-	_, err = vault.NewFileRootKey(cfg.RootKey.Path())
-	add("root key", err, cfg.RootKey.Path(), "gatehouse init makes one; restore your copy if the database exists already; its mode is 0600")
+	root, err := openRootKey(cfg)
+	detail := ""
+	if err == nil {
+		detail, err = vault.Probe(ctx, root)
+	}
+	haveRoot := add("root key", err, detail+": wraps, unwraps, and refuses what was moved", rootAdvice(cfg))
 	_, err = os.Stat(beside(cfg, logKeyFile))
 	add("log key", err, beside(cfg, logKeyFile), "gatehouse init makes one; once there is a log, restore your copy: it cannot be verified without")
 	db, err := openStore(ctx, cfg)
@@ -99,7 +103,10 @@ func examine(ctx context.Context, o *options) []finding {
 	if err := db.Close(); err != nil {
 		add("database", err, "", "")
 	}
-	p, err := assemble(ctx, cfg, quiet())
+	if !haveRoot {
+		return out
+	}
+	p, err := assembleUnder(ctx, cfg, root, quiet())
 	if !add("vault and log", err, "open with this root key", "the root key and the database must belong together") {
 		return out
 	}
@@ -150,6 +157,14 @@ func aheadOrBehind(off time.Duration) string {
 		return "behind"
 	}
 	return "ahead of"
+}
+
+// rootAdvice says what to do about a root key that does not serve.
+func rootAdvice(cfg *config.Config) string {
+	if cfg.RootKey.Path() != "" {
+		return "gatehouse init makes one; restore your copy if the database exists already; its mode is 0600"
+	}
+	return "see docs/keys.md for what it needs; while its system is away, a running Gatehouse serves on for limits.keep_without_kms (" + cfg.Limits.WithDefaults().KeepWithoutKMS.String() + "), and none can start"
 }
 
 // checkCA compares the CA that clients trust with the one that is used.

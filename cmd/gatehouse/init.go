@@ -33,7 +33,9 @@ func newInit(o *options) *cobra.Command {
 		Long: `Makes what Gatehouse needs to run, and keeps what is there:
 
   the configuration      an annotated example, if there is none at --config
-  the root key           where the configuration says; mode 0600 in a directory of 0700
+  the root key           where the configuration says: a file of mode 0600 in a directory
+                         of 0700 (its passphrase is asked for, or read from standard
+                         input), or a key management system's key, which is tried first
   the database           empty, bound to the environment
   log.pub                the audit log's public key, beside the configuration
   ca.pem                 the app listener's certificate authority, likewise
@@ -71,7 +73,7 @@ func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		_, err := fmt.Fprintf(out, "%s  %s\n", verb, what)
 		return err
 	}
-	keyPath, dsn := cfg.RootKey.Path(), cfg.Store.Text().Reveal()
+	keyPath, dsn := cfg.RootKey.Path(), cfg.Store.Text().Reveal() // a key management system's key has no path
 	for entry, path := range map[string]string{"root_key": keyPath, "store": storeFile(cfg)} {
 		if path == "" {
 			continue
@@ -80,28 +82,30 @@ func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
 			return fmt.Errorf("making the directory that %s names in the configuration (name another, or make it for this user): %w", entry, err)
 		}
 	}
-	_, keyErr := os.Stat(keyPath)
+	fresh := false
 	db, err := store.Open(ctx, dsn)
 	switch {
 	case err == nil:
 		if closeErr := db.Close(); closeErr != nil {
 			return closeErr
 		}
-		if errors.Is(keyErr, fs.ErrNotExist) {
+		if _, err := os.Stat(keyPath); keyPath != "" && errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("the database exists and its root key %s does not: restore the key, or name another database: %w", keyPath, gatehouse.ErrConflict)
 		}
 		if err := say("kept", "database"); err != nil {
 			return err
 		}
 	case errors.Is(err, gatehouse.ErrNotFound):
-		if errors.Is(keyErr, fs.ErrNotExist) {
-			if err := vault.CreateRootKeyFile(keyPath); err != nil {
-				return err
-			}
-			if err := say("made", keyPath+"  (keep a copy elsewhere)"); err != nil {
-				return err
-			}
-		} else if err := say("kept", keyPath); err != nil {
+		fresh = true
+	default:
+		return err
+	}
+	root, verb, what, err := makeRootKey(ctx, cfg, fresh)
+	if err != nil {
+		return err
+	}
+	if fresh {
+		if err := say(verb, what); err != nil {
 			return err
 		}
 		if err := store.Create(ctx, dsn); err != nil {
@@ -110,14 +114,12 @@ func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		if err := say("made", "database "+cfg.Store.String()); err != nil {
 			return err
 		}
-	default:
-		return err
 	}
-	return fill(ctx, cfg, say)
+	return fill(ctx, cfg, root, say)
 }
 
 // fill gives an existing database its environment, keys and public files.
-func fill(ctx context.Context, cfg *config.Config, say func(verb, what string) error) (err error) {
+func fill(ctx context.Context, cfg *config.Config, root vault.RootKey, say func(verb, what string) error) (err error) {
 	db, err := store.Open(ctx, cfg.Store.Text().Reveal())
 	if err != nil {
 		return err
@@ -134,15 +136,10 @@ func fill(ctx context.Context, cfg *config.Config, say func(verb, what string) e
 	case env != cfg.Environment:
 		return fmt.Errorf("the store belongs to environment %q and the configuration says %q: %w", env, cfg.Environment, gatehouse.ErrConflict)
 	}
-	root, err := vault.NewFileRootKey(cfg.RootKey.Path())
-	if err != nil {
+	if err := vault.Init(ctx, vault.Config{Root: root, Store: db.Vault(), Environment: cfg.Environment}); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
 		return err
 	}
-	vc := vault.Config{Root: root, Store: db.Vault(), Environment: cfg.Environment}
-	if err := vault.Init(ctx, vc); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
-		return err
-	}
-	v, err := vault.Open(ctx, vc)
+	v, err := openVault(ctx, cfg, root, db.Vault(), quiet(), nil)
 	if err != nil {
 		return err
 	}

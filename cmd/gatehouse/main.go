@@ -31,6 +31,7 @@ func main() {
 	// net/http writes what broken connections sent to package log. It is not ours
 	// to repeat.
 	log.SetOutput(io.Discard)
+	guardMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := execute(ctx, os.Args[1:])
 	stop()
@@ -144,7 +145,7 @@ and writes each call, before it happens, in a log that verifies.
 	}
 	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
 	root.AddCommand(
-		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newPerson(&o), newService(&o),
+		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newPerson(&o), newService(&o), newKeys(&o),
 		newCase(&o), newEvents(&o), newAudit(&o), newConfig(&o), newDoctor(&o), newVersion(),
 	)
 	markEntered(root, entered)

@@ -3,10 +3,16 @@ package main
 import (
 	"database/sql"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"gatehouse/internal/vault/kms/kmstest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite"
@@ -27,10 +33,23 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			// A fake key management system for those who name it, and a port of their own.
+			f, token := kmstest.NewTransit(false)
+			e.Defer(f.Close)
+			f.AddKey("gatehouse")
+			e.Values[transitOfScript{}] = f
+			e.Setenv("TRANSIT", f.URL)
+			e.Setenv("TRANSIT_TOKEN", token)
+			e.Setenv("PORT", strconv.Itoa(20000+rand.IntN(12000)))
+			return nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"flipbyte": flipByte,
 			"status":   exitStatus,
 			"sql":      runSQL,
+			"health":   awaitHealth,
+			"transit":  breakTransit,
 		},
 	})
 }
@@ -88,4 +107,43 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	defer db.Close()
 	_, err = db.Exec(args[1])
 	ts.Check(err)
+}
+
+type transitOfScript struct{}
+
+// breakTransit changes the fake key management system: "transit away|deny|works".
+func breakTransit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: transit away|deny|works")
+	}
+	f, ok := ts.Value(transitOfScript{}).(*kmstest.Transit)
+	if !ok {
+		ts.Fatalf("there is no fake")
+	}
+	f.Deny(args[0] == "deny")
+	f.Break(nil)
+	if args[0] == "away" {
+		f.Break(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	}
+}
+
+// awaitHealth waits until a running Gatehouse says what is wanted of itself:
+// "health URL WORD".
+func awaitHealth(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: health url word")
+	}
+	var last string
+	for range 600 {
+		if reply, err := http.Get(args[0] + "/gatehouse/v1/health"); err == nil {
+			body, err := io.ReadAll(reply.Body)
+			reply.Body.Close()
+			last = fmt.Sprint(reply.StatusCode, " ", string(body), err)
+			if strings.Contains(last, args[1]) {
+				return
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("health never says %q; last: %s", args[1], last)
 }

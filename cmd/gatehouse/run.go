@@ -36,6 +36,10 @@ under way finish. SIGHUP reads the configuration again: purposes, services (with
 their rates and sources), who may fetch events and the mode change without a
 restart; for every other change the log says that it needs one.
 
+A root key under a passphrase that the configuration does not refer to starts
+Gatehouse sealed: its listeners answer /gatehouse/v1/health and refuse the rest, until
+'gatehouse keys unseal' gives the passphrase.
+
 When every listener is bound, one line is printed on standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -104,11 +108,21 @@ func (s *server) announce(w io.Writer) error {
 // serve puts Gatehouse together, binds its listeners, calls ready, and serves
 // until ctx ends. It returns after everything that was acknowledged is durable.
 func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready func(*server) error) (err error) {
-	p, err := assemble(ctx, cfg, logger)
+	key, err := awaitRootKey(ctx, cfg, logger)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop while sealed
+		}
+		return err
+	}
+	p, err := assembleUnder(ctx, cfg, key.root, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	if err := p.recordUnseal(ctx, key); err != nil {
+		return err
+	}
 	if err := ensureCA(ctx, cfg, p.vault, func(verb, what string) error {
 		logger.DebugContext(ctx, "local CA", slog.String("step", verb), slog.String("what", what))
 		return nil
@@ -157,6 +171,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.records.Run(ctx) })
 	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
+	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {
 		group.Go(func() error { return s.beside(ctx) })
 	}

@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/platform"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/public"
+	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 )
 
@@ -72,11 +73,25 @@ func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]stri
 func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Config {
 	return api.Config{
 		Connections: p.connect, Directory: p.identity, Records: p.records,
-		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets,
+		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets, Health: p.health,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
+}
+
+// health says how this process is, to whoever watches it.
+func (p *parts) health() api.Health {
+	root := p.vault.RootStatus()
+	h := api.Health{Status: api.Open, RootKey: string(root.State)}
+	switch {
+	case root.State == vault.RootAnswers:
+	case root.State == vault.RootLost && time.Now().Before(root.Until):
+		h.Status = api.Degraded
+	default:
+		h.Status = api.Sealed
+	}
+	return h
 }
 
 // purposesOf returns what the configuration in force lets a service do.

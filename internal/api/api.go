@@ -60,6 +60,8 @@ type Config struct {
 	Duties Duties
 	// Budgets know what the platforms still allow. Nil shows nothing.
 	Budgets *budget.Budgets
+	// Health says how Gatehouse is, to anybody. Nil says that it is open.
+	Health func() Health
 	// Surface renders errors and logs; it is the app listener's.
 	Surface *wire.Surface
 }
@@ -75,6 +77,7 @@ type API struct {
 	admit       func(gatehouse.ServiceName, int) error
 	duties      Duties
 	budgets     *budget.Budgets
+	health      func() Health
 	surface     *wire.Surface
 }
 
@@ -92,9 +95,12 @@ func New(c Config) (*API, error) {
 	if c.EventReader == nil {
 		c.EventReader = func(gatehouse.ServiceName) bool { return false }
 	}
+	if c.Health == nil {
+		c.Health = func() Health { return Health{Status: Open} }
+	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, budgets: c.Budgets, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, budgets: c.Budgets, health: c.Health, surface: c.Surface,
 	}, nil
 }
 
@@ -126,6 +132,7 @@ type route struct {
 
 var routes = []route{
 	{"GET", "/gatehouse/v1/openapi.json", true, (*API).document},
+	{"GET", HealthPath, true, (*API).showHealth},
 	{"GET", "/gatehouse/v1/me", false, (*API).me},
 	{"POST", "/gatehouse/v1/connections", false, (*API).begin},
 	{"GET", "/gatehouse/v1/connections", false, (*API).listConnections},

@@ -27,7 +27,8 @@ type Config struct {
 	PublicURL   string                            `yaml:"public_url" doc:"Where people's browsers and the platforms reach Gatehouse. https, or http on loopback."`
 	Listen      Listen                            `yaml:"listen" doc:"Addresses to listen on: host:port, or unix:/path for the app."`
 	Store       DSN                               `yaml:"store" doc:"sqlite:/path/file.db, postgres://user@host/database without a password, or a reference (env:NAME, file:/path) to a DSN."`
-	RootKey     KeyFile                           `yaml:"root_key" doc:"The root key file that 'gatehouse init' makes. Keep a copy elsewhere: without it nothing in the store can be opened."`
+	RootKey     RootKey                           `yaml:"root_key" doc:"The key that wraps all others: file:PATH, which 'gatehouse init' makes, passphrase:PATH, transit:https://vault.example.com:8200/transit/keys/NAME (HashiCorp Vault, OpenBao), awskms:ARN, gcpkms:projects/P/locations/L/keyRings/R/cryptoKeys/K, or pkcs11:token=T;object=O?module-path=FILE. See docs/keys.md. Keep a copy of a file elsewhere: without it nothing in the store can be opened."`
+	RootAccess  RootAccess                        `yaml:"root_key_access" doc:"How to get at the root key, for those that are no file. Secrets are references; those of this block are read again each time they are needed."`
 	TLS         TLS                               `yaml:"tls" doc:"Certificates of the listeners: local-ca (made by 'gatehouse init'), {cert: FILE, key: FILE}, or off (plain http, on loopback only)."`
 	Apps        map[gatehouse.AppName]App         `yaml:"apps" doc:"Your registrations at the platforms. Secrets are references, env:NAME or file:/path, never values."`
 	Purposes    map[gatehouse.PurposeName]Purpose `yaml:"purposes" doc:"Why people's data is used, and the calls that this needs. What no purpose declares does not happen."`
@@ -184,7 +185,8 @@ type Limits struct {
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" doc:"How long a platform may take until its reply begins. Default 30s."`
 	HandleTTL       time.Duration `yaml:"handle_ttl" doc:"Life of a handle for which none is asked. Default 24h."`
 	HandleMaxTTL    time.Duration `yaml:"handle_max_ttl" doc:"Longest life of a handle. Default 2160h (90 days)."`
-	HoldDomainKeys  time.Duration `yaml:"hold_domain_keys" doc:"How long domain keys stay unwrapped in memory. Default 10m."`
+	HoldDomainKeys  time.Duration `yaml:"hold_domain_keys" doc:"How long domain keys stay unwrapped in memory before the root key is asked again; if it then says no, they are dropped. Default 10m."`
+	KeepWithoutKMS  time.Duration `yaml:"keep_without_kms" doc:"How long they serve on while the root key's system is out of reach, since its last answer. Default 24h; at most 168h."`
 	DocumentedOnly  bool          `yaml:"documented_budgets_only" doc:"Learn what is left at the platforms only from headers that they document: not from X's 24-hour ones and X-Page-Usage. Default false."`
 }
 
@@ -197,6 +199,7 @@ func (l Limits) WithDefaults() Limits {
 	orDefault(&l.HandleTTL, 24*time.Hour)
 	orDefault(&l.HandleMaxTTL, 90*24*time.Hour)
 	orDefault(&l.HoldDomainKeys, 10*time.Minute)
+	orDefault(&l.KeepWithoutKMS, 24*time.Hour)
 	return l
 }
 

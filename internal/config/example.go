@@ -20,7 +20,7 @@ func example() *Config {
 		PublicURL:   "https://app.example.com",
 		Listen:      Listen{App: "127.0.0.1:8100", Public: "127.0.0.1:8103"},
 		Store:       DSN{written: "sqlite:/var/lib/gatehouse/gatehouse.db"},
-		RootKey:     KeyFile{written: "file:/etc/gatehouse/root.key"},
+		RootKey:     RootKey{written: "file:/etc/gatehouse/root.key"},
 		TLS:         TLS{App: Certificate{Source: "local-ca"}},
 		Apps: map[gatehouse.AppName]App{
 			"main-x": {Platform: gatehouse.X, ClientID: Value{written: "env:X_CLIENT_ID"}, ClientSecret: Secret{ref: "file:/run/secrets/x"},
@@ -210,6 +210,8 @@ func flow(v reflect.Value) string {
 func written(v reflect.Value) (string, bool) {
 	switch x := v.Interface().(type) {
 	case Secret:
+		return x.ref, true
+	case Document:
 		return x.ref, true
 	case fmt.Stringer:
 		return x.String(), true

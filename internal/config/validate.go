@@ -41,6 +41,7 @@ func (c *Config) validate(d *decoder) {
 		d.name("services."+string(name), string(name))
 		c.validateService(d, "services."+string(name), c.Services[name])
 	}
+	c.validateRootAccess(d)
 	c.validateThirdParties(d)
 	c.validateMode(d)
 	c.validateSandbox(d)
@@ -332,6 +333,11 @@ func (c *Config) validateLimits(d *decoder) {
 	}
 	if l.HoldDomainKeys > 24*time.Hour {
 		d.failAt("limits.hold_domain_keys", "is longer than a day")
+	}
+	if l.KeepWithoutKMS > 7*24*time.Hour {
+		d.failAt("limits.keep_without_kms", "is longer than 168h: whoever cuts Gatehouse off from its key management system could keep it open as long")
+	} else if l.KeepWithoutKMS < l.HoldDomainKeys {
+		d.failAt("limits.keep_without_kms", "is shorter than hold_domain_keys ("+l.HoldDomainKeys.String()+")")
 	}
 	if l.Body > 4<<30 {
 		d.failAt("limits.body", "is more than 4GiB")

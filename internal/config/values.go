@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gatehouse"
 	"gatehouse/internal/secret"
 
 	"go.yaml.in/yaml/v3"
@@ -33,8 +34,18 @@ func isReference(s string) bool {
 	return strings.HasPrefix(s, "env:") || strings.HasPrefix(s, "file:")
 }
 
-// follow returns what the reference names. Its errors never hold what was read.
+// follow returns the one line of text that the reference names. Its errors never
+// hold what was read.
 func (d *decoder) follow(ref string) (secret.Text, error) {
+	text, err := d.followText(ref)
+	if err == nil && strings.HasPrefix(ref, "file:") && strings.ContainsAny(text.Reveal(), "\r\n") {
+		return secret.Text{}, fmt.Errorf("the file %s does not hold one line of text", d.resolvePath(strings.TrimPrefix(ref, "file:")))
+	}
+	return text, err
+}
+
+// followText is follow for what may have several lines.
+func (d *decoder) followText(ref string) (secret.Text, error) {
 	kind, name, _ := strings.Cut(ref, ":")
 	if name == "" || strings.TrimSpace(name) != name || len(name) > 4096 {
 		return secret.Text{}, fmt.Errorf("the reference names nothing: write env:NAME or file:/path")
@@ -71,7 +82,7 @@ func (d *decoder) follow(ref string) (secret.Text, error) {
 		return secret.Text{}, fmt.Errorf("the file %s is too large for a secret", path)
 	case text == "":
 		return secret.Text{}, fmt.Errorf("the file %s is empty", path)
-	case !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\r\n"):
+	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
 		return secret.Text{}, fmt.Errorf("the file %s does not hold one line of text", path)
 	}
 	return secret.New(text), nil
@@ -96,12 +107,22 @@ func (d *decoder) resolvePath(path string) string {
 
 // Secret is a reference to a credential. The file never holds the credential.
 type Secret struct {
-	ref  string
-	text secret.Text
+	ref   string
+	text  secret.Text
+	again func() (secret.Text, error)
 }
 
-// Text returns the credential.
+// Text returns the credential as it was when the file was loaded.
 func (s Secret) Text() secret.Text { return s.text }
+
+// Again follows the reference again: a credential that somebody renews in its file
+// is found renewed. Without a reference it returns an error.
+func (s Secret) Again() (secret.Text, error) {
+	if s.again == nil {
+		return secret.Text{}, fmt.Errorf("no reference is given: %w", gatehouse.ErrNotFound)
+	}
+	return s.again()
+}
 
 // Reference returns what stands in the file.
 func (s Secret) Reference() string { return s.ref }
@@ -118,9 +139,15 @@ func (s *Secret) decode(d *decoder, n *yaml.Node, path string) {
 		d.fail(n, path, "a secret does not belong into this file: put it into the environment or a file and write env:NAME or file:/path")
 		return
 	}
-	s.ref = text
+	s.follow(d, n, path, text, (*decoder).follow)
+}
+
+func (s *Secret) follow(d *decoder, n *yaml.Node, path, ref string, follow func(*decoder, string) (secret.Text, error)) {
+	s.ref = ref
+	later := &decoder{file: d.file, resolver: d.resolver}
+	s.again = func() (secret.Text, error) { return follow(later, ref) }
 	var err error
-	if s.text, err = d.follow(text); err != nil {
+	if s.text, err = follow(d, ref); err != nil {
 		d.fail(n, path, err.Error())
 	}
 }
@@ -226,31 +253,6 @@ func checkDSN(dsn string) string {
 		return "write sqlite:/path/file.db or postgres://user@host/database"
 	}
 	return ""
-}
-
-// KeyFile is the path of the root key.
-type KeyFile struct{ written, path string }
-
-// Path returns the absolute path.
-func (k KeyFile) Path() string { return k.path }
-
-// IsZero reports whether the field was left out.
-func (k KeyFile) IsZero() bool { return k.written == "" }
-
-// String returns what stands in the file.
-func (k KeyFile) String() string { return k.written }
-
-func (k *KeyFile) decode(d *decoder, n *yaml.Node, path string) {
-	text, ok := d.text(n, path)
-	if !ok {
-		return
-	}
-	file, isFile := strings.CutPrefix(text, "file:")
-	if !isFile || file == "" {
-		d.fail(n, path, "write file: and the path of the root key file")
-		return
-	}
-	k.written, k.path = text, d.resolvePath(file)
 }
 
 // Certificate says where a listener's certificate comes from. The zero value

@@ -53,8 +53,6 @@ type Network struct {
 	// Timeout bounds each request, from dialling to the answer's last byte. Zero
 	// means DefaultTimeout.
 	Timeout time.Duration
-	// AllowLoopback permits a system on this machine, also over plain http.
-	AllowLoopback bool
 }
 
 // client asks one key management system.
@@ -66,24 +64,26 @@ type client struct {
 }
 
 // newClient returns a client that may speak to the hosts of the given addresses and
-// to nobody else.
+// to nobody else: over https, or over plain http to an address that is literally
+// loopback's, such as an agent's on this machine.
 func newClient(id, system string, n Network, metadata bool, addresses ...string) (*client, error) {
 	c := wire.EgressConfig{
-		RootCAs: n.RootCAs, AllowPrivate: true, AllowLoopback: n.AllowLoopback, AllowPlainLoopback: n.AllowLoopback,
-		AllowMetadata: metadata, MaxReplyBytes: maxReply, MaxIdlePerHost: 2,
+		RootCAs: n.RootCAs, AllowPrivate: true, AllowMetadata: metadata, MaxReplyBytes: maxReply, MaxIdlePerHost: 2,
 	}
 	for _, address := range addresses {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return nil, fmt.Errorf("root key %s: the address is not that of a server: %w", id, gatehouse.ErrInvalid)
 		}
-		host, port := u.Host, map[string]string{"https": "443", "http": "80"}[u.Scheme]
+		host := withPort(strings.ToLower(u.Host), map[string]string{"https": "443", "http": "80"}[u.Scheme])
+		loopback := wire.IsLoopback(host)
+		c.AllowLoopback, c.AllowPlainLoopback = c.AllowLoopback || loopback, c.AllowPlainLoopback || loopback
 		switch {
-		case u.Scheme == "https", u.Scheme == "http" && n.AllowLoopback && wire.IsLoopback(withPort(host, port)), metadata && address == metadataBase:
+		case u.Scheme == "https", u.Scheme == "http" && loopback, metadata && address == metadataBase:
 		default:
 			return nil, fmt.Errorf("root key %s: %s is asked over https (plain http is for loopback): %w", id, system, gatehouse.ErrInvalid)
 		}
-		c.Hosts = append(c.Hosts, withPort(strings.ToLower(host), port))
+		c.Hosts = append(c.Hosts, host)
 	}
 	c.HeaderTimeout, c.DialTimeout = n.Timeout, n.Timeout
 	egress, err := wire.NewEgress(c)

@@ -188,7 +188,7 @@ func (p *PKCS11) Unwrap(ctx context.Context, ciphertext, place []byte) ([]byte, 
 	if len(ciphertext) <= gcmNonce+gcmTag || len(ciphertext) > maxWrapped {
 		return nil, p.misfit()
 	}
-	return p.use(ctx, func() ([]byte, error) {
+	plaintext, err := p.use(ctx, func() ([]byte, error) {
 		params := pkcs11.NewGCMParams(ciphertext[:gcmNonce], place, gcmTag*8)
 		defer params.Free()
 		if err := p.module.DecryptInit(p.session, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_AES_GCM, params)}, p.object); err != nil {
@@ -196,6 +196,21 @@ func (p *PKCS11) Unwrap(ctx context.Context, ciphertext, place []byte) ([]byte, 
 		}
 		return p.module.Decrypt(p.session, ciphertext[gcmNonce:])
 	})
+	if errors.Is(err, errVague) && p.works(ctx) {
+		return nil, p.misfit()
+	}
+	return plaintext, err
+}
+
+// errVague marks what a module answers for all that it has no better word for.
+// SoftHSM2 answers so when a tag does not fit.
+var errVague = errors.New("a general error")
+
+// works asks whether the token still encrypts: then it was the ciphertext that did
+// not fit.
+func (p *PKCS11) works(ctx context.Context) bool {
+	_, err := p.Wrap(ctx, []byte("does it work"), nil)
+	return err == nil
 }
 
 // use works with the token; a session that ended is opened again, once.
@@ -257,6 +272,9 @@ func (p *PKCS11) failure(err error) error {
 		if errors.Is(err, pkcs11.Error(c)) {
 			return fmt.Errorf("root key %s: the token refuses (%s): see its PIN, and that the key may encrypt and decrypt with AES-GCM: %w", p.key.id(), code(err), gatehouse.ErrDenied)
 		}
+	}
+	if errors.Is(err, pkcs11.Error(pkcs11.CKR_GENERAL_ERROR)) || errors.Is(err, pkcs11.Error(pkcs11.CKR_FUNCTION_FAILED)) {
+		return fmt.Errorf("root key %s is out of reach: the token answers %s, %w: %w", p.key.id(), code(err), errVague, gatehouse.ErrUnavailable)
 	}
 	return fmt.Errorf("root key %s is out of reach: the token answers %s: %w", p.key.id(), code(err), gatehouse.ErrUnavailable)
 }
