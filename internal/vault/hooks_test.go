@@ -62,3 +62,8 @@ func HookTestOnlyNewDomainKey(ctx context.Context, root RootKey, env gatehouse.E
 
 // HookTestOnlyBind is the associated data of a datum.
 func (b *Batch) HookTestOnlyBind(p Place) []byte { return b.bind(p) }
+
+// HookTestOnlyParsePassphrase parses the content of a passphrase file.
+func HookTestOnlyParsePassphrase(content []byte) (*SealedRoot, error) {
+	return parsePassphrase(content)
+}
