@@ -57,9 +57,9 @@ var actions = map[string]string{
 
 	"person.erase":   "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
 	"platform.clock": "This machine's clock was found to differ much from a platform's, or to agree with it again; facts hold the difference in seconds.",
-	"keys.kms.back": "The root key's system answers again.",
-	"keys.kms.lost": "The root key's system is out of reach, or refuses (facts: state): what is held serves on until the time given, or nothing opens any more.",
-	"keys.unseal":   "A Gatehouse that had started sealed was given its passphrase; facts hold how many wrong ones came before.",
+	"keys.kms.back":  "The root key's system answers again.",
+	"keys.kms.lost":  "The root key's system is out of reach, or refuses (facts: state): what is held serves on until the time given, or nothing opens any more.",
+	"keys.unseal":    "A Gatehouse that had started sealed was given its passphrase; facts hold how many wrong ones came before.",
 
 	"open": "A service had sealed texts opened that it keeps itself, of one person and for one purpose. The intent is written before anything is opened.",
 	"seal": "A service had data of one person sealed for one purpose, to keep it itself.",
