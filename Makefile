@@ -1,6 +1,6 @@
 # make demo and make test do their own set-up on a machine with Go and a package manager.
 
-.PHONY: demo test race fuzz lint gen bench release docs setup clean
+.PHONY: demo test test-vault test-pkcs11 race fuzz lint gen bench release docs setup clean
 
 demo: ## two sandboxed platforms, connected people, an app that calls both
 	@scripts/setup go
@@ -11,6 +11,16 @@ demo: ## two sandboxed platforms, connected people, an app that calls both
 test: setup ## vet and every test
 	go vet ./...
 	go test -timeout 15m ./...
+
+test-vault: ## root keys against a real Vault server; builds it first (5 to 15 minutes, once)
+	@scripts/setup go
+	@mkdir -p dist
+	cd tools/vaultserver && CGO_ENABLED=0 go build -tags minimal -ldflags '-s -w' -o ../../dist/vaultserver .
+	GATEHOUSE_VAULT_SERVER=$(CURDIR)/dist/vaultserver go test -tags vaultserver ./internal/vault/kms -run '^TestRealVault$$' -count=1 -v
+
+test-pkcs11: ## root keys against SoftHSM2; needs cgo
+	@scripts/setup pkcs11
+	CGO_ENABLED=1 go test -tags pkcs11 ./internal/vault/kms -count=1
 
 race: setup ## every test under the race detector
 	CGO_ENABLED=1 go test -race -timeout 30m ./...

@@ -50,7 +50,7 @@ var sinks = []sink{
 		may: map[string]string{
 			"internal/wire": "owns every dial", "internal/sandbox": sandboxReason, "internal/sandbox/x": sandboxReason, "internal/sandbox/meta": sandboxReason,
 			"internal/store/storetest": "waits for PostgreSQL to answer",
-			"cmd/gatehouse":            "doctor asks whether its own listeners answer; the demo plays the app and the browser, on loopback",
+			"cmd/gatehouse":            "doctor asks whether its own listeners answer; keys unseal speaks to the running process over its socket; the demo plays the app and the browser, on loopback",
 		},
 	},
 	{
@@ -58,7 +58,7 @@ var sinks = []sink{
 		names: []string{"net/http.Client{}"},
 		may: map[string]string{
 			"internal/wire": "owns every client", "internal/sandbox": sandboxReason, "internal/sandbox/x": sandboxReason, "internal/sandbox/meta": sandboxReason,
-			"cmd/gatehouse":                "the demo plays the app and the browser, on loopback",
+			"cmd/gatehouse":                "the demo plays the app and the browser, on loopback; keys unseal speaks over a Unix socket",
 			"internal/connect/connecttest": "plays the browser",
 		},
 	},
@@ -88,7 +88,8 @@ var sinks = []sink{
 		names: []string{"method Reveal"},
 		may: map[string]string{
 			"internal/secret":     "compares and tests its own values",
-			"internal/vault":      "seals it",
+			"internal/vault":      "seals it; stretches the passphrase of a root key",
+			"internal/vault/kms":  "logs in to key management systems and signs requests to them",
 			"internal/records":    "takes the keyed hash that finds a subject's person",
 			"internal/connect":    "puts the platform's token on the outgoing request",
 			"internal/identity":   "hashes what was presented",
@@ -132,7 +133,10 @@ var sinks = []sink{
 	{
 		what:  "uses cryptography by hand",
 		names: []string{"crypto/aes.*", "crypto/cipher.*", "import crypto/des", "import crypto/rc4", "import crypto/dsa"},
-		may:   map[string]string{"internal/vault": "AES-256-GCM of the standard library under a person's key; keysets and their wrapping are Tink's"},
+		may: map[string]string{
+			"internal/vault":             "AES-256-GCM of the standard library under a person's key; keysets and their wrapping are Tink's",
+			"internal/vault/kms/kmstest": "plays the systems that encrypt",
+		},
 	},
 	{
 		what:  "weakens TLS",
