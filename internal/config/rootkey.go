@@ -95,19 +95,19 @@ func (s *Document) decode(d *decoder, n *yaml.Node, path string) {
 // RootAccess says how to get at the root key. Which entries a kind of key takes
 // stands in the tag kinds.
 type RootAccess struct {
-	Passphrase      Secret        `yaml:"passphrase" kinds:"passphrase" doc:"passphrase: for a start that nobody attends. Without it Gatehouse starts sealed and waits for 'gatehouse keys unseal'."`
-	Token           Secret        `yaml:"token" kinds:"transit" doc:"transit: a token. It is renewed, and read again when it has ended."`
-	AppRole         AppRole       `yaml:"approle" kinds:"transit" doc:"transit: log in by AppRole."`
-	Kubernetes      Kubernetes    `yaml:"kubernetes" kinds:"transit" doc:"transit: log in by the Kubernetes method, or a JWT method at another mount."`
-	Namespace       string        `yaml:"namespace" kinds:"transit" doc:"transit: the namespace of login and key."`
-	AccessKeyID     Secret        `yaml:"access_key_id" kinds:"awskms" doc:"awskms: the credentials, all by reference. Temporary ones have a session_token too."`
+	Passphrase      Secret        `yaml:"passphrase" kinds:"passphrase" doc:"With passphrase: for a start that nobody attends. Without it Gatehouse starts sealed and waits for 'gatehouse keys unseal'."`
+	Token           Secret        `yaml:"token" kinds:"transit" doc:"With transit: a token. It is renewed, and read again when it has ended."`
+	AppRole         AppRole       `yaml:"approle" kinds:"transit" doc:"With transit: log in by AppRole."`
+	Kubernetes      Kubernetes    `yaml:"kubernetes" kinds:"transit" doc:"With transit: log in by the Kubernetes method, or a JWT method at another mount."`
+	Namespace       string        `yaml:"namespace" kinds:"transit" doc:"With transit: the namespace of login and key."`
+	AccessKeyID     Secret        `yaml:"access_key_id" kinds:"awskms" doc:"With awskms: the credentials, all by reference. Temporary ones have a session_token too."`
 	SecretAccessKey Secret        `yaml:"secret_access_key" kinds:"awskms"`
 	SessionToken    Secret        `yaml:"session_token" kinds:"awskms"`
-	Credentials     Document      `yaml:"credentials" kinds:"gcpkms" doc:"gcpkms: the JSON key of a service account, by reference."`
-	Metadata        bool          `yaml:"metadata" kinds:"gcpkms" doc:"gcpkms: true uses the service account of Google's machine that this runs on, in place of credentials."`
-	PIN             Secret        `yaml:"pin" kinds:"pkcs11" doc:"pkcs11: the user's PIN."`
-	Endpoint        string        `yaml:"endpoint" kinds:"awskms gcpkms" doc:"awskms, gcpkms: another address of the service, such as a VPC endpoint."`
-	TokenEndpoint   string        `yaml:"token_endpoint" kinds:"gcpkms" doc:"gcpkms: another token endpoint than Google's; the credentials must name it."`
+	Credentials     Document      `yaml:"credentials" kinds:"gcpkms" doc:"With gcpkms: the JSON key of a service account, by reference."`
+	Metadata        bool          `yaml:"metadata" kinds:"gcpkms" doc:"With gcpkms: true uses the service account of Google's machine that this runs on, in place of credentials."`
+	PIN             Secret        `yaml:"pin" kinds:"pkcs11" doc:"With pkcs11: the user's PIN."`
+	Endpoint        string        `yaml:"endpoint" kinds:"awskms gcpkms" doc:"With awskms, gcpkms: another address of the service, such as a VPC endpoint."`
+	TokenEndpoint   string        `yaml:"token_endpoint" kinds:"gcpkms" doc:"With gcpkms: another token endpoint than Google's; the credentials must name it."`
 	CAFile          string        `yaml:"ca_file" kinds:"transit awskms gcpkms" doc:"The authority that signed the system's certificate. Default: the system's authorities."`
 	Timeout         time.Duration `yaml:"timeout" kinds:"transit awskms gcpkms" doc:"Bound of one request. Default 5s."`
 }
