@@ -57,6 +57,7 @@ When every listener is bound, one line is printed on standard output.`,
 			for _, w := range warnings {
 				logger.WarnContext(c.Context(), w.String())
 			}
+			logger.InfoContext(c.Context(), "memory", slog.Bool("locked", guardMemory()))
 			return serve(c.Context(), cfg, logger, func(s *server) error {
 				if asJSON {
 					return json.NewEncoder(c.OutOrStdout()).Encode(s.addresses())

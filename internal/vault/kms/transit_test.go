@@ -64,20 +64,28 @@ func TestTransitLogsInRenewsAndLogsInAgain(t *testing.T) {
 // A token is renewed when half of its life is over, so that one which a human made
 // does not end while it is used.
 func TestTransitTokensAreRenewed(t *testing.T) {
-	var token string
 	f, root := transitWith(t, func(f *kmstest.Transit) kms.TransitAuth {
-		f.TTL = 2 * time.Second
-		token = f.AddToken(f.TTL, true)
-		return kms.TransitAuth{Token: source(token)}
+		f.TTL = time.Hour
+		return kms.TransitAuth{Token: source(f.AddToken(f.TTL, true))}
 	})
-	// The client's clock is the real one here, so the life is short; the fake's passes
-	// by hand, with it.
-	for range 4 {
+	// Seven times 20 minutes are more than its life, and each is less than half of it.
+	for i := range 7 {
 		if err := wrap(root, t); err != nil {
-			t.Fatal(err)
+			t.Fatalf("after %d minutes: %v", 20*i, err)
 		}
-		f.Pass(1200 * time.Millisecond)
-		time.Sleep(1200 * time.Millisecond)
+		f.Pass(20 * time.Minute)
+		root.HookTestOnlyPass(20 * time.Minute)
+	}
+	// One that cannot be renewed serves to its end, and is then refused.
+	f, root = transitWith(t, func(f *kmstest.Transit) kms.TransitAuth {
+		return kms.TransitAuth{Token: source(f.AddToken(time.Hour, false))}
+	})
+	for i, want := range []error{nil, nil, gatehouse.ErrDenied} {
+		if err := wrap(root, t); !errors.Is(err, want) {
+			t.Errorf("a token that cannot be renewed, after %d minutes: %v, want %v", 40*i, err, want)
+		}
+		f.Pass(40 * time.Minute)
+		root.HookTestOnlyPass(40 * time.Minute)
 	}
 }
 
