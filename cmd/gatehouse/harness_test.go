@@ -65,6 +65,12 @@ func newHouse(t *testing.T) *house {
 // newHouseOn is newHouse on another store.
 func newHouseOn(t *testing.T, dsn string) *house {
 	t.Helper()
+	return newHouseWith(t, "store: sqlite:gatehouse.db", "store: "+dsn)
+}
+
+// newHouseWith is newHouse with one line of its configuration changed.
+func newHouseWith(t *testing.T, line, by string) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), stderr: &lockedBuffer{}}
 	o := houseOptions(h.dir)
 	box, err := o.startSandbox(t.Context())
@@ -86,7 +92,7 @@ func newHouseOn(t *testing.T, dsn string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = bytes.Replace(text, []byte("store: sqlite:gatehouse.db"), []byte("store: "+dsn), 1)
+	text = bytes.Replace(text, []byte(line), []byte(by), 1)
 	if err := os.WriteFile(h.config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

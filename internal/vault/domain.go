@@ -88,11 +88,11 @@ func (v *Vault) renewed(ctx context.Context, old *keyring) (*keyring, error) {
 // an error settle decides whether the old ones stay.
 func (v *Vault) unwrap(ctx context.Context) (*keyring, error) {
 	if err := v.lately(); err != nil {
-		return nil, err
+		return nil, closed(err)
 	}
 	ring, err := v.fetch(ctx)
 	if err = v.settle(ctx, ring, err); err != nil {
-		return nil, err
+		return nil, closed(err)
 	}
 	return ring, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/wire"
 )
 
 // How long domain keys stay unwrapped, and what happens when the root key does not
@@ -40,6 +41,26 @@ type rootError struct{ err error }
 
 func (e *rootError) Error() string { return e.err.Error() }
 func (e *rootError) Unwrap() error { return e.err }
+
+// closedError is a root key's refusal as those see it who want to seal or open: to
+// them something that they need is not there, and trying again later may help.
+// That the root key denied us is no denial of what they asked for.
+type closedError struct{ text string }
+
+func (e *closedError) Error() string { return e.text }
+func (*closedError) Unwrap() error   { return gatehouse.ErrUnavailable }
+
+// closed turns what a root key said into what a caller is told.
+func closed(err error) error {
+	var root *rootError
+	if !errors.As(err, &root) {
+		return err
+	}
+	if !errors.Is(err, gatehouse.ErrUnavailable) && !errors.Is(err, context.Canceled) {
+		err = &closedError{err.Error()}
+	}
+	return wire.Public(err, "The root key is not to be had, so nothing can be opened at the moment. An operator finds out more with 'gatehouse doctor'.")
+}
 
 // storeError is a store that could not be read: that says nothing about the keys.
 type storeError struct{ err error }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
 )
 
 var (
@@ -172,10 +174,11 @@ func TestARefusalDropsTheHeldKeys(t *testing.T) {
 		h.root.fail(errRefused)
 		h.works("within the hold", vault.RootAnswers)
 		h.pass(time.Minute)
-		if err := h.use(t.Context()); !errors.Is(err, gatehouse.ErrDenied) || h.vault.HookTestOnlyHolds() {
-			t.Errorf("after the hold: %v, want ErrDenied and nothing held", err)
+		// To the caller it is no denial of what they asked for.
+		if err := h.use(t.Context()); wire.StatusOf(err) != http.StatusServiceUnavailable || errors.Is(err, gatehouse.ErrDenied) || h.vault.HookTestOnlyHolds() {
+			t.Errorf("after the hold: %v, want that it is unavailable and nothing held", err)
 		}
-		if len(h.told) != 1 || h.told[0].State != vault.RootRefuses || !h.told[0].Until.IsZero() {
+		if len(h.told) != 1 || h.told[0].State != vault.RootRefuses || !errors.Is(h.told[0].Err, gatehouse.ErrDenied) || !h.told[0].Until.IsZero() {
 			t.Errorf("told %+v", h.told)
 		}
 		h.root.fail(nil)
@@ -189,7 +192,7 @@ func TestARefusalDropsTheHeldKeys(t *testing.T) {
 		h.works("lost", vault.RootLost)
 		h.root.fail(errRefused)
 		h.pass(15 * time.Second)
-		if err := h.use(t.Context()); !errors.Is(err, gatehouse.ErrDenied) || h.vault.HookTestOnlyHolds() {
+		if err := h.use(t.Context()); !errors.Is(err, gatehouse.ErrUnavailable) || h.vault.HookTestOnlyHolds() {
 			t.Errorf("refused after a loss: %v", err)
 		}
 	})
