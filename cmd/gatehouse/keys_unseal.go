@@ -17,11 +17,11 @@ import (
 // newKeys groups the commands about keys.
 func newKeys(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "keys", Short: "Look after keys"}
-	c.AddCommand(newKeysUnseal(o))
+	c.AddCommand(keysUnseal(o))
 	return c
 }
 
-func newKeysUnseal(o *options) *cobra.Command {
+func keysUnseal(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unseal",
 		Short: "Give a running, sealed Gatehouse its passphrase",

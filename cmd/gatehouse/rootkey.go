@@ -22,10 +22,14 @@ import (
 	"golang.org/x/term"
 )
 
-// openRootKey returns the configured root key. A passphrase that the configuration
-// does not refer to is asked for on the terminal.
+// openRootKey returns the configured root key.
 func openRootKey(cfg *config.Config) (vault.RootKey, error) {
-	key, access := cfg.RootKey, cfg.RootAccess
+	return openRoot(cfg.RootKey, cfg.RootAccess)
+}
+
+// openRoot returns a root key of any kind. A passphrase that the configuration does
+// not refer to is asked for on the terminal.
+func openRoot(key config.RootKey, access config.RootAccess) (vault.RootKey, error) {
 	switch key.Kind() {
 	case config.RootFile:
 		return vault.NewFileRootKey(key.Path())
@@ -34,7 +38,7 @@ func openRootKey(cfg *config.Config) (vault.RootKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		passphrase, err := configuredPassphrase(cfg)
+		passphrase, err := configuredPassphrase(access)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			passphrase, err = askPassphrase("Passphrase of root key "+sealed.ID()+": ", os.Stdin, false)
 		}
@@ -103,8 +107,8 @@ func kmsNetwork(access config.RootAccess) (kms.Network, error) {
 
 // configuredPassphrase follows the configuration's reference; without one it is
 // ErrNotFound.
-func configuredPassphrase(cfg *config.Config) (secret.Text, error) {
-	ref := cfg.RootAccess.Passphrase
+func configuredPassphrase(access config.RootAccess) (secret.Text, error) {
+	ref := access.Passphrase
 	if ref.IsZero() {
 		return secret.Text{}, fmt.Errorf("root_key_access.passphrase is not given: %w", gatehouse.ErrNotFound)
 	}
@@ -140,7 +144,7 @@ func askPassphrase(prompt string, in *os.File, pipe bool) (secret.Text, error) {
 // newPassphrase returns the passphrase of a new root key: the configured one, one
 // typed twice, or one line of a pipe.
 func newPassphrase(cfg *config.Config) (secret.Text, error) {
-	passphrase, err := configuredPassphrase(cfg)
+	passphrase, err := configuredPassphrase(cfg.RootAccess)
 	if !errors.Is(err, gatehouse.ErrNotFound) {
 		return passphrase, err
 	}

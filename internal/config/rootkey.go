@@ -126,41 +126,44 @@ type Kubernetes struct {
 	Mount string `yaml:"mount" doc:"Default: kubernetes."`
 }
 
-// validateRootAccess checks that what is given belongs to the kind of root key, and
-// that what it needs is given.
+// validateRootAccess checks the root key's access.
 func (c *Config) validateRootAccess(d *decoder) {
-	kind := c.RootKey.Kind()
-	if kind == "" {
+	d.rootAccess("root_key", "root_key_access", c.RootKey, &c.RootAccess)
+}
+
+// rootAccess checks that what is given belongs to the kind of a root key, and that
+// what it needs is given. keyAt and at are where the two stand.
+func (d *decoder) rootAccess(keyAt, at string, key RootKey, a *RootAccess) {
+	if key.Kind() == "" {
 		return
 	}
-	a := &c.RootAccess
 	v := reflect.ValueOf(a).Elem()
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		kinds := strings.Fields(f.Tag.Get("kinds"))
-		if !v.Field(i).IsZero() && !slices.Contains(kinds, kind) {
-			d.failAt("root_key_access."+f.Tag.Get("yaml"), "belongs to a root key of another kind: "+strings.Join(kinds, ", "))
+		if !v.Field(i).IsZero() && !slices.Contains(kinds, key.Kind()) {
+			d.failAt(at+"."+f.Tag.Get("yaml"), "belongs to a root key of another kind: "+strings.Join(kinds, ", "))
 		}
 	}
-	if d.failed("root_key_access") {
+	if d.failed(at) {
 		return
 	}
-	if missing := a.missing(kind); missing != "" {
-		d.failAt("root_key_access", missing)
+	if missing := a.missing(key.Kind()); missing != "" {
+		d.failAt(at, missing)
 	}
-	for path, address := range map[string]string{"root_key_access.endpoint": a.Endpoint, "root_key_access.token_endpoint": a.TokenEndpoint} {
+	for entry, address := range map[string]string{"endpoint": a.Endpoint, "token_endpoint": a.TokenEndpoint} {
 		if address != "" {
-			d.webURL(path, address, false)
+			d.webURL(at+"."+entry, address, false)
 		}
 	}
 	if a.Timeout > time.Minute {
-		d.failAt("root_key_access.timeout", "is longer than a minute, for which calls might wait")
+		d.failAt(at+".timeout", "is longer than a minute, for which calls might wait")
 	}
 	if a.CAFile != "" {
 		a.CAFile = d.resolvePath(a.CAFile)
 	}
-	if strings.HasPrefix(c.RootKey.Name(), "http://") {
-		d.webURL("root_key", c.RootKey.Name(), false)
+	if strings.HasPrefix(key.Name(), "http://") {
+		d.webURL(keyAt, key.Name(), false)
 	}
 }
 
