@@ -164,7 +164,7 @@ func rootAdvice(cfg *config.Config) string {
 	if cfg.RootKey.Path() != "" {
 		return "gatehouse init makes one; restore your copy if the database exists already; its mode is 0600"
 	}
-	return "see docs/keys.md for what it needs; while its system is away, a running Gatehouse serves on for limits.keep_without_kms (" + cfg.Limits.WithDefaults().KeepWithoutKMS.String() + "), and none can start"
+	return "see docs/keys.md for what it needs; while its system is away, a running Gatehouse serves on for limits.keep_without_kms (" + cfg.Limits.WithDefaults().KeepWithoutRoot.String() + "), and none can start"
 }
 
 // checkCA compares the CA that clients trust with the one that is used.

@@ -218,7 +218,7 @@ func openVault(ctx context.Context, cfg *config.Config, root vault.RootKey, stor
 	limits := cfg.Limits.WithDefaults()
 	return vault.Open(ctx, vault.Config{
 		Root: root, Store: store, Environment: cfg.Environment, Log: logger,
-		HoldDomainKeys: limits.HoldDomainKeys, KeepWithoutRoot: limits.KeepWithoutKMS,
+		HoldDomainKeys: limits.HoldDomainKeys, KeepWithoutRoot: limits.KeepWithoutRoot,
 		OnRoot: func(s vault.RootStatus) {
 			select {
 			case changes <- s:

@@ -334,9 +334,9 @@ func (c *Config) validateLimits(d *decoder) {
 	if l.HoldDomainKeys > 24*time.Hour {
 		d.failAt("limits.hold_domain_keys", "is longer than a day")
 	}
-	if l.KeepWithoutKMS > 7*24*time.Hour {
+	if l.KeepWithoutRoot > 7*24*time.Hour {
 		d.failAt("limits.keep_without_kms", "is longer than 168h: whoever cuts Gatehouse off from its key management system could keep it open as long")
-	} else if l.KeepWithoutKMS < l.HoldDomainKeys {
+	} else if l.KeepWithoutRoot < l.HoldDomainKeys {
 		d.failAt("limits.keep_without_kms", "is shorter than hold_domain_keys ("+l.HoldDomainKeys.String()+")")
 	}
 	if l.Body > 4<<30 {

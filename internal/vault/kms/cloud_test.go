@@ -29,7 +29,7 @@ func newAWS(t *testing.T, change func(f *kmstest.AWS, c *kms.AWSConfig)) (*kmste
 // refuses demands a refusal of a kind that says what to do.
 func refuses(t *testing.T, name string, err, kind error, words ...string) {
 	t.Helper()
-	if !errors.Is(err, kind) || kind != gatehouse.ErrUnavailable && errors.Is(err, gatehouse.ErrUnavailable) {
+	if !errors.Is(err, kind) || !errors.Is(kind, gatehouse.ErrUnavailable) && errors.Is(err, gatehouse.ErrUnavailable) {
 		t.Errorf("%s: %v, want %v", name, err, kind)
 		return
 	}
