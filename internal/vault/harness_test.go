@@ -131,10 +131,14 @@ type countingRoot struct {
 	vault.RootKey
 	unwraps atomic.Int32
 	fails   atomic.Pointer[error]
+	asked   func() // called when it is asked, if set
 }
 
 func (r *countingRoot) Unwrap(ctx context.Context, ciphertext, context []byte) ([]byte, error) {
 	r.unwraps.Add(1)
+	if r.asked != nil {
+		r.asked()
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

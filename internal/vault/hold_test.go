@@ -216,13 +216,24 @@ func TestACallerWhoHangsUpSaysNothingAboutTheRootKey(t *testing.T) {
 	hold(t, func(t *testing.T, h *holding) {
 		h.vault.Close()
 		gone, hangUp := context.WithCancel(t.Context())
-		hangUp()
+		h.root.asked = hangUp
 		if err := h.use(gone); !errors.Is(err, context.Canceled) {
 			t.Errorf("hung up: %v", err)
 		}
+		h.root.asked = nil
 		h.works("the next caller", vault.RootAnswers)
 		if len(h.told) != 0 {
 			t.Errorf("told %v", h.told)
+		}
+	})
+}
+
+// A timer that fired while the vault was closed finds nothing to do.
+func TestATimerThatIsLateBringsNothingBack(t *testing.T) {
+	hold(t, func(t *testing.T, h *holding) {
+		h.vault.HookTestOnlyLateTimer()
+		if h.vault.HookTestOnlyHolds() {
+			t.Error("a closed vault holds domain keys again")
 		}
 	})
 }

@@ -67,3 +67,10 @@ func (b *Batch) HookTestOnlyBind(p Place) []byte { return b.bind(p) }
 func HookTestOnlyParsePassphrase(content []byte) (*SealedRoot, error) {
 	return parsePassphrase(content)
 }
+
+// HookTestOnlyLateTimer closes the vault and then lets the timer of its hold fire.
+func (v *Vault) HookTestOnlyLateTimer() {
+	ring := v.held.Load()
+	v.Close()
+	v.refresh(ring)
+}
