@@ -93,7 +93,7 @@ type World struct {
 	// RootKey is the file of the root key, SignerKey the log's signing key: what
 	// another process needs to work on the same database.
 	RootKey, SignerKey string
-	facebookSecret string
+	facebookSecret     string
 	// StopX takes X off the network.
 	StopX func()
 }
