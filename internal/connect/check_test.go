@@ -476,8 +476,9 @@ func TestPageTokenThatExpires(t *testing.T) {
 	t.Parallel()
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
 	user, page, _ := family(t, w)
-	external, token := firstPage(t, w, user)
+	_, token := firstPage(t, w, user)
 	w.Meta.Revoke(token)
+	var external string
 	external, token = firstPage(t, w, user)
 	if _, err := w.Connections.Adopt(t.Context(), w.Receipt(), user, connect.Child{
 		Kind: connect.KindPage, ExternalID: external, Token: secret.New(token), Expires: time.Now().Add(time.Hour),
