@@ -49,6 +49,7 @@ func TestSettingsReachEveryConnection(t *testing.T) {
 		{"synchronous", "2", "2"},
 		{"busy_timeout", "10000", "10000"},
 		{"query_only", "1", "0"},
+		{"secure_delete", "0", "1"},
 	} {
 		var got [3]string
 		for i, conn := range []*sql.Conn{first, second, writer} {

@@ -26,6 +26,9 @@ const (
 	pgReadOnly             = "25006"
 )
 
+// postgresVacuum removes dead rows of the tables that hold wrapped keys.
+const postgresVacuum statement = `VACUUM vault_daily_keys, vault_keyring_keys, vault_person_keys`
+
 func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -51,6 +54,7 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 		engine: &engine{
 			name: "postgres", kind: pgKind, retryable: pgRetryable,
 			snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
+			compact:  []statement{postgresVacuum},
 		},
 		write: pool, read: pool, prepareWrite: newPrepared(pool),
 	}

@@ -29,14 +29,19 @@ var oldestSQLite = [3]int{3, 51, 3}
 // opens but never creates. The writer begins its transactions "immediate", so
 // that it waits for another process in the beginning instead of failing in the
 // middle. The write-ahead log is copied into the database every 32 MB instead of
-// every 4: whoever commits at that moment waits for it.
+// every 4: whoever commits at that moment waits for it. secure_delete overwrites
+// deleted rows with zeros, so that no wrapped key stays in a free page.
 const (
 	sqliteCommon = "?mode=rw&_busy_timeout=10000&_foreign_keys=on&_dqs=0&_error_rc=1" +
 		"&_pragma=cache_size(-16384)&_pragma=temp_store(MEMORY)"
 	sqliteWrite = sqliteCommon + "&_journal_mode=WAL&_synchronous=FULL&_txlock=immediate" +
-		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(8000)"
+		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(8000)&_pragma=secure_delete(1)"
 	sqliteRead = sqliteCommon + "&_query_only=1"
 )
+
+// sqliteTruncate copies the write-ahead log into the database and empties it. If
+// somebody reads at that moment it does less, without an error.
+const sqliteTruncate statement = `PRAGMA wal_checkpoint(TRUNCATE)`
 
 func sqliteURI(path, settings string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path}).String() + settings
@@ -100,6 +105,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 			name: "sqlite", kind: sqliteKind, retryable: sqliteRetryable,
 			// A read transaction of WAL sees one moment as it is.
 			snapshot: &sql.TxOptions{ReadOnly: true},
+			compact:  []statement{sqliteTruncate},
 		},
 		write: write, read: read, prepareWrite: newPrepared(write), prepareRead: newPrepared(read), cache: newCache(),
 	}

@@ -48,6 +48,8 @@ type engine struct {
 	kind func(error) error
 	// snapshot opens a transaction that sees one moment of the database.
 	snapshot *sql.TxOptions
+	// compact removes what is left of overwritten keys.
+	compact []statement
 }
 
 // Open opens the database that dsn names, "sqlite:/path/file.db" or

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -23,6 +24,8 @@ type keyring struct {
 	aeads    map[domainVersion]tink.AEAD
 	newest   map[Domain]uint32 // the active version that seals
 	deriving *prf.Set          // the active version of Derive
+	people   peopleKeys        // below Personal, opened as they are needed
+	states   string            // of the rows it was made from; see states
 }
 
 type domainVersion struct {
@@ -45,6 +48,11 @@ func newDomainKey(ctx context.Context, root RootKey, env gatehouse.Environment, 
 	if err != nil {
 		return DomainKey{}, fmt.Errorf("making domain key %s: %w", domain, err)
 	}
+	return wrapDomainKey(ctx, root, env, domain, version, handle)
+}
+
+// wrapDomainKey returns the row of a keyset that becomes a version of a domain key.
+func wrapDomainKey(ctx context.Context, root RootKey, env gatehouse.Environment, domain Domain, version uint32, handle *keyset.Handle) (DomainKey, error) {
 	var material bytes.Buffer
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewBinaryWriter(&material)); err != nil {
 		return DomainKey{}, fmt.Errorf("serialising domain key %s: %w", domain, err)
@@ -110,8 +118,12 @@ func (v *Vault) fetch(ctx context.Context) (*keyring, error) {
 		until:  time.Now().Add(max(v.config.HoldDomainKeys, v.config.KeepWithoutRoot)),
 		aeads:  make(map[domainVersion]tink.AEAD, len(rows)),
 		newest: make(map[Domain]uint32, len(domains)),
+		states: states(rows),
 	}
 	for _, row := range rows {
+		if row.State == Destroyed {
+			continue
+		}
 		if err := v.check(row); err != nil {
 			return nil, err
 		}
@@ -130,6 +142,25 @@ func (v *Vault) fetch(ctx context.Context) (*keyring, error) {
 	return ring, nil
 }
 
+// states says which versions there are and what each may do.
+func states(rows []DomainKey) string {
+	var b strings.Builder
+	for _, row := range rows {
+		fmt.Fprintf(&b, "%s/%d %s\n", row.Domain, row.Version, row.State)
+	}
+	return b.String()
+}
+
+// Renew unwraps the domain keys again, so that changes made in the store are
+// obeyed by this process at once. If the root key is out of reach, what is held
+// serves on, as it was.
+func (v *Vault) Renew(ctx context.Context) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, err := v.unwrap(ctx)
+	return err
+}
+
 // check refuses a row of another world before a root key is asked for it, so
 // that the operator reads which of the two mistakes was made.
 func (v *Vault) check(row DomainKey) error {
@@ -137,16 +168,28 @@ func (v *Vault) check(row DomainKey) error {
 		return fmt.Errorf("the store belongs to environment %q, and this process runs as %q: %w",
 			row.Environment, v.config.Environment, gatehouse.ErrConflict)
 	}
-	if id := v.config.Root.ID(); row.Root != id {
-		return fmt.Errorf("domain key %s version %d is wrapped by root key %s, and the root key given is %s: %w",
-			row.Domain, row.Version, row.Root, id, gatehouse.ErrConflict)
+	if v.rootOf(row) == nil {
+		return fmt.Errorf("domain key %s version %d is wrapped by root key %s, and the root key given is %s: "+
+			"give the other one too, under previous_root_keys, until 'gatehouse keys rewrap --root' is done: %w",
+			row.Domain, row.Version, row.Root, v.config.Root.ID(), gatehouse.ErrConflict)
+	}
+	return nil
+}
+
+// rootOf returns the root key that wraps a row, or nil if it is not configured.
+// Only one that wraps something is ever asked.
+func (v *Vault) rootOf(row DomainKey) RootKey {
+	for _, root := range append([]RootKey{v.config.Root}, v.config.Previous...) {
+		if root.ID() == row.Root {
+			return root
+		}
 	}
 	return nil
 }
 
 func (v *Vault) add(ctx context.Context, ring *keyring, row DomainKey) error {
 	name := fmt.Sprintf("domain key %s version %d", row.Domain, row.Version)
-	material, err := v.config.Root.Unwrap(ctx, row.Wrapped, domainContext(row.Environment, row.Domain, row.Version))
+	material, err := v.rootOf(row).Unwrap(ctx, row.Wrapped, domainContext(row.Environment, row.Domain, row.Version))
 	if err != nil {
 		return &rootError{fmt.Errorf("unwrapping %s with root key %s: %w", name, row.Root, err)}
 	}
@@ -184,6 +227,7 @@ func (v *Vault) sealer(ctx context.Context, domain Domain) (tink.AEAD, uint32, e
 		return nil, 0, err
 	}
 	version := ring.newest[domain]
+	v.use(domain, version)
 	return ring.aeads[domainVersion{domain, version}], version, nil
 }
 
@@ -194,6 +238,7 @@ func (v *Vault) opener(ctx context.Context, domain Domain, version uint32) (tink
 		return nil, err
 	}
 	if primitive, ok := ring.aeads[domainVersion{domain, version}]; ok {
+		v.use(domain, version)
 		return primitive, nil
 	}
 	if ring, err = v.renewed(ctx, ring); err != nil {

@@ -92,7 +92,12 @@ const (
 	systemKind    = "gatehouse/system/1"
 	personKeyKind = "gatehouse/person-key/1"
 	domainKeyKind = "gatehouse/domain-key/1"
-	deriveKind    = "gatehouse/derive/1"
+	// Below Personal: what wraps what has changed, so a key of a person has a
+	// second kind of place.
+	dailyKeyKind         = "gatehouse/daily-key/1"
+	keyringKeyKind       = "gatehouse/keyring-key/1"
+	keyringPersonKeyKind = "gatehouse/person-key/2"
+	deriveKind           = "gatehouse/derive/1"
 )
 
 func domainContext(env gatehouse.Environment, domain Domain, version uint32) []byte {
@@ -217,6 +222,9 @@ func (v *Vault) openDomain(ctx context.Context, domain Domain, sealed, at []byte
 	}
 	return plaintext, nil
 }
+
+// RecordHeader is how a record begins that a version of a domain key seals.
+func RecordHeader(version uint32) []byte { return appendHeader(nil, formatDomain, version) }
 
 func appendHeader(sealed []byte, format byte, version uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(sealed, format), version)

@@ -25,6 +25,7 @@ func (v *Vault) Derive(ctx context.Context, label string, parts ...string) (secr
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("deriving a secret: %w", err)
 	}
+	v.use(Derive, ring.newest[Derive])
 	input := place(deriveKind, append([]string{string(v.config.Environment), label}, parts...)...)
 	output, err := ring.deriving.ComputePrimaryPRF(input, deriveSize)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package vault owns the keys of Gatehouse and every credential at rest: the
-// hierarchy from the root key through the domain keys to one key for each
-// person, and the sealed records under them.
+// hierarchy from the root key through the domain keys and the keyring to one key
+// for each person, the sealed records under them, and the life of all these keys
+// (see [Keys]).
 //
 // It promises that a sealed record opens only in the environment, table, row
 // and column it was sealed for and for the person it belongs to; that a token
@@ -8,7 +9,8 @@
 // no token and no person's key is kept in plain after the call (or the batch)
 // that needed it, and no domain key longer than [Config.HoldDomainKeys] without its
 // root key's consent, or [Config.KeepWithoutRoot] while that cannot be asked; and
-// that destroying a person's key makes everything sealed under it unreadable. Its
+// that destroying a person's key makes everything sealed under it unreadable,
+// through Gatehouse at once and to a holder of the raw disk within a day. Its
 // errors name the key or the column and never repeat material.
 //
 // It must never invent cryptography (domain keys are Tink keysets, records are
@@ -37,6 +39,9 @@ const DefaultHold = 15 * time.Minute
 type Config struct {
 	// Root wraps the domain keys. Required.
 	Root RootKey
+	// Previous are root keys that still wrap domain keys, until each of those was
+	// rewrapped by Root. Usually there are none.
+	Previous []RootKey
 	// Store keeps wrapped keys and system records. Required.
 	Store Store
 	// Environment is bound into every key and record. Required.
@@ -52,6 +57,10 @@ type Config struct {
 	// lost and when it is back. It must return at once. Nil means that nobody
 	// watches.
 	OnRoot func(RootStatus)
+	// KeyringFile is where the daily key is kept, outside the database, so that it
+	// can be forgotten. Empty means that it is kept in the database, which never
+	// quite forgets; see docs/decisions/0010-keyring.md.
+	KeyringFile string
 	// Log gets one line for each time the domain keys are unwrapped, and a warning
 	// when the root key is lost. Nil means that nobody wants to know.
 	Log *slog.Logger
@@ -94,6 +103,10 @@ type Vault struct {
 
 	status atomic.Pointer[RootStatus] // replaced under mu
 	life   context.Context            // what the timer's requests run under
+
+	// used notes the hour in which each domainVersion was last used, as
+	// *atomic.Int64, until Keys writes it down.
+	used sync.Map
 }
 
 // Init makes the first domain keys of an empty store, wrapped by the root key
@@ -119,13 +132,17 @@ func Init(ctx context.Context, config Config) error {
 
 // Open opens the vault of a store that Init has prepared. A store of another
 // environment, or one whose keys another root key wraps, is refused here and
-// not at the first call.
+// not at the first call; so is one whose daily key cannot be opened. The first
+// daily key of a store is made here.
 func Open(ctx context.Context, config Config) (*Vault, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
 	v := &Vault{config: config, life: context.WithoutCancel(ctx)}
 	if _, err := v.keyring(ctx); err != nil {
+		return nil, fmt.Errorf("opening the vault: %w", err)
+	}
+	if err := v.firstDaily(ctx); err != nil {
 		return nil, fmt.Errorf("opening the vault: %w", err)
 	}
 	return v, nil
