@@ -30,6 +30,8 @@ type world struct {
 	root  vault.RootKey
 	vault *vault.Vault
 	log   *audit.Log
+
+	keyringFile string // "" keeps the daily key in the database
 }
 
 func newWorld(t testing.TB, dsn string) *world {
@@ -44,7 +46,7 @@ func newWorld(t testing.TB, dsn string) *world {
 }
 
 func (w *world) config() vault.Config {
-	return vault.Config{Root: w.root, Store: w.db.Vault(), Environment: production}
+	return vault.Config{Root: w.root, Store: w.db.Vault(), Environment: production, KeyringFile: w.keyringFile}
 }
 
 // open opens a vault on the same store, as another process would.

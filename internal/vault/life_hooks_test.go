@@ -1,5 +1,13 @@
 package vault
 
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"gatehouse"
+)
+
 // HookTestOnlyStep has f called between two writes of the work on keys.
 func (k *Keys) HookTestOnlyStep(f func(name string)) { k.step = f }
 
@@ -12,4 +20,22 @@ func HookTestOnlyParseKeyringPlace(content []byte) (uint32, []byte) {
 func HookTestOnlyParseKeyset(content []byte) error {
 	_, err := parseKeyset(content)
 	return err
+}
+
+// HookTestOnlyOldPerson makes a person as before there was a keyring: the key
+// stands directly under the domain key Personal.
+func (v *Vault) HookTestOnlyOldPerson(ctx context.Context, fatal func(...any)) gatehouse.PersonID {
+	row := PersonKey{Person: gatehouse.PersonID(rand.Text()), Version: 1, State: Active, Created: time.Now()}
+	wrapping, version, err := v.sealer(ctx, Personal)
+	if err != nil {
+		fatal(err)
+	}
+	row.DomainVersion = version
+	if row.Wrapped, err = wrapping.Encrypt(make([]byte, keySize), v.personKeyPlace(row)); err != nil {
+		fatal(err)
+	}
+	if err := v.config.Store.AddPersonKey(ctx, row); err != nil {
+		fatal(err)
+	}
+	return row.Person
 }
