@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/records"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
@@ -47,6 +48,7 @@ type parts struct {
 	inForce  atomic.Pointer[rules] // what a reload replaces
 	db       *store.DB
 	vault    *vault.Vault
+	keys     *vault.Keys
 	log      *audit.Log
 	identity *identity.Directory
 	outbox   *outbox.Outbox
@@ -144,6 +146,11 @@ func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, 
 		return nil, err
 	}
 	if err := p.openLog(ctx); err != nil {
+		return nil, err
+	}
+	if p.keys, err = vault.NewKeys(vault.KeysConfig{
+		Vault: p.vault, Log: p.log, RotateAfter: cfg.Keys.RotateAfter, DestroyAfter: cfg.Keys.DestroyAfter, Logger: logger,
+	}); err != nil {
 		return nil, err
 	}
 	if p.identity, err = identity.New(identity.Config{
@@ -281,12 +288,21 @@ func connectApps(cfg *config.Config) []connect.App {
 		apps = append(apps, connect.App{
 			Name: name, Platform: a.Platform, ClientID: a.ClientID.Text(), ClientSecret: a.ClientSecret.Text(),
 			ConsumerKey: a.ConsumerKey.Text(), ConsumerSecret: a.ConsumerSecret.Text(),
+			PreviousSecrets: previousSecrets(a.ClientSecretPrevious), PreviousConsumerSecrets: previousSecrets(a.ConsumerSecretPrevious),
 			Public: a.Public, Proof: a.Proof, Version: a.Version, Endpoints: endpoints(cfg, a), Scopes: a.Scopes,
 			UserInfo: a.UserInfoURL, UserIDPath: a.UserIDPath,
 		})
 	}
 	slices.SortFunc(apps, func(a, b connect.App) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return apps
+}
+
+// previousSecrets is a secret that is being replaced, if one is.
+func previousSecrets(s config.Secret) []secret.Text {
+	if s.IsZero() {
+		return nil
+	}
+	return []secret.Text{s.Text()}
 }
 
 // newEgress returns the client for the hosts that the configuration implies.

@@ -14,13 +14,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newKeys groups the commands about keys.
-func newKeys(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "Look after keys"}
-	c.AddCommand(keysUnseal(o))
-	return c
-}
-
 func keysUnseal(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unseal",

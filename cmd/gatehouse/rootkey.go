@@ -216,8 +216,12 @@ func createRootFile(cfg *config.Config) (vault.RootKey, error) {
 // dropped, since the next says how things stand.
 func openVault(ctx context.Context, cfg *config.Config, root vault.RootKey, store vault.Store, logger *slog.Logger, changes chan<- vault.RootStatus) (*vault.Vault, error) {
 	limits := cfg.Limits.WithDefaults()
+	previous, err := openPrevious(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return vault.Open(ctx, vault.Config{
-		Root: root, Store: store, Environment: cfg.Environment, Log: logger,
+		Root: root, Previous: previous, KeyringFile: keyringFile(cfg), Store: store, Environment: cfg.Environment, Log: logger,
 		HoldDomainKeys: limits.HoldDomainKeys, KeepWithoutRoot: limits.KeepWithoutRoot,
 		OnRoot: func(s vault.RootStatus) {
 			select {

@@ -133,6 +133,9 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	if err := p.identity.EnsureServices(ctx, serviceNames(cfg)); err != nil {
 		return err
 	}
+	if err := seeKeys(ctx, p); err != nil {
+		return err
+	}
 	s := &server{parts: p}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
@@ -171,6 +174,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.notices.Run(ctx) })
 	group.Go(func() error { return s.records.Run(ctx) })
 	group.Go(func() error { return s.compliance.Run(ctx) })
+	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {

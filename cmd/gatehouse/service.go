@@ -96,12 +96,19 @@ func serviceList(o *options) *cobra.Command {
 
 func serviceKeyCreate(o *options) *cobra.Command {
 	var asJSON bool
+	var expiresOld time.Duration
 	c := &cobra.Command{
-		Use:     "create SERVICE",
-		Short:   "Make a key for a service and print it, once",
-		Example: "  gatehouse service key create scheduler > /run/secrets/gatehouse-key",
+		Use:   "create SERVICE",
+		Short: "Make a key for a service and print it, once",
+		Long: `Makes a key for a service and prints it, once. A service may have several. With
+--expires-old the ones it has already end after that time: long enough to hand out
+the new one.`,
+		Example: "  gatehouse service key create scheduler --expires-old 24h > /run/secrets/gatehouse-key",
 		Args:    one("SERVICE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if expiresOld < 0 {
+				return usagef("--expires-old: a span of time, such as 24h")
+			}
 			return with(c.Context(), o, func(p *parts) error {
 				name := gatehouse.ServiceName(args[0])
 				if _, err := serviceNamed(p, args[0]); err != nil {
@@ -111,14 +118,20 @@ func serviceKeyCreate(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				// The new key is printed whatever becomes of the old ones: it exists.
 				if asJSON {
-					return printJSON(c.OutOrStdout(), map[string]string{"service": args[0], "key": key.Reveal()})
+					err = printJSON(c.OutOrStdout(), map[string]string{"service": args[0], "key": key.Reveal()})
+				} else {
+					_, err = fmt.Fprintln(c.OutOrStdout(), key.Reveal())
 				}
-				_, err = fmt.Fprintln(c.OutOrStdout(), key.Reveal())
+				if err == nil && c.Flags().Changed("expires-old") {
+					_, err = p.identity.ExpireServiceKeys(c.Context(), name, time.Now().Add(expiresOld))
+				}
 				return err
 			})
 		},
 	}
+	c.Flags().DurationVar(&expiresOld, "expires-old", 0, "give the service's other keys an end, that far ahead")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -142,18 +155,19 @@ func serviceKeyList(o *options) *cobra.Command {
 				type row struct {
 					ID      string `json:"id"`
 					Created string `json:"created_at"`
+					Expires string `json:"expires_at,omitempty"`
 					Revoked string `json:"revoked_at,omitempty"`
 				}
 				list := []row{}
 				var rows [][]string
 				for _, k := range keys {
-					list = append(list, row{string(k.ID), stamp(k.Created), stamp(k.Revoked)})
-					rows = append(rows, []string{string(k.ID), when(k.Created), when(k.Revoked)})
+					list = append(list, row{string(k.ID), stamp(k.Created), stamp(k.Expires), stamp(k.Revoked)})
+					rows = append(rows, []string{string(k.ID), when(k.Created), when(k.Expires), when(k.Revoked)})
 				}
 				if asJSON {
 					return printJSON(c.OutOrStdout(), list)
 				}
-				return table(c.OutOrStdout(), "This service has no key.", []string{"KEY", "CREATED", "REVOKED"}, rows)
+				return table(c.OutOrStdout(), "This service has no key.", []string{"KEY", "CREATED", "EXPIRES", "REVOKED"}, rows)
 			})
 		},
 	}

@@ -81,6 +81,7 @@ var actions = map[string]string{
 	"service.disable":    "A service that left the configuration was disabled.",
 	"service.enable":     "A disabled service came back into the configuration.",
 	"service.key.create": "A service was given a key.",
+	"service.key.expire": "A service's key was given an end, beside a newer one; facts hold the time.",
 	"service.key.revoke": "A service's key stopped working.",
 	"service.source.new": "A service called from a network address that it had not used before.",
 }

@@ -29,6 +29,8 @@ type Config struct {
 	Store       DSN                               `yaml:"store" doc:"sqlite:/path/file.db, postgres://user@host/database without a password, or a reference (env:NAME, file:/path) to a DSN."`
 	RootKey     RootKey                           `yaml:"root_key" doc:"The key that wraps all others: file:PATH, which 'gatehouse init' makes, passphrase:PATH, transit:https://vault.example.com:8200/transit/keys/NAME (HashiCorp Vault, OpenBao), awskms:ARN, gcpkms:projects/P/locations/L/keyRings/R/cryptoKeys/K, or pkcs11:token=T;object=O?module-path=FILE. See docs/keys.md. Keep a copy of a file elsewhere: without it nothing in the store can be opened."`
 	RootAccess  RootAccess                        `yaml:"root_key_access" doc:"How to get at the root key, for those that are no file. Secrets are references; those of this block are read again each time they are needed."`
+	Previous    []PreviousRoot                    `yaml:"previous_root_keys" doc:"Root keys that still wrap keys in the store, until 'gatehouse keys rewrap --root' has moved them to root_key; 'gatehouse keys status' says when: [{root_key: file:old.key}]"`
+	Keys        Keys                              `yaml:"keys" doc:"The life of keys below the root key. Every entry has a default."`
 	TLS         TLS                               `yaml:"tls" doc:"Certificates of the listeners: local-ca (made by 'gatehouse init'), {cert: FILE, key: FILE}, or off (plain http, on loopback only)."`
 	Apps        map[gatehouse.AppName]App         `yaml:"apps" doc:"Your registrations at the platforms. Secrets are references, env:NAME or file:/path, never values."`
 	Purposes    map[gatehouse.PurposeName]Purpose `yaml:"purposes" doc:"Why people's data is used, and the calls that this needs. What no purpose declares does not happen."`
@@ -89,21 +91,24 @@ func (c *Config) PublicCertificate() Certificate {
 
 // App is one registration at a platform.
 type App struct {
-	Platform       gatehouse.Platform `yaml:"platform" doc:"x, facebook, instagram, threads, or oauth2 for any other provider."`
-	ClientID       Value              `yaml:"client_id" doc:"Meta calls it app id. A value or a reference."`
-	ClientSecret   Secret             `yaml:"client_secret" doc:"Meta calls it app secret. A reference."`
-	Public         bool               `yaml:"public" doc:"x, oauth2: a public client, which has no secret."`
-	ConsumerKey    Value              `yaml:"consumer_key" doc:"x: the API key, for OAuth 1.0a and the app-only bearer."`
-	ConsumerSecret Secret             `yaml:"consumer_secret" doc:"x: the API key's secret."`
-	Version        string             `yaml:"version" doc:"facebook, instagram, threads: the Graph API version that Gatehouse's own calls use."`
-	Proof          string             `yaml:"proof" doc:"facebook: appsecret_proof as timed (the default), plain or off."`
-	AuthorizeURL   string             `yaml:"authorize_url" doc:"oauth2: the provider's endpoints."`
-	TokenURL       string             `yaml:"token_url"`
-	RevokeURL      string             `yaml:"revoke_url"`
-	UserInfoURL    string             `yaml:"user_info_url"`
-	UserIDPath     string             `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
-	Scopes         []string           `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
-	Compliance     Compliance         `yaml:"compliance" doc:"x: remember which posts and users were delivered, and ask X which of them must be deleted (docs/compliance.md). Needs consumer_key. Default: off."`
+	Platform     gatehouse.Platform `yaml:"platform" doc:"x, facebook, instagram, threads, or oauth2 for any other provider."`
+	ClientID     Value              `yaml:"client_id" doc:"Meta calls it app id. A value or a reference."`
+	ClientSecret Secret             `yaml:"client_secret" doc:"Meta calls it app secret. A reference."`
+	// The secret that the platform still uses beside the new one.
+	ClientSecretPrevious   Secret     `yaml:"client_secret_previous" doc:"While the secret is being replaced at the platform: the old one. Calls use client_secret; what the platform signs is accepted under either."`
+	ConsumerSecretPrevious Secret     `yaml:"consumer_secret_previous" doc:"x: likewise for consumer_secret."`
+	Public                 bool       `yaml:"public" doc:"x, oauth2: a public client, which has no secret."`
+	ConsumerKey            Value      `yaml:"consumer_key" doc:"x: the API key, for OAuth 1.0a and the app-only bearer."`
+	ConsumerSecret         Secret     `yaml:"consumer_secret" doc:"x: the API key's secret."`
+	Version                string     `yaml:"version" doc:"facebook, instagram, threads: the Graph API version that Gatehouse's own calls use."`
+	Proof                  string     `yaml:"proof" doc:"facebook: appsecret_proof as timed (the default), plain or off."`
+	AuthorizeURL           string     `yaml:"authorize_url" doc:"oauth2: the provider's endpoints."`
+	TokenURL               string     `yaml:"token_url"`
+	RevokeURL              string     `yaml:"revoke_url"`
+	UserInfoURL            string     `yaml:"user_info_url"`
+	UserIDPath             string     `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
+	Scopes                 []string   `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
+	Compliance             Compliance `yaml:"compliance" doc:"x: remember which posts and users were delivered, and ask X which of them must be deleted (docs/compliance.md). Needs consumer_key. Default: off."`
 }
 
 // Compliance is about X's batch compliance for one app. It is on when Keep is set.
@@ -208,6 +213,19 @@ func orDefault[T comparable](v *T, d T) {
 	if *v == zero {
 		*v = d
 	}
+}
+
+// PreviousRoot is a root key that was replaced, and how to get at it.
+type PreviousRoot struct {
+	RootKey RootKey    `yaml:"root_key" doc:"As root_key above."`
+	Access  RootAccess `yaml:"root_key_access" doc:"As root_key_access above."`
+}
+
+// Keys is how keys live. Rotation and destruction by age are off at zero.
+type Keys struct {
+	RotateAfter  time.Duration `yaml:"rotate_after" doc:"Age at which the keys tokens, personal and system get a new version by themselves, such as 2160h. Default: only on command."`
+	DestroyAfter time.Duration `yaml:"destroy_after" doc:"How long a replaced version that nothing needs is kept before its destruction is scheduled (7 days ahead) by itself, such as 720h. Default: only on command."`
+	Keyring      Keyring       `yaml:"keyring" doc:"Where the key is kept that makes erased people unreadable on the raw disk within a day: file:/path, outside the database, on storage that overwrites in place and of which nobody takes snapshots; or database, which cannot quite forget. It changes daily where somebody was erased, so it belongs with each copy of the database. Several nodes need the file on storage that all of them see. Default: a file beside a SQLite database; database on PostgreSQL."`
 }
 
 // Log is about the program's own log.

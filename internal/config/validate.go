@@ -48,6 +48,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateDuties(d)
 	c.validateEvents(d)
 	c.validateLimits(d)
+	c.validateKeys(d)
 	c.warnUnused(d)
 	for i, r := range c.Returns {
 		d.webURL("returns["+strconv.Itoa(i)+"]", r, true)
@@ -341,6 +342,30 @@ func (c *Config) validateLimits(d *decoder) {
 	}
 	if l.Body > 4<<30 {
 		d.failAt("limits.body", "is more than 4GiB")
+	}
+}
+
+// leastRotation keeps a mistyped span from rotating all the time.
+const leastRotation = 24 * time.Hour
+
+func (c *Config) validateKeys(d *decoder) {
+	for _, k := range []struct {
+		field string
+		after time.Duration
+	}{{"keys.rotate_after", c.Keys.RotateAfter}, {"keys.destroy_after", c.Keys.DestroyAfter}} {
+		if k.after != 0 && k.after < leastRotation {
+			d.failAt(k.field, "is less than a day")
+		}
+	}
+	for i := range c.Previous {
+		at, k := "previous_root_keys["+strconv.Itoa(i)+"]", &c.Previous[i]
+		switch {
+		case k.RootKey.IsZero() && !d.failed(at):
+			d.failAt(at, "needs a root_key: [{root_key: file:old.key}]")
+		case k.RootKey.String() == c.RootKey.String():
+			d.failAt(at, "is the root_key itself")
+		}
+		d.rootAccess(at+".root_key", at+".root_key_access", k.RootKey, &k.Access)
 	}
 }
 

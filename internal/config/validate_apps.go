@@ -56,6 +56,16 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 		need("user_info_url", a.UserInfoURL == "", ": it tells who connected")
 		need("user_id_path", a.UserIDPath == "", ": where the user's id stands in the user info, such as id")
 	}
+	need("client_secret", a.ClientSecret.IsZero() && !a.ClientSecretPrevious.IsZero(), " beside client_secret_previous")
+	need("consumer_secret", a.ConsumerSecret.IsZero() && !a.ConsumerSecretPrevious.IsZero(), " beside consumer_secret_previous")
+	for _, s := range []struct {
+		field     string
+		now, then Secret
+	}{{"client_secret_previous", a.ClientSecret, a.ClientSecretPrevious}, {"consumer_secret_previous", a.ConsumerSecret, a.ConsumerSecretPrevious}} {
+		if !s.then.IsZero() && s.then.Text().Equal(s.now.Text()) && !s.then.Text().IsZero() {
+			d.warnAt(path+"."+s.field, "is the secret that is in use: nothing is being replaced")
+		}
+	}
 	if a.Public && !a.ClientSecret.IsZero() {
 		d.failAt(path+".public", "a public client has no client_secret")
 	}
@@ -67,6 +77,7 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 	}{
 		{"consumer_key", !a.ConsumerKey.IsZero(), isX},
 		{"consumer_secret", !a.ConsumerSecret.IsZero(), isX},
+		{"consumer_secret_previous", !a.ConsumerSecretPrevious.IsZero(), isX},
 		{"public", a.Public, isX || isOAuth2},
 		{"version", a.Version != "", !isX && !isOAuth2},
 		{"proof", a.Proof != "", a.Platform == gatehouse.Facebook},

@@ -255,6 +255,36 @@ func checkDSN(dsn string) string {
 	return ""
 }
 
+// Keyring is where the keyring's daily key is kept. The zero value means that
+// nothing was said.
+type Keyring struct{ written, path string }
+
+// Path returns the absolute path of the file, or "" for the database.
+func (k Keyring) Path() string { return k.path }
+
+// IsZero reports whether the field was left out.
+func (k Keyring) IsZero() bool { return k.written == "" }
+
+// String returns what stands in the file.
+func (k Keyring) String() string { return k.written }
+
+func (k *Keyring) decode(d *decoder, n *yaml.Node, path string) {
+	text, ok := d.text(n, path)
+	if !ok {
+		return
+	}
+	file, isFile := strings.CutPrefix(text, "file:")
+	switch {
+	case text == "database":
+	case isFile && file != "":
+		k.path = d.resolvePath(file)
+	default:
+		d.fail(n, path, "write database, or file: and the path of the keyring file")
+		return
+	}
+	k.written = text
+}
+
 // Certificate says where a listener's certificate comes from. The zero value
 // means that nothing was said.
 type Certificate struct {

@@ -22,6 +22,11 @@ type App struct {
 	// the app does not use OAuth 1.0a.
 	ConsumerKey    string
 	ConsumerSecret secret.Text
+	// PreviousSecrets and PreviousConsumerSecrets are those that the platform may
+	// still sign with while it is given new ones. They verify; nothing that we send
+	// uses them.
+	PreviousSecrets         []secret.Text
+	PreviousConsumerSecrets []secret.Text
 	// Public says that the platform registered the app as a public client: it
 	// sends its id and no secret.
 	Public bool

@@ -31,7 +31,13 @@ type ServiceKey struct {
 	ID      ServiceKeyID
 	Service gatehouse.ServiceName
 	Created time.Time
-	Revoked time.Time // zero while it is valid
+	Expires time.Time // zero if it has no end
+	Revoked time.Time // zero if it was not revoked
+}
+
+// live reports whether the key works at t.
+func (k ServiceKey) live(t time.Time) bool {
+	return k.Revoked.IsZero() && (k.Expires.IsZero() || t.Before(k.Expires))
 }
 
 // Actions in the log.
@@ -41,6 +47,7 @@ const (
 	actionServiceDisable = "service.disable"
 	actionKeyCreate      = "service.key.create"
 	actionKeyRevoke      = "service.key.revoke"
+	actionKeyExpire      = "service.key.expire"
 	actionHandleCreate   = "handle.create"
 	actionHandleRevoke   = "handle.revoke"
 	actionSourceNew      = "service.source.new"
@@ -229,6 +236,30 @@ func (d *Directory) RevokeServiceKey(ctx context.Context, id ServiceKeyID) error
 	})
 }
 
+// ExpireServiceKeys gives the keys of a service an end, save the newest one, and
+// returns how many: the old keys work beside a new one until then. A key that ends
+// sooner keeps its end.
+func (d *Directory) ExpireServiceKeys(ctx context.Context, name gatehouse.ServiceName, at time.Time) (int, error) {
+	keys, err := d.ServiceKeys(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i, key := range keys {
+		if i == len(keys)-1 || !key.live(at) {
+			continue
+		}
+		entry := audit.Entry{Action: actionKeyExpire, Service: name, Facts: map[string]string{
+			"key": keyName(string(key.ID)), "at": at.UTC().Format(time.RFC3339),
+		}}
+		if err := d.reduced(ctx, entry, func() error { return d.config.Store.ExpireServiceKey(ctx, key.ID, at) }); err != nil {
+			return n, fmt.Errorf("giving a key of service %s an end: %w", name, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
 // AuthenticateService returns the service whose key this is.
 func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (Service, error) {
 	text := key.Reveal()
@@ -249,6 +280,9 @@ func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (S
 	}
 	if !record.Key.Revoked.IsZero() {
 		return Service{}, wire.Unauthenticated("identity/key-revoked", "This service key was revoked. Use the service's current key.")
+	}
+	if !record.Key.live(now()) {
+		return Service{}, wire.Unauthenticated("identity/key-expired", "This service key has expired. Use the service's current key, or make one with: gatehouse service key create NAME")
 	}
 	if err := d.usable(record.Service.Environment, record.Service.Service.Disabled); err != nil {
 		return Service{}, err

@@ -55,6 +55,9 @@ type ServiceStore interface {
 	// RevokeServiceKey revokes a key. A revoked one keeps its first time; one
 	// that does not exist is ErrNotFound.
 	RevokeServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
+	// ExpireServiceKey gives a key an end, unless it has an earlier one; one that
+	// does not exist is ErrNotFound.
+	ExpireServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
 }
 
 // HandleRecord is a handle as stored, with what of its service and its parent

@@ -20,13 +20,16 @@ const (
 
 	insertServiceKey statement = `INSERT INTO service_keys (id, service, hash, created, revoked) VALUES ($1, $2, $3, $4, 0)`
 	selectServiceKey statement = `
-		SELECT k.id, k.hash, k.created, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
+		SELECT k.id, k.hash, k.created, k.expires, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
 		FROM service_keys k JOIN services s ON s.id = k.service WHERE k.id = $1`
 	selectServiceKeys statement = `
-		SELECT k.id, k.hash, k.created, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
+		SELECT k.id, k.hash, k.created, k.expires, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
 		FROM service_keys k JOIN services s ON s.id = k.service WHERE s.name = $1 ORDER BY k.created, k.id`
 	revokeServiceKey statement = `
 		UPDATE service_keys SET revoked = CASE revoked WHEN 0 THEN $2 ELSE revoked END WHERE id = $1`
+
+	expireServiceKey statement = `
+		UPDATE service_keys SET expires = CASE WHEN expires > 0 AND expires < $2 THEN expires ELSE $2 END WHERE id = $1`
 
 	// holdHandle locks the row of a parent, so that its revocation and the
 	// birth of a child happen one after the other.
@@ -150,9 +153,9 @@ type scanner interface{ Scan(dest ...any) error }
 func scanServiceKey(r scanner) (identity.ServiceKeyRecord, error) {
 	var record identity.ServiceKeyRecord
 	var hash []byte
-	var created, revoked, serviceCreated, disabled int64
+	var created, expires, revoked, serviceCreated, disabled int64
 	service := &record.Service.Service
-	err := r.Scan(&record.Key.ID, &hash, &created, &revoked,
+	err := r.Scan(&record.Key.ID, &hash, &created, &expires, &revoked,
 		&service.ID, &service.Name, &record.Service.Environment, &serviceCreated, &disabled)
 	if err != nil {
 		return identity.ServiceKeyRecord{}, err
@@ -161,7 +164,7 @@ func scanServiceKey(r scanner) (identity.ServiceKeyRecord, error) {
 		return identity.ServiceKeyRecord{}, err
 	}
 	record.Key.Service = service.Name
-	record.Key.Created, record.Key.Revoked = fromMicros(created), fromMicros(revoked)
+	record.Key.Created, record.Key.Expires, record.Key.Revoked = fromMicros(created), fromMicros(expires), fromMicros(revoked)
 	service.Created, service.Disabled = fromMicros(serviceCreated), disabled != 0
 	return record, nil
 }
@@ -179,6 +182,15 @@ func copyHash(hash *identity.Hash, stored []byte) error {
 // RevokeServiceKey implements identity.ServiceStore.
 func (s *Identity) RevokeServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
 	n, err := s.db.exec(ctx, revokeServiceKey, string(id), micros(at))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("no such service key: %w", gatehouse.ErrNotFound)
+	}
+	return err
+}
+
+// ExpireServiceKey implements identity.ServiceStore.
+func (s *Identity) ExpireServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	n, err := s.db.exec(ctx, expireServiceKey, string(id), micros(at))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no such service key: %w", gatehouse.ErrNotFound)
 	}

@@ -148,6 +148,18 @@ func Open(ctx context.Context, config Config) (*Vault, error) {
 	return v, nil
 }
 
+// RootID names the root key that is configured. It is not secret.
+func (v *Vault) RootID() string { return v.config.Root.ID() }
+
+// PreviousRootIDs names the root keys that are configured beside that one.
+func (v *Vault) PreviousRootIDs() []string {
+	var ids []string
+	for _, root := range v.config.Previous {
+		ids = append(ids, root.ID())
+	}
+	return ids
+}
+
 // Close drops the domain keys. The vault may be used afterwards; it then
 // unwraps them again.
 func (v *Vault) Close() {
