@@ -115,6 +115,7 @@ func examine(ctx context.Context, o *options) []finding {
 			out = append(out, finding{Check: "closing", Text: err.Error()})
 		}
 	}()
+	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the app listener", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
 	measuring, cancel := context.WithTimeout(ctx, clockTime)
 	defer cancel()
@@ -157,6 +158,17 @@ func aheadOrBehind(off time.Duration) string {
 		return "behind"
 	}
 	return "ahead of"
+
+// checkKeyring reports erasures that storage could still undo.
+func checkKeyring(ctx context.Context, p *parts) error {
+	s, err := p.keys.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.Keyring.Erased.IsZero() && time.Since(s.Keyring.Erased) > forgetWithin {
+		return fmt.Errorf("an erasure of %s is not forgotten yet", when(s.Keyring.Erased))
+	}
+	return nil
 }
 
 // rootAdvice says what to do about a root key that does not serve.
@@ -219,7 +231,7 @@ func checkListeners(cfg *config.Config) error {
 // checkModes reports files that others could read.
 func checkModes(cfg *config.Config) error {
 	var errs []error
-	for _, path := range []string{cfg.RootKey.Path(), storeFile(cfg)} {
+	for _, path := range []string{cfg.RootKey.Path(), storeFile(cfg), keyringFile(cfg)} {
 		if path == "" {
 			continue
 		}

@@ -73,7 +73,6 @@ const (
 	actionSchedule = "keys.schedule"
 	actionDestroy  = "keys.destroy"
 	actionImport   = "keys.import"
-	actionErase    = "keys.person.destroy"
 )
 
 // NewKeys returns the life of a vault's keys.
@@ -401,12 +400,6 @@ func (k *Keys) DestroyDue(ctx context.Context) (int, error) {
 		failed = errors.Join(failed, k.store().Compact(ctx))
 	}
 	return n, failed
-}
-
-// Erase destroys a person's key, and records that one was destroyed, not whose.
-// The keyring forgets its wrapping within a day.
-func (k *Keys) Erase(ctx context.Context, person gatehouse.PersonID) error {
-	return k.reduced(ctx, actionErase, nil, func() error { return k.vault.DestroyPerson(ctx, person) })
 }
 
 // parseKeyset reads a keyset in plain whose primitive is authenticated encryption.

@@ -71,6 +71,10 @@ func (k *Keys) alone(ctx context.Context, do func(w *walk) error) error {
 		// If it fails, the lease ends by itself.
 		_, _ = k.store().Lease(context.WithoutCancel(ctx), leaseName, k.owner, now, now)
 	}()
+	// What this process seals anew must be under the newest versions.
+	if err := k.obey(ctx); err != nil {
+		return err
+	}
 	return do(w)
 }
 
