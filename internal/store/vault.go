@@ -88,6 +88,14 @@ var _ vault.Store = (*Vault)(nil)
 // Vault returns the part of the database that keeps keys.
 func (d *DB) Vault() *Vault { return &Vault{db: d} }
 
+// blob is b as a value that is never NULL: the drivers read an empty one as nil.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
 // changed turns "no row was changed" into ErrConflict.
 func changed(n int64, err error, what string) error {
 	if err == nil && n == 0 {
@@ -148,12 +156,8 @@ func (s *Vault) RotateDomainKey(ctx context.Context, key vault.DomainKey) error 
 
 // ChangeDomainKey implements vault.DomainStore.
 func (s *Vault) ChangeDomainKey(ctx context.Context, from, to vault.DomainKey) error {
-	wrapped := to.Wrapped
-	if wrapped == nil {
-		wrapped = []byte{}
-	}
-	n, err := s.db.exec(ctx, changeDomainKey, string(from.Domain), int64(from.Version), string(to.State), to.Root, wrapped,
-		micros(to.Changed), micros(to.DestroyAt), string(from.State), from.Root, from.Wrapped)
+	n, err := s.db.exec(ctx, changeDomainKey, string(from.Domain), int64(from.Version), string(to.State), to.Root, blob(to.Wrapped),
+		micros(to.Changed), micros(to.DestroyAt), string(from.State), from.Root, blob(from.Wrapped))
 	return changed(n, err, fmt.Sprintf("domain key %s version %d", from.Domain, from.Version))
 }
 
@@ -271,7 +275,7 @@ func (s *Vault) RewrapPersonKeys(ctx context.Context, from, to []vault.PersonKey
 				}
 			}
 			n, err := t.exec(ctx, rewrapPersonKey, string(key.Person), int64(key.Version), int64(key.DomainVersion), int64(key.Keyring),
-				key.Wrapped, int64(from[i].DomainVersion), int64(from[i].Keyring), from[i].Wrapped)
+				blob(key.Wrapped), int64(from[i].DomainVersion), int64(from[i].Keyring), blob(from[i].Wrapped))
 			if err != nil {
 				return err
 			}

@@ -154,10 +154,6 @@ func (s *Vault) DailyKeys(ctx context.Context) ([]vault.DailyKey, error) {
 
 // AddDailyKey implements vault.DailyStore.
 func (s *Vault) AddDailyKey(ctx context.Context, key vault.DailyKey) error {
-	wrapped := key.Wrapped
-	if wrapped == nil {
-		wrapped = []byte{}
-	}
 	return s.db.tx(ctx, func(t *tx) error {
 		newest, err := t.count(ctx, newestDailyKey)
 		if err != nil {
@@ -173,7 +169,7 @@ func (s *Vault) AddDailyKey(ctx context.Context, key vault.DailyKey) error {
 		if _, err := t.exec(ctx, demoteDailyKey); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, insertDailyKey, int64(key.Version), int64(key.DomainVersion), flag(key.InFile), wrapped, micros(key.Created))
+		_, err = t.exec(ctx, insertDailyKey, int64(key.Version), int64(key.DomainVersion), flag(key.InFile), blob(key.Wrapped), micros(key.Created))
 		return err
 	})
 }
