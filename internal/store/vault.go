@@ -204,9 +204,22 @@ func (s *Vault) DomainKeyUses(ctx context.Context, domain vault.Domain, version 
 	return uses, nil
 }
 
+// insist runs a transaction that calls and erasures depend on. On PostgreSQL it may
+// lose more often than tx tries against a walk through the keys of people, which
+// changes the same pages all the time; the walk can wait.
+func (s *Vault) insist(ctx context.Context, f func(*tx) error) error {
+	const times = 10
+	for try := 1; ; try++ {
+		err := s.db.tx(ctx, f)
+		if err == nil || try == times || !s.db.engine.retryable(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // AddPersonKey implements vault.PersonStore.
 func (s *Vault) AddPersonKey(ctx context.Context, key vault.PersonKey) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.insist(ctx, func(t *tx) error {
 		if err := keyringActive(ctx, t, key.Keyring); err != nil {
 			return err
 		}
@@ -239,7 +252,7 @@ func scanPersonKey(r scanner) (vault.PersonKey, error) {
 
 // DestroyPersonKeys implements vault.PersonStore.
 func (s *Vault) DestroyPersonKeys(ctx context.Context, person gatehouse.PersonID, at time.Time) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.insist(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, markErased, string(person), micros(at)); err != nil {
 			return err
 		}

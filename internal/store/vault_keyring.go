@@ -86,7 +86,7 @@ func (s *Vault) KeyringKeysUnder(ctx context.Context, daily uint32, after vault.
 
 // AddKeyringKey implements vault.KeyringStore.
 func (s *Vault) AddKeyringKey(ctx context.Context, key vault.KeyringKey, replaces vault.KeyringID) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.insist(ctx, func(t *tx) error {
 		n, err := t.count(ctx, dailyKeyActive, int64(key.Daily))
 		if err := changed(n, err, "the daily key"); err != nil {
 			return err
@@ -102,16 +102,26 @@ func (s *Vault) AddKeyringKey(ctx context.Context, key vault.KeyringKey, replace
 	})
 }
 
-// RewrapKeyringKey implements vault.KeyringStore.
-func (s *Vault) RewrapKeyringKey(ctx context.Context, from, to vault.KeyringKey) error {
-	return s.db.logTx(ctx, func(t *tx) error {
-		n, err := t.count(ctx, dailyKeyActive, int64(to.Daily))
-		if err := changed(n, err, "the daily key"); err != nil {
-			return err
+// RewrapKeyringKeys implements vault.KeyringStore.
+func (s *Vault) RewrapKeyringKeys(ctx context.Context, from, to []vault.KeyringKey) (replaced int, err error) {
+	err = s.db.logTx(ctx, func(t *tx) error {
+		replaced = 0
+		for i, key := range to {
+			if i == 0 || key.Daily != to[i-1].Daily {
+				n, err := t.count(ctx, dailyKeyActive, int64(key.Daily))
+				if err := changed(n, err, "the daily key"); err != nil {
+					return err
+				}
+			}
+			n, err := t.exec(ctx, rewrapKeyringKey, int64(key.ID), int64(key.Daily), key.Wrapped, int64(from[i].Daily))
+			if err != nil {
+				return err
+			}
+			replaced += int(n)
 		}
-		n, err = t.exec(ctx, rewrapKeyringKey, int64(from.ID), int64(to.Daily), to.Wrapped, int64(from.Daily))
-		return changed(n, err, "the keyring key")
+		return nil
 	})
+	return replaced, err
 }
 
 // EndKeyringKey implements vault.KeyringStore.

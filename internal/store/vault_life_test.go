@@ -210,19 +210,18 @@ func TestErasureMarksTheKeyring(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 		want(t, "next daily key", s.AddDailyKey(ctx, vault.DailyKey{Version: 2, DomainVersion: 1, InFile: true, Created: at}), nil)
-		for name, c := range map[string]struct {
-			from vault.KeyringKey
-			kind error
-		}{"one that somebody was erased from": {one, gatehouse.ErrConflict}, "another": {two, nil}} {
-			to := c.from
-			to.Daily, to.Wrapped = 2, []byte("again")
-			want(t, "rewrapping "+name, s.RewrapKeyringKey(ctx, c.from, to), c.kind)
+		from := []vault.KeyringKey{one, two} // somebody was erased from the first
+		to := append([]vault.KeyringKey(nil), from...)
+		for i := range to {
+			to[i].Daily, to[i].Wrapped = 2, []byte("again")
 		}
-		moved := two
-		moved.Daily = 2
-		old := moved
-		old.Daily = 1
-		want(t, "back under a daily key that is not active", s.RewrapKeyringKey(ctx, moved, old), gatehouse.ErrConflict)
+		for i, expected := range []int{1, 0} { // the second time nothing is as it was seen
+			if n, err := s.RewrapKeyringKeys(ctx, from, to); n != expected || err != nil {
+				t.Errorf("rewrapping, time %d: %d, %v; want %d", i+1, n, err, expected)
+			}
+		}
+		_, err = s.RewrapKeyringKeys(ctx, to[1:], from[1:])
+		want(t, "back under a daily key that is not active", err, gatehouse.ErrConflict)
 		under, err := s.KeyringKeysUnder(ctx, 1, 0, 10)
 		if err != nil || len(under) != 1 || under[0].ID != one.ID || !under[0].Erased.Equal(at) {
 			t.Errorf("under the old daily key: %+v, %v", under, err)

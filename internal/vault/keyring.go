@@ -203,3 +203,13 @@ func (v *Vault) forgetKeyringKey(id KeyringID) {
 		ring.people.active[i].CompareAndSwap(int64(id), 0)
 	}
 }
+
+// forgetActive has every bucket's active key looked up again: one was replaced,
+// so a turn is under way or was, and others may be too.
+func (v *Vault) forgetActive() {
+	if ring := v.held.Load(); ring != nil {
+		for i := range ring.people.active {
+			ring.people.active[i].Store(0)
+		}
+	}
+}

@@ -55,8 +55,9 @@ func (s *failingStore) AddKeyringKey(ctx context.Context, key vault.KeyringKey, 
 	return s.write(func() error { return s.Store.AddKeyringKey(ctx, key, replaces) })
 }
 
-func (s *failingStore) RewrapKeyringKey(ctx context.Context, from, to vault.KeyringKey) error {
-	return s.write(func() error { return s.Store.RewrapKeyringKey(ctx, from, to) })
+func (s *failingStore) RewrapKeyringKeys(ctx context.Context, from, to []vault.KeyringKey) (n int, err error) {
+	err = s.write(func() (err error) { n, err = s.Store.RewrapKeyringKeys(ctx, from, to); return err })
+	return n, err
 }
 
 func (s *failingStore) EndKeyringKey(ctx context.Context, id vault.KeyringID) error {

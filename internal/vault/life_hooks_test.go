@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"time"
 
@@ -38,4 +39,31 @@ func (v *Vault) HookTestOnlyOldPerson(ctx context.Context, fatal func(...any)) g
 		fatal(err)
 	}
 	return row.Person
+}
+
+// HookTestOnlyManyPeople yields so many people's keys, wrapped by keyring keys that
+// it has stored, for a benchmark to store.
+func (v *Vault) HookTestOnlyManyPeople(ctx context.Context, n int, store func(PersonKey) error) error {
+	type wrapping struct {
+		id        KeyringID
+		primitive cipher.AEAD
+	}
+	var ring []wrapping
+	for bucket := range buckets {
+		id, primitive, err := v.newKeyringKey(ctx, bucket, 1, 0)
+		if err != nil {
+			return err
+		}
+		ring = append(ring, wrapping{id, primitive})
+	}
+	key := make([]byte, keySize)
+	for i := range n {
+		under := ring[i%len(ring)]
+		row := PersonKey{Person: gatehouse.PersonID(rand.Text()), Version: 1, State: Active, Keyring: under.id, Created: time.Now()}
+		row.Wrapped = under.primitive.Seal(nil, nil, key, v.personKeyPlace(row))
+		if err := store(row); err != nil {
+			return err
+		}
+	}
+	return nil
 }

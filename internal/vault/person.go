@@ -17,9 +17,10 @@ func (v *Vault) NewPerson(ctx context.Context) (gatehouse.PersonID, error) {
 	for try := 1; ; try++ {
 		person, err := v.newPerson(ctx)
 		// The keyring key was replaced since it was looked up: another one.
-		if !errors.Is(err, gatehouse.ErrConflict) || try == moves {
+		if !errors.Is(err, gatehouse.ErrConflict) && !errors.Is(err, errMoved) || try == moves {
 			return person, err
 		}
+		v.forgetActive()
 	}
 }
 
@@ -36,7 +37,6 @@ func (v *Vault) newPerson(ctx context.Context) (gatehouse.PersonID, error) {
 	row := PersonKey{Person: gatehouse.PersonID(rand.Text()), Version: 1, State: Active, Keyring: keyring, Created: time.Now()}
 	row.Wrapped = wrapping.Seal(nil, nil, key[:], v.personKeyPlace(row))
 	if err := v.config.Store.AddPersonKey(ctx, row); err != nil {
-		v.forgetKeyringKey(keyring)
 		return "", fmt.Errorf("storing a person's key: %w", err)
 	}
 	return row.Person, nil

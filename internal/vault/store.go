@@ -202,10 +202,11 @@ type KeyringStore interface {
 	// replaces names, if any, becomes DecryptOnly. It is ErrConflict if the bucket
 	// has another active key, or the daily key is not active.
 	AddKeyringKey(ctx context.Context, key KeyringKey, replaces KeyringID) error
-	// RewrapKeyringKey replaces daily key and material of a key that nobody was
-	// erased from, if the daily key is still that of from and the new one is
-	// active; otherwise it is ErrConflict.
-	RewrapKeyringKey(ctx context.Context, from, to KeyringKey) error
+	// RewrapKeyringKeys replaces daily key and material of each key that nobody was
+	// erased from and that is still active under the daily key of from, and returns
+	// how many were; to has the same keys in the same order. A daily key of to that
+	// is not active is ErrConflict, and nothing is replaced.
+	RewrapKeyringKeys(ctx context.Context, from, to []KeyringKey) (int, error)
 	// EndKeyringKey removes a key that was replaced. It is ErrConflict while it
 	// wraps the key of a person. One that is not there is no error.
 	EndKeyringKey(ctx context.Context, id KeyringID) error

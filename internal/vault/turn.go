@@ -15,7 +15,7 @@ import (
 
 // batch is how many keys of people are rewrapped in one transaction. After each
 // the walk rests as long as it took, so that calls find the database free.
-const batch = 64
+const batch = 128
 
 // Progress is told how far a walk has come. The total may grow. Nil is not told.
 type Progress func(what string, done, total int64)
@@ -158,6 +158,10 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 	if err != nil {
 		return fmt.Errorf("counting the keyring keys: %w", err)
 	}
+	wrapping, err := w.vault.dailyKey(ctx, active)
+	if err != nil {
+		return err
+	}
 	var after KeyringID
 	var failed error
 	for again := false; ; {
@@ -172,45 +176,89 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 			after, again = 0, false // what changed under our hands
 			continue
 		}
-		for _, row := range rows {
-			after = row.ID
-			err := w.renewKeyringKey(ctx, row, active)
+		after = rows[len(rows)-1].ID
+		rest, err := w.keepKeyringKeys(ctx, rows, active, wrapping)
+		if err != nil {
+			return err
+		}
+		for _, row := range rest {
+			err := w.replaceKeyringKey(ctx, row, active)
 			switch {
-			case err == nil:
-				w.done.KeyringKeys++
-				w.progress.tell("keyring keys", w.done.KeyringKeys, max(sum.Keys, w.done.KeyringKeys))
-			case errors.Is(err, gatehouse.ErrConflict) && wire.RuleOf(err) == "":
-				again = true
 			case errors.Is(err, ErrUnreadable):
 				failed = errors.Join(failed, err)
-			default:
+			case errors.Is(err, gatehouse.ErrConflict) && !isBusy(err):
+				again = true
+			case err != nil:
 				return err
 			}
 		}
+		w.done.KeyringKeys += int64(len(rows))
+		w.progress.tell("keyring keys", w.done.KeyringKeys, max(sum.Keys, w.done.KeyringKeys))
 	}
 }
 
-// renewKeyringKey takes one key from under the old daily key.
-func (w *walk) renewKeyringKey(ctx context.Context, row KeyringKey, daily uint32) error {
+// keepKeyringKeys wraps by the new daily key those keys that nobody was erased
+// from, and returns the others, which are to be replaced. A key that somebody is
+// erased from in this moment stays, and is among the others next time.
+func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uint32, wrapping cipher.AEAD) (rest []KeyringKey, err error) {
+	if err := w.extend(ctx); err != nil {
+		return nil, err
+	}
+	var from, to []KeyringKey
+	for _, row := range rows {
+		if row.State != Active || !row.Erased.IsZero() {
+			rest = append(rest, row)
+			continue
+		}
+		material, err := w.vault.keyringMaterial(ctx, row)
+		if errors.Is(err, ErrUnreadable) {
+			rest = append(rest, row)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		kept := row
+		kept.Daily = daily
+		kept.Wrapped = wrapping.Seal(nil, nil, material, w.vault.keyringPlace(kept))
+		clear(material)
+		from, to = append(from, row), append(to, kept)
+	}
+	if len(to) == 0 {
+		return rest, nil
+	}
+	n, err := w.store().RewrapKeyringKeys(ctx, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("storing rewrapped keyring keys: %w", err)
+	}
+	w.step("turn: keyring keys rewrapped")
+	if n == len(to) {
+		return rest, nil
+	}
+	// Somebody was erased from one of them since it was read.
+	for _, row := range from {
+		now, err := w.store().KeyringKey(ctx, row.ID)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a keyring key: %w", err)
+		}
+		if now.Daily != daily {
+			rest = append(rest, now)
+		}
+	}
+	return rest, nil
+}
+
+// replaceKeyringKey makes a keyring key anew, moves its people and removes it.
+func (w *walk) replaceKeyringKey(ctx context.Context, row KeyringKey, daily uint32) error {
 	if err := w.extend(ctx); err != nil {
 		return err
 	}
 	material, err := w.vault.keyringMaterial(ctx, row)
-	damaged := errors.Is(err, ErrUnreadable)
-	if err != nil && !(damaged && w.setAside) {
-		return err
-	}
-	defer clear(material)
-	if row.State == Active && row.Erased.IsZero() && !damaged {
-		wrapping, err := w.vault.dailyKey(ctx, daily)
-		if err != nil {
-			return err
-		}
-		to := row
-		to.Daily = daily
-		to.Wrapped = wrapping.Seal(nil, nil, material, w.vault.keyringPlace(to))
-		err = w.store().RewrapKeyringKey(ctx, row, to)
-		w.step("turn: keyring key rewrapped")
+	clear(material)
+	if err != nil && !(errors.Is(err, ErrUnreadable) && w.setAside) {
 		return err
 	}
 	target, wrapping, err := w.successor(ctx, row, daily)
@@ -277,9 +325,7 @@ func (w *walk) people(ctx context.Context, keyring KeyringID, domainVersion uint
 		n, err := w.store().RewrapPersonKeys(ctx, from, to)
 		if errors.Is(err, gatehouse.ErrConflict) && conflicts < moves {
 			conflicts++
-			for _, row := range to {
-				w.vault.forgetKeyringKey(row.Keyring)
-			}
+			w.vault.forgetActive()
 			continue
 		}
 		if err != nil {
