@@ -158,6 +158,7 @@ func aheadOrBehind(off time.Duration) string {
 		return "behind"
 	}
 	return "ahead of"
+}
 
 // checkKeyring reports erasures that storage could still undo.
 func checkKeyring(ctx context.Context, p *parts) error {

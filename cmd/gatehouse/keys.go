@@ -104,6 +104,12 @@ func inventory(ctx context.Context, p *parts) ([]keyRow, error) {
 	for _, record := range s.System {
 		rows = append(rows, systemRow(ctx, p, record))
 	}
+	signing, err := p.db.Outbox().Signing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, keyRow{Name: "events/signing", Kind: "derived", Version: uint32(signing.Version), State: "active", Owner: ownerGatehouse,
+		Purpose: "signs events for the app; rotated with 'gatehouse events secret'", WrappedBy: "derive"})
 	services, err := serviceRows(ctx, p)
 	if err != nil {
 		return nil, err

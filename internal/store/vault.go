@@ -30,6 +30,7 @@ const (
 	countEntriesUnder    statement = `SELECT count(*) FROM audit_entries WHERE personal IS NOT NULL AND substr(personal, 1, 5) = $1`
 	countAttemptsUnder   statement = `SELECT count(*) FROM connect_attempts WHERE substr(subject, 1, 5) = $1 OR substr(verifier, 1, 5) = $1`
 	countImportsUnder    statement = `SELECT count(*) FROM connect_imports WHERE substr(access, 1, 5) = $1 OR substr(refresh, 1, 5) = $1`
+	countEventsUnder     statement = `SELECT count(*) FROM outbox_events WHERE substr(data, 1, 5) = $1`
 	countSystemUnder     statement = `SELECT count(*) FROM vault_system WHERE substr(sealed, 1, 5) = $1`
 
 	insertPersonKey statement = `
@@ -187,6 +188,7 @@ func (s *Vault) DomainKeyUses(ctx context.Context, domain vault.Domain, version 
 		counts = []count{
 			{"attempts to connect", countAttemptsUnder, header},
 			{"imports under way", countImportsUnder, header},
+			{"events for the app", countEventsUnder, header},
 		}
 	case vault.System:
 		counts = []count{{"system secrets", countSystemUnder, header}}

@@ -114,9 +114,11 @@ func TestWhatADomainKeyIsNeededFor(t *testing.T) {
 		raw.Exec("INSERT INTO audit_entries (seq, id, leaf, leaf_hash, personal) VALUES (0, 'a', $1, $1, $1), (1, 'b', $2, $2, $2)", under(2), under(1))
 		raw.Exec(`INSERT INTO connect_imports (fingerprint, app, state, access, refresh, access_expires, connection, lease_until, created, version)
 			VALUES ('f', '', 'begun', $1, NULL, 0, '', 0, 0, 1)`, under(2))
+		raw.Exec(`INSERT INTO outbox_events (id, type, app, person, stream, data, state, created, since, due, attempts, class, updated, version)
+			SELECT 'e', 'x', '', '', '', $1, 'waiting', 0, 0, 0, 0, '', 0, 1`, under(2))
 		for domain, expected := range map[vault.Domain]string{
 			vault.Personal: "[{keys of people 1} {daily keys of the keyring 1} {entries of the audit log 1}]",
-			vault.Tokens:   "[{imports under way 1}]", vault.System: "[{system secrets 1}]", vault.Derive: "[]",
+			vault.Tokens:   "[{imports under way 1} {events for the app 1}]", vault.System: "[{system secrets 1}]", vault.Derive: "[]",
 		} {
 			if uses, err := s.DomainKeyUses(ctx, domain, 2); err != nil || fmt.Sprint(uses) != expected {
 				t.Errorf("%s@2 is needed by %v, %v; want %s", domain, uses, err, expected)
