@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/identity"
@@ -143,6 +144,45 @@ func TestAServiceKeyLivesUntilItIsRevoked(t *testing.T) {
 		}
 		if n := w.logged("service.key.revoke", `"kind":"intent"`); n != 2 {
 			t.Errorf("%d intents to revoke a key in the log, want 2", n)
+		}
+	})
+}
+
+// The old keys of a service work beside a new one for the time of the overlap.
+func TestOldServiceKeysEndAfterTheOverlap(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		make := func() secret.Text {
+			t.Helper()
+			key, err := w.directory.NewServiceKey(t.Context(), "scheduler")
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // the newest is told by its time
+			return key
+		}
+		old, next := make(), make()
+		expire := func(after time.Duration, want int) {
+			t.Helper()
+			if n, err := w.directory.ExpireServiceKeys(t.Context(), "scheduler", time.Now().Add(after)); err != nil || n != want {
+				t.Errorf("ExpireServiceKeys = %d, %v; want %d", n, err, want)
+			}
+		}
+		expire(time.Hour, 1)
+		for name, key := range map[string]secret.Text{"old": old, "new": next} {
+			if _, err := w.directory.AuthenticateService(t.Context(), key); err != nil {
+				t.Errorf("within the overlap, the %s key: %v", name, err)
+			}
+		}
+		expire(2*time.Hour, 0) // it ends sooner already
+		expire(0, 1)
+		_, err := w.directory.AuthenticateService(t.Context(), old)
+		refused(t, "after the overlap, the old key", err, "identity/key-expired", old.Reveal())
+		if _, err := w.directory.AuthenticateService(t.Context(), next); err != nil {
+			t.Errorf("after the overlap, the new key: %v", err)
+		}
+		if n := w.logged("service.key.expire", `"kind":"intent"`, "scheduler"); n != 2 {
+			t.Errorf("%d intents to give a key an end in the log, want 2", n)
 		}
 	})
 }
