@@ -502,3 +502,42 @@ func TestErasureDuringATurn(t *testing.T) {
 		})
 	}
 }
+
+// Many processes start on a new store at once: one daily key comes of it, and what
+// stands in the file is that one.
+func TestManyProcessesMakeOneDailyKey(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := &world{t: t, dsn: dsn, db: storetest.Open(t, dsn), root: newRoot(t), keyringFile: filepath.Join(t.TempDir(), "keyring")}
+		must(t, vault.Init(t.Context(), w.config()))
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		sealed := map[gatehouse.PersonID][]byte{}
+		for range 8 {
+			group.Go(func() {
+				v, err := vault.Open(t.Context(), w.config())
+				if err != nil {
+					t.Errorf("Open: %v", err)
+					return
+				}
+				person, err := v.NewPerson(t.Context())
+				if err != nil {
+					t.Errorf("NewPerson: %v", err)
+					return
+				}
+				record, err := v.Seal(t.Context(), refOf(person), secret.New(token))
+				if err != nil {
+					t.Errorf("Seal: %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				sealed[person] = record
+			})
+		}
+		group.Wait()
+		w.vault = w.open()
+		w.log = openLog(t, w.db, w.vault)
+		for person, record := range sealed {
+			w.opens("a person of one of them", person, record)
+		}
+	})
+}
