@@ -37,6 +37,7 @@ func newInit(o *options) *cobra.Command {
                          of 0700 (its passphrase is asked for, or read from standard
                          input), or a key management system's key, which is tried first
   the database           empty, bound to the environment
+  its keyring file       beside it: what lets erased people be forgotten; keep both together
   log.pub                the audit log's public key, beside the configuration
   ca.pem                 the app listener's certificate authority, likewise
 

@@ -13,9 +13,13 @@ import (
 	"gatehouse/internal/wire"
 )
 
-// batch is how many keys of people are rewrapped in one transaction. After each
-// the walk rests as long as it took, so that calls find the database free.
-const batch = 128
+// batch is how many keys of people are rewrapped in one transaction, and rest how
+// many times as long as that took the walk then rests, so that calls find the
+// database free: measured, the walk does not show in a call's latency.
+const (
+	batch = 32
+	rest  = 3
+)
 
 // Progress is told how far a walk has come. The total may grow. Nil is not told.
 type Progress func(what string, done, total int64)
@@ -177,11 +181,11 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 			continue
 		}
 		after = rows[len(rows)-1].ID
-		rest, err := w.keepKeyringKeys(ctx, rows, active, wrapping)
+		others, err := w.keepKeyringKeys(ctx, rows, active, wrapping)
 		if err != nil {
 			return err
 		}
-		for _, row := range rest {
+		for _, row := range others {
 			err := w.replaceKeyringKey(ctx, row, active)
 			switch {
 			case errors.Is(err, ErrUnreadable):
@@ -200,19 +204,19 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 // keepKeyringKeys wraps by the new daily key those keys that nobody was erased
 // from, and returns the others, which are to be replaced. A key that somebody is
 // erased from in this moment stays, and is among the others next time.
-func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uint32, wrapping cipher.AEAD) (rest []KeyringKey, err error) {
+func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uint32, wrapping cipher.AEAD) (others []KeyringKey, err error) {
 	if err := w.extend(ctx); err != nil {
 		return nil, err
 	}
 	var from, to []KeyringKey
 	for _, row := range rows {
 		if row.State != Active || !row.Erased.IsZero() {
-			rest = append(rest, row)
+			others = append(others, row)
 			continue
 		}
 		material, err := w.vault.keyringMaterial(ctx, row)
 		if errors.Is(err, ErrUnreadable) {
-			rest = append(rest, row)
+			others = append(others, row)
 			continue
 		}
 		if err != nil {
@@ -225,7 +229,7 @@ func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uin
 		from, to = append(from, row), append(to, kept)
 	}
 	if len(to) == 0 {
-		return rest, nil
+		return others, nil
 	}
 	n, err := w.store().RewrapKeyringKeys(ctx, from, to)
 	if err != nil {
@@ -233,7 +237,7 @@ func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uin
 	}
 	w.step("turn: keyring keys rewrapped")
 	if n == len(to) {
-		return rest, nil
+		return others, nil
 	}
 	// Somebody was erased from one of them since it was read.
 	for _, row := range from {
@@ -245,10 +249,10 @@ func (w *walk) keepKeyringKeys(ctx context.Context, rows []KeyringKey, daily uin
 			return nil, fmt.Errorf("reading a keyring key: %w", err)
 		}
 		if now.Daily != daily {
-			rest = append(rest, now)
+			others = append(others, now)
 		}
 	}
-	return rest, nil
+	return others, nil
 }
 
 // replaceKeyringKey makes a keyring key anew, moves its people and removes it.
@@ -337,7 +341,7 @@ func (w *walk) people(ctx context.Context, keyring KeyringID, domainVersion uint
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Since(begun)):
+		case <-time.After(rest * time.Since(begun)):
 		}
 	}
 }
