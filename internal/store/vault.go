@@ -31,6 +31,9 @@ const (
 	countAttemptsUnder   statement = `SELECT count(*) FROM connect_attempts WHERE substr(subject, 1, 5) = $1 OR substr(verifier, 1, 5) = $1`
 	countImportsUnder    statement = `SELECT count(*) FROM connect_imports WHERE substr(access, 1, 5) = $1 OR substr(refresh, 1, 5) = $1`
 	countEventsUnder     statement = `SELECT count(*) FROM outbox_events WHERE substr(data, 1, 5) = $1`
+	countIDsUnder        statement = `SELECT count(*) FROM compliance_ids WHERE substr(sealed, 1, 5) = $1`
+	countTasksUnder      statement = `SELECT count(*) FROM compliance_tasks WHERE substr(upload_url, 1, 5) = $1 OR substr(download_url, 1, 5) = $1`
+	countFindingsUnder   statement = `SELECT count(*) FROM compliance_findings WHERE substr(sealed, 1, 5) = $1`
 	countSystemUnder     statement = `SELECT count(*) FROM vault_system WHERE substr(sealed, 1, 5) = $1`
 
 	insertPersonKey statement = `
@@ -189,6 +192,9 @@ func (s *Vault) DomainKeyUses(ctx context.Context, domain vault.Domain, version 
 			{"attempts to connect", countAttemptsUnder, header},
 			{"imports under way", countImportsUnder, header},
 			{"events for the app", countEventsUnder, header},
+			{"identifiers in the compliance index", countIDsUnder, header},
+			{"compliance jobs", countTasksUnder, header},
+			{"compliance findings", countFindingsUnder, header},
 		}
 	case vault.System:
 		counts = []count{{"system secrets", countSystemUnder, header}}

@@ -133,6 +133,29 @@ func TestRotationKeepsEverythingReadable(t *testing.T) {
 	})
 }
 
+func TestRecordsOfNoPersonAreSealedAnew(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	ada := w.person()
+	old, ofAda := w.seal(refOf(""), token), w.seal(refOf(ada), token)
+	if _, err := w.keys().Rotate(t.Context(), vault.Tokens); err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := w.vault.Reseal(t.Context(), w.receipt(), refOf(""), old)
+	if err != nil || fresh[4] != 2 {
+		t.Fatalf("Reseal: %v, under version %d; want 2", err, fresh[4])
+	}
+	w.opens("sealed anew", "", fresh)
+	if again, err := w.vault.Reseal(t.Context(), w.receipt(), refOf(""), fresh); err != nil || !bytes.Equal(again, fresh) {
+		t.Errorf("what is under the newest is sealed anew: %v", err)
+	}
+	if _, err := w.vault.Reseal(t.Context(), audit.Receipt{}, refOf(""), old); !errors.Is(err, gatehouse.ErrDenied) {
+		t.Errorf("without a receipt: %v, want ErrDenied", err)
+	}
+	if _, err := w.vault.Reseal(t.Context(), w.receipt(), refOf(ada), ofAda); !errors.Is(err, gatehouse.ErrInvalid) {
+		t.Errorf("a person's: %v, want ErrInvalid", err)
+	}
+}
+
 func TestDeriveIsNotRotated(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	_, err := w.keys().Rotate(t.Context(), vault.Derive)
