@@ -116,7 +116,7 @@ func (h *house) moveRoot(name string) {
 		h.t.Fatal(err)
 	}
 	text = bytes.Replace(text, []byte("root_key: "+old.RootKey.String()),
-		fmt.Appendf(nil, "root_key: file:%s\nprevious_root_keys: [%q]", name, old.RootKey.String()), 1)
+		fmt.Appendf(nil, "root_key: file:%s\nprevious_root_keys: [{root_key: %q}]", name, old.RootKey.String()), 1)
 	if err := os.WriteFile(h.config, text, 0o600); err != nil {
 		h.t.Fatal(err)
 	}

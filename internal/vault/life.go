@@ -58,8 +58,10 @@ const (
 	// that was off: within a day of an erasure the keyring has forgotten.
 	DefaultTurnAfter = 12 * time.Hour
 	// DefaultWait is how long a version is scheduled before it is destroyed, and
-	// LeastWait the least that may be asked for: by then every process has dropped
-	// the domain keys that it held, so that none seals with it any more.
+	// LeastWait the least that may be asked for: by then every process that reaches
+	// its root key has dropped the domain keys of before and does not seal with the
+	// version any more. What one without its root key sealed is counted again before
+	// the destruction.
 	DefaultWait = 7 * 24 * time.Hour
 	LeastWait   = 24 * time.Hour
 )
