@@ -335,6 +335,11 @@ func TestRevokeAllKilled(t *testing.T) {
 	if len(report.Connections) != 19 || report.Outstanding != 0 || len(report.People) != 18 || report.Bearers[demoX] != "invalidated" {
 		t.Errorf("%d connections, %d people, %d outstanding, %v", len(report.Connections), len(report.People), report.Outstanding, report.Bearers)
 	}
+	for _, key := range []string{"tokens", "personal", "system"} {
+		if report.Keys[key] != 2 {
+			t.Errorf("the keys that were rotated are %v", report.Keys)
+		}
+	}
 	h.start()
 	for _, handle := range handles {
 		if status, _, err := h.call(t.Context(), http.MethodGet, "/x/2/users/me", handle, nil); status != http.StatusUnauthorized || err != nil {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 
 	"github.com/spf13/cobra"
@@ -24,15 +27,17 @@ asked again until it confirms.
 
 With --all it is what to press after a compromise. The keys of the services
 concerned stop working, every connection and handle is cut off here, then every
-grant is ended at its platform and X's app-only bearer is invalidated. The report
-lists the people affected, who have to connect again, and what a platform has not
-confirmed or offers no way to end. Interrupted, run it again: it goes on.
+grant is ended at its platform and X's app-only bearer is invalidated, and the vault's
+keys get new versions. The report lists the people affected, who have to connect
+again, and what a platform has not confirmed or offers no way to end. Interrupted, run
+it again: it goes on.
 
 The first run of --all says what would end and prints a code; run it again with
 --confirm CODE. The code fits this scope and reason only.
 
-It does not replace secrets: new client secrets at the platforms, a new root key and
-new vault keys are separate steps.`,
+It does not replace what others keep: new client secrets at the platforms, a new root
+key, and the secret that signs events (gatehouse events secret --rotate) are separate
+steps.`,
 		Example: `  gatehouse connect revoke con… --reason "asked by the person"
   gatehouse connect revoke --all --platform x --reason "laptop stolen"`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -109,6 +114,7 @@ type sweepReport struct {
 	Outstanding int                   `json:"outstanding"`
 	NotOffered  int                   `json:"not_offered"`
 	OpenImports int                   `json:"open_imports"`
+	Keys        map[string]uint32     `json:"keys_rotated"`
 	Bearers     map[string]sweptState `json:"app_bearers"`
 }
 
@@ -163,7 +169,38 @@ func (s *sweep) run(ctx context.Context, confirm string) error {
 	if err := errors.Join(failed, err); err != nil {
 		return fmt.Errorf("not finished (run it again, it goes on): %w", err)
 	}
-	return s.report(s.gather(keys, ended))
+	rotated, err := s.rotateKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("everything is ended, and the vault's keys were not all rotated (run it again, it goes on): %w", err)
+	}
+	report := s.gather(keys, ended)
+	report.Keys = rotated
+	return s.report(report)
+}
+
+// rotateKeys gives the vault's keys new versions, unless they have one from an
+// interrupted run an hour ago or less. 'gatehouse run' moves what stands under the
+// older ones.
+func (s *sweep) rotateKeys(ctx context.Context) (map[string]uint32, error) {
+	rows, err := s.parts.db.Vault().DomainKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rotated := map[string]uint32{}
+	for _, domain := range []vault.Domain{vault.Tokens, vault.Personal, vault.System} {
+		recent := slices.ContainsFunc(rows, func(k vault.DomainKey) bool {
+			return k.Domain == domain && k.Version > 1 && time.Since(k.Created) < time.Hour
+		})
+		if recent {
+			continue
+		}
+		version, err := s.parts.keys.Rotate(ctx, domain)
+		if err != nil {
+			return nil, err
+		}
+		rotated[string(domain)] = version
+	}
+	return rotated, nil
 }
 
 // services returns those whose keys may reach what is in scope: they have
@@ -272,6 +309,9 @@ func (s *sweep) print(r sweepReport) error {
 		keys += n
 	}
 	fmt.Fprintf(w, "\n%d connections of %d people ended and cut off; %d service keys revoked.\n", len(r.Connections), len(r.People), keys)
+	for _, domain := range slices.Sorted(maps.Keys(r.Keys)) {
+		fmt.Fprintf(w, "%s@%d is active; 'gatehouse run', or 'gatehouse keys rewrap', moves what stands under the older version.\n", domain, r.Keys[domain])
+	}
 	for app, state := range r.Bearers {
 		fmt.Fprintf(w, "App-only bearer of %s: %s.\n", app, state)
 	}
@@ -284,6 +324,6 @@ func (s *sweep) print(r sweepReport) error {
 	if r.NotOffered > 0 {
 		fmt.Fprintf(w, "%d are of platforms where an app cannot end a grant: a copied token works there until it expires or the person\nremoves the app. A new app secret at the platform is the way to be sure.\n", r.NotOffered)
 	}
-	_, err := fmt.Fprintln(w, "Next: replace what may have leaked (client secrets, root key), make new service keys, let the people connect again.")
+	_, err := fmt.Fprintln(w, "Next: replace what may have leaked (client secrets, root key, events' secret), make new service keys, let the people connect again.")
 	return err
 }
