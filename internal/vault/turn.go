@@ -15,7 +15,7 @@ import (
 
 // batch is how many keys of people are rewrapped in one transaction, and rest how
 // many times as long as that took the walk then rests, so that calls find the
-// database free: measured, the walk does not show in a call's latency.
+// database free most of the time; docs/benchmarks.md has what they notice.
 const (
 	batch = 32
 	rest  = 3
