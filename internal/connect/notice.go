@@ -40,13 +40,14 @@ func (c *Connections) candidates(p gatehouse.Platform, only gatehouse.AppName) [
 	return list
 }
 
-// signing returns the secret with which a platform signs its notices: X the
-// consumer secret, Meta the app secret.
-func (a App) signing() secret.Text {
+// signing returns the secrets with which a platform may sign its notices: X the
+// consumer secret, Meta the app secret; the present one first, then those that are
+// being replaced.
+func (a App) signing() []secret.Text {
 	if a.Platform == gatehouse.X {
-		return a.ConsumerSecret
+		return append([]secret.Text{a.ConsumerSecret}, a.PreviousConsumerSecrets...)
 	}
-	return a.ClientSecret
+	return append([]secret.Text{a.ClientSecret}, a.PreviousSecrets...)
 }
 
 // EventSigner returns the registration for which a platform signed an event; body
@@ -58,8 +59,10 @@ func (c *Connections) EventSigner(p gatehouse.Platform, only gatehouse.AppName, 
 	}
 	var signer gatehouse.AppName
 	for _, a := range c.candidates(p, only) {
-		if verify(a.signing().Reveal(), body, signature) {
-			signer = a.Name
+		for _, s := range a.signing() {
+			if verify(s.Reveal(), body, signature) {
+				signer = a.Name
+			}
 		}
 	}
 	if signer == "" {
@@ -68,13 +71,23 @@ func (c *Connections) EventSigner(p gatehouse.Platform, only gatehouse.AppName, 
 	return signer, nil
 }
 
+// signedRequest parses a signed request that is signed with one of the app's secrets.
+func (a App) signedRequest(raw string) (request platform.SignedRequest, err error) {
+	for _, s := range a.signing() {
+		if request, err = platform.ParseSignedRequest(raw, s.Reveal()); !errors.Is(err, platform.ErrSignature) {
+			break
+		}
+	}
+	return request, err
+}
+
 // SignedRequest verifies Meta's signed_request and returns whose it is.
 func (c *Connections) SignedRequest(p gatehouse.Platform, only gatehouse.AppName, raw string) (gatehouse.AppName, platform.SignedRequest, error) {
 	if p == gatehouse.X || p == gatehouse.OAuth2 {
 		return "", platform.SignedRequest{}, errNotice("notice/platform")
 	}
 	for _, a := range c.candidates(p, only) {
-		request, err := platform.ParseSignedRequest(raw, a.signing().Reveal())
+		request, err := a.signedRequest(raw)
 		switch {
 		case errors.Is(err, platform.ErrSignature):
 			continue

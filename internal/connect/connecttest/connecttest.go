@@ -54,7 +54,8 @@ type Options struct {
 	// Offline leaves the platforms off the network, for tests in virtual time: open
 	// sockets would keep it from passing.
 	Offline bool
-	// FacebookSecret replaces the app secret of the Facebook app; "" keeps it.
+	// FacebookSecret replaces the app secret of the Facebook app, whose own is then
+	// the one being replaced; "" keeps it.
 	FacebookSecret string
 	// Clock is the platforms' time; nil means the machine's.
 	Clock *world.Clock
@@ -250,6 +251,10 @@ func host(address string) string { return strings.TrimPrefix(address, "http://")
 // Apps returns the world's app registrations.
 func (w *World) Apps() []connect.App {
 	a, m := w.X.App(), w.Meta.Apps()
+	var previous []secret.Text
+	if w.facebookSecret != m.Facebook.AppSecret {
+		previous = []secret.Text{secret.New(m.Facebook.AppSecret)}
+	}
 	xEnds := connect.Endpoints{
 		Authorize: w.XURL + "/i/oauth2/authorize", Token: w.XURL + "/2/oauth2/token", Revoke: w.XURL + "/2/oauth2/revoke", API: w.XURL,
 	}
@@ -260,7 +265,7 @@ func (w *World) Apps() []connect.App {
 		},
 		{Name: "public-x", Platform: gatehouse.X, ClientID: a.PublicClientID, Public: true, Endpoints: xEnds},
 		{
-			Name: "pages", Platform: gatehouse.Facebook, ClientID: m.Facebook.AppID, ClientSecret: secret.New(w.facebookSecret),
+			Name: "pages", Platform: gatehouse.Facebook, ClientID: m.Facebook.AppID, ClientSecret: secret.New(w.facebookSecret), PreviousSecrets: previous,
 			Endpoints: connect.Endpoints{
 				Authorize: w.MetaURL + "/v25.0/dialog/oauth", Token: w.MetaURL + "/v25.0/oauth/access_token",
 				API: w.MetaURL, Video: w.MetaURL + "/video", Upload: w.MetaURL + "/rupload",
