@@ -285,12 +285,12 @@ func TestSignedRequestsAreJudged(t *testing.T) {
 func TestDocumentedSignedRequest(t *testing.T) {
 	const vector = "hwWF5NbORS769CAtPRO6hA97S5_nbAebr5z5MJlJhsg.eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsImlzc3VlZF9hdCI6MTcwMDAwMDAwMCwidXNlcl9pZCI6IjIxODQ3MSJ9"
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Unix(1700000000, 0).Add(-6 * time.Minute)))
 		w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{Offline: true, FacebookSecret: "app-secret-demo"}), t: t}
 		w.duties, w.notices, w.app = w.Duties(0)
 		ask := func() (notice.Deletion, error) {
 			return w.notices.DeletionRequested(t.Context(), gatehouse.Facebook, "", vector)
 		}
-		time.Sleep(time.Until(time.Unix(1700000000, 0).Add(-6 * time.Minute)))
 		if _, err := ask(); wire.RuleOf(err) != "notice/stale" {
 			t.Errorf("before its time: %v", err)
 		}
