@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/notice"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/public"
+	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 )
 
@@ -95,7 +96,13 @@ func (p *parts) askApp(ctx context.Context, d cases.Duty) error {
 			e.Accounts = append(e.Accounts, account)
 		}
 	}
-	return p.tell(ctx, outbox.Event{ID: eraseEventID(d), Type: "person.erase", App: d.App, Person: d.Person, Stream: string(d.Person)}, e)
+	err = p.tell(ctx, outbox.Event{ID: eraseEventID(d), Type: "person.erase", App: d.App, Person: d.Person, Stream: string(d.Person)}, e)
+	if errors.Is(err, vault.ErrErased) {
+		// The key went before this could be noted: by this duty, after it had asked,
+		// or by another one. Nobody can be named any more, and the duty must go on.
+		return nil
+	}
+	return err
 }
 
 func eraseEventID(d cases.Duty) string { return "erase-" + d.ID }
@@ -208,14 +215,23 @@ func (p *parts) erase(ctx context.Context, origin cases.Origin, who connect.Who,
 }
 
 // eraseAll opens a duty for each of the people, and cuts them off. may is asked about
-// every app of every person before anything is opened.
+// every app of every person before anything is opened, and about none ("") for one
+// who has no connection. Of a person who is erased already the duties are returned
+// that did it.
 func (p *parts) eraseAll(ctx context.Context, origin cases.Origin, people []gatehouse.PersonID, may func(gatehouse.AppName) error) ([]cases.Duty, error) {
+	var opened []cases.Duty
 	requests := make([]cases.Request, 0, len(people))
 	for _, person := range people {
 		known, err := p.connect.Known(ctx, person)
 		if err != nil {
 			return nil, err
 		}
+		if len(known.Connections) == 0 { // what was sealed for a subject belongs to no app
+			if err := may(""); err != nil {
+				return nil, err
+			}
+		}
+		gone := len(known.Connections) > 0
 		r := cases.Request{Kind: cases.Erasure, Origin: origin, Person: person}
 		for i, c := range known.Connections {
 			if err := may(c.App); err != nil {
@@ -225,10 +241,20 @@ func (p *parts) eraseAll(ctx context.Context, origin cases.Origin, people []gate
 			if i == 0 || c.Platform == gatehouse.X {
 				r.App, r.Platform = c.App, c.Platform
 			}
+			gone = gone && c.Status == connect.Erased
+		}
+		if gone {
+			// Asked again: nothing is left that a new duty could be about, and nobody
+			// could be told whom it means. What it came to is the answer.
+			earlier, err := p.cases.List(ctx, cases.Filter{Person: person})
+			if err != nil {
+				return nil, err
+			}
+			opened = append(opened, earlier...)
+			continue
 		}
 		requests = append(requests, r)
 	}
-	var opened []cases.Duty
 	for _, r := range requests {
 		d, err := p.cases.Open(ctx, r)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/cases"
@@ -78,5 +79,75 @@ func TestAnErasureReachesWhatWasSealedForASubject(t *testing.T) {
 		if err != nil || len(list) != want {
 			t.Errorf("%s has %v, %v; want %d records", subject, list, err, want)
 		}
+	}
+}
+
+// assembled puts the parts of a configuration together until the test ends.
+func assembled(t *testing.T, yaml string) *parts {
+	t.Helper()
+	cfg, _, err := config.Parse(t.TempDir()+"/gatehouse.yaml", []byte(yaml), resolver())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := initialise(t.Context(), cfg, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	p, err := assemble(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// sealedFor has something sealed for a subject and returns the person whose key it was.
+func sealedFor(t *testing.T, p *parts, subject gatehouse.Subject) gatehouse.PersonID {
+	t.Helper()
+	item := records.Item{Owner: records.Owner{Subject: subject}, Purpose: "support", Values: []records.Value{{Label: "note", Data: []byte("ada")}}}
+	if _, err := p.records.Seal(t.Context(), "web", []records.Item{item}); err != nil {
+		t.Fatal(err)
+	}
+	people, err := p.people(t.Context(), connect.Who{Subject: subject})
+	if err != nil || len(people) != 1 {
+		t.Fatalf("the people of the subject are %v, %v", people, err)
+	}
+	return people[0]
+}
+
+// The person goes while a duty about them is being opened, or the process dies
+// between destroying the key and noting anything: the duty can still be closed.
+func TestADutyAboutSomebodyWhoIsGoneCanBeClosed(t *testing.T) {
+	p := assembled(t, sealingConfig)
+	person := sealedFor(t, p, "user-7")
+	d, err := p.cases.Open(t.Context(), cases.Request{Kind: cases.Erasure, Origin: cases.FromApp, Person: person})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.shredPerson(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.cases.Answer(t.Context(), d.ID, "web"); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = p.cases.Advance(t.Context(), d.ID); err != nil || d.State(time.Now()) != cases.Done {
+		t.Errorf("the duty is %+v, %v", d, err)
+	}
+}
+
+// What was sealed for a subject can be erased by the services that answer for what
+// belongs to no app, and by no others.
+func TestOnlyWhoAnswersErasesWhatBelongsToNoApp(t *testing.T) {
+	p := assembled(t, sealingConfig+"  batch: {purposes: [support]}\nevents: {services: [web]}\n")
+	sealedFor(t, p, "user-7")
+	who := connect.Who{Subject: "user-7"}
+	if opened, err := p.eraseFor(t.Context(), "batch", who); wire.RuleOf(err) != "api/erase-app" || len(opened) > 0 {
+		t.Errorf("a service that does not answer: %v, %v", opened, err)
+	}
+	if opened, err := p.eraseFor(t.Context(), "web", who); err != nil || len(opened) != 1 {
+		t.Errorf("one that does: %v, %v", opened, err)
 	}
 }

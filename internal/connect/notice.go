@@ -174,6 +174,24 @@ func (c *Connections) NoticeKey(ctx context.Context, parts ...string) (string, e
 	return c.keyed(ctx, "notice/id", parts...)
 }
 
+// returnGrain is how much later than a request for deletion a person must have come
+// to be somebody whom it does not mean. It is generous to clocks: erasing one who
+// came back within it is the lesser fault.
+const returnGrain = time.Minute
+
+// CameAfter reports whether all that is known of a person came after a time at an
+// app's platform, so that what was asked for then was about somebody before them.
+func (c *Connections) CameAfter(ctx context.Context, person gatehouse.PersonID, app gatehouse.AppName, at time.Time) (bool, error) {
+	skew := c.now(app).Sub(time.Now())
+	some, before := false, false
+	err := c.each(ctx, Filter{Person: person, WithPending: true}, func(rec Record) error {
+		some = true
+		before = before || !rec.Created.Add(skew).After(at.Add(returnGrain))
+		return nil
+	})
+	return some && !before, err
+}
+
 // echo is how long after our own revocation a platform's notice of it may come.
 const echo = 10 * time.Minute
 

@@ -18,7 +18,8 @@ type HealthChange struct {
 	ID string
 	// Connection is as it is now. If it has changed again since the change began
 	// to be told, its Status, Cause and Next are still those of this change, and
-	// its Reason is empty; the other change follows.
+	// its Reason is empty; the other change follows. Once the person is erased,
+	// Person is empty, also in a change from before: their key seals nothing more.
 	Connection Connection
 	// Previous is the state that the app was told before; "" is none.
 	Previous Status
@@ -94,11 +95,15 @@ func (c *Connections) tellOne(ctx context.Context, u Untold) error {
 
 // change is what the app is told.
 func (c *Connections) change(ctx context.Context, rec Record, t Telling) (HealthChange, error) {
+	erased := rec.Status == Erased
 	if t.Now != rec.Health() {
 		status, cause, _ := strings.Cut(t.Now, "/")
 		rec.Status, rec.Cause, rec.Reason = Status(status), Cause(cause), ""
 	}
 	v, err := c.view(ctx, rec)
+	if erased {
+		v.Person = ""
+	}
 	previous, _, _ := strings.Cut(t.Told, "/")
 	return HealthChange{ID: fmt.Sprintf("%s:%d", rec.ID, t.Seq), Connection: v, Previous: Status(previous)}, err
 }

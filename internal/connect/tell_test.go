@@ -194,6 +194,31 @@ func TestTellingFails(t *testing.T) {
 	heard(t, e, id, "and then", "2: reconnect_needed > revoked")
 }
 
+// The person is erased while a change is under way: what is told then must not ask
+// for the key that is gone, or it and all that follows could never be told.
+func TestErasedWhileItIsTold(t *testing.T) {
+	t.Parallel()
+	e := &ear{fail: gatehouse.ErrUnavailable}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Tell: e.tell})
+	c := w.Connect("user-7", "publish", connecttest.Person(1))
+	if _, err := w.Connections.EndPerson(t.Context(), c.Person, "asked by a test"); err != nil {
+		t.Fatal(err)
+	}
+	tend(t, w.Connections)
+	if len(e.heard) != 1 || e.heard[0].Connection.Person != c.Person {
+		t.Fatalf("before the erasure, heard %+v", e.heard)
+	}
+	if err := w.Connections.ErasePerson(t.Context(), c.Person); err != nil {
+		t.Fatal(err)
+	}
+	e.fail, e.heard = nil, nil
+	age(t, w, rested)
+	tend(t, w.Connections)
+	if len(e.heard) != 1 || e.heard[0].Connection.Status != connect.Revoked || e.heard[0].Connection.Person != "" {
+		t.Errorf("after the erasure, heard %+v", e.heard)
+	}
+}
+
 // A connection that flaps while processes are telling: what the app hears is in
 // order, each number is one change, and the last is what is true.
 func TestFlappingConnection(t *testing.T) {

@@ -274,6 +274,16 @@ func (n *Notices) DeletionRequested(ctx context.Context, p gatehouse.Platform, o
 	if err != nil {
 		return Deletion{}, err
 	}
+	// Whoever came back since has not asked for anything.
+	if len(people) > 0 {
+		later, err := n.c.Connections.CameAfter(ctx, people[0], app, request.IssuedAt)
+		if err != nil {
+			return Deletion{}, err
+		}
+		if later {
+			people = people[1:]
+		}
+	}
 	r := cases.Request{Kind: cases.DeletionRequested, Origin: cases.FromPlatform, App: app, Platform: p, Key: id, Since: request.IssuedAt}
 	if len(people) > 0 {
 		r.Person = people[0]

@@ -200,6 +200,49 @@ func TestReturnDuringErasure(t *testing.T) {
 	}
 }
 
+// A request for deletion that arrives again ends nothing that the person granted
+// after it: the first arrival has joined the duty of the removal, so that only its
+// time tells.
+func TestDeletionRequestAfterReturn(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	old := w.Connect("user-7", "pages", connecttest.Person(1))
+	user, removed := w.UserOf(old.ID), time.Now().Add(-5*time.Minute)
+	storetest.OpenRaw(t, w.DSN).Exec("UPDATE connections SET created = created - 600000000, obtained = obtained - 600000000")
+	if err := w.notices.Deauthorized(ctx, gatehouse.Facebook, "", w.request(user, removed)); err != nil {
+		t.Fatal(err)
+	}
+	request := w.request(user, removed)
+	if _, err := w.notices.DeletionRequested(ctx, gatehouse.Facebook, "", request); err != nil {
+		t.Fatal(err)
+	}
+	d := w.open()[0]
+	if _, err := w.duties.Answer(ctx, d.ID, "scheduler"); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := w.duties.Advance(ctx, d.ID); err != nil || d.State(time.Now()) != cases.Done {
+		t.Fatalf("the duty is %+v, %v", d, err)
+	}
+	back := w.Connect("user-7", "pages", connecttest.Person(1))
+	answer, err := w.notices.DeletionRequested(ctx, gatehouse.Facebook, "", request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.status(back.ID); got != connect.Healthy {
+		t.Errorf("an old request made the new connection %s", got)
+	}
+	if nothing, err := w.duties.ByCode(ctx, answer.Code); err != nil || nothing.Person != "" || nothing.State(time.Now()) != cases.Done {
+		t.Errorf("its duty is %+v, %v", nothing, err)
+	}
+	// One that is younger than the grant is meant.
+	if _, err := w.notices.DeletionRequested(ctx, gatehouse.Facebook, "", w.request(user, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.status(back.ID); got != connect.Revoked {
+		t.Errorf("a new request made the new connection %s", got)
+	}
+}
+
 // Platforms tell of what we did ourselves, too: a person whose connection the app
 // ended is not erased for it.
 func TestEchoOfOwnRevocation(t *testing.T) {
