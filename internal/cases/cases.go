@@ -163,7 +163,7 @@ func (c *Cases) join(ctx context.Context, known, request Duty) (Duty, error) {
 		known.Kind = request.Kind
 	}
 	if request.Deadline.Before(known.Deadline) {
-		known.Deadline = request.Deadline
+		known.Deadline, known.LookAt = request.Deadline, time.Now()
 	}
 	if err := c.store.SaveDuty(ctx, known); err != nil {
 		return Duty{}, err

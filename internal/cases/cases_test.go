@@ -297,6 +297,14 @@ func TestContent(t *testing.T) {
 	if d.State(time.Now()) != cases.Open || len(d.Waiting()) != 1 || d.Deadline.Sub(d.Opened) != 24*time.Hour {
 		t.Errorf("it stands at %+v", d)
 	}
+	// There may be thousands: nobody looks at one before something can have changed.
+	if d.LookAt.Before(d.Deadline) || d.LookAt.After(d.Deadline.Add(time.Second)) {
+		t.Errorf("its deadline is %s, and it is looked at at %s", d.Deadline, d.LookAt)
+	}
+	// Who asks with an earlier deadline has it looked at anew.
+	if d, err = w.cases.Open(t.Context(), cases.Request{Kind: cases.ContentRemoved, Origin: cases.FromCompliance, App: "main-x", Platform: gatehouse.X, Key: "job/1", Since: time.Now().Add(-time.Hour)}); err != nil || d.LookAt.After(time.Now()) {
+		t.Errorf("joined by a request from before: %+v, %v", d, err)
+	}
 	if _, err := w.cases.Answer(t.Context(), d.ID, "scheduler"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 const (
 	// lookEvery is the pause between two looks at a duty that waits for somebody.
 	lookEvery = 30 * time.Second
+	// lookSeldom is the pause for one that only the app's answer can change.
+	lookSeldom = 24 * time.Hour
 	// roundEvery is the pause between two rounds; rounds come sooner when a duty
 	// was opened or answered in this process.
 	roundEvery = time.Second
@@ -92,6 +94,15 @@ func (c *Cases) advance(ctx context.Context, d Duty) (Duty, error) {
 		c.logger.ErrorContext(ctx, "a duty is overdue: see 'gatehouse case show'", slog.String("duty", d.ID), slog.String("kind", string(d.Kind)))
 	}
 	d.LookAt = now.Add(lookEvery)
+	if !d.About() {
+		// Nothing happens to it but the answer and the deadline: a platform may say
+		// of thousands of posts that they must go, and people's duties must not wait
+		// behind them.
+		d.LookAt = now.Add(lookSeldom)
+		if d.Noted.IsZero() && d.Deadline.Before(d.LookAt) {
+			d.LookAt = d.Deadline.Add(time.Millisecond)
+		}
+	}
 	if failed == nil && len(d.Waiting()) == 0 {
 		proof, err := c.log.Record(ctx, c.entry("duty.done", d, "done"))
 		if err != nil {

@@ -353,6 +353,40 @@ func answer(w http.ResponseWriter, status int, contentType, body string) bool {
 	return true
 }
 
+// X knows nothing of a job any more, such as after Gatehouse was off for weeks: after
+// a day it is given up and made anew, and the list is not stuck for ever.
+func TestAJobThatXHasForgotten(t *testing.T) {
+	var lost atomic.Value
+	d := newDesk(t, storetest.SQLite(t), between(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		id, ok := strings.CutPrefix(r.URL.Path, "/2/compliance/jobs/")
+		if ok && (lost.CompareAndSwap(nil, id) || lost.Load() == id) {
+			answer(w, http.StatusNotFound, "application/json", `{"title":"Not Found Error","status":404}`)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+	posts := d.posts(5, 2)
+	d.deliver(d.k, platform.PostReference, posts...)
+	d.X.Redact(posts[0], "deleted")
+	if err := d.k.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := d.k.Tend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond) // the pause after a failure
+	}
+	if n := d.arrived(http.MethodPost, "/2/compliance/jobs"); lost.Load() == nil || n != 1 {
+		t.Fatalf("within the day %d jobs were asked for, and of %v X knew nothing", n, lost.Load())
+	}
+	storetest.OpenRaw(t, d.DSN).Exec("UPDATE compliance_tasks SET asked_at = asked_at - 7200000000 WHERE asked_at > 0")
+	d.finish(d.k)
+	if n := d.arrived(http.MethodPost, "/2/compliance/jobs"); n != 2 || len(d.taken()) != 1 {
+		t.Errorf("after %d jobs, found %q", n, d.taken())
+	}
+}
+
 // X's word on when to come again is kept.
 func TestThrottledUntilXSays(t *testing.T) {
 	reset := time.Now().Add(10 * time.Minute).Truncate(time.Second)

@@ -137,6 +137,9 @@ func (o *Outbox) deliver(ctx context.Context, rec Record) {
 		}
 	}
 	err := o.config.Store.SaveEvent(ctx, rec, now)
+	if v.delivered && errors.Is(err, gatehouse.ErrConflict) {
+		err = o.deliveredWhileForgotten(ctx, rec.ID, now)
+	}
 	o.step("saved")
 	attributes := []slog.Attr{
 		slog.String("type", rec.Type), slog.Int64("seq", rec.Seq), slog.Int("attempt", rec.Attempts), slog.String("class", rec.Class),
@@ -152,6 +155,18 @@ func (o *Outbox) deliver(ctx context.Context, rec Record) {
 	case rec.State == Waiting:
 		o.config.Logger.LogAttrs(ctx, slog.LevelInfo, "an event was not delivered and is tried again", attributes...)
 	}
+}
+
+// deliveredWhileForgotten notes a delivery whose event was forgotten while it was on
+// its way. That is how every app's answer to the request to delete its copy comes
+// that answers before it has taken the event: it was heard, and is no dead letter.
+func (o *Outbox) deliveredWhileForgotten(ctx context.Context, id string, now time.Time) error {
+	rec, err := o.config.Store.Event(ctx, id)
+	if err != nil || rec.State != Dead || rec.Class != ClassErased {
+		return err // acknowledged or taken over meanwhile: that is what holds
+	}
+	rec.State, rec.Class, rec.Updated = Delivered, "", now
+	return o.config.Store.SaveEvent(ctx, rec, now)
 }
 
 // attempt opens an event's content under a durable intent and sends it.

@@ -190,6 +190,43 @@ func TestForget(t *testing.T) {
 	})
 }
 
+// The app answers a request to delete its copy before it has taken the event, and the
+// person is erased at once: the event was delivered, and is no dead letter.
+func TestForgottenWhileItIsDelivered(t *testing.T) {
+	answer := http.StatusOK
+	bubble(t, func(w http.ResponseWriter, _ delivery, _ int) { w.WriteHeader(answer) }, func(t *testing.T, w *world, _ *app) {
+		w.OnStep(func(step string) {
+			if step != "answered" {
+				return
+			}
+			for _, d := range must(w.List(t.Context(), outbox.Selection{State: outbox.Waiting}))(t) {
+				if err := w.Forget(t.Context(), d.Person); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		put := func(id string) {
+			e := event(id, "s")
+			e.Person = must(w.vault.NewPerson(t.Context()))(t)
+			if err := w.Put(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.run()
+		put("heard")
+		later(time.Minute)
+		if d := w.state("heard"); d.State != outbox.Delivered || d.Class != "" || d.HasContent || d.Person != "" {
+			t.Errorf("heard: %+v", d)
+		}
+		answer = http.StatusInternalServerError
+		put("unheard")
+		later(time.Minute)
+		if d := w.state("unheard"); d.State != outbox.Dead || d.Class != outbox.ClassErased || d.HasContent {
+			t.Errorf("unheard: %+v", d)
+		}
+	})
+}
+
 // A person's key is destroyed while events of theirs wait, and before anybody
 // says Forget: nothing is sent, and nothing is stuck behind it.
 func TestKeyOfThePersonIsDestroyed(t *testing.T) {
