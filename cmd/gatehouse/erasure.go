@@ -121,7 +121,12 @@ func (p *parts) tell(ctx context.Context, e outbox.Event, content any) error {
 func (p *parts) appHeard(ctx context.Context, d cases.Duty) (bool, error) {
 	delivery, err := p.outbox.State(ctx, eraseEventID(d))
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return !d.Asked.IsZero(), nil // delivered, and forgotten since
+		// Forgotten since: as delivered, if it was too early to forget a dead letter.
+		// If not, it may be one, and asking twice is better than never.
+		if d.Asked.IsZero() || time.Since(d.Asked) < outbox.DefaultKeepDead {
+			return !d.Asked.IsZero(), nil
+		}
+		return false, p.askApp(ctx, d)
 	}
 	return delivery.State == outbox.Delivered, err
 }

@@ -10,6 +10,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/outbox"
 	"gatehouse/internal/records"
 	"gatehouse/internal/wire"
 )
@@ -149,5 +150,24 @@ func TestOnlyWhoAnswersErasesWhatBelongsToNoApp(t *testing.T) {
 	}
 	if opened, err := p.eraseFor(t.Context(), "web", who); err != nil || len(opened) != 1 {
 		t.Errorf("one that does: %v, %v", opened, err)
+	}
+}
+
+// An event that is not there any more was delivered, unless it has been so long that
+// it may have been a dead letter: then the app is asked anew, and nothing of the
+// person is destroyed before it has heard whose data it is about.
+func TestAnEventThatWasForgottenIsNotTakenForHeard(t *testing.T) {
+	p := assembled(t, sealingConfig)
+	person := sealedFor(t, p, "user-7")
+	d := cases.Duty{ID: "dtytest", Kind: cases.Erasure, Person: person, Asked: time.Now().Add(-29 * 24 * time.Hour)}
+	if heard, err := p.appHeard(t.Context(), d); err != nil || !heard {
+		t.Errorf("after 29 days: %v, %v", heard, err)
+	}
+	d.Asked = d.Asked.Add(-2 * 24 * time.Hour)
+	if heard, err := p.appHeard(t.Context(), d); err != nil || heard {
+		t.Errorf("after 31 days: %v, %v", heard, err)
+	}
+	if again, err := p.outbox.State(t.Context(), eraseEventID(d)); err != nil || again.State != outbox.Waiting {
+		t.Errorf("the event: %+v, %v", again, err)
 	}
 }

@@ -243,6 +243,13 @@ func (c *Connections) keep(ctx context.Context, a App, at Attempt, kind Kind, g 
 	if err := c.store.SaveConnections(ctx, rec); err != nil {
 		return Record{}, "", err
 	}
+	// Whoever cuts a person off takes them out of the index and then looks for what
+	// they granted: if that was before this was stored, it is seen here.
+	if now, err := c.store.PersonOf(ctx, rec.UserHash, ""); err != nil || now != rec.Person {
+		rec.Version++
+		cut := c.cutPending(ctx, rec, "the person was cut off meanwhile")
+		return Record{}, "", errors.Join(wire.Refuse(gatehouse.ErrConflict, "connect/person-ended", "this person was cut off while they connected: let them connect again"), cut)
+	}
 	code := at.ID + "." + newProof()
 	at.Stage, at.CodeHash, at.Connection = Coded, digest(code), rec.ID
 	at.Verifier, at.Expires = nil, time.Now().Add(codeLife)

@@ -74,6 +74,9 @@ type Outbox struct {
 	testOnlyStep func(step string)
 }
 
+// DefaultKeepDead is how long a dead letter is kept if Config does not say.
+const DefaultKeepDead = 30 * 24 * time.Hour
+
 // lease is how long a delivery keeps its event from other processes. An attempt
 // that has not begun to send after half of it is not made.
 const lease = 90 * time.Second
@@ -92,7 +95,7 @@ func New(c Config) (*Outbox, error) {
 	withDefault(&c.Timeout, 10*time.Second)
 	withDefault(&c.AtOnce, 8)
 	withDefault(&c.KeepDelivered, 7*24*time.Hour)
-	withDefault(&c.KeepDead, 30*24*time.Hour)
+	withDefault(&c.KeepDead, DefaultKeepDead)
 	if c.GiveUpAfter < 0 || c.Timeout < 0 || c.Timeout > lease/3 || c.AtOnce < 0 || c.KeepDelivered < 0 || c.KeepDead < 0 {
 		return nil, fmt.Errorf("outbox: a bound is negative, or the timeout longer than %s: %w", lease/3, gatehouse.ErrInvalid)
 	}
