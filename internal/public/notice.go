@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"gatehouse"
@@ -103,11 +104,28 @@ func (p *Public) judged(r *http.Request, next func() error) error {
 		r.Body = &hurried{ReadCloser: r.Body, until: time.Now().Add(readTime)}
 	}
 	err := next()
-	if err != nil && wire.StatusOf(err) < http.StatusInternalServerError {
+	cost := 0
+	switch {
+	case wire.RuleOf(err) == ruleSlow:
+		cost = slowCost
+	case err != nil && wire.StatusOf(err) < http.StatusInternalServerError:
+		cost = 1
+	}
+	for range cost {
 		p.strangers.allow(r.RemoteAddr)
 	}
 	return err
 }
+
+// ruleSlow is the rule of errSlow.
+const ruleSlow = "notice/slow"
+
+var errSlow = wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, ruleSlow, "The notice came too slowly."), http.StatusRequestTimeout)
+
+// slowCost is how many of a source's notices that nobody signed one counts as that
+// came too slowly: it has kept a place from the platforms for as long as readTime,
+// and a few networks could keep all of them.
+const slowCost = 10
 
 // hurried fails when a body trickles in.
 type hurried struct {
@@ -117,9 +135,13 @@ type hurried struct {
 
 func (h *hurried) Read(b []byte) (int, error) {
 	if time.Now().After(h.until) {
-		return 0, wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "notice/slow", "The notice came too slowly."), http.StatusRequestTimeout)
+		return 0, errSlow
 	}
-	return h.ReadCloser.Read(b)
+	n, err := h.ReadCloser.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // nothing came for as long as the surface waits
+		err = errSlow
+	}
+	return n, err
 }
 
 // check answers X's challenge (CRC) or Meta's verification.

@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"gatehouse"
@@ -216,6 +218,42 @@ func TestStrangersAreKeptAway(t *testing.T) {
 		t.Errorf("another source gets %d meanwhile", got)
 	}
 	close(release)
+}
+
+// Who begins a notice and falls silent has held a place for as long as one may be
+// held. That is the sender's doing, and soon the sender is turned away; what breaks
+// off at once is not dearer than what nobody signed.
+func TestSilentSendersAreKeptAway(t *testing.T) {
+	w := newWorld(t, 0)
+	p, err := public.New(public.Config{Connections: w.Connections, Cases: w.duties, Notices: w.notices, PerMinute: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := p.Handler()
+	ask := func(remote, path string, failure error) int {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/_gatehouse/"+path, iotest.ErrReader(failure))
+		req.RemoteAddr = remote
+		if strings.HasPrefix(path, "deletion") {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	for i, path := range []string{"webhooks/x", "deletion/facebook", "webhooks/facebook"} {
+		want := http.StatusRequestTimeout
+		if i == 2 {
+			want = http.StatusTooManyRequests
+		}
+		if got := ask("192.0.2.1:1000", path, os.ErrDeadlineExceeded); got != want {
+			t.Errorf("silence %d gives %d, want %d", i, got, want)
+		}
+	}
+	for i := range 5 {
+		if got := ask("192.0.2.2:1000", "webhooks/x", io.ErrUnexpectedEOF); got == http.StatusTooManyRequests {
+			t.Errorf("break %d gives %d", i, got)
+		}
+	}
 }
 
 // waiting is a body that does not come.

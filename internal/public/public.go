@@ -61,7 +61,7 @@ func New(c Config) (*Public, error) {
 	return &Public{
 		connections: c.Connections, notices: c.Notices, cases: c.Cases,
 		pages:   &wire.Surface{Name: "public", Log: c.Log, RenderError: renderError},
-		hooks:   &wire.Surface{Name: "public", Log: c.Log},
+		hooks:   &wire.Surface{Name: "public", Log: c.Log, BodyStall: readTime},
 		sources: newSources(c.PerMinute), strangers: newSources(c.PerMinute), reading: newPlaces(),
 	}, nil
 }
