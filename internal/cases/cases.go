@@ -131,8 +131,11 @@ func (c *Cases) Open(ctx context.Context, r Request) (Duty, error) {
 	if r.Kind != ContentRemoved && r.Person == "" {
 		d.Closed, d.LookAt = now, time.Time{}
 	}
-	for {
+	for try := 1; ; try++ {
 		known, err := c.store.OpenDuty(ctx, d)
+		if errors.Is(err, gatehouse.ErrConflict) && try < 5 {
+			continue // the one to join was closed before it could be read
+		}
 		if err != nil {
 			return Duty{}, fmt.Errorf("opening a duty: %w", err)
 		}

@@ -313,6 +313,42 @@ func TestContent(t *testing.T) {
 	}
 }
 
+// overtaken is a store in which the duty that a request was to join is closed before
+// it can be read.
+type overtaken struct {
+	cases.Store
+	times int
+}
+
+func (s *overtaken) OpenDuty(ctx context.Context, d cases.Duty) (cases.Duty, error) {
+	if s.times > 0 {
+		s.times--
+		return cases.Duty{}, gatehouse.ErrConflict
+	}
+	return s.Store.OpenDuty(ctx, d)
+}
+
+// A platform may send a notice once: that its duty was overtaken is no reason to
+// turn it away.
+func TestRequestThatIsOvertaken(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t), 0)
+	s := &overtaken{Store: w.DB.Cases(), times: 2}
+	step := func(context.Context, cases.Duty) (bool, error) { return false, nil }
+	nothing := func(context.Context, cases.Duty) error { return nil }
+	k, err := cases.New(cases.Config{Store: s, Log: w.Log, Steps: cases.Steps{Revoke: step, Ask: nothing, Heard: step, Shred: nothing}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := cases.Request{Kind: cases.Erasure, Origin: cases.FromPlatform, Person: w.Connect("user-7", "publish", connecttest.Person(1)).Person}
+	if d, err := k.Open(t.Context(), r); err != nil || d.ID == "" {
+		t.Errorf("overtaken twice: %+v, %v", d, err)
+	}
+	s.times = 100
+	if _, err := k.Open(t.Context(), r); !errors.Is(err, gatehouse.ErrConflict) {
+		t.Errorf("overtaken for ever: %v", err)
+	}
+}
+
 // Run takes the steps by itself, at once after an answer in this process.
 func TestRun(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t), 0)
