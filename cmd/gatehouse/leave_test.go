@@ -138,6 +138,17 @@ func TestPeopleWhoLeave(t *testing.T) {
 	if _, errOut, code := h.gatehouse("case", "refuse", duties[0].ID, "--because", "too late"); code != exitFailed || !strings.Contains(errOut, "closed already") {
 		t.Errorf("case refuse: %d %s", code, errOut)
 	}
+	// Asked again for somebody who is gone, it opens nothing that could never be closed.
+	out, _, _ = h.gatehouse("person", "erase", grace.Connection)
+	if confirm = regexp.MustCompile(`--confirm (\S+)`).FindStringSubmatch(out); confirm == nil {
+		t.Fatalf("person erase, again: %s", out)
+	}
+	if out, errOut, code := h.gatehouse("person", "erase", grace.Connection, "--confirm", confirm[1]); code != exitDone || !strings.Contains(out, "is done") {
+		t.Errorf("person erase --confirm, again: %d %s %s", code, out, errOut)
+	}
+	if out, _, _ := h.gatehouse("case", "list", "--state", "open"); !strings.Contains(out, "There is no such duty") {
+		t.Errorf("afterwards there is open: %s", out)
+	}
 	if out, _, code := h.gatehouse("audit", "verify"); code != 0 {
 		t.Errorf("audit verify: %d %s", code, out)
 	}
