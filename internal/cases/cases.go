@@ -131,6 +131,9 @@ func (c *Cases) Open(ctx context.Context, r Request) (Duty, error) {
 	if r.Kind != ContentRemoved && r.Person == "" {
 		d.Closed, d.LookAt = now, time.Time{}
 	}
+	if refused, err := c.refusedBefore(ctx, r); err != nil || refused.ID != "" {
+		return refused, err
+	}
 	for try := 1; ; try++ {
 		known, err := c.store.OpenDuty(ctx, d)
 		if errors.Is(err, gatehouse.ErrConflict) && try < 5 {
@@ -155,6 +158,25 @@ func (c *Cases) Open(ctx context.Context, r Request) (Duty, error) {
 	}
 	c.Wake()
 	return d, nil
+}
+
+// refusedBefore returns the duty about the same person that an operator has refused,
+// if a platform asks again for the same or less: platforms repeat their notices, and
+// what must be kept must not go because of one. The app and operators may still ask.
+func (c *Cases) refusedBefore(ctx context.Context, r Request) (Duty, error) {
+	if r.Person == "" || r.Origin != FromPlatform {
+		return Duty{}, nil
+	}
+	refused, err := c.List(ctx, Filter{Person: r.Person, State: Refused})
+	if err != nil {
+		return Duty{}, fmt.Errorf("looking for refused duties: %w", err)
+	}
+	for _, d := range refused {
+		if !r.Kind.outranks(d.Kind) {
+			return d, nil
+		}
+	}
+	return Duty{}, nil
 }
 
 // join lets a request join the duty that is there already.

@@ -271,6 +271,31 @@ func TestRefusal(t *testing.T) {
 	if _, err := w.cases.Refuse(t.Context(), d.ID, "another reason"); wire.RuleOf(err) != "duty/closed" {
 		t.Errorf("refusing it otherwise gives %v", err)
 	}
+	// A platform that repeats its notice does not undo it; more than was refused, and
+	// the app's own wish, are new.
+	ask := func(kind cases.Kind, origin cases.Origin) cases.Duty {
+		t.Helper()
+		got, err := w.cases.Open(t.Context(), cases.Request{Kind: kind, Origin: origin, App: c.App, Platform: c.Platform, Person: c.Person})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for _, kind := range []cases.Kind{cases.DeletionRequested, cases.Deauthorized} {
+		if again := ask(kind, cases.FromPlatform); again.ID != d.ID {
+			t.Errorf("asked again for %s: %+v", kind, again)
+		}
+	}
+	if again := ask(cases.Erasure, cases.FromApp); again.ID == d.ID || again.State(time.Now()) != cases.Open {
+		t.Errorf("the app's own wish: %+v", again)
+	}
+	less := w.open(w.Connect("user-9", "publish", connecttest.Person(3)), cases.Deauthorized)
+	if _, err := w.cases.Refuse(t.Context(), less.ID, "a law"); err != nil {
+		t.Fatal(err)
+	}
+	if more, err := w.cases.Open(t.Context(), cases.Request{Kind: cases.DeletionRequested, Origin: cases.FromPlatform, Person: less.Person}); err != nil || more.ID == less.ID {
+		t.Errorf("more than was refused: %+v, %v", more, err)
+	}
 	done := w.open(w.Connect("user-8", "publish", connecttest.Person(2)), cases.Erasure)
 	if _, err := w.cases.Answer(t.Context(), done.ID, "scheduler"); err != nil {
 		t.Fatal(err)

@@ -177,16 +177,16 @@ func parseMeta(body []byte) ([]event, error) {
 	return events, nil
 }
 
-// id is a platform's id of an account: a number, written as one or as a string.
+// id is a platform's id of an account: a number, written as one or as a string; ""
+// for anything else.
 type id string
 
 func (i *id) UnmarshalJSON(raw []byte) error {
 	text := strings.Trim(string(raw), `"`)
-	if text == "null" {
-		return nil
-	}
 	if text == "" || len(text) > 40 || strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
-		return errShape
+		// Of another account's form, the rest of the event is still worth having: it
+		// is the app's to understand.
+		return nil
 	}
 	*i = id(text)
 	return nil

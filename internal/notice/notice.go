@@ -131,6 +131,10 @@ func (n *Notices) refused(ctx context.Context, p gatehouse.Platform, err error) 
 	return wire.WithInstance(err, n.c.Log.Refusal(audit.Entry{Action: "notice.refuse", Platform: p, Rule: rule}))
 }
 
+// RuleMalformed is the rule of events that a platform signed and that are not what it
+// documents.
+const RuleMalformed = "notice/malformed"
+
 // Event takes a webhook's event in; body is what arrived, byte for byte. only names
 // the registration if the address did.
 func (n *Notices) Event(ctx context.Context, p gatehouse.Platform, only gatehouse.AppName, body []byte, signature string) error {
@@ -140,7 +144,7 @@ func (n *Notices) Event(ctx context.Context, p gatehouse.Platform, only gatehous
 	}
 	events, err := parse(p, body)
 	if err != nil {
-		return n.refused(ctx, p, wire.Refuse(gatehouse.ErrInvalid, "notice/malformed", "The event is not what this platform sends."))
+		return n.refused(ctx, p, wire.Refuse(gatehouse.ErrInvalid, RuleMalformed, "The event is not what this platform sends."))
 	}
 	for _, e := range events {
 		if err := n.take(ctx, p, app, e); err != nil {

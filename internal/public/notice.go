@@ -108,8 +108,8 @@ func (p *Public) judged(r *http.Request, next func() error) error {
 	switch {
 	case wire.RuleOf(err) == ruleSlow:
 		cost = slowCost
-	case err != nil && wire.StatusOf(err) < http.StatusInternalServerError:
-		cost = 1
+	case err != nil && wire.StatusOf(err) < http.StatusInternalServerError && wire.RuleOf(err) != notice.RuleMalformed:
+		cost = 1 // what was signed, and not understood, is no stranger's
 	}
 	for range cost {
 		p.strangers.allow(r.RemoteAddr)
@@ -284,7 +284,7 @@ func viewDuty(d cases.Duty, now time.Time) dutyView {
 	}{
 		{d.Revoked, "The app's access to your account has ended.", "The app can no longer use your account. The platform's confirmation is awaited."},
 		{d.Answered, "The app has deleted its own copy of your data.", "The app has been asked to delete its own copy of your data and has not confirmed yet."},
-		{d.Shredded, "Your tokens and your data in the app's vault have been destroyed.", "Your tokens and your data in the app's vault will be destroyed."},
+		{d.Shredded, "The tokens for your account, and what was kept under it, have been destroyed.", "The tokens for your account, and what was kept under it, will be destroyed."},
 	} {
 		step := dutyStep{Done: !s.at.IsZero(), Text: s.open, When: day(s.at)}
 		if step.Done {
