@@ -102,6 +102,7 @@ type Connections struct {
 	owners        owners
 	budgets       *budget.Budgets // nil: none
 	bounds        bounds
+	pacing        pacing
 	// testOnlyStep is called between any two steps of a renewal; nil outside tests.
 	testOnlyStep func(step string)
 }
@@ -120,7 +121,7 @@ func New(c Config) (*Connections, error) {
 		store: c.Store, log: c.Log, vault: c.Vault, egress: c.Egress, scopes: c.Scopes,
 		publicURL: public.Scheme + "://" + public.Host, revokeHandles: c.RevokeHandles,
 		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, tellApp: c.Tell, budgets: c.Budgets, logger: c.Logger,
-		clocks: make(map[string]*clock), bounds: defaultBounds,
+		clocks: make(map[string]*clock), bounds: defaultBounds, pacing: defaultPacing,
 	}
 	if n.logger == nil {
 		n.logger = slog.New(slog.DiscardHandler)

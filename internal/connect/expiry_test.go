@@ -111,7 +111,7 @@ func TestAppOutsideTheConfiguration(t *testing.T) {
 	if err := w.Connections.Tend(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if due, err := w.DB.Connect().Due(t.Context(), time.Now(), time.Time{}, 10); err != nil || len(due) != 0 {
+	if due, err := w.DB.Connect().Due(t.Context(), "", time.Now(), time.Time{}, 10); err != nil || len(due) != 0 {
 		t.Errorf("still due: %d, %v", len(due), err)
 	}
 	_, err := w.Connections.Credential(t.Context(), w.Receipt(), c.ID)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/secret"
 )
 
 // ReturnAllowed reports whether an allowlist with one entry lets a browser
@@ -41,6 +42,19 @@ func (c *Connections) Hurry(by time.Duration) {
 	for _, d := range []*time.Duration{&b.lease, &b.ask, &b.wait, &b.backoff, &b.backoffMost, &b.impatience, &b.impatienceMost} {
 		*d /= by
 	}
+}
+
+// Pace sets how many connections one look at the store brings of each kind, how
+// many answers are waited for at once, and the rest between two looks.
+func (c *Connections) Pace(batch, atOnce int, rest time.Duration) {
+	c.pacing = pacing{batch: batch, atOnce: atOnce, rest: rest}
+}
+
+// RenewAfter returns the age at which a new token of that life is due to be renewed.
+func RenewAfter(p gatehouse.Platform, life time.Duration) time.Duration {
+	now := time.Now()
+	rec := Record{Platform: p, Kind: KindUser}
+	return renewAt(rec, now, grant{expires: now.Add(life), refresh: secret.New("a refresh token")}).Sub(now)
 }
 
 // Pauses returns the pauses of the timer, and those of callers, after a number

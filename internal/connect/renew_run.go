@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/wire"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +27,14 @@ func (c *Connections) Run(ctx context.Context) error {
 	// Each at its own pace: a platform that answers no check must keep neither
 	// another's renewals nor the app waiting.
 	var duties errgroup.Group
-	for _, duty := range []func(context.Context) error{c.renewDue, c.checkDue, c.tell, c.recordClocks, c.sweep} {
+	for _, app := range c.Apps() {
+		l := c.lane(app)
+		duties.Go(func() error {
+			c.pace(ctx, l.work)
+			return l.group.Wait()
+		})
+	}
+	for _, duty := range []func(context.Context) error{c.checkDue, c.tell, c.recordClocks, c.sweep} {
 		duties.Go(func() error {
 			c.pace(ctx, duty)
 			return nil
@@ -47,9 +57,10 @@ func (c *Connections) pace(ctx context.Context, duty func(context.Context) error
 	}
 }
 
-// sweep forgets old attempts, once a minute.
+// sweep forgets old attempts, and moves what is due for apps that nobody works
+// for, once a minute.
 func (c *Connections) sweep(ctx context.Context) error {
-	err := c.store.SweepAttempts(ctx, time.Now().Add(-24*time.Hour))
+	err := errors.Join(c.store.SweepAttempts(ctx, time.Now().Add(-24*time.Hour)), c.renewStrays(ctx))
 	select {
 	case <-ctx.Done():
 	case <-time.After(time.Minute):
@@ -57,41 +68,124 @@ func (c *Connections) sweep(ctx context.Context) error {
 	return err
 }
 
-// tendBatch bounds how many connections one round handles, tendAtOnce how many
-// platforms' answers it waits for at the same time.
+// pacing bounds background work. Renewals come due at the pace at which tokens
+// were obtained, so that batch and rest also bound every wave that follows from
+// one that this process has worked off.
+type pacing struct {
+	// batch is how many connections one look at the store brings of each kind of
+	// work; a second look follows at once, but no sooner than rest after the
+	// first: 256 a second for each app, where a million tokens that live for two
+	// hours need 180. What is beyond waits, so that calls do not.
+	batch int
+	rest  time.Duration
+	// atOnce is how many platforms' answers are waited for at the same time for
+	// each app: 256 a second need 64 if the platform takes a quarter of one.
+	atOnce int
+}
+
+var defaultPacing = pacing{batch: 64, rest: 250 * time.Millisecond, atOnce: 64}
+
 const (
+	// tendBatch bounds how many changes one look at the store brings, to tell the
+	// app of; tendAtOnce how many checks, or tellings, are under way at once.
 	tendBatch  = 64
 	tendAtOnce = 8
 )
 
-// Tend does one round of what Run does, but for old attempts.
+// Tend does one round of what Run does, but for old attempts. It returns when
+// what it began is done.
 func (c *Connections) Tend(ctx context.Context) error {
-	return errors.Join(c.renewDue(ctx), c.checkDue(ctx), c.tell(ctx), c.recordClocks(ctx))
-}
-
-// renewDue does one round of renewals and revocations.
-func (c *Connections) renewDue(ctx context.Context) error {
-	now := c.latest()
-	records, err := c.store.Due(ctx, now, time.Now().Add(-attemptLife-codeLife), tendBatch)
-	if err != nil {
-		return err
-	}
-	var group errgroup.Group
-	group.SetLimit(tendAtOnce)
-	for _, rec := range records {
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
-			}
-			// One connection's failure is in its own row and in the log; the
-			// round goes on with the others.
-			if err := c.tend(ctx, rec); err != nil {
-				c.logger.InfoContext(ctx, "connection not settled", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
-			}
-			return nil
+	var lanes errgroup.Group
+	for _, app := range c.Apps() {
+		lanes.Go(func() error {
+			l := c.lane(app)
+			return errors.Join(l.work(ctx), l.group.Wait())
 		})
 	}
-	return group.Wait()
+	return errors.Join(lanes.Wait(), c.renewStrays(ctx), c.checkDue(ctx), c.tell(ctx), c.recordClocks(ctx))
+}
+
+// lane is the background work for one app: renewals, revocations that the
+// platform has not confirmed, and grants that nobody redeemed. Each app has its
+// own, so that a platform that fails, or takes its time, keeps nobody else's
+// grants waiting; and each kind of work has its own share of a batch.
+type lane struct {
+	c        *Connections
+	app      gatehouse.AppName
+	group    errgroup.Group
+	underway sync.Map // of connection ids: what a second look need not begin again
+	// settled and failed count what was handled without an error and with one.
+	settled, failed atomic.Int64
+}
+
+func (c *Connections) lane(app gatehouse.AppName) *lane {
+	l := &lane{c: c, app: app}
+	l.group.SetLimit(c.pacing.atOnce)
+	return l
+}
+
+// work begins what is due, and goes on as long as there is more than one batch
+// of it and not all of it fails: a platform that refuses everything is tried at
+// the pace of Run. It waits for room, not for the last answer.
+func (l *lane) work(ctx context.Context) error {
+	for {
+		begun, settled, failed := time.Now(), l.settled.Load(), l.failed.Load()
+		records, err := l.c.store.Due(ctx, l.app, l.c.now(l.app), begun.Add(-attemptLife-codeLife), l.c.pacing.batch)
+		if err != nil {
+			return err
+		}
+		for _, rec := range records {
+			l.begin(ctx, rec)
+		}
+		if len(records) < l.c.pacing.batch {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(l.c.pacing.rest - time.Since(begun)):
+		}
+		if l.failed.Load() > failed && l.settled.Load() == settled {
+			return nil
+		}
+	}
+}
+
+// begin handles one connection as soon as there is room for it.
+func (l *lane) begin(ctx context.Context, rec Record) {
+	if _, already := l.underway.LoadOrStore(rec.ID, true); already {
+		return
+	}
+	l.group.Go(func() error {
+		defer l.underway.Delete(rec.ID)
+		if ctx.Err() != nil {
+			return nil
+		}
+		// One connection's failure is in its own row and in the log; the round
+		// goes on with the others.
+		if err := l.c.tend(ctx, rec); err != nil {
+			l.c.logger.InfoContext(ctx, "connection not settled", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
+			l.failed.Add(1)
+			return nil
+		}
+		l.settled.Add(1)
+		return nil
+	})
+}
+
+// renewStrays moves what is due for apps that have left the configuration. Nobody
+// else touches these rows, so that they come to be the longest due.
+func (c *Connections) renewStrays(ctx context.Context) error {
+	records, err := c.store.Due(ctx, "", c.latest(), time.Now().Add(-attemptLife-codeLife), c.pacing.batch)
+	for _, rec := range records {
+		if _, configured := c.apps[rec.App]; configured {
+			continue
+		}
+		if failed := conflictIsTaken(c.tend(ctx, rec)); failed != nil && !errors.Is(failed, errTaken) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 func (c *Connections) tend(ctx context.Context, rec Record) error {

@@ -254,7 +254,7 @@ func TestForgottenGrantIsGivenBack(t *testing.T) {
 	if status, err := w.Call(kept.ID, http.MethodGet, w.MetaURL+"/v25.0/me"); status != http.StatusOK || err != nil {
 		t.Errorf("the kept connection gives %d, %v", status, err)
 	}
-	due, err := w.DB.Connect().Due(t.Context(), time.Now().Add(time.Hour), time.Now(), 10)
+	due, err := w.DB.Connect().Due(t.Context(), "", time.Now().Add(time.Hour), time.Now(), 10)
 	if err != nil || len(due) != 0 {
 		t.Errorf("still due: %d, %v", len(due), err)
 	}

@@ -35,10 +35,12 @@ type Store interface {
 	Connection(ctx context.Context, id gatehouse.ConnectionID) (Record, error)
 	// Connections returns the records that match f, oldest first.
 	Connections(ctx context.Context, f Filter) ([]Record, error)
-	// Due returns up to limit records that need work at the given time: those
-	// whose token should be renewed, those whose revocation the platform has
-	// not confirmed, and pending ones nobody redeemed since pendingBefore.
-	Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]Record, error)
+	// Due returns an app's records ("" means every app's) that need work at the
+	// given time: those whose token should be renewed, those whose revocation the
+	// platform has not confirmed, and pending ones nobody redeemed since
+	// pendingBefore. Up to limit of each kind, the longest due, so that none of
+	// the kinds waits for another to be worked off.
+	Due(ctx context.Context, app gatehouse.AppName, now, pendingBefore time.Time, limit int) ([]Record, error)
 
 	ImportStore
 	PeopleStore

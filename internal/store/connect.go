@@ -66,12 +66,12 @@ const (
 	// The lease keeps a renewal that another owner is at from being due.
 	connectionDue statement = connectionColumns + ` WHERE id IN (
 			SELECT id FROM (SELECT id FROM connections WHERE renew_at > 0 AND renew_at <= $1 AND lease_until <= $1
-				AND redeemed > 0 ORDER BY renew_at LIMIT $3) AS renewals
+				AND redeemed > 0 AND revoke_outstanding = 0 AND ($4 = '' OR app = $4) ORDER BY renew_at LIMIT $3) AS renewals
 			UNION SELECT id FROM (SELECT id FROM connections WHERE revoke_outstanding > 0 AND renew_at <= $1
-				ORDER BY updated LIMIT $3) AS revocations
+				AND ($4 = '' OR app = $4) ORDER BY updated LIMIT $3) AS revocations
 			UNION SELECT id FROM (SELECT id FROM connections WHERE status = 'pending' AND created <= $2
-				ORDER BY created LIMIT $3) AS forgotten)
-		ORDER BY updated LIMIT $3`
+				AND ($4 = '' OR app = $4) ORDER BY created LIMIT $3) AS forgotten)
+		ORDER BY updated`
 )
 
 // connectStore implements the Store of package connect.
@@ -249,8 +249,8 @@ func selection(f grants.Filter) statement {
 	}
 }
 
-func (s connectStore) Due(ctx context.Context, now, pendingBefore time.Time, limit int) ([]grants.Record, error) {
-	return collect[grants.Record](s.db.query(ctx, connectionDue, micros(now), micros(pendingBefore), limit))(scanRow)
+func (s connectStore) Due(ctx context.Context, app gatehouse.AppName, now, pendingBefore time.Time, limit int) ([]grants.Record, error) {
+	return collect[grants.Record](s.db.query(ctx, connectionDue, micros(now), micros(pendingBefore), limit, app))(scanRow)
 }
 
 func scanRow(r *rows) (grants.Record, error) { return scanConnection(r) }

@@ -299,6 +299,9 @@ func TestConnectDue(t *testing.T) {
 			"leased":      func(r *connect.Record) { r.Status, r.LeaseUntil = connect.Renewing, now.Add(time.Second) },
 			"abandoned":   func(r *connect.Record) { r.Status, r.LeaseUntil = connect.Renewing, now.Add(-time.Second) },
 			"outstanding": func(r *connect.Record) { r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, time.Time{} },
+			"asked again": func(r *connect.Record) {
+				r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, moment(time.Minute)
+			},
 			"resting": func(r *connect.Record) {
 				r.Status, r.RevokeOutstanding, r.RenewAt = connect.Revoked, true, now.Add(time.Second)
 			},
@@ -313,20 +316,33 @@ func TestConnectDue(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		due, err := s.Due(ctx, now, now.Add(-30*time.Minute), 10)
-		if err != nil {
-			t.Fatal(err)
+		due := func(app gatehouse.AppName, limit int) map[gatehouse.ConnectionID]bool {
+			records, err := s.Due(ctx, app, now, now.Add(-30*time.Minute), limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[gatehouse.ConnectionID]bool{}
+			for _, r := range records {
+				got[r.ID] = true
+			}
+			return got
 		}
-		got := map[gatehouse.ConnectionID]bool{}
-		for _, r := range due {
-			got[r.ID] = true
+		all := map[gatehouse.ConnectionID]bool{"due": true, "abandoned": true, "outstanding": true, "asked again": true, "forgotten": true}
+		for app, want := range map[gatehouse.AppName]map[gatehouse.ConnectionID]bool{"": all, "main-x": all, "main": {}} {
+			if got := due(app, 10); !cmp.Equal(got, want) {
+				t.Errorf("of %q are due %v, want %v", app, got, want)
+			}
 		}
-		want := map[gatehouse.ConnectionID]bool{"due": true, "abandoned": true, "outstanding": true, "forgotten": true}
-		if !cmp.Equal(got, want) {
-			t.Errorf("due are %v, want %v", got, want)
+		// However much of one kind is due, the others have their share.
+		for i := range 5 {
+			r := record(gatehouse.ConnectionID(fmt.Sprint("older", i)))
+			r.RenewAt, r.Updated = moment(0), moment(0)
+			if err := s.SaveConnections(ctx, r); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if few, err := s.Due(ctx, now, now.Add(-30*time.Minute), 2); err != nil || len(few) != 2 {
-			t.Errorf("a limit of 2 gives %d, %v", len(few), err)
+		if got := due("main-x", 2); len(got) != 5 || !got["outstanding"] || !got["asked again"] || !got["forgotten"] || got["due"] {
+			t.Errorf("a limit of 2 gives %v", got)
 		}
 	})
 }

@@ -1,0 +1,196 @@
+package connect_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/sandbox/world"
+	"gatehouse/internal/store/storetest"
+)
+
+// wave makes n connections of a purpose and makes them all due.
+func wave(t *testing.T, w *connecttest.World, purpose gatehouse.PurposeName, n int) (ids []gatehouse.ConnectionID) {
+	t.Helper()
+	for i := range n {
+		ids = append(ids, w.Connect(fmt.Sprintf("user-%d", i), purpose, connecttest.Person(i)).ID)
+	}
+	age(t, w, makeDue)
+	return ids
+}
+
+// due counts those of the connections that are not renewed yet.
+func due(t *testing.T, w *connecttest.World, ids []gatehouse.ConnectionID) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		rec, err := w.DB.Connect().Connection(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.RenewAt.Before(time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// onRefresh is a platform that calls f at each request of its token endpoint, once
+// armed: connecting goes through the same endpoint.
+func onRefresh(armed *atomic.Bool, f func()) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/2/oauth2/token" && armed.Load() {
+				f()
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// More is due than one look at the store brings: the work goes on, each token is
+// refreshed once, and never are more answers waited for than there is room for.
+func TestWaveIsWorkedOff(t *testing.T) {
+	t.Parallel()
+	const room = 3
+	var armed atomic.Bool
+	var asked, answered, most atomic.Int64
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onRefresh(&armed, func() {
+		n := asked.Add(1)
+		// The first few wait for each other, so that there are as many as may be.
+		for deadline := time.Now().Add(10 * time.Second); asked.Load() < room && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		most.Store(max(most.Load(), n-answered.Load()))
+		answered.Add(1)
+	})})
+	w.Connections.Pace(4, room, time.Millisecond)
+	ids := wave(t, w, "publish", 11)
+	armed.Store(true)
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := due(t, w, ids); left != 0 || asked.Load() != int64(len(ids)) {
+		t.Errorf("one round left %d of %d, X was asked %d times", left, len(ids), asked.Load())
+	}
+	if most.Load() != room {
+		t.Errorf("%d answers were waited for at once, and there is room for %d", most.Load(), room)
+	}
+}
+
+// A platform that refuses everything is not tried faster because much is due.
+func TestWaveAgainstAPlatformThatIsDown(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	w.Connections.Pace(2, 2, time.Millisecond)
+	ids := wave(t, w, "publish", 8)
+	fault(t, w, world.Fault{Times: -1, Status: 503})
+	before := refreshes(w)
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := refreshes(w) - before; n < 2 || n > 4 {
+		t.Errorf("X was asked %d times in one round, and fails each time", n)
+	}
+	w.Faults.Clear()
+	age(t, w, makeDue+", updated = 1000000")
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := due(t, w, ids); left != 0 {
+		t.Errorf("%d are left when X is back", left)
+	}
+}
+
+// X has much due and does not answer: another app's renewals, and what is due of
+// its other kinds, do not wait for it.
+func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	answer := make(chan struct{})
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onRefresh(&armed, func() { <-answer })})
+	w.Connections.Pace(2, 2, time.Millisecond)
+	slow := wave(t, w, "publish", 6)
+	others := wave(t, w, "pages", 5) // the last that became due
+	age(t, w, "UPDATE connections SET renew_at = 2000000 WHERE platform = 'facebook'")
+	armed.Store(true)
+	done := make(chan error, 1)
+	go func() { done <- w.Connections.Tend(t.Context()) }()
+	for deadline := time.Now().Add(20 * time.Second); due(t, w, others) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("%d of Facebook's wait for X", due(t, w, others))
+			break
+		}
+	}
+	if due(t, w, slow) != len(slow) {
+		t.Error("X has answered")
+	}
+	close(answer)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An app that left the configuration: what is due of it is moved, nothing is asked
+// or lost, and it is found behind whatever the others have due.
+func TestDueOfAnAppThatLeft(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	ids := wave(t, w, "mobile", 3)
+	before := refreshes(w)
+	left := w.Open(connecttest.Options{Apps: func(apps []connect.App) (rest []connect.App) {
+		for _, a := range apps {
+			if a.Name != "public-x" {
+				rest = append(rest, a)
+			}
+		}
+		return rest
+	}})
+	left.Pace(2, 2, time.Millisecond)
+	for range 2 {
+		if err := left.Tend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := due(t, w, ids); n != 0 || refreshes(w) != before {
+		t.Errorf("%d are still due, X was asked %d times", n, refreshes(w)-before)
+	}
+	age(t, w, makeDue)
+	if err := w.Connections.Tend(t.Context()); err != nil || due(t, w, ids) != 0 || refreshes(w) != before+3 {
+		t.Errorf("back in the configuration: %v, X was asked %d times", err, refreshes(w)-before)
+	}
+}
+
+// Tokens that were obtained in one moment come due over the whole time that there
+// is, evenly, and none so late that a call would meet an expired one.
+func TestWaveIsSpread(t *testing.T) {
+	t.Parallel()
+	const n, minutes = 30_000, 15
+	var perMinute [minutes]int
+	for range n {
+		age := connect.RenewAfter(gatehouse.X, 2*time.Hour) - 90*time.Minute
+		if age < 0 || age > minutes*time.Minute {
+			t.Fatalf("renewed %s after one and a half hours", age)
+		}
+		perMinute[min(int(age/time.Minute), minutes-1)]++
+	}
+	for minute, count := range perMinute {
+		if count < n/minutes*8/10 || count > n/minutes*12/10 {
+			t.Errorf("minute %d has %d of %d", minute, count, n)
+		}
+	}
+	for platform, bounds := range map[gatehouse.Platform][2]time.Duration{
+		gatehouse.Facebook:  {60 * 24 * time.Hour * 19 / 24, 60 * 24 * time.Hour * 20 / 24},
+		gatehouse.Instagram: {60 * 24 * time.Hour * 3 / 8, 60 * 24 * time.Hour / 2},
+	} {
+		for range 1000 {
+			if age := connect.RenewAfter(platform, 60*24*time.Hour); age < bounds[0] || age > bounds[1] {
+				t.Fatalf("%s is renewed at the age of %s", platform, age)
+			}
+		}
+	}
+}
