@@ -3,7 +3,8 @@
 // httputil.ReverseProxy and Caddy, against the same TLS upstream, in interleaved
 // rounds on the same machine. It prints a Markdown table of ratios.
 //
-//	cd bench && go run . [-seconds 4] [-rounds 3]
+//	cd bench && go run . [-seconds 4] [-rounds 3] [-only calls]
+//	cd bench && go run . -only grants [-connections 1000000] [-postgres DSN]
 package main
 
 import (
@@ -35,8 +36,22 @@ func main() {
 	}
 	seconds := flag.Int("seconds", 4, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "rounds; the peers take turns within each")
+	only := flag.String("only", "all", "calls, grants or all")
+	most := flag.Int("connections", 1_000_000, "how many connections grants are measured with; 1000 at least")
+	postgres := flag.String("postgres", "", "address of an empty PostgreSQL database for grants; one is started if this is empty")
 	flag.Parse()
-	if err := run(ctx, time.Duration(*seconds)*time.Second, *rounds); err != nil {
+	d := time.Duration(*seconds) * time.Second
+	var err error
+	if *only != "calls" && *only != "grants" && *only != "all" {
+		err = fmt.Errorf("-only %s: it is calls, grants or all", *only)
+	}
+	if err == nil && *only != "grants" {
+		err = run(ctx, d, *rounds)
+	}
+	if err == nil && *only != "calls" {
+		err = grants(ctx, d, *rounds, *most, *postgres)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
 }
@@ -58,11 +73,14 @@ func run(ctx context.Context, d time.Duration, rounds int) error {
 	if err := build(ctx, ".", caddy, "./caddy"); err != nil {
 		return err
 	}
-	s, err := newStage(ctx, dir, gatehouse, caddy)
+	s, err := newStage(ctx, dir, gatehouse)
+	defer s.close()
+	if err == nil {
+		err = s.startPeers(ctx, caddy)
+	}
 	if err != nil {
 		return err
 	}
-	defer s.close()
 
 	disk, err := fdatasync(dir)
 	if err != nil {

@@ -31,11 +31,16 @@ type peer struct {
 type stage struct {
 	dir, gatehouse string
 	upstream       string
+	upstreamPID    int
+	certs          certFiles
 	roots          *x509.CertPool
 	peers          []peer
 	started        []*exec.Cmd
 	startUp        time.Duration
 	idleMB         float64
+	// config is Gatehouse's configuration file, redirect the callback that is
+	// registered at X, app and key where and how the app's API is reached.
+	config, redirect, app, key string
 }
 
 func (s *stage) close() {
@@ -46,44 +51,60 @@ func (s *stage) close() {
 	s.started = nil
 }
 
-// newStage starts the upstream (a TLS server that answers GET /2/users/me with
-// 1 KiB of JSON, and is otherwise the sandbox's X), the bare proxy, Caddy and
-// Gatehouse. All three speak TLS to the load and to the upstream.
-func newStage(ctx context.Context, dir, gatehouse, caddy string) (*stage, error) {
+// newStage starts the upstream: a TLS server that answers GET /2/users/me with
+// 1 KiB of JSON, and is otherwise the sandbox's X.
+func newStage(ctx context.Context, dir, gatehouse string) (*stage, error) {
 	s := &stage{dir: dir, gatehouse: gatehouse}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	certs, err := writeCerts(dir)
-	if err != nil {
-		return nil, err
+	if s.certs, err = writeCerts(dir); err != nil {
+		return s, err
 	}
-	up, err := s.start(ctx, self, "serve", "-upstream", "-cert", certs.cert, "-key", certs.key)
+	up, err := s.start(ctx, self, "serve", "-upstream", "-cert", s.certs.cert, "-key", s.certs.key)
 	if err != nil {
 		return s, fmt.Errorf("starting the upstream: %w", err)
 	}
-	s.upstream = up.line
-	bare, err := s.start(ctx, self, "serve", "-to", up.line, "-ca", certs.ca, "-cert", certs.cert, "-key", certs.key)
-	if err != nil {
-		return s, fmt.Errorf("starting the bare proxy: %w", err)
-	}
+	s.upstream, s.upstreamPID = up.line, up.pid
 	s.roots = x509.NewCertPool()
-	s.roots.AppendCertsFromPEM(certs.caPEM)
+	s.roots.AppendCertsFromPEM(s.certs.caPEM)
+	return s, nil
+}
+
+// client trusts the stage's authority.
+func (s *stage) client() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 16},
+		Timeout:   time.Minute,
+	}
+}
+
+// startPeers starts the bare proxy, Caddy and Gatehouse. All three speak TLS to
+// the load and to the upstream.
+func (s *stage) startPeers(ctx context.Context, caddy string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bare, err := s.start(ctx, self, "serve", "-to", s.upstream, "-ca", s.certs.ca, "-cert", s.certs.cert, "-key", s.certs.key)
+	if err != nil {
+		return fmt.Errorf("starting the bare proxy: %w", err)
+	}
 	s.peers = append(s.peers, peer{"ReverseProxy", bare.line + "/2/users/me", "unused", bare.pid})
 
-	caddyURL, pid, err := s.startCaddy(ctx, caddy, up.line, certs)
+	caddyURL, pid, err := s.startCaddy(ctx, caddy, s.upstream, s.certs)
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.peers = append(s.peers, peer{"Caddy", caddyURL + "/2/users/me", "unused", pid})
 
-	g, err := s.startGatehouse(ctx, up.line, certs)
+	g, err := s.startGatehouse(ctx, s.upstream, s.certs)
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.peers = append(s.peers, g)
-	return s, nil
+	return nil
 }
 
 type process struct {
@@ -195,7 +216,7 @@ func (s *stage) startGatehouse(ctx context.Context, upstream string, certs certF
 			ClientSecret string `json:"client_secret"`
 		} `json:"x"`
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}}}
+	client := s.client()
 	if err := getJSON(client, upstream+"/_sandbox/apps", &apps); err != nil {
 		return peer{}, err
 	}
@@ -230,10 +251,30 @@ log: {level: error}
 	if b, err := exec.CommandContext(ctx, s.gatehouse, "init", "--config", config).CombinedOutput(); err != nil {
 		return peer{}, fmt.Errorf("gatehouse init: %w: %s", err, b)
 	}
-	begun := time.Now()
-	running, err := s.start(ctx, s.gatehouse, "run", "--config", config, "--json")
+	s.config, s.redirect = config, redirects["uris"][0]
+	pid, err := s.runGatehouse(ctx)
 	if err != nil {
 		return peer{}, err
+	}
+	key, err := exec.CommandContext(ctx, s.gatehouse, "service", "key", "create", "bench", "--config", config).Output()
+	if err != nil {
+		return peer{}, fmt.Errorf("gatehouse service key create: %w", err)
+	}
+	s.key = strings.TrimSpace(string(key))
+	handle, err := s.connect(client, s.app, s.key)
+	if err != nil {
+		return peer{}, err
+	}
+	return peer{"Gatehouse", s.app + "/x/2/users/me", handle, pid}, nil
+}
+
+// runGatehouse starts Gatehouse with its configuration and notes how long that
+// took, where it listens, and how much memory it holds a moment later.
+func (s *stage) runGatehouse(ctx context.Context) (pid int, err error) {
+	begun := time.Now()
+	running, err := s.start(ctx, s.gatehouse, "run", "--config", s.config, "--json")
+	if err != nil {
+		return 0, err
 	}
 	s.startUp = time.Since(begun)
 	time.Sleep(time.Second)
@@ -242,17 +283,18 @@ log: {level: error}
 		App string `json:"app_listener"`
 	}
 	if err := json.Unmarshal([]byte(running.line), &ready); err != nil {
-		return peer{}, fmt.Errorf("the ready line %q: %w", running.line, err)
+		return 0, fmt.Errorf("the ready line %q: %w", running.line, err)
 	}
-	key, err := exec.CommandContext(ctx, s.gatehouse, "service", "key", "create", "bench", "--config", config).Output()
-	if err != nil {
-		return peer{}, fmt.Errorf("gatehouse service key create: %w", err)
-	}
-	handle, err := s.connect(client, ready.App, strings.TrimSpace(string(key)))
-	if err != nil {
-		return peer{}, err
-	}
-	return peer{"Gatehouse", ready.App + "/x/2/users/me", handle, running.pid}, nil
+	s.app = ready.App
+	return running.pid, nil
+}
+
+// stopLast stops the process that was started last.
+func (s *stage) stopLast() {
+	last := s.started[len(s.started)-1]
+	s.started = s.started[:len(s.started)-1]
+	_ = last.Process.Signal(syscall.SIGTERM)
+	_ = last.Wait()
 }
 
 // connect walks one person through consent and returns a handle.
