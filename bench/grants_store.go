@@ -52,7 +52,9 @@ func fill(ctx context.Context, name string, db *store.DB, from, n int) ([]gateho
 		for i := range records {
 			records[i] = synthetic(from+i, now)
 		}
-		some = append(some, records[mathrand.IntN(len(records))].ID)
+		for range 200 {
+			some = append(some, records[mathrand.IntN(len(records))].ID)
+		}
 		if err := db.Connect().SaveConnections(ctx, records...); err != nil {
 			return nil, err
 		}

@@ -31,6 +31,7 @@ import (
 // tokens, as its client sees it.
 type platformX struct {
 	url, clientID, clientSecret string
+	person                      string // who consents
 	pid                         int
 	client                      *http.Client
 	egress                      *wire.Egress
@@ -50,6 +51,14 @@ func newPlatformX(s *stage) (*platformX, error) {
 		return nil, err
 	}
 	p.clientID, p.clientSecret = apps.X.ClientID, apps.X.ClientSecret
+	var people []struct{ Username string }
+	if err := getJSON(p.client, p.url+"/_sandbox/people", &people); err != nil {
+		return nil, err
+	}
+	p.person = people[0].Username
+	if err := postJSON(p.client, p.url+"/_sandbox/redirects", "", map[string][]string{"uris": {benchRedirect}}, nil); err != nil {
+		return nil, err
+	}
 	var err error
 	p.egress, err = wire.NewEgress(wire.EgressConfig{
 		Hosts: []string{strings.TrimPrefix(p.url, "https://")}, AllowLoopback: true, RootCAs: s.roots,
@@ -66,16 +75,12 @@ type pair struct {
 
 // mint has one of the sandbox's people consent, and exchanges the code.
 func (p *platformX) mint(ctx context.Context, redirect string) (pair, error) {
-	var people []struct{ Username string }
-	if err := getJSON(p.client, p.url+"/_sandbox/people", &people); err != nil {
-		return pair{}, err
-	}
 	verifier := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(verifier))
 	ask := url.Values{
 		"response_type": {"code"}, "client_id": {p.clientID}, "redirect_uri": {redirect}, "state": {"s"},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
-		"sandbox_person": {people[0].Username}, "sandbox_decision": {"allow"},
+		"sandbox_person": {p.person}, "sandbox_decision": {"allow"},
 	}
 	// X wants spaces as %20.
 	query := strings.ReplaceAll(ask.Encode(), "+", "%20") + "&scope=tweet.read%20users.read%20offline.access"

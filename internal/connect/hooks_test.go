@@ -6,6 +6,8 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/secret"
+
+	"golang.org/x/time/rate"
 )
 
 // ReturnAllowed reports whether an allowlist with one entry lets a browser
@@ -45,9 +47,9 @@ func (c *Connections) Hurry(by time.Duration) {
 }
 
 // Pace sets how many connections one look at the store brings of each kind, how
-// many answers are waited for at once, and the rest between two looks.
-func (c *Connections) Pace(batch, atOnce int, rest time.Duration) {
-	c.pacing = pacing{batch: batch, atOnce: atOnce, rest: rest}
+// many answers are waited for at once, and how many are begun in a second.
+func (c *Connections) Pace(batch, atOnce int, perSecond float64) {
+	c.pacing = pacing{batch: batch, atOnce: atOnce, perSecond: rate.Limit(perSecond)}
 }
 
 // RenewAfter returns the age at which a new token of that life is due to be renewed.

@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/wire"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Run does what is due by the clock until ctx ends: it renews tokens before they
@@ -68,22 +69,23 @@ func (c *Connections) sweep(ctx context.Context) error {
 	return err
 }
 
-// pacing bounds background work. Renewals come due at the pace at which tokens
-// were obtained, so that batch and rest also bound every wave that follows from
-// one that this process has worked off.
+// pacing bounds the background work for one app. Renewals come due at the pace at
+// which tokens were obtained, so that it also bounds every wave that follows from
+// one that was worked off.
 type pacing struct {
 	// batch is how many connections one look at the store brings of each kind of
-	// work; a second look follows at once, but no sooner than rest after the
-	// first: 256 a second for each app, where a million tokens that live for two
-	// hours need 180. What is beyond waits, so that calls do not.
+	// work.
 	batch int
-	rest  time.Duration
-	// atOnce is how many platforms' answers are waited for at the same time for
-	// each app: 256 a second need 64 if the platform takes a quarter of one.
+	// perSecond is how many are begun in a second, evenly: each makes some writes,
+	// and calls stand in the same queue for the disk. A million tokens that live
+	// for two hours need 180.
+	perSecond rate.Limit
+	// atOnce is how many platforms' answers are waited for at the same time: 256 a
+	// second need 64 if an answer takes a quarter of one.
 	atOnce int
 }
 
-var defaultPacing = pacing{batch: 64, rest: 250 * time.Millisecond, atOnce: 64}
+var defaultPacing = pacing{batch: 64, perSecond: 256, atOnce: 64}
 
 const (
 	// tendBatch bounds how many changes one look at the store brings, to tell the
@@ -113,37 +115,39 @@ type lane struct {
 	c        *Connections
 	app      gatehouse.AppName
 	group    errgroup.Group
+	pace     *rate.Limiter
 	underway sync.Map // of connection ids: what a second look need not begin again
 	// settled and failed count what was handled without an error and with one.
 	settled, failed atomic.Int64
 }
 
 func (c *Connections) lane(app gatehouse.AppName) *lane {
-	l := &lane{c: c, app: app}
+	l := &lane{c: c, app: app, pace: rate.NewLimiter(c.pacing.perSecond, 1)}
 	l.group.SetLimit(c.pacing.atOnce)
 	return l
 }
 
 // work begins what is due, and goes on as long as there is more than one batch
 // of it and not all of it fails: a platform that refuses everything is tried at
-// the pace of Run. It waits for room, not for the last answer.
+// the pace of Run. It waits for its pace and for room, not for the last answer.
 func (l *lane) work(ctx context.Context) error {
 	for {
-		begun, settled, failed := time.Now(), l.settled.Load(), l.failed.Load()
-		records, err := l.c.store.Due(ctx, l.app, l.c.now(l.app), begun.Add(-attemptLife-codeLife), l.c.pacing.batch)
+		settled, failed := l.settled.Load(), l.failed.Load()
+		records, err := l.c.store.Due(ctx, l.app, l.c.now(l.app), time.Now().Add(-attemptLife-codeLife), l.c.pacing.batch)
 		if err != nil {
 			return err
 		}
 		for _, rec := range records {
+			if _, already := l.underway.LoadOrStore(rec.ID, true); already {
+				continue
+			}
+			if l.pace.Wait(ctx) != nil {
+				return nil // told to stop
+			}
 			l.begin(ctx, rec)
 		}
 		if len(records) < l.c.pacing.batch {
 			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(l.c.pacing.rest - time.Since(begun)):
 		}
 		if l.failed.Load() > failed && l.settled.Load() == settled {
 			return nil
@@ -153,9 +157,6 @@ func (l *lane) work(ctx context.Context) error {
 
 // begin handles one connection as soon as there is room for it.
 func (l *lane) begin(ctx context.Context, rec Record) {
-	if _, already := l.underway.LoadOrStore(rec.ID, true); already {
-		return
-	}
 	l.group.Go(func() error {
 		defer l.underway.Delete(rec.ID)
 		if ctx.Err() != nil {

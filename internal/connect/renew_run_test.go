@@ -3,6 +3,7 @@ package connect_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestWaveIsWorkedOff(t *testing.T) {
 		most.Store(max(most.Load(), n-answered.Load()))
 		answered.Add(1)
 	})})
-	w.Connections.Pace(4, room, time.Millisecond)
+	w.Connections.Pace(4, room, 1000)
 	ids := wave(t, w, "publish", 11)
 	armed.Store(true)
 	if err := w.Connections.Tend(t.Context()); err != nil {
@@ -86,7 +87,7 @@ func TestWaveIsWorkedOff(t *testing.T) {
 func TestWaveAgainstAPlatformThatIsDown(t *testing.T) {
 	t.Parallel()
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
-	w.Connections.Pace(2, 2, time.Millisecond)
+	w.Connections.Pace(2, 2, 1000)
 	ids := wave(t, w, "publish", 8)
 	fault(t, w, world.Fault{Times: -1, Status: 503})
 	before := refreshes(w)
@@ -106,6 +107,31 @@ func TestWaveAgainstAPlatformThatIsDown(t *testing.T) {
 	}
 }
 
+// However much is due, renewals begin evenly, one after the other: they and calls
+// stand in the same queue for the disk.
+func TestWaveKeepsItsPace(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	w.Connections.Pace(4, 4, 20)
+	var mu sync.Mutex
+	var begun []time.Time
+	w.Connections.OnStep(func(step string) {
+		if step == "begin" {
+			mu.Lock()
+			defer mu.Unlock()
+			begun = append(begun, time.Now())
+		}
+	})
+	ids := wave(t, w, "publish", 6)
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// A slow machine makes it longer, and never shorter.
+	if took := begun[len(begun)-1].Sub(begun[0]); len(begun) != len(ids) || took < 200*time.Millisecond {
+		t.Errorf("%d were begun within %s, at 20 a second", len(begun), took)
+	}
+}
+
 // X has much due and does not answer: another app's renewals, and what is due of
 // its other kinds, do not wait for it.
 func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
@@ -113,7 +139,7 @@ func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
 	var armed atomic.Bool
 	answer := make(chan struct{})
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onRefresh(&armed, func() { <-answer })})
-	w.Connections.Pace(2, 2, time.Millisecond)
+	w.Connections.Pace(2, 2, 1000)
 	slow := wave(t, w, "publish", 6)
 	others := wave(t, w, "pages", 5) // the last that became due
 	age(t, w, "UPDATE connections SET renew_at = 2000000 WHERE platform = 'facebook'")
@@ -150,7 +176,7 @@ func TestDueOfAnAppThatLeft(t *testing.T) {
 		}
 		return rest
 	}})
-	left.Pace(2, 2, time.Millisecond)
+	left.Pace(2, 2, 1000)
 	for range 2 {
 		if err := left.Tend(t.Context()); err != nil {
 			t.Fatal(err)
