@@ -55,8 +55,8 @@ func beside(ctx context.Context, out io.Writer, s *stage, x *platformX, d time.D
 	d = min(d, time.Duration(len(grants))*time.Second/wavePace)
 	fmt.Fprintf(out, "\nCalls through Gatehouse with %d connections (SQLite), without and with a wave of renewals, %s each, interleaved:\n\n", most, d)
 	t := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(t, "| callers\t| p50 quiet\t| p50 in a wave\t| ratio\t| p99 quiet\t| p99 in a wave\t| ratio\t| requests/s, ratio\t| renewed/s\t|")
-	fmt.Fprintln(t, "|"+strings.Repeat(" ---\t|", 9))
+	fmt.Fprintln(t, "| callers\t| p50 quiet\t| p50 in a wave\t| ratio\t| p99 quiet\t| p99 in a wave\t| ratio\t| requests/s, ratio\t| renewed/s\t| CPU/call quiet\t| CPU/call in a wave, renewals included\t|")
+	fmt.Fprintln(t, "|"+strings.Repeat(" ---\t|", 11))
 	for _, callers := range []int{1, 16} {
 		if err := s.duringWaves(ctx, t, db, p, grants, callers, d, rounds); err != nil {
 			return err
@@ -125,7 +125,7 @@ func (s *stage) importGrants(ctx context.Context, x *platformX, n int) ([]gateho
 // duringWaves prints a line: the same calls in quiet and beside a wave, in turns.
 func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p peer, ids []gatehouse.ConnectionID, callers int, d time.Duration, rounds int) error {
 	cpu := func() time.Duration { return processCPU(p.pid) }
-	var quiet50, quiet99, wave50, wave99 []time.Duration
+	var quiet50, quiet99, wave50, wave99, quietCPU, waveCPU []time.Duration
 	var ratio50, ratio99, rate, renewed []float64
 	for round := range rounds {
 		progress("%d callers, round %d of %d", callers, round+1, rounds)
@@ -145,6 +145,7 @@ func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p pe
 		renewed = append(renewed, float64(done)/time.Since(start).Seconds())
 		quiet50, quiet99 = append(quiet50, quiet.p50), append(quiet99, quiet.p99)
 		wave50, wave99 = append(wave50, wave.p50), append(wave99, wave.p99)
+		quietCPU, waveCPU = append(quietCPU, quiet.cpu), append(waveCPU, wave.cpu)
 		ratio50 = append(ratio50, float64(wave.p50)/float64(quiet.p50))
 		ratio99 = append(ratio99, float64(wave.p99)/float64(quiet.p99))
 		rate = append(rate, wave.perSecond/quiet.perSecond)
@@ -155,8 +156,8 @@ func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p pe
 		}
 	}
 	us := func(d []time.Duration) string { return median(d).Round(10 * time.Microsecond).String() }
-	_, err := fmt.Fprintf(t, "| %d\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %.2f\t| %.2f\t| %.0f\t|\n", callers, us(quiet50), us(wave50), median(ratio50),
-		us(quiet99), us(wave99), median(ratio99), median(rate), median(renewed))
+	_, err := fmt.Fprintf(t, "| %d\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %.2f\t| %.2f\t| %.0f\t| %s\t| %s\t|\n", callers, us(quiet50), us(wave50), median(ratio50),
+		us(quiet99), us(wave99), median(ratio99), median(rate), median(renewed), micro(median(quietCPU)), micro(median(waveCPU)))
 	return err
 }
 

@@ -13,7 +13,8 @@ import (
 // on PostgreSQL there is none, because other nodes change rows all the time.
 //
 // What it returns is never older than a change made through this DB (a change
-// empties it before the change is reported as done), and never more than
+// empties it before the change is reported as done, or drops what it concerns if
+// that is known), and never more than
 // cacheTrust older than a change made by another process: every change to
 // cached tables increments the counter in table changes, in its own
 // transaction, and the counter is looked at before anything older than
@@ -48,7 +49,7 @@ const (
 
 const (
 	selectChanges statement = `SELECT n FROM changes WHERE id = 1`
-	countChange   statement = `UPDATE changes SET n = n + 1 WHERE id = 1`
+	countChange   statement = `UPDATE changes SET n = n + 1 WHERE id = 1 RETURNING n`
 )
 
 func newCache() *cache {
@@ -59,6 +60,23 @@ func newCache() *cache {
 func (c *cache) forget() {
 	if c != nil {
 		c.generation.Add(1)
+	}
+}
+
+// drop forgets what a change made through this DB concerns, and keeps the rest if
+// nobody else has changed anything since the last look: n is the counter that the
+// change left behind. A wave of renewals would otherwise have every call read
+// everything. What is being read now is not remembered, as after forget.
+func (c *cache) drop(n int64, concerned []cacheKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.generation.Add(1) - 1
+	if c.filled != was || c.counter != n-1 {
+		return // the rows are of another generation, or another process was here
+	}
+	c.filled, c.counter = was+1, n
+	for _, key := range concerned {
+		delete(c.rows, key)
 	}
 }
 

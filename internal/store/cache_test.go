@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/vault"
@@ -84,4 +86,59 @@ func wrappedOrNone(t *testing.T, db *store.DB, person gatehouse.PersonID) string
 		t.Fatal(err)
 	}
 	return string(key.Wrapped)
+}
+
+// A saved connection is forgotten at once, and the others stay remembered: unless
+// another process has changed something that this one has not heard of.
+func TestRememberedConnections(t *testing.T) {
+	ctx, dsn := t.Context(), storetest.SQLite(t)
+	mine, other, hand := storetest.Open(t, dsn).Connect(), storetest.Open(t, dsn).Connect(), storetest.OpenRaw(t, dsn)
+	if err := mine.SaveConnections(ctx, record("one"), record("two")); err != nil {
+		t.Fatal(err)
+	}
+	reason := func(id gatehouse.ConnectionID) string {
+		t.Helper()
+		r, err := mine.Connection(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Reason
+	}
+	save := func(s connect.Store, id gatehouse.ConnectionID, why string) {
+		t.Helper()
+		r, err := other.Connection(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Reason = why
+		if err := s.SaveConnections(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := false
+	for try := 0; try < 20 && !kept; try++ { // nothing is kept for longer than a second
+		time.Sleep(5 * time.Millisecond) // so that the other process looks
+		before := reason("two")
+		hand.ExecUncounted("UPDATE connections SET reason = $1 WHERE id = 'two'", fmt.Sprint("by hand ", try))
+		why := fmt.Sprint("renewed ", try)
+		save(mine, "one", why)
+		if got := reason("one"); got != why {
+			t.Fatalf("what this process has saved reads %q", got)
+		}
+		kept = reason("two") == before
+	}
+	if !kept {
+		t.Error("saving one connection made this process forget the other")
+	}
+	for try := range 5 {
+		time.Sleep(5 * time.Millisecond)
+		reason("two")
+		theirs, ours := fmt.Sprint("theirs ", try), fmt.Sprint("ours ", try)
+		save(other, "two", theirs)
+		time.Sleep(5 * time.Millisecond)
+		save(mine, "one", ours)
+		if one, two := reason("one"), reason("two"); one != ours || two != theirs {
+			t.Errorf("after a change by each process it reads %q and %q", one, two)
+		}
+	}
 }

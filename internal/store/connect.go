@@ -164,7 +164,11 @@ func (s connectStore) PersonOf(ctx context.Context, userHash string, candidate g
 }
 
 func (s connectStore) SaveConnections(ctx context.Context, records ...grants.Record) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	rows := make([]cacheKey, 0, len(records))
+	for _, r := range records {
+		rows = append(rows, connectionKey(r.ID))
+	}
+	return s.db.txOn(ctx, rows, func(t *tx) error {
 		for _, r := range records {
 			if err := saveConnection(ctx, t, r); err != nil {
 				return err
@@ -202,8 +206,12 @@ func told(r grants.Record) string {
 	return r.Health()
 }
 
+func connectionKey(id gatehouse.ConnectionID) cacheKey {
+	return cacheKey{query: connectionSelect, id: string(id)}
+}
+
 func (s connectStore) Connection(ctx context.Context, id gatehouse.ConnectionID) (grants.Record, error) {
-	r, err := cached(ctx, s.db, cacheKey{query: connectionSelect, id: string(id)}, func() (grants.Record, error) {
+	r, err := cached(ctx, s.db, connectionKey(id), func() (grants.Record, error) {
 		return scanConnection(s.db.queryRow(ctx, connectionSelect, id))
 	})
 	if err != nil {

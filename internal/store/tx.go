@@ -43,18 +43,28 @@ const maxTries = 10
 //
 // Rows that a process remembers (see cache) are forgotten. logTx does not.
 func (d *DB) tx(ctx context.Context, f func(*tx) error) error {
+	return d.txOn(ctx, nil, f)
+}
+
+// txOn is tx for changes that concern only these of the rows that a process
+// remembers; nil means that it may be any.
+func (d *DB) txOn(ctx context.Context, concerned []cacheKey, f func(*tx) error) error {
 	if d.cache == nil {
 		return d.logTx(ctx, f)
 	}
-	// Also after an error: the transaction may have been stored.
-	defer d.cache.forget()
-	return d.logTx(ctx, func(t *tx) error {
+	var n int64
+	err := d.logTx(ctx, func(t *tx) error {
 		if err := f(t); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, countChange)
-		return err
+		return t.queryRow(ctx, countChange).Scan(&n)
 	})
+	if err != nil || concerned == nil {
+		d.cache.forget() // also after an error: the transaction may have been stored
+	} else {
+		d.cache.drop(n, concerned)
+	}
+	return err
 }
 
 // logTx is tx for changes to rows that no process remembers, such as the log's.
