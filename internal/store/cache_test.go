@@ -118,7 +118,7 @@ func TestRememberedConnections(t *testing.T) {
 	kept := false
 	for try := 0; try < 20 && !kept; try++ { // nothing is kept for longer than a second
 		time.Sleep(5 * time.Millisecond) // so that the other process looks
-		before := reason("two")
+		before, _ := reason("two"), reason("one")
 		hand.ExecUncounted("UPDATE connections SET reason = $1 WHERE id = 'two'", fmt.Sprint("by hand ", try))
 		why := fmt.Sprint("renewed ", try)
 		save(mine, "one", why)
