@@ -55,7 +55,7 @@ var layout = []row{
 	{name: "internal/records", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/vault"}},
 	{name: "internal/budget", may: []string{"gatehouse", "internal/platform"}},
 	{name: "internal/connect", may: []string{"gatehouse", "internal/secret", "internal/platform", "internal/wire", "internal/audit", "internal/vault", "internal/budget"},
-		libraries: []string{"golang.org/x/sync"}},
+		libraries: []string{"golang.org/x/sync", "golang.org/x/time/rate"}},
 	{name: "internal/notice", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/cases", "internal/connect"},
 		libraries: []string{"golang.org/x/time/rate"}},
 	{name: "internal/compliance", may: []string{"gatehouse", "internal/secret", "internal/platform", "internal/wire", "internal/audit", "internal/vault", "internal/connect"}},
