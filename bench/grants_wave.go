@@ -110,7 +110,7 @@ func spreading(ctx context.Context, out io.Writer, r *registry, ids []gatehouse.
 	}
 	window := (last - first).Seconds()
 	peak := float64(busiest) / float64(len(ages)) / 60 * float64(most)
-	_, err := fmt.Fprintf(out, "\nObserved window: %s, from %s to %s after a renewal (%d tokens of two hours). %d tokens obtained in one second would come due at %.0f a second in the busiest minute; evenly over the window it would be %.0f.\n",
+	_, err := fmt.Fprintf(out, "\nObserved window: %s, from %s to %s after a renewal (%d tokens of two hours). %d tokens obtained in one second would come due at %.0f a second in the busiest minute; evenly over the window it would be %.0f. What is more than the timer's pace above waits, and is renewed by the call that needs it once it has expired.\n",
 		(last - first).Round(time.Second), first.Round(time.Second), last.Round(time.Second), len(ages), most, peak, float64(most)/window)
 	return err
 }
