@@ -137,6 +137,7 @@ func (l *lane) work(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		begun := 0
 		for _, rec := range records {
 			if _, already := l.underway.LoadOrStore(rec.ID, true); already {
 				continue
@@ -145,9 +146,18 @@ func (l *lane) work(ctx context.Context) error {
 				return nil // told to stop
 			}
 			l.begin(ctx, rec)
+			begun++
 		}
 		if len(records) < l.c.pacing.batch {
 			return nil
+		}
+		if begun == 0 {
+			// What is under way may still be due: a revocation is until it is confirmed.
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(l.c.bounds.poll):
+			}
 		}
 		if l.failed.Load() > failed && l.settled.Load() == settled {
 			return nil

@@ -1,8 +1,10 @@
 package connect_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,12 +42,12 @@ func due(t *testing.T, w *connecttest.World, ids []gatehouse.ConnectionID) (n in
 	return n
 }
 
-// onRefresh is a platform that calls f at each request of its token endpoint, once
-// armed: connecting goes through the same endpoint.
-func onRefresh(armed *atomic.Bool, f func()) func(http.Handler) http.Handler {
+// onToken is a platform that calls f at each request of its endpoints for tokens,
+// once armed: connecting goes through the same ones.
+func onToken(armed *atomic.Bool, f func()) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/2/oauth2/token" && armed.Load() {
+			if strings.HasPrefix(r.URL.Path, "/2/oauth2/") && armed.Load() {
 				f()
 			}
 			next.ServeHTTP(w, r)
@@ -60,7 +62,7 @@ func TestWaveIsWorkedOff(t *testing.T) {
 	const room = 3
 	var armed atomic.Bool
 	var asked, answered, most atomic.Int64
-	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onRefresh(&armed, func() {
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onToken(&armed, func() {
 		n := asked.Add(1)
 		// The first few wait for each other, so that there are as many as may be.
 		for deadline := time.Now().Add(10 * time.Second); asked.Load() < room && time.Now().Before(deadline); {
@@ -138,7 +140,7 @@ func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
 	t.Parallel()
 	var armed atomic.Bool
 	answer := make(chan struct{})
-	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onRefresh(&armed, func() { <-answer })})
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onToken(&armed, func() { <-answer })})
 	w.Connections.Pace(2, 2, 1000)
 	slow := wave(t, w, "publish", 6)
 	others := wave(t, w, "pages", 5) // the last that became due
@@ -217,6 +219,54 @@ func TestWaveIsSpread(t *testing.T) {
 			if age := connect.RenewAfter(platform, 60*24*time.Hour); age < bounds[0] || age > bounds[1] {
 				t.Fatalf("%s is renewed at the age of %s", platform, age)
 			}
+		}
+	}
+}
+
+// dueCounter is a store that counts how often somebody looks for what is due of X.
+type dueCounter struct {
+	connect.Store
+	looks *atomic.Int64
+}
+
+func (s dueCounter) Due(ctx context.Context, app gatehouse.AppName, now, pendingBefore time.Time, limit int) ([]connect.Record, error) {
+	if app == "main-x" {
+		s.looks.Add(1)
+	}
+	return s.Store.Due(ctx, app, now, pendingBefore, limit)
+}
+
+// Revocations stay due until X has confirmed them. While all that are found wait
+// for it, the store is not asked again and again.
+func TestWhatIsUnderwayIsNotLookedFor(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	var looks, asked atomic.Int64
+	answer := make(chan struct{})
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{
+		Platform: onToken(&armed, func() { asked.Add(1); <-answer }),
+		Store:    func(real connect.Store) connect.Store { return dueCounter{real, &looks} },
+	})
+	w.Connections.Pace(2, 2, 1000)
+	ids := wave(t, w, "publish", 2)
+	age(t, w, "UPDATE connections SET status = 'revoked', revoke_outstanding = 1, renew_at = 0")
+	armed.Store(true)
+	done, start := make(chan error, 1), time.Now()
+	go func() { done <- w.Connections.Tend(t.Context()) }()
+	for deadline := time.Now().Add(10 * time.Second); asked.Load() < 2 && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond) // in which many looks would fit
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(answer)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if most := 4 + int64(time.Since(start)/(50*time.Millisecond)); looks.Load() > most {
+		t.Errorf("the store was asked %d times for the same two, and %d would do", looks.Load(), most)
+	}
+	for _, id := range ids {
+		if rec, err := w.DB.Connect().Connection(t.Context(), id); err != nil || rec.RevokeOutstanding {
+			t.Errorf("not confirmed: %v", err)
 		}
 	}
 }
