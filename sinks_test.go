@@ -88,6 +88,7 @@ var sinks = []sink{
 		names: []string{"method Reveal"},
 		may: map[string]string{
 			"internal/secret":     "compares and tests its own values",
+			"internal/atrest":     "takes the fingerprints by which it is looked for in plain",
 			"internal/vault":      "seals it; stretches the passphrase of a root key",
 			"internal/vault/kms":  "logs in to key management systems and signs requests to them",
 			"internal/records":    "takes the keyed hash that finds a subject's person",

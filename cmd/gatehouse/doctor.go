@@ -28,16 +28,31 @@ type finding struct {
 }
 
 func newDoctor(o *options) *cobra.Command {
-	var asJSON bool
+	var asJSON, atRest bool
+	var also []string
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what usually goes wrong, and say what to do",
 		Long: `Looks at the configuration, the files beside it, the database, the keys, the
 listeners and the clock, without changing anything. For the clock, each configured
 platform is asked for its time, without any credential. Exit status 1 means that
-something needs attention.`,
-		Args: cobra.NoArgs,
+something needs attention.
+
+With --at-rest it looks for secrets where they may not stand in plain: it plants
+markers, reads the database's rows, files and logs, searches them for the markers,
+for every secret that it can open, and for the shapes of tokens, in the forms in
+which programs write them, and takes the markers away. --also names more to read,
+such as backups, journals and the app's own dump. It says where something stands,
+never what. Run it as the user that runs gatehouse, while that runs.`,
+		Example: "  gatehouse doctor --at-rest --also /var/backups/app.sql --also /var/log/app",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if atRest {
+				return doctorAtRest(c, o, atRestOptions{asJSON: asJSON, also: also})
+			}
+			if len(also) > 0 {
+				return usagef("--also goes with --at-rest")
+			}
 			findings := examine(c.Context(), o)
 			healthy := true
 			for _, f := range findings {
@@ -67,6 +82,8 @@ something needs attention.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&atRest, "at-rest", false, "look for secrets in plain in databases, logs and backups")
+	c.Flags().StringArrayVar(&also, "also", nil, "with --at-rest: read this file or directory too (may be repeated)")
 	return c
 }
 

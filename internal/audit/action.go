@@ -17,11 +17,12 @@ var actions = map[string]string{
 	"compliance.result": "X was asked how a compliance job is doing, its answer was read, or what it found was handed over; facts hold counts only.",
 	"compliance.submit": "A compliance job was made at X, or the list of identifiers for it was opened and sent; facts hold counts only.",
 
-	"config.apply": "A configuration was put into force; facts hold its hash.",
-	"demo.start":   "A demonstration was started on this machine.",
-	"init":         "The database, its root key and its log were made.",
-	"run.start":    "The gateway started serving.",
-	"run.stop":     "The gateway stopped serving.",
+	"config.apply":   "A configuration was put into force; facts hold its hash.",
+	"demo.start":     "A demonstration was started on this machine.",
+	"doctor.at-rest": "Storage was searched for secrets in plain. Of the whole search, facts hold the verdict and counts; for each batch of connections whose tokens were opened to look for them, their number. Nothing that was opened leaves the search.",
+	"init":           "The database, its root key and its log were made.",
+	"run.start":      "The gateway started serving.",
+	"run.stop":       "The gateway stopped serving.",
 
 	"connect.adopt":    "A token that a platform's reply contained was taken out of it and became a child connection.",
 	"connect.app":      "A request was made to a platform in the app's own name (app token or app secret).",

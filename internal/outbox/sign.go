@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/atrest"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
@@ -135,4 +136,18 @@ func outcome(err error) audit.Entry {
 		return audit.Entry{Verdict: "done"}
 	}
 	return audit.Entry{Verdict: "failed", Rule: wire.RuleOf(err)}
+}
+
+// AddSecrets gives the secrets that sign now to a search, which gives nothing
+// back.
+func (o *Outbox) AddSecrets(ctx context.Context, into *atrest.Patterns) error {
+	keys, err := o.signingKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		into.AddBytes(atrest.SystemSecret, key)
+		clear(key)
+	}
+	return nil
 }

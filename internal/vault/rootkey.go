@@ -165,30 +165,43 @@ func ownerTrusted(owner uint32, euid int) bool {
 // parseRootKey reads the content of a key file. Its errors name what is wrong
 // and repeat none of it.
 func parseRootKey(content []byte) (*fileRootKey, error) {
-	invalid := func(what string) error { return fmt.Errorf("%s: %w", what, gatehouse.ErrInvalid) }
+	material, err := rootKeyMaterial(content)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(material)
+	handle, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(material)))
+	if err != nil {
+		return nil, invalidRootKey("its keyset is damaged")
+	}
+	primitive, err := aead.New(handle)
+	if err != nil {
+		return nil, invalidRootKey("its keyset is not one for authenticated encryption")
+	}
+	header, _, _ := bytes.Cut(content, []byte("\n"))
+	return &fileRootKey{id: strings.TrimPrefix(string(header), rootKeyHeader+" "), aead: primitive}, nil
+}
+
+func invalidRootKey(what string) error { return fmt.Errorf("%s: %w", what, gatehouse.ErrInvalid) }
+
+// rootKeyMaterial checks the form of a key file and returns the keyset in it,
+// which the caller wipes.
+func rootKeyMaterial(content []byte) ([]byte, error) {
 	if len(content) > maxRootKeyFile {
-		return nil, invalid("too long for a root key")
+		return nil, invalidRootKey("too long for a root key")
 	}
 	header, rest, _ := bytes.Cut(content, []byte("\n"))
 	word, id, found := strings.Cut(string(header), " ")
 	if word != rootKeyHeader || !found || !validKeyID(id) {
-		return nil, invalid("its first line is not that of a root key (" + rootKeyHeader + " and an id)")
+		return nil, invalidRootKey("its first line is not that of a root key (" + rootKeyHeader + " and an id)")
 	}
 	material := make([]byte, base64.StdEncoding.DecodedLen(len(rest)))
-	defer clear(material)
 	n, err := base64.StdEncoding.Decode(material, bytes.TrimRight(rest, "\r\n"))
 	if err != nil || n == 0 {
-		return nil, invalid("its second line is damaged")
+		clear(material)
+		return nil, invalidRootKey("its second line is damaged")
 	}
-	handle, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(material[:n])))
-	if err != nil {
-		return nil, invalid("its keyset is damaged")
-	}
-	primitive, err := aead.New(handle)
-	if err != nil {
-		return nil, invalid("its keyset is not one for authenticated encryption")
-	}
-	return &fileRootKey{id: id, aead: primitive}, nil
+	return material[:n], nil
 }
 
 func validKeyID(id string) bool {
