@@ -66,8 +66,11 @@ var layout = []row{
 	{name: "internal/public", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/cases", "internal/connect", "internal/notice"},
 		libraries: []string{"golang.org/x/time/rate"}},
 
+	{name: "internal/backup", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/vault"},
+		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
+
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/audit", "internal/vault", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/audit", "internal/vault", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -85,7 +88,7 @@ var layout = []row{
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
 		"internal/vault", "internal/vault/kms", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
-		"internal/api", "internal/public", "internal/store",
+		"internal/api", "internal/public", "internal/backup", "internal/store",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},
 	{name: "examples", testOnly: true},

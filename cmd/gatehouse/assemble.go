@@ -14,6 +14,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/backup"
 	"gatehouse/internal/budget"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/compliance"
@@ -47,6 +48,10 @@ type parts struct {
 	logger   *slog.Logger
 	inForce  atomic.Pointer[rules] // what a reload replaces
 	db       *store.DB
+	root     vault.RootKey
+	signer   note.Signer // the log's
+	ledger   *backup.Ledger
+	backups  *backup.Backups // nil when none are configured
 	vault    *vault.Vault
 	keys     *vault.Keys
 	log      *audit.Log
@@ -129,18 +134,24 @@ func assemble(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*pa
 	return assembleUnder(ctx, cfg, root, logger)
 }
 
-// assembleUnder opens everything under a root key. The audit log's writer runs until
-// Close.
-func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger) (_ *parts, err error) {
-	p := &parts{cfg: cfg, logger: logger, rootChanges: make(chan vault.RootStatus, 16)}
+// assembleUnder opens everything under a root key.
+func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger) (*parts, error) {
+	db, err := openStore(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return assembleOn(ctx, cfg, root, logger, db)
+}
+
+// assembleOn opens everything on an open database, which it closes if it fails. The
+// audit log's writer runs until Close.
+func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger, db *store.DB) (_ *parts, err error) {
+	p := &parts{cfg: cfg, logger: logger, db: db, root: root, rootChanges: make(chan vault.RootStatus, 16)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	if p.db, err = openStore(ctx, cfg); err != nil {
-		return nil, err
-	}
 	limits := cfg.Limits.WithDefaults()
 	if p.vault, err = openVault(ctx, cfg, root, p.db.Vault(), logger, p.rootChanges); err != nil {
 		return nil, err
@@ -187,6 +198,9 @@ func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, 
 	}); err != nil {
 		return nil, err
 	}
+	if err := p.openBackups(); err != nil {
+		return nil, err
+	}
 	if err := p.openDuties(); err != nil {
 		return nil, err
 	}
@@ -202,12 +216,11 @@ func (p *parts) openLog(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the audit log's signing key: %w", err)
 	}
-	signer, err := note.NewSigner(key.Reveal())
-	if err != nil {
+	if p.signer, err = note.NewSigner(key.Reveal()); err != nil {
 		return errors.New("the audit log's signing key cannot be read")
 	}
 	if p.log, err = audit.Open(ctx, audit.Config{
-		Store: p.db.Audit(), Signer: signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Log: p.logger,
+		Store: p.db.Audit(), Signer: p.signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Log: p.logger,
 	}); err != nil {
 		return err
 	}

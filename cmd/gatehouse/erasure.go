@@ -142,16 +142,32 @@ func (p *parts) people(ctx context.Context, who connect.Who) ([]gatehouse.Person
 	return append(people, sealed...), err
 }
 
-// shredPerson destroys what is held of a person: what waits to be sent first, then
-// the key and everything under it, then the records that it sealed.
+// shredPerson destroys what is held of a person, and has the ledger of erasures
+// say so wherever it is kept. It is written down first, so that no backup holds the
+// person without a restore knowing; the destruction does not wait for directories
+// that cannot be reached, but the duty does, since until then a restore elsewhere
+// would not know.
 func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
-	if err := p.outbox.Forget(ctx, d.Person); err != nil {
+	if err := p.ledger.Add(ctx, d.Person); err != nil {
 		return err
 	}
-	if err := p.connect.ErasePerson(ctx, d.Person); err != nil {
+	if err := p.destroyPerson(ctx, d.Person); err != nil {
 		return err
 	}
-	return p.records.Forget(ctx, d.Person)
+	return p.ledger.Ship(ctx)
+}
+
+// destroyPerson destroys what is held of a person: what waits to be sent first,
+// then the key and everything under it, then the records that it sealed. It may be
+// repeated.
+func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) error {
+	if err := p.outbox.Forget(ctx, person); err != nil {
+		return err
+	}
+	if err := p.connect.ErasePerson(ctx, person); err != nil {
+		return err
+	}
+	return p.records.Forget(ctx, person)
 }
 
 // forward puts a platform's notice before the app.

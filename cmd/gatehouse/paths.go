@@ -29,8 +29,11 @@ func resolver() config.Resolver {
 }
 
 // storeFile returns the database file of a SQLite DSN, or "".
-func storeFile(cfg *config.Config) string {
-	path, ok := strings.CutPrefix(cfg.Store.Text().Reveal(), "sqlite:")
+func storeFile(cfg *config.Config) string { return dsnFile(cfg.Store.Text().Reveal()) }
+
+// dsnFile returns the database file of a SQLite DSN, or "".
+func dsnFile(dsn string) string {
+	path, ok := strings.CutPrefix(dsn, "sqlite:")
 	if !ok {
 		return ""
 	}

@@ -173,6 +173,9 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.cases.Run(ctx) })
 	group.Go(func() error { return s.notices.Run(ctx) })
 	group.Go(func() error { return s.records.Run(ctx) })
+	if s.backups != nil {
+		group.Go(func() error { return s.backups.Run(ctx) })
+	}
 	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })

@@ -42,6 +42,7 @@ type Config struct {
 	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, exactly, or everything below a path: https://app.example.com/connected/*"`
 	Duties      Duties                            `yaml:"duties" doc:"How long you give yourself to delete a person's data, after they remove your app, ask for it, or a platform says that content is gone."`
 	Events      Events                            `yaml:"events" doc:"What your app is told: signed events, posted to its endpoint or fetched by a service."`
+	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 
@@ -180,6 +181,21 @@ type Duties struct {
 	X     time.Duration `yaml:"x" doc:"Default 24h, which is the most that X's Developer Policy allows."`
 	Meta  time.Duration `yaml:"meta" doc:"facebook, instagram, threads. Default 720h (30 days); Meta names no number."`
 	Other time.Duration `yaml:"other" doc:"Everything else. Default 720h."`
+}
+
+// Backup says where backups go. The zero value means that none are taken.
+type Backup struct {
+	To                  Dir           `yaml:"to" doc:"The directory of backups, best on another machine's disk. It must exist."`
+	Every               time.Duration `yaml:"every" doc:"How often 'run' takes one. Default 24h."`
+	Keep                time.Duration `yaml:"keep" doc:"How long a backup can be opened: then the key of its day is destroyed. At least 48h. Default 720h."`
+	EpochKeys           Dir           `yaml:"epoch_keys" doc:"The directory of the days' keys: neither in the directory of backups nor beside the live data, and best on a third machine. Copies that others make of it undo what 'keep' promises."`
+	EpochKeysBesideData bool          `yaml:"epoch_keys_beside_data" doc:"true lets epoch_keys lie in the directory of the database or of this file: for a trial."`
+	LedgerCopies        []Dir         `yaml:"ledger_copies" doc:"More directories that get each erasure at once, such as a witness's. Erasure duties wait for all of them."`
+}
+
+// IsZero reports whether the section was left out.
+func (b Backup) IsZero() bool {
+	return b.To.IsZero() && b.EpochKeys.IsZero() && b.Every == 0 && b.Keep == 0 && !b.EpochKeysBesideData && len(b.LedgerCopies) == 0
 }
 
 // Limits are bounds; see [Limits.WithDefaults].

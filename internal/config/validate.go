@@ -47,6 +47,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateSandbox(d)
 	c.validateDuties(d)
 	c.validateEvents(d)
+	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)
 	c.warnUnused(d)
@@ -55,6 +56,34 @@ func (c *Config) validate(d *decoder) {
 	}
 	d.oneOf("log.level", c.Log.Level, "", "debug", "info", "warn", "error")
 	d.oneOf("log.format", c.Log.Format, "", "text", "json")
+}
+
+// leastKeep is the shortest retention: an epoch is a day, and ends Keep after it
+// began.
+const leastKeep = 48 * time.Hour
+
+func (c *Config) validateBackup(d *decoder) {
+	b := c.Backup
+	if b.IsZero() || d.failed("backup") {
+		return
+	}
+	if b.To.IsZero() {
+		d.failAt("backup.to", "is needed: the directory of backups")
+	}
+	if b.EpochKeys.IsZero() {
+		d.failAt("backup.epoch_keys", "is needed: the directory of the days' keys, which is not that of backups")
+	}
+	if b.Keep != 0 && b.Keep < leastKeep {
+		d.failAt("backup.keep", "is at least 48h: keys are kept by the day")
+	}
+	if keep := b.Keep; b.Every > 0 && b.Every > max(keep, leastKeep) {
+		d.failAt("backup.every", "is longer than backups are kept, so that at times there would be none")
+	}
+	for i, dir := range b.LedgerCopies {
+		if dir.Path() == b.To.Path() {
+			d.failAt("backup.ledger_copies["+strconv.Itoa(i)+"]", "is the directory of backups, which gets the ledger anyway")
+		}
+	}
 }
 
 func (c *Config) validateTop(d *decoder) {

@@ -285,6 +285,24 @@ func (k *Keyring) decode(d *decoder, n *yaml.Node, path string) {
 	k.written = text
 }
 
+// Dir is the path of a directory.
+type Dir struct{ written, path string }
+
+// Path returns the absolute path, or "".
+func (d Dir) Path() string { return d.path }
+
+// IsZero reports whether the field was left out.
+func (d Dir) IsZero() bool { return d.written == "" }
+
+// String returns what stands in the file.
+func (d Dir) String() string { return d.written }
+
+func (v *Dir) decode(d *decoder, n *yaml.Node, path string) {
+	if text, ok := d.text(n, path); ok {
+		v.written, v.path = text, d.resolvePath(text)
+	}
+}
+
 // Certificate says where a listener's certificate comes from. The zero value
 // means that nothing was said.
 type Certificate struct {

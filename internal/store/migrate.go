@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 
 	"gatehouse"
@@ -25,7 +26,13 @@ const blobDomain statement = `DO $$ BEGIN CREATE DOMAIN blob AS bytea; EXCEPTION
 // Migrate brings the schema up to this program's version. Migrations run
 // forward only, each in a transaction, and under a lock, so that two nodes may
 // start at the same time.
-func (d *DB) Migrate(ctx context.Context) error {
+func (d *DB) Migrate(ctx context.Context) error { return d.migrateTo(ctx, newest) }
+
+// newest stands for the newest version that this program knows.
+const newest = math.MaxInt64
+
+// migrateTo brings the schema up to a version.
+func (d *DB) migrateTo(ctx context.Context, version int64) error {
 	if d.engine.name == "postgres" {
 		if _, err := d.exec(ctx, blobDomain); err != nil {
 			return fmt.Errorf("preparing the schema: %w", err)
@@ -35,7 +42,7 @@ func (d *DB) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.Up(ctx); err != nil {
+	if _, err := p.UpTo(ctx, version); err != nil {
 		return fmt.Errorf("migrating the schema: %w", d.wrap(err))
 	}
 	return nil

@@ -79,7 +79,11 @@ func (d *DB) check(ctx context.Context) error {
 	case version > latest+1:
 		return fmt.Errorf("the database's schema is version %d and this program knows version %d (and runs on %d): use a newer program: %w",
 			version, latest, latest+1, gatehouse.ErrConflict)
-	case version < latest:
+	}
+	if err := d.checkWhole(ctx); err != nil {
+		return err
+	}
+	if version < latest {
 		return d.Migrate(ctx)
 	}
 	return nil
