@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,25 +45,28 @@ const (
 // parts is Gatehouse put together: everything that both the server and the
 // commands work with. Close it.
 type parts struct {
-	cfg      *config.Config // as it was at the start
-	logger   *slog.Logger
-	inForce  atomic.Pointer[rules] // what a reload replaces
-	db       *store.DB
-	root     vault.RootKey
-	signer   note.Signer // the log's
-	ledger   *backup.Ledger
-	backups  *backup.Backups // nil when none are configured
-	vault    *vault.Vault
-	keys     *vault.Keys
-	log      *audit.Log
-	identity *identity.Directory
-	outbox   *outbox.Outbox
-	records  *records.Records
-	connect  *connect.Connections
-	cases    *cases.Cases
-	notices  *notice.Notices
-	budgets  *budget.Budgets
-	egress   *wire.Egress
+	cfg     *config.Config // as it was at the start
+	logger  *slog.Logger
+	inForce atomic.Pointer[rules] // what a reload replaces
+	db      *store.DB
+	root    vault.RootKey
+	signer  note.Signer // the log's
+	ledger  *backup.Ledger
+	backups *backup.Backups // nil when none are configured
+	// destroyed are the people (gatehouse.PersonID) whose erasure waits for nothing
+	// but the ledger's directories.
+	destroyed sync.Map
+	vault     *vault.Vault
+	keys      *vault.Keys
+	log       *audit.Log
+	identity  *identity.Directory
+	outbox    *outbox.Outbox
+	records   *records.Records
+	connect   *connect.Connections
+	cases     *cases.Cases
+	notices   *notice.Notices
+	budgets   *budget.Budgets
+	egress    *wire.Egress
 
 	compliance *compliance.Compliance
 

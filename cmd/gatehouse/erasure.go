@@ -151,10 +151,19 @@ func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
 	if err := p.ledger.Add(ctx, d.Person); err != nil {
 		return err
 	}
-	if err := p.destroyPerson(ctx, d.Person); err != nil {
+	// While the duty waits for a directory, it comes back every half minute: once
+	// in a process is enough, and each time leaves an entry in the log.
+	if _, done := p.destroyed.Load(d.Person); !done {
+		if err := p.destroyPerson(ctx, d.Person); err != nil {
+			return err
+		}
+		p.destroyed.Store(d.Person, true)
+	}
+	if err := p.ledger.Ship(ctx); err != nil {
 		return err
 	}
-	return p.ledger.Ship(ctx)
+	p.destroyed.Delete(d.Person)
+	return nil
 }
 
 // destroyPerson destroys what is held of a person: what waits to be sent first,

@@ -14,7 +14,7 @@ var actions = map[string]string{
 	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",
 	"call.stream": "A long-lived stream from a platform to a service; the outcome is written when it ends.",
 
-	"backup.create":  "A backup of the database was taken; facts hold its id, its epoch and how many connections it holds. One that failed is recorded too.",
+	"backup.create":  "A backup of the database was taken; facts hold its id, its epoch and how many connections it holds.",
 	"backup.drill":   "A backup was opened on trial: it was loaded, its log verified, and its connections were counted. Nothing of it was kept.",
 	"backup.prune":   "The time of an epoch was over: its key is destroyed, after which no backup of that day opens, and its backups are deleted.",
 	"backup.restore": "The database was restored from a backup; facts hold its id, how many erasures were done again, and how many were accepted to be missing.",

@@ -123,19 +123,29 @@ type Made struct {
 // Create takes a backup into dir, or into [Config.To] if dir is empty. The file
 // appears under its name only when all of it is on disk. progress, if not nil, is
 // told how many rows have been written.
-func (b *Backups) Create(ctx context.Context, dir string, progress func(rows int64)) (_ Made, err error) {
+func (b *Backups) Create(ctx context.Context, dir string, progress func(rows int64)) (Made, error) {
 	if dir == "" {
 		dir = b.config.To
 	}
 	began := time.Now().UTC().Truncate(time.Microsecond)
-	defer func() {
-		// A backup that was not taken matters as much as one that was.
-		if err == nil {
-			return
-		}
-		_, said := b.config.Log.Record(context.WithoutCancel(ctx), audit.Entry{Action: "backup.create", Verdict: "failed"})
-		err = errors.Join(err, said)
-	}()
+	intent, err := b.config.Log.Intent(ctx, audit.Entry{Action: "backup.create"})
+	if err != nil {
+		return Made{}, err
+	}
+	made, err := b.create(ctx, dir, began, progress)
+	// A backup that was not taken matters as much as one that was.
+	outcome := audit.Entry{Verdict: "failed"}
+	if err == nil {
+		outcome = audit.Entry{Verdict: "done", Bytes: made.Bytes, Facts: map[string]string{
+			"backup": made.Manifest.ID, "epoch": made.Manifest.Epoch, "schema": strconv.FormatInt(made.Manifest.Schema, 10),
+			"connections": strconv.FormatInt(made.Manifest.Connections, 10),
+		}}
+	}
+	b.config.Log.Outcome(intent, outcome)
+	return made, err
+}
+
+func (b *Backups) create(ctx context.Context, dir string, began time.Time, progress func(int64)) (_ Made, err error) {
 	if err := needDir(dir, "the directory of backups"); err != nil {
 		return Made{}, err
 	}
@@ -174,11 +184,7 @@ func (b *Backups) Create(ctx context.Context, dir string, progress func(rows int
 		return Made{}, fmt.Errorf("taking a backup: %w", err)
 	}
 	step("named")
-	_, err = b.config.Log.Record(ctx, audit.Entry{Action: "backup.create", Verdict: "done", Bytes: size, Facts: map[string]string{
-		"backup": m.ID, "schema": strconv.FormatInt(m.Schema, 10), "connections": strconv.FormatInt(m.Connections, 10),
-		"epoch": epoch, "seconds": strconv.FormatInt(int64(time.Since(began).Seconds()), 10),
-	}})
-	return Made{Path: filepath.Join(dir, name), Bytes: size, Manifest: m}, err
+	return Made{Path: filepath.Join(dir, name), Bytes: size, Manifest: m}, nil
 }
 
 // dump writes every table, of one moment, as a part of its own.

@@ -17,7 +17,8 @@ const (
 	lineInsert      statement = `INSERT INTO backup_erasures (seq, at, person, line) VALUES ($1, $2, $3, $4)`
 	backupClaim     statement = `UPDATE backup_work SET lease_until = $1 WHERE id = 1 AND done_at <= $2 AND lease_until <= $3`
 	backupExtend    statement = `UPDATE backup_work SET lease_until = $1 WHERE id = 1`
-	backupEnd       statement = `UPDATE backup_work SET lease_until = 0, done_at = CASE $1 WHEN 0 THEN done_at ELSE $1 END WHERE id = 1`
+	backupGiveBack  statement = `UPDATE backup_work SET lease_until = 0 WHERE id = 1`
+	backupDone      statement = `UPDATE backup_work SET lease_until = 0, done_at = $1 WHERE id = 1`
 	backupLastTaken statement = `SELECT done_at FROM backup_work WHERE id = 1`
 )
 
@@ -72,7 +73,11 @@ func (b *Backup) ExtendBackup(ctx context.Context, until time.Time) error {
 
 // EndBackup implements backup.WorkStore.
 func (b *Backup) EndBackup(ctx context.Context, done time.Time) error {
-	_, err := b.db.logExec(ctx, backupEnd, micros(done))
+	if done.IsZero() {
+		_, err := b.db.logExec(ctx, backupGiveBack)
+		return err
+	}
+	_, err := b.db.logExec(ctx, backupDone, micros(done))
 	return err
 }
 
