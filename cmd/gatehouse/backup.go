@@ -302,3 +302,34 @@ func backupLedger(o *options) *cobra.Command {
 	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
 	return c
 }
+
+// backupFindings is what the doctor says of backups.
+func backupFindings(ctx context.Context, p *parts, now time.Time) []finding {
+	if p.backups == nil {
+		return []finding{{Check: "backup", OK: true, Text: "warning: none is configured: what is lost with this database is lost, and erasures stand in no ledger outside of it"}}
+	}
+	c := p.cfg.Backup
+	every := c.Every
+	if every == 0 {
+		every = backup.DefaultEvery
+	}
+	f := finding{Check: "backup", Text: "the last one is of "}
+	last, err := p.db.Backup().LastBackup(ctx)
+	switch {
+	case err != nil:
+		f.Text = err.Error()
+	case last.IsZero():
+		f.OK, f.Text = true, "warning: 'run' has taken none yet; it does within a minute of its start"
+	case now.Sub(last) > 2*every:
+		f.Text, f.Next = f.Text+when(last)+", and one is due every "+every.String(), "see the error in the program's log; 'gatehouse backup' says it at once"
+	default:
+		f.OK, f.Text = true, f.Text+when(last)
+	}
+	out := []finding{f}
+	ledger := finding{Check: "erasures", OK: true, Text: "every directory's ledger has every erasure"}
+	if err := p.ledger.Check(ctx); err != nil && !last.IsZero() {
+		ledger.OK, ledger.Text = false, err.Error()
+		ledger.Next = "mount or make the directory; 'run' brings it up to date within a minute"
+	}
+	return append(out, ledger)
+}

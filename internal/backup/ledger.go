@@ -213,6 +213,42 @@ func (l *Ledger) ShipTo(ctx context.Context, dir string) (err error) {
 	}
 }
 
+// Check looks, without writing, whether every directory has every line.
+func (l *Ledger) Check(ctx context.Context) error {
+	var failed error
+	for _, dir := range l.dirs {
+		if err := l.checkDir(ctx, dir); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("the ledger of erasures in %s: %w", dir, err))
+		}
+	}
+	return failed
+}
+
+func (l *Ledger) checkDir(ctx context.Context, dir string) error {
+	newest, err := l.store.LedgerHead(ctx)
+	if err != nil {
+		return err
+	}
+	header, err := l.header()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(dir, LedgerName(l.env)))
+	if err != nil {
+		return fmt.Errorf("%w: %w", gatehouse.ErrUnavailable, err)
+	}
+	defer func() { _ = f.Close() }()
+	last, _, _, err := tail(f)
+	if err != nil {
+		return err
+	}
+	seq, err := l.ours(ctx, last, header)
+	if err == nil && max(seq, 0) < newest.Seq {
+		err = fmt.Errorf("%d erasures are missing in it, and their duties wait for it: %w", newest.Seq-max(seq, 0), gatehouse.ErrUnavailable)
+	}
+	return err
+}
+
 // errForeign is said of a ledger that this database cannot go on with.
 var errForeign = fmt.Errorf("what stands there is not what this database wrote: it was changed, or belongs to another database, or this database is older than it. Look at it with 'gatehouse backup ledger'; if it is another's, name another directory: %w", gatehouse.ErrConflict)
 

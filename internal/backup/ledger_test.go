@@ -174,13 +174,19 @@ func TestShipping(t *testing.T) {
 	if h.opens(t, person, sealed) == nil {
 		t.Error("the erasure of the live data waited for a directory")
 	}
+	if err := h.ledger.Check(t.Context()); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Errorf("Check, with a directory away: %v", err)
+	}
 	if bytes.Equal(h.ledgerFile(t, "to"), whole) {
 		t.Error("the directory that is there did not get the line")
 	}
 	if err := os.Rename(h.path("away"), h.path("copy")); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.ledger.Ship(t.Context()); err != nil {
+	if err := h.ledger.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "1 erasures are missing") {
+		t.Errorf("Check, with a line missing: %v", err)
+	}
+	if err := errors.Join(h.ledger.Ship(t.Context()), h.ledger.Check(t.Context())); err != nil {
 		t.Error(err)
 	}
 	if !bytes.Equal(h.ledgerFile(t, "copy"), h.ledgerFile(t, "to")) {
