@@ -17,7 +17,6 @@ import (
 	"gatehouse/internal/vault"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // restoreFlags are what 'restore' is told.
@@ -174,7 +173,7 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	if err != nil {
 		return err
 	}
-	out, err := eraseAgain(ctx, p, r, rc.Verifier)
+	out, err := eraseAgain(ctx, p, r)
 	if err := errors.Join(err, p.Close()); err != nil {
 		return err
 	}
@@ -188,12 +187,9 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 
 // eraseAgain ends a restore: the ledger's people are erased, that is recorded, and
 // only then does the database open for others.
-func eraseAgain(ctx context.Context, p *parts, r *backup.Restore, verifier note.Verifier) (restored, error) {
+func eraseAgain(ctx context.Context, p *parts, r *backup.Restore) (restored, error) {
 	m := r.Manifest()
 	out := restored{Backup: m.ID, Connections: m.Connections, Missing: r.Missing}
-	if p.signer.Name() != verifier.Name() || p.signer.KeyHash() != verifier.KeyHash() {
-		return out, fmt.Errorf("the log in the backup has another key than the one that verified it: %w", gatehouse.ErrConflict)
-	}
 	_, err := r.Erase(ctx, p.db.Backup(), func(ctx context.Context, person gatehouse.PersonID, held bool) error {
 		if held && errors.Is(p.vault.Batch().Ready(ctx, person), vault.ErrErased) {
 			return nil // as it was when the backup was taken

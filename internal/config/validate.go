@@ -58,9 +58,12 @@ func (c *Config) validate(d *decoder) {
 	d.oneOf("log.format", c.Log.Format, "", "text", "json")
 }
 
-// leastKeep is the shortest retention: an epoch is a day, and ends Keep after it
-// began.
-const leastKeep = 48 * time.Hour
+// leastKeep is the shortest retention: keys are by the day, and go when keep has
+// passed since the day began.
+const (
+	leastKeep   = 48 * time.Hour
+	defaultKeep = 720 * time.Hour
+)
 
 func (c *Config) validateBackup(d *decoder) {
 	b := c.Backup
@@ -76,8 +79,11 @@ func (c *Config) validateBackup(d *decoder) {
 	if b.Keep != 0 && b.Keep < leastKeep {
 		d.failAt("backup.keep", "is at least 48h: keys are kept by the day")
 	}
-	if keep := b.Keep; b.Every > 0 && b.Every > max(keep, leastKeep) {
-		d.failAt("backup.every", "is longer than backups are kept, so that at times there would be none")
+	keep := b.Keep
+	orDefault(&keep, defaultKeep)
+	// A backup that was begun at the end of its day lives a day less.
+	if b.Every > keep-24*time.Hour {
+		d.failAt("backup.every", "is longer than a backup can be sure to be kept (keep less a day), so that at times there would be none")
 	}
 	for i, dir := range b.LedgerCopies {
 		if dir.Path() == b.To.Path() {
