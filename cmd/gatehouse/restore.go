@@ -34,9 +34,9 @@ func newRestore(o *options) *cobra.Command {
 		Long: `Restores a backup into the database that the configuration names, or that --into
 names, which must be empty. The root key, log.pub and the key of the backup's day
 must be at hand. Before anything can be opened, everybody in the ledger of erasures
-is erased again. The ledger is looked for beside the backup, in backup.to and in
-backup.ledger_copies; give others with --ledger. If the longest of them ends before
-an erasure that is known of, it is refused.
+is erased again. The ledger is looked for in backup.to and backup.ledger_copies, where
+it is kept up to date; give others with --ledger. If there is none, or the longest
+ends before an erasure that is known of, it is refused.
 
 Until it has ended, nothing else opens the database. If it is interrupted, run it
 again.
@@ -102,17 +102,20 @@ func restoreConfig(cfg *config.Config, path string, f restoreFlags) (c backup.Re
 			}
 		}
 	}
-	for _, dir := range cfg.Backup.LedgerCopies {
-		dirs = append(dirs, dir.Path())
-	}
 	for _, given := range f.ledgers {
 		if _, err := os.Stat(given); err != nil {
 			return c, fmt.Errorf("--ledger: %w", err)
 		}
 	}
 	c.Ledgers = f.ledgers
-	for _, dir := range dirs {
-		c.Ledgers = append(c.Ledgers, filepath.Join(dir, backup.LedgerName(cfg.Environment)))
+	// Only where it is kept up to date: one that was copied together with a backup is
+	// as old as that, and nothing in it says so.
+	kept := cfg.Backup.LedgerCopies
+	if !cfg.Backup.To.IsZero() {
+		kept = append([]config.Dir{cfg.Backup.To}, kept...)
+	}
+	for _, dir := range kept {
+		c.Ledgers = append(c.Ledgers, filepath.Join(dir.Path(), backup.LedgerName(cfg.Environment)))
 	}
 	c.File, err = backup.OpenFile(path, c.Verifier)
 	return c, err

@@ -170,8 +170,9 @@ func (b *Backups) create(ctx context.Context, dir string, began time.Time, progr
 	}
 	step("parts")
 	// The ledger before the backup has its name, so that no manifest names an
-	// erasure that the ledger beside it does not have.
-	if err := b.config.Ledger.ShipTo(ctx, dir); err != nil {
+	// erasure that the ledger does not have. It goes to the configured directory
+	// only: one in another would not be brought up to date later, and pass for whole.
+	if err := b.config.Ledger.ShipTo(ctx, b.config.To); err != nil {
 		return Made{}, err
 	}
 	step("ledger")

@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,11 @@ func fill(t testing.TB, dsn string) {
 			VALUES ($1, 't', 'a', '', '', $2, 'waiting', 1, 1, 1, 0, '', 1, 1)`, id, []byte{})
 	}
 	raw.Exec(`DELETE FROM outbox_events WHERE id = 'e2'`)
+	var many []string // more than go in at once, and not a multiple of that
+	for i := range 75 {
+		many = append(many, fmt.Sprintf("('n%d', %d)", i, i))
+	}
+	raw.Exec("INSERT INTO notices (id, received) VALUES " + strings.Join(many, ", "))
 }
 
 // A backup of each engine comes back into each, row for row, with every table that
@@ -425,6 +431,22 @@ func TestCheckPlaces(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// A backup for another directory gets no ledger there, which nobody would keep up
+// to date.
+func TestBackupToAnotherDirectory(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t))
+	other := t.TempDir()
+	made, err := h.backups.Create(t.Context(), other, nil)
+	if err != nil || filepath.Dir(made.Path) != other {
+		t.Fatalf("%s, %v", made.Path, err)
+	}
+	entries, err := os.ReadDir(other)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("it holds %v, %v", entries, err)
+	}
+	h.ledgerFile(t, "to")
 }
 
 func TestConfigIsChecked(t *testing.T) {

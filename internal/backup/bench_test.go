@@ -40,3 +40,27 @@ func BenchmarkCreate(b *testing.B) {
 		})
 	}
 }
+
+// What a restore of the same costs.
+func BenchmarkRestore(b *testing.B) {
+	dsn := storetest.SQLite(b)
+	h := newHouse(b, dsn)
+	storetest.OpenRaw(b, dsn).Exec(`INSERT INTO vault_person_keys (person, version, state, domain_version, wrapped, created, destroyed)
+		WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000)
+		SELECT 'PERSON' || n, 1, 'active', 1, $1, 1, 0 FROM s`, make([]byte, 100))
+	made := h.backup(b)
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			for b.Loop() {
+				again, err := h.restore(b.Context(), made.Path, empty(b, engine))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := again.close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(benchPeople*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

@@ -44,6 +44,7 @@ const (
 	ledgerHeader = "gatehouse-erasures-1"
 	ledgerTime   = "2006-01-02T15:04:05.000000Z"
 	maxLine      = 1024
+	lockWait     = 10 * time.Second
 )
 
 var personForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -164,10 +165,8 @@ func (l *Ledger) ShipTo(ctx context.Context, dir string) (err error) {
 		return fmt.Errorf("%w: %w", gatehouse.ErrUnavailable, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	// Two processes must not append the same line twice. The lock goes with the
-	// process.
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("%w: locking it: %w", gatehouse.ErrUnavailable, err)
+	if err := lock(ctx, f); err != nil {
+		return err
 	}
 	header, err := l.header()
 	if err != nil {
@@ -210,6 +209,26 @@ func (l *Ledger) ShipTo(ctx context.Context, dir string) (err error) {
 		step("line shipped")
 		size += int64(len(text))
 		next = next[:0]
+	}
+}
+
+// lock keeps two processes from appending the same line twice. It goes with the
+// file, so with the process, and is not waited for long: one that was stopped must
+// not stop the erasures of others.
+func lock(ctx context.Context, f *os.File) error {
+	for deadline := time.Now().Add(lockWait); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(deadline) {
+			return fmt.Errorf("%w: locking it: %w", gatehouse.ErrUnavailable, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: locking it: %w", gatehouse.ErrUnavailable, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

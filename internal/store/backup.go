@@ -251,7 +251,11 @@ func (b *Backup) Load(ctx context.Context, f func(backup.Loading) error) error {
 		if _, err := t.exec(ctx, insertMeta, restoringName, "from a backup"); err != nil {
 			return err
 		}
-		if err := f(&loading{t, tables, map[string]statement{}}); err != nil {
+		l := &loading{tx: t, tables: tables}
+		if err := f(l); err != nil {
+			return err
+		}
+		if err := l.flush(ctx); err != nil {
 			return err
 		}
 		return t.checkReferences(ctx)
@@ -288,29 +292,71 @@ func (t *tx) alterReferences(ctx context.Context, when string) error {
 	return err
 }
 
-// loading implements backup.Loading.
+// loading implements backup.Loading. Rows go in many at a time: on PostgreSQL each
+// statement is a round trip.
 type loading struct {
-	tx      *tx
-	tables  []backup.Table
-	inserts map[string]statement
+	tx     *tx
+	tables []backup.Table
+	// name is the table whose rows wait, under the names of the catalog in into; args
+	// are their values, rows how many they are, and bytes roughly how large.
+	name        string
+	into        backup.Table
+	args        []any
+	rows, bytes int
 }
+
+const (
+	rowsAtOnce  = 32
+	bytesAtOnce = 1 << 20
+)
 
 // Tables implements backup.Loading.
 func (l *loading) Tables(context.Context) ([]backup.Table, error) { return l.tables, nil }
 
 // Insert implements backup.Loading.
 func (l *loading) Insert(ctx context.Context, t backup.Table, row []any) error {
-	s, known := l.inserts[t.Name]
-	if !known {
+	if t.Name != l.name {
+		if err := l.flush(ctx); err != nil {
+			return err
+		}
 		own, err := l.own(t)
 		if err != nil {
 			return err
 		}
-		s = insertInto(own, l.tx.db.engine.name)
-		l.inserts[t.Name] = s
+		l.name, l.into = t.Name, own
 	}
-	_, err := l.tx.exec(ctx, s, row...)
-	return err
+	for _, v := range row {
+		switch v := v.(type) {
+		case string:
+			l.bytes += len(v)
+		case []byte:
+			l.bytes += len(v)
+		}
+	}
+	l.args = append(l.args, row...)
+	if l.rows++; l.rows < rowsAtOnce && l.bytes < bytesAtOnce {
+		return nil
+	}
+	return l.flush(ctx)
+}
+
+// flush writes the rows that wait: by one statement if they are as many as usual,
+// or else one by one, so that a table has two statements and not thirty.
+func (l *loading) flush(ctx context.Context) error {
+	width := len(l.into.Columns)
+	each := 1
+	if l.rows == rowsAtOnce {
+		each = rowsAtOnce
+	}
+	for at := 0; at < l.rows; at += each {
+		_, err := l.tx.exec(ctx, insertInto(l.into, each, l.tx.db.engine.name), l.args[at*width:(at+each)*width]...)
+		if err != nil {
+			return err
+		}
+	}
+	clear(l.args)
+	l.args, l.rows, l.bytes = l.args[:0], 0, 0
+	return nil
 }
 
 // own returns a table with the names of this database's catalog, in the order of
@@ -342,5 +388,8 @@ func (l *loading) Count(ctx context.Context, t backup.Table) error {
 		return err
 	}
 	own.Last = t.Last
+	if err := l.flush(ctx); err != nil {
+		return err
+	}
 	return l.tx.setLast(ctx, own)
 }

@@ -128,20 +128,25 @@ func selectAll(t backup.Table) statement {
 // deleteAll empties a table of the catalog.
 func deleteAll(t backup.Table) statement { return statement("DELETE FROM " + t.Name) }
 
-// insertInto adds a row to a table of the catalog.
-func insertInto(t backup.Table, engine string) statement {
-	var values strings.Builder
-	for i := range t.Columns {
-		if i > 0 {
-			values.WriteString(", ")
-		}
-		values.WriteString("$" + strconv.Itoa(i+1))
-	}
+// insertInto adds rows to a table of the catalog.
+func insertInto(t backup.Table, rows int, engine string) statement {
 	overriding := ""
 	if engine == "postgres" && t.Counted != "" {
 		overriding = " OVERRIDING SYSTEM VALUE"
 	}
-	return statement("INSERT INTO " + t.Name + " (" + columnList(t) + ")" + overriding + " VALUES (" + values.String() + ")")
+	var values strings.Builder
+	for n := range rows * len(t.Columns) {
+		switch {
+		case n == 0:
+			values.WriteString("(")
+		case n%len(t.Columns) == 0:
+			values.WriteString("), (")
+		default:
+			values.WriteString(", ")
+		}
+		values.WriteString("$" + strconv.Itoa(n+1))
+	}
+	return statement("INSERT INTO " + t.Name + " (" + columnList(t) + ")" + overriding + " VALUES " + values.String() + ")")
 }
 
 func columnList(t backup.Table) string {
