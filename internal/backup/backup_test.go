@@ -224,6 +224,10 @@ func TestEveryChangeIsFound(t *testing.T) {
 	if verify(append(slices.Clone(whole), 0)) == nil {
 		t.Error("a byte was added unnoticed")
 	}
+	// Between the last part and the manifest nothing may hide.
+	if verify(slices.Insert(slices.Clone(whole), int(start), []byte("hidden")...)) == nil {
+		t.Error("bytes between the parts and the manifest went unnoticed")
+	}
 	// A checkpoint is signed by the same key, and is no manifest.
 	if _, err := backup.ParseManifest([]byte(made.Manifest.Checkpoint), h.verifier); err == nil {
 		t.Error("a checkpoint was taken for a manifest")

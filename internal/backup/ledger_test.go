@@ -321,6 +321,12 @@ func TestMissingErasures(t *testing.T) {
 	forged.signer = h.signer
 	forged.ledger = backup.NewLedger(forged.db.Backup(), h.signer, production, []string{forged.path("to")})
 	forged.erased(t, 5)
+	// Nor is one that begins as ours and goes on as the other, both signed.
+	ours, theirs := bytes.SplitAfter(whole, []byte("\n")), bytes.SplitAfter(forged.ledgerFile(t, "to"), []byte("\n"))
+	spliced := bytes.Join([][]byte{ours[0], ours[1], theirs[2], theirs[3]}, nil)
+	if _, err := backup.ReadLedger(bytes.NewReader(spliced), h.verifier, nil); !errors.Is(err, gatehouse.ErrInvalid) || !strings.Contains(err.Error(), "line 2: it does not follow") {
+		t.Errorf("a spliced chain: %v", err)
+	}
 	c, err := h.restoreConfig(third.Path)
 	if err != nil {
 		t.Fatal(err)
