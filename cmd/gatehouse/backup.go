@@ -101,7 +101,7 @@ func (p *parts) openBackups() error {
 	}
 	var err error
 	p.backups, err = backup.New(backup.Config{
-		Source: p.db.Backup(), Work: p.db.Backup(), Ledger: p.ledger, Log: p.log, Root: p.root, Signer: p.signer,
+		Source: p.db.Backup(), Work: p.db.Backup(), Ledger: p.ledger, Log: p.log, Root: p.root, Daily: p.vault.WrappedDailyKey, Signer: p.signer,
 		Environment: p.cfg.Environment, Program: version, To: c.To.Path(), EpochKeys: c.EpochKeys.Path(),
 		Every: c.Every, Keep: c.Keep, Logger: p.logger,
 	})
@@ -110,7 +110,10 @@ func (p *parts) openBackups() error {
 
 // checkPlaces refuses epoch keys that lie with what they protect.
 func checkPlaces(cfg *config.Config) error {
-	data := []string{filepath.Dir(cfg.Path()), filepath.Dir(cfg.RootKey.Path())}
+	data := []string{filepath.Dir(cfg.Path())}
+	if path := cfg.RootKey.Path(); path != "" {
+		data = append(data, filepath.Dir(path))
+	}
 	if file := storeFile(cfg); file != "" {
 		data = append(data, filepath.Dir(file))
 	}
@@ -127,11 +130,7 @@ func keepOf(cfg *config.Config) time.Duration {
 
 // opensUntil is when the key of an epoch is destroyed.
 func opensUntil(cfg *config.Config, epoch string) time.Time {
-	began, err := time.Parse(time.DateOnly, epoch)
-	if err != nil {
-		return time.Time{}
-	}
-	return began.Add(keepOf(cfg))
+	return backup.EpochDay(epoch).Add(keepOf(cfg))
 }
 
 func backupVerify(o *options) *cobra.Command {
@@ -260,7 +259,7 @@ backup.to. After that no copy of those backups opens any more.`,
 					return errors.Join(err, printJSON(c.OutOrStdout(), append([]backup.Pruned{}, done...)))
 				}
 				for _, d := range done {
-					fmt.Fprintf(c.OutOrStdout(), "destroyed  the key of %s, and %d backups\n", d.Epoch, d.Backups)
+					fmt.Fprintf(c.OutOrStdout(), "destroyed  the key of %s, and %d backups\n", d.Day, d.Backups)
 				}
 				if len(done) == 0 && err == nil {
 					fmt.Fprintln(c.OutOrStdout(), "nothing is past its time")

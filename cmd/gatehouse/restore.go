@@ -76,7 +76,10 @@ func restoreConfig(cfg *config.Config, path string, f restoreFlags) (c backup.Re
 	if c.Verifier, err = readVerifier(f.key); err != nil {
 		return c, err
 	}
-	if c.Root, err = vault.NewFileRootKey(cfg.RootKey.Path()); err != nil {
+	if c.Root, err = openRootKey(cfg); err != nil {
+		return c, err
+	}
+	if c.Previous, err = openPrevious(cfg); err != nil {
 		return c, err
 	}
 	c.Environment, c.AcceptMissing = cfg.Environment, f.accept
@@ -172,7 +175,7 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	}
 	// The program that would serve, on a database that nothing else opens yet:
 	// whoever is erased is erased in the one way that there is.
-	p, err := assembleOn(ctx, cfg, quiet(), db)
+	p, err := assembleOn(ctx, cfg, rc.Root, quiet(), db)
 	if err != nil {
 		return err
 	}
@@ -242,7 +245,7 @@ func drill(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) (e
 	defer func() { err = errors.Join(err, rc.File.Close()) }()
 	// The live log first: a drill that could not be recorded would prove nothing to
 	// anybody.
-	live, err := assemble(ctx, cfg, quiet())
+	live, err := assembleUnder(ctx, cfg, rc.Root, quiet())
 	if err != nil {
 		return fmt.Errorf("a drill is recorded in the live log, which does not open: %w", err)
 	}
@@ -294,7 +297,7 @@ func drillIn(ctx context.Context, cfg *config.Config, rc backup.RestoreConfig, s
 	if !report.OK() {
 		return out, fmt.Errorf("the log in the backup does not verify: %d problems: %w", len(report.Problems), gatehouse.ErrInvalid)
 	}
-	v, err := vault.Open(ctx, vault.Config{Root: rc.Root, Store: db.Vault(), Environment: cfg.Environment})
+	v, err := vault.Open(ctx, vault.Config{Root: rc.Root, Previous: rc.Previous, Store: db.Vault(), Environment: cfg.Environment})
 	if err != nil {
 		return out, fmt.Errorf("the keys in the backup: %w", err)
 	}

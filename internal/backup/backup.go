@@ -45,6 +45,10 @@ type Config struct {
 	Log *audit.Log
 	// Root wraps the keys of epochs. Required.
 	Root vault.RootKey
+	// Daily returns, wrapped, a version of the vault's daily key that stands in a
+	// file beside the database, or ErrNotFound; see [vault.Vault.WrappedDailyKey].
+	// Required.
+	Daily func(version uint32) ([]byte, error)
 	// Signer is the log's; it signs manifests. Required.
 	Signer note.Signer
 	// Environment is bound into every key. Required.
@@ -82,7 +86,7 @@ const (
 // New returns the taker of backups. It makes no file: what is missing is found
 // when it is needed.
 func New(c Config) (*Backups, error) {
-	if c.Source == nil || c.Work == nil || c.Ledger == nil || c.Log == nil || c.Root == nil || c.Signer == nil {
+	if c.Source == nil || c.Work == nil || c.Ledger == nil || c.Log == nil || c.Root == nil || c.Daily == nil || c.Signer == nil {
 		return nil, fmt.Errorf("backup: Config lacks a part: %w", gatehouse.ErrInvalid)
 	}
 	if c.Environment == "" || c.To == "" || c.EpochKeys == "" {
@@ -100,7 +104,7 @@ func New(c Config) (*Backups, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Backups{config: c, epochs: epochs{dir: c.EpochKeys, root: c.Root, env: c.Environment}}, nil
+	return &Backups{config: c, epochs: epochs{dir: c.EpochKeys, roots: []vault.RootKey{c.Root}, env: c.Environment}}, nil
 }
 
 // testOnlyStep, if not nil, is told of each step between two writes, so that a
@@ -165,7 +169,13 @@ func (b *Backups) create(ctx context.Context, dir string, began time.Time, progr
 		return Made{}, err
 	}
 	defer func() { err = errors.Join(err, w.discard()) }()
-	if err := b.dump(ctx, w, key, &m, progress); err != nil {
+	for tries := 1; ; tries++ {
+		err = b.dump(ctx, w, key, &m, progress)
+		if !errors.Is(err, errTurned) || tries == 3 {
+			break
+		}
+	}
+	if err != nil {
 		return Made{}, fmt.Errorf("taking a backup: %w", err)
 	}
 	step("parts")
@@ -206,6 +216,12 @@ func (b *Backups) dump(ctx context.Context, w *fileWriter, key dataKey, m *Manif
 		if err != nil {
 			return err
 		}
+		// Before anything is written: the file is of the moment only if it is read at
+		// once, and otherwise this begins anew.
+		daily, err := b.dailyKeys(ctx, s, tables)
+		if err != nil {
+			return err
+		}
 		total := int64(0)
 		for _, table := range tables {
 			part, err := w.part(key, table.Name, func(out *rowWriter) error {
@@ -216,7 +232,7 @@ func (b *Backups) dump(ctx context.Context, w *fileWriter, key dataKey, m *Manif
 					if total++; progress != nil && total%1000 == 0 {
 						progress(total)
 					}
-					return out.row(row)
+					return out.row(daily.inside(table, row))
 				})
 			})
 			if err != nil {

@@ -88,8 +88,9 @@ func TestRoundTrip(t *testing.T) {
 			delete(after, "changes")
 			delete(after, "goose_db_version")
 			for name := range before {
-				// The log has the backup's own intent too; that it verifies is tested below.
-				if name != "changes" && !strings.HasPrefix(name, "audit_") && cmp.Diff(before[name], after[name]) != "" {
+				// The log has the backup's own intent too; that it verifies is tested below. The
+				// daily key has moved in from its file; that it opens is tested below.
+				if name != "changes" && name != "vault_daily_keys" && !strings.HasPrefix(name, "audit_") && cmp.Diff(before[name], after[name]) != "" {
 					t.Errorf("into %s: table %s: %s", engine, name, cmp.Diff(before[name], after[name]))
 				}
 			}
@@ -263,6 +264,14 @@ func TestWhoOpensABackup(t *testing.T) {
 			}
 			c.Root, _ = vault.NewFileRootKey(path)
 		}, "is wrapped by root key " + h.root.ID(), gatehouse.ErrConflict},
+		"another, and this one as the one before": {func(c *backup.RestoreConfig) {
+			path := filepath.Join(t.TempDir(), "other.key")
+			if err := vault.CreateRootKeyFile(path); err != nil {
+				t.Fatal(err)
+			}
+			c.Previous = []vault.RootKey{c.Root}
+			c.Root, _ = vault.NewFileRootKey(path)
+		}, "", nil},
 		"no epoch key": {func(c *backup.RestoreConfig) { c.EpochKeys = t.TempDir() }, "was destroyed when its retention ended", gatehouse.ErrNotFound},
 		"another backup's key": {func(c *backup.RestoreConfig) {
 			c.File.Manifest.ID = "20200101T000000Z-aaaaaaaa"
@@ -300,10 +309,7 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	began, err := time.Parse(time.DateOnly, made.Manifest.Epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	began := backup.EpochDay(made.Manifest.Epoch)
 	end := began.Add(72 * time.Hour)
 	if err := errors.Join(os.Chtimes(stale, end.Add(-25*time.Hour), end.Add(-25*time.Hour)), os.Chtimes(young, end, end)); err != nil {
 		t.Fatal(err)
@@ -316,7 +322,7 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err = h.backups.Prune(t.Context(), end)
-	if want := []backup.Pruned{{Epoch: made.Manifest.Epoch, Backups: 1}}; err != nil || !slices.Equal(done, want) {
+	if want := []backup.Pruned{{Day: made.Manifest.Epoch[:10], Backups: 1}}; err != nil || !slices.Equal(done, want) {
 		t.Fatalf("at its time: %v, %v", done, err)
 	}
 	for path, want := range map[string]bool{made.Path: false, stale: false, young: true, foreign: true, h.path("to/" + backup.LedgerName(production)): true} {
@@ -473,5 +479,43 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 	if _, err := b.Create(t.Context(), "", nil); !errors.Is(err, gatehouse.ErrUnavailable) || wire.RuleOf(err) != "" {
 		t.Errorf("a directory that is not there: %v", err)
+	}
+}
+
+// The keyring file turns between the snapshot and the look into it: the backup
+// begins anew. One that stays away is an error, and no backup.
+func TestKeyringTurnsMeanwhile(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t))
+	ada, adas := h.person(t)
+	c := h.config()
+	misses := 0
+	c.Daily = func(version uint32) ([]byte, error) {
+		if misses--; misses >= 0 {
+			return nil, fmt.Errorf("turned: %w", gatehouse.ErrNotFound)
+		}
+		return h.vault.WrappedDailyKey(version)
+	}
+	b, err := backup.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	misses = 2
+	made, err := b.Create(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := h.restore(t.Context(), made.Path, empty(t, "sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(again.opens(t, ada, adas), again.close()); err != nil {
+		t.Error(err)
+	}
+	misses = 100
+	if _, err := b.Create(t.Context(), "", nil); !errors.Is(err, gatehouse.ErrNotFound) {
+		t.Errorf("with a keyring file of another time: %v", err)
+	}
+	if list, err := backup.List(h.path("to"), production, h.verifier); err != nil || len(list) != 1 {
+		t.Errorf("%d backups, %v", len(list), err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,8 @@ import (
 
 // An epoch is one day, in UTC. Its key wraps the keys of the backups that were
 // begun in it, and lies in a file of its own, wrapped by the root key: alone it
-// opens nothing.
+// opens nothing. A day on which the root key changes has one for each: the name of
+// an epoch is the day and a digest of the root key's id.
 const (
 	epochLength = 24 * time.Hour
 	epochSuffix = ".epochkey"
@@ -36,13 +38,27 @@ const (
 	maxEpochKey = 16 << 10
 )
 
-var epochForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
+var epochForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}$`)
 
 // epochs is a directory of epoch keys.
 type epochs struct {
-	dir  string
-	root vault.RootKey
-	env  gatehouse.Environment
+	dir string
+	// roots are the root keys at hand; the first wraps.
+	roots []vault.RootKey
+	env   gatehouse.Environment
+}
+
+// EpochDay returns the day that an epoch's name begins with, at its beginning; the
+// zero time if there is none.
+func EpochDay(epoch string) time.Time {
+	if !epochForm.MatchString(epoch) {
+		return time.Time{}
+	}
+	day, err := time.Parse(time.DateOnly, epoch[:len(time.DateOnly)])
+	if err != nil {
+		return time.Time{}
+	}
+	return day
 }
 
 func (e epochs) path(epoch string) string {
@@ -54,7 +70,7 @@ func (e epochs) today(ctx context.Context, at time.Time) (string, tink.AEAD, err
 	if err := needDir(e.dir, "the directory of epoch keys"); err != nil {
 		return "", nil, err
 	}
-	epoch := at.UTC().Format(time.DateOnly)
+	epoch := at.UTC().Format(time.DateOnly) + "-" + lineHash(e.roots[0].ID())[:8]
 	key, err := e.open(ctx, epoch)
 	if !errors.Is(err, gatehouse.ErrNotFound) {
 		return epoch, key, err
@@ -77,11 +93,12 @@ func (e epochs) make(ctx context.Context, epoch string) error {
 		return fmt.Errorf("making an epoch key: %w", err)
 	}
 	defer clear(material.Bytes())
-	wrapped, err := e.root.Wrap(ctx, material.Bytes(), e.place(epoch))
+	root := e.roots[0]
+	wrapped, err := root.Wrap(ctx, material.Bytes(), e.place(epoch))
 	if err != nil {
-		return fmt.Errorf("wrapping an epoch key with root key %s: %w", e.root.ID(), err)
+		return fmt.Errorf("wrapping an epoch key with root key %s: %w", root.ID(), err)
 	}
-	content := epochHeader + " " + e.root.ID() + "\n" + base64.StdEncoding.EncodeToString(wrapped) + "\n"
+	content := epochHeader + " " + root.ID() + "\n" + base64.StdEncoding.EncodeToString(wrapped) + "\n"
 	if err := writeNew(e.path(epoch), []byte(content)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keeping an epoch key: %w: %w", gatehouse.ErrUnavailable, err)
 	}
@@ -120,14 +137,15 @@ func (e epochs) open(ctx context.Context, epoch string) (tink.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of epoch %s: %w", epoch, err)
 	}
-	root, wrapped, err := parseEpochKey(content)
+	id, wrapped, err := parseEpochKey(content)
 	if err != nil {
 		return nil, fmt.Errorf("the key of epoch %s: %w", epoch, err)
 	}
-	if id := e.root.ID(); root != id {
-		return nil, fmt.Errorf("the key of epoch %s is wrapped by root key %s, and the root key given is %s: %w", epoch, root, id, gatehouse.ErrConflict)
+	i := slices.IndexFunc(e.roots, func(r vault.RootKey) bool { return r.ID() == id })
+	if i < 0 {
+		return nil, fmt.Errorf("the key of epoch %s is wrapped by root key %s, and the root key given is %s (an older one is given as previous_root_keys): %w", epoch, id, e.roots[0].ID(), gatehouse.ErrConflict)
 	}
-	material, err := e.root.Unwrap(ctx, wrapped, e.place(epoch))
+	material, err := e.roots[i].Unwrap(ctx, wrapped, e.place(epoch))
 	if err != nil {
 		return nil, fmt.Errorf("unwrapping the key of epoch %s in environment %s: %w", epoch, e.env, err)
 	}

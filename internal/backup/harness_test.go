@@ -33,6 +33,14 @@ type place struct{ dir, dsn string }
 
 func (p place) path(name string) string { return filepath.Join(p.dir, name) }
 
+// keyring is where the daily key is: beside a SQLite file, and in PostgreSQL.
+func (p place) keyring() string {
+	if file, ok := strings.CutPrefix(p.dsn, "sqlite:"); ok {
+		return file + ".keyring"
+	}
+	return ""
+}
+
 // house is a database with keys, a log, backups and a ledger.
 type house struct {
 	place
@@ -76,7 +84,7 @@ func newPlace(t testing.TB, dsn string) place {
 		t.Fatal(err)
 	}
 	err = errors.Join(db.SetEnvironment(t.Context(), production),
-		vault.Init(t.Context(), vault.Config{Root: root, Store: db.Vault(), Environment: production}), db.Close())
+		vault.Init(t.Context(), vault.Config{Root: root, Store: db.Vault(), Environment: production, KeyringFile: p.keyring()}), db.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +99,7 @@ func (p place) open(ctx context.Context, db *store.DB) (*house, error) {
 	if h.root, err = vault.NewFileRootKey(p.path("root.key")); err != nil {
 		return nil, err
 	}
-	if h.vault, err = vault.Open(ctx, vault.Config{Root: h.root, Store: db.Vault(), Environment: production}); err != nil {
+	if h.vault, err = vault.Open(ctx, vault.Config{Root: h.root, Store: db.Vault(), Environment: production, KeyringFile: p.keyring()}); err != nil {
 		return nil, err
 	}
 	private, err := os.ReadFile(p.path("log.key"))
@@ -121,7 +129,7 @@ func (p place) open(ctx context.Context, db *store.DB) (*house, error) {
 
 func (h *house) config() backup.Config {
 	return backup.Config{
-		Source: h.db.Backup(), Work: h.db.Backup(), Ledger: h.ledger, Log: h.log, Root: h.root, Signer: h.signer,
+		Source: h.db.Backup(), Work: h.db.Backup(), Ledger: h.ledger, Log: h.log, Root: h.root, Daily: h.vault.WrappedDailyKey, Signer: h.signer,
 		Environment: production, Program: "test", To: h.path("to"), EpochKeys: h.path("keys"), Keep: 72 * time.Hour,
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,76 +77,74 @@ func (b *Backups) due(ctx context.Context) error {
 	return errors.Join(err, b.config.Work.EndBackup(context.WithoutCancel(ctx), done))
 }
 
-// A Pruned is one epoch that was ended.
+// A Pruned is one day whose backups were ended.
 type Pruned struct {
-	Epoch   string `json:"epoch"`
+	Day     string `json:"day"`
 	Backups int    `json:"backups"`
 }
 
-// Prune ends every epoch that began [Config.Keep] ago or earlier: its key is
-// destroyed, then its backups are deleted. So no backup opens longer than Keep
-// after it was taken, wherever copies of it are. What was interrupted is taken up
-// again.
+// Prune ends every epoch whose day began [Config.Keep] ago or earlier: its key is
+// destroyed, then the day's backups are deleted. So no backup opens longer than
+// Keep after it was taken, wherever copies of it are. What was interrupted is taken
+// up again.
 func (b *Backups) Prune(ctx context.Context, now time.Time) ([]Pruned, error) {
-	keys, err := b.epochs.list()
+	epochs, err := b.epochs.list()
 	if err != nil {
 		return nil, err
 	}
-	over := map[string]bool{} // epochs to end; true if the key is still there
-	for _, epoch := range keys {
-		if b.ended(epoch, now) {
-			over[epoch] = true
-		}
+	keys, files := map[string][]string{}, map[string][]string{} // by day
+	for _, epoch := range epochs {
+		day := epoch[:len(time.DateOnly)]
+		keys[day] = append(keys[day], epoch)
 	}
-	names, err := backupNames(b.config.To, b.config.Environment)
-	if err != nil {
-		return nil, errors.Join(err, b.endKeys(ctx, over))
-	}
-	files := map[string][]string{}
+	// If the backups cannot be reached, keys are destroyed all the same: it is the
+	// backups that must not be readable.
+	names, failed := backupNames(b.config.To, b.config.Environment)
 	for _, name := range names {
 		id, _ := backupID(name, b.config.Environment)
-		epoch := id[:4] + "-" + id[4:6] + "-" + id[6:8]
-		if b.ended(epoch, now) {
-			files[epoch] = append(files[epoch], filepath.Join(b.config.To, name))
-			over[epoch] = over[epoch] || false
+		day := id[:4] + "-" + id[4:6] + "-" + id[6:8]
+		files[day] = append(files[day], filepath.Join(b.config.To, name))
+	}
+	days := map[string]bool{}
+	for _, by := range []map[string][]string{keys, files} {
+		for day := range by {
+			days[day] = b.ended(day, now)
 		}
 	}
 	var done []Pruned
-	var failed error
-	for epoch := range over {
-		if err := b.end(ctx, epoch, files[epoch]); err != nil {
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		if !days[day] {
+			continue
+		}
+		if err := b.end(ctx, day, keys[day], files[day]); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		done = append(done, Pruned{epoch, len(files[epoch])})
+		done = append(done, Pruned{day, len(files[day])})
 	}
-	return done, errors.Join(failed, removeStale(b.config.To, partialSuffix, now), removeStale(b.config.EpochKeys, "", now))
+	if failed == nil {
+		failed = errors.Join(removeStale(b.config.To, partialSuffix, now), removeStale(b.config.EpochKeys, "", now))
+	}
+	return done, failed
 }
 
-// endKeys destroys keys although the backups cannot be reached: those are what
-// must not be readable.
-func (b *Backups) endKeys(ctx context.Context, over map[string]bool) error {
-	var failed error
-	for epoch := range over {
-		failed = errors.Join(failed, b.end(ctx, epoch, nil))
-	}
-	return failed
-}
-
-// ended reports whether an epoch's time is over. A name that is no day never is.
-func (b *Backups) ended(epoch string, now time.Time) bool {
-	began, err := time.Parse(time.DateOnly, epoch)
+// ended reports whether a day's time is over. A name that is no day never is.
+func (b *Backups) ended(day string, now time.Time) bool {
+	began, err := time.Parse(time.DateOnly, day)
 	return err == nil && !now.Before(began.Add(b.config.Keep))
 }
 
-// end destroys an epoch's key and deletes its backups.
-func (b *Backups) end(ctx context.Context, epoch string, files []string) error {
-	intent, err := b.config.Log.Intent(ctx, audit.Entry{Action: "backup.prune", Facts: map[string]string{"epoch": epoch, "backups": strconv.Itoa(len(files))}})
+// end destroys the keys of a day and deletes its backups.
+func (b *Backups) end(ctx context.Context, day string, keys, files []string) error {
+	facts := map[string]string{"day": day, "keys": strconv.Itoa(len(keys)), "backups": strconv.Itoa(len(files))}
+	intent, err := b.config.Log.Intent(ctx, audit.Entry{Action: "backup.prune", Facts: facts})
 	if err != nil {
 		return err
 	}
 	step("prune")
-	err = b.epochs.destroy(epoch)
+	for _, epoch := range keys {
+		err = errors.Join(err, b.epochs.destroy(epoch))
+	}
 	// Without the key they are noise; with it, they must not be left to be found.
 	for _, path := range files {
 		if err == nil {
@@ -157,9 +157,9 @@ func (b *Backups) end(ctx context.Context, epoch string, files []string) error {
 	}
 	verdict := "done"
 	if err != nil {
-		verdict, err = "failed", fmt.Errorf("ending the epoch %s: %w", epoch, err)
+		verdict, err = "failed", fmt.Errorf("ending the backups of %s: %w", day, err)
 	}
-	b.config.Log.Outcome(intent, audit.Entry{Action: "backup.prune", Verdict: verdict, Facts: map[string]string{"epoch": epoch}})
+	b.config.Log.Outcome(intent, audit.Entry{Verdict: verdict, Facts: facts})
 	return err
 }
 

@@ -23,7 +23,9 @@ type RestoreConfig struct {
 	// Verifier is the log's public key. Required.
 	Verifier note.Verifier
 	// Root, Environment and EpochKeys open it. Required.
-	Root        vault.RootKey
+	Root vault.RootKey
+	// Previous are older root keys, one of which may have wrapped the epoch's key.
+	Previous    []vault.RootKey
 	Environment gatehouse.Environment
 	EpochKeys   string
 	// Ledgers are the paths at which the ledger may be. Those that are not there are
@@ -70,7 +72,7 @@ func openRestore(ctx context.Context, c RestoreConfig) (*Restore, error) {
 		return nil, wire.Refuse(gatehouse.ErrConflict, "backup/environment", fmt.Sprintf(
 			"This backup is of environment %q and the configuration says %q: a backup is restored in its own environment only.", m.Environment, c.Environment))
 	}
-	wrapping, err := epochs{dir: c.EpochKeys, root: c.Root, env: c.Environment}.open(ctx, m.Epoch)
+	wrapping, err := epochs{dir: c.EpochKeys, roots: append([]vault.RootKey{c.Root}, c.Previous...), env: c.Environment}.open(ctx, m.Epoch)
 	if err != nil {
 		return nil, err
 	}

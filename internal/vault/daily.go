@@ -182,6 +182,17 @@ func (v *Vault) dailyFromFile(version uint32) ([]byte, error) {
 	return file.get(version)
 }
 
+// WrappedDailyKey returns, still wrapped, a version of the daily key that stands in
+// the keyring file. It is for a backup: the rows of a database alone would open
+// nobody's key. A version that is not there any more is ErrNotFound.
+func (v *Vault) WrappedDailyKey(version uint32) ([]byte, error) {
+	wrapped, err := v.dailyFromFile(version)
+	if errors.Is(err, errMoved) {
+		err = fmt.Errorf("%w: %w", gatehouse.ErrNotFound, err)
+	}
+	return wrapped, err
+}
+
 // endDaily destroys a version of the daily key that wraps nothing any more: its
 // row first, so that nobody looks for it, then its place in the file.
 func (v *Vault) endDaily(ctx context.Context, version uint32) error {
