@@ -56,8 +56,7 @@ type walk struct {
 }
 
 const (
-	// leaseName is the lease for all work on keys. A backup takes it too, so that
-	// it finds the database and the keyring file of one time.
+	// leaseName is the lease for all work on keys.
 	leaseName = "keys"
 	ruleBusy  = "keys/busy"
 	leaseTime = 30 * time.Second
