@@ -40,6 +40,9 @@ without them nothing can be restored.`,
 					progress = countRows(c.ErrOrStderr())
 				}
 				made, err := p.backups.Create(c.Context(), to, progress)
+				if progress != nil {
+					fmt.Fprint(c.ErrOrStderr(), "\x1b[K")
+				}
 				if err != nil {
 					return err
 				}
@@ -60,7 +63,7 @@ without them nothing can be restored.`,
 
 // countRows returns a function that shows how many rows were written.
 func countRows(w io.Writer) func(int64) {
-	return func(rows int64) { fmt.Fprintf(w, "\r%d rows\r", rows) }
+	return func(rows int64) { fmt.Fprintf(w, "\rtaking a backup: %d rows\x1b[K\r", rows) }
 }
 
 // errNoBackup is said where there is nothing to work with.

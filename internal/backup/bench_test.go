@@ -15,12 +15,9 @@ const benchPeople = 100_000
 func BenchmarkCreate(b *testing.B) {
 	for _, engine := range []string{"sqlite", "postgres"} {
 		b.Run(engine, func(b *testing.B) {
-			dsn, series := "", "SELECT value AS n FROM generate_series(1, 100000)"
+			dsn, series := storetest.SQLite(b), "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) SELECT n FROM s"
 			if engine == "postgres" {
 				dsn, series = storetest.Postgres(b), "SELECT n FROM generate_series(1, 100000) AS n"
-			} else {
-				dsn = storetest.SQLite(b)
-				series = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) SELECT n FROM s"
 			}
 			h := newHouse(b, dsn)
 			storetest.OpenRaw(b, dsn).Exec(`INSERT INTO vault_person_keys (person, version, state, domain_version, wrapped, created, destroyed)

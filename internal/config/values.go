@@ -289,13 +289,13 @@ func (k *Keyring) decode(d *decoder, n *yaml.Node, path string) {
 type Dir struct{ written, path string }
 
 // Path returns the absolute path, or "".
-func (d Dir) Path() string { return d.path }
+func (v Dir) Path() string { return v.path }
 
 // IsZero reports whether the field was left out.
-func (d Dir) IsZero() bool { return d.written == "" }
+func (v Dir) IsZero() bool { return v.written == "" }
 
 // String returns what stands in the file.
-func (d Dir) String() string { return d.written }
+func (v Dir) String() string { return v.written }
 
 func (v *Dir) decode(d *decoder, n *yaml.Node, path string) {
 	if text, ok := d.text(n, path); ok {
