@@ -384,6 +384,32 @@ func TestScheduled(t *testing.T) {
 		if n := count(); n != 2 {
 			t.Errorf("%d backups after a day", n)
 		}
+		// One that fails is not tried again at once; one that was told to stop is.
+		raw := storetest.OpenRaw(t, dsn)
+		due := func() { raw.Exec("UPDATE backup_work SET done_at = 0, lease_until = 0") }
+		if err := os.Rename(h.path("to"), h.path("away")); err != nil {
+			t.Fatal(err)
+		}
+		due()
+		if err := backup.Due(h.backups, t.Context()); !errors.Is(err, gatehouse.ErrUnavailable) {
+			t.Errorf("with the directory away: %v", err)
+		}
+		if err := os.Rename(h.path("away"), h.path("to")); err != nil {
+			t.Fatal(err)
+		}
+		if err := backup.Due(h.backups, t.Context()); err != nil || count() != 2 {
+			t.Errorf("at once after a failure: %d backups, %v", count(), err)
+		}
+		due()
+		stopped, stop := context.WithCancel(t.Context())
+		backup.SetStep(func(string) { stop() })
+		if err := backup.Due(h.backups, stopped); err == nil {
+			t.Error("it was told to stop and went on")
+		}
+		backup.SetStep(nil)
+		if err := backup.Due(h.backups, t.Context()); err != nil || count() != 3 {
+			t.Errorf("after one that was told to stop: %d backups, %v", count(), err)
+		}
 	})
 }
 

@@ -9,6 +9,7 @@ var Due = (*Backups).due
 var (
 	NewRowReader = newRowReader
 	ParseEpoch   = parseEpochKey
+	ReadManifest = readManifest
 )
 
 // Drain reads every row of a part's plaintext.

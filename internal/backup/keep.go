@@ -69,12 +69,16 @@ func (b *Backups) due(ctx context.Context) error {
 			_ = b.config.Work.ExtendBackup(ctx, t.Add(claimFor))
 		}
 	})
-	done := time.Time{}
-	if err == nil {
-		done = now
+	switch {
+	case err == nil:
 		b.config.Logger.InfoContext(ctx, "backup taken", slog.String("path", made.Path), slog.Int64("bytes", made.Bytes))
+		return b.config.Work.EndBackup(context.WithoutCancel(ctx), now)
+	case ctx.Err() != nil: // told to stop: the next start takes it
+		return errors.Join(err, b.config.Work.EndBackup(context.WithoutCancel(ctx), time.Time{}))
 	}
-	return errors.Join(err, b.config.Work.EndBackup(context.WithoutCancel(ctx), done))
+	// It is tried again when the claim is over, not every minute: each time leaves
+	// entries in the log.
+	return err
 }
 
 // A Pruned is one day whose backups were ended.
