@@ -256,8 +256,16 @@ func (s *atRestSearch) walk(ctx context.Context) error {
 	if len(logs) == 0 {
 		s.survey.Miss(atrest.Gap{Kind: atrest.KindLog, Place: "Gatehouse's log", Why: "no running gatehouse is seen that writes into a file; name log files, and journals, with --also"})
 	}
-	s.survey.Miss(atrest.Gap{Kind: atrest.KindBackup, Place: "backups", Why: "the configuration names none; name them with --also"})
-	return errors.Join(look(atrest.KindLog, logs...), look(atrest.KindConfig, p.cfg.Path()), look(atrest.KindAlso, s.also...))
+	var backups []string
+	if b := p.cfg.Backup; b.To.IsZero() {
+		s.survey.Miss(atrest.Gap{Kind: atrest.KindBackup, Place: "backups", Why: "the configuration names none; name them with --also"})
+	} else {
+		backups = append(backups, b.To.Path())
+		for _, dir := range b.LedgerCopies {
+			backups = append(backups, dir.Path())
+		}
+	}
+	return errors.Join(look(atrest.KindBackup, backups...), look(atrest.KindLog, logs...), look(atrest.KindConfig, p.cfg.Path()), look(atrest.KindAlso, s.also...))
 }
 
 // walkServer looks at the files of a PostgreSQL server on this machine.

@@ -14,10 +14,10 @@ import (
 // The statements that read whole tables are made by the databases themselves out
 // of their catalogues, with their own quoting: this program puts none together.
 const (
-	sqliteTables statement = `
+	sqliteReads statement = `
 		SELECT name, 'SELECT * FROM "' || replace(name, '"', '""') || '"'
 		FROM sqlite_schema WHERE type = 'table' ORDER BY name`
-	pgTables statement = `
+	pgReads statement = `
 		SELECT n.nspname || '.' || c.relname, format('SELECT * FROM %I.%I', n.nspname, c.relname)
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -43,9 +43,9 @@ func (d *DB) AtRest() AtRest { return AtRest{d} }
 // any size must not hold back the engine's own cleaning.
 func (s AtRest) EachTable(ctx context.Context, visit func(table string, read func(w io.Writer) error) error) error {
 	type table struct{ name, read string }
-	list := sqliteTables
+	list := sqliteReads
 	if s.db.engine.name == "postgres" {
-		list = pgTables
+		list = pgReads
 	}
 	tables, err := collect[table](s.db.query(ctx, list))(func(r *rows) (table, error) {
 		var t table
