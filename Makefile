@@ -34,9 +34,10 @@ lint: ## gofmt and golangci-lint
 gen: ## deps.txt and the documents that are made from the code
 	go test . ./cmd/gatehouse -run '^TestGenerated' -update
 
-bench: ## speed beside a bare proxy and Caddy, as ratios
+bench: ## calls beside a bare proxy and Caddy, a million connections, keys and people, as ratios
 	@scripts/setup go
 	cd bench && go run . $(ARGS)
+	go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m
 
 release: ## the release binary, in dist/
 	scripts/release
