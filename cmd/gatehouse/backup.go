@@ -14,6 +14,7 @@ import (
 	"gatehouse/internal/config"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 )
 
 func newBackup(o *options) *cobra.Command {
@@ -148,14 +149,7 @@ copies can do it. It does not show that the keys to open it are at hand: for tha
 'gatehouse restore --drill'.`,
 		Args: one("FILE"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if keyFile == "" {
-				cfg, err := configToVerify(o)
-				if err != nil {
-					return err
-				}
-				keyFile = beside(cfg, logKeyFile)
-			}
-			verifier, err := readVerifier(keyFile)
+			verifier, err := verifierOf(o, keyFile)
 			if err != nil {
 				return err
 			}
@@ -282,14 +276,7 @@ func backupLedger(o *options) *cobra.Command {
 		Short: "Check a ledger of erasures from its first line to its last",
 		Args:  one("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if keyFile == "" {
-				cfg, err := configToVerify(o)
-				if err != nil {
-					return err
-				}
-				keyFile = beside(cfg, logKeyFile)
-			}
-			verifier, err := readVerifier(keyFile)
+			verifier, err := verifierOf(o, keyFile)
 			if err != nil {
 				return err
 			}
@@ -334,4 +321,17 @@ func backupFindings(ctx context.Context, p *parts, now time.Time) []finding {
 		ledger.Next = "mount or make the directory; 'run' brings it up to date within a minute"
 	}
 	return append(out, ledger)
+}
+
+// verifierOf reads the log's public key from a file, or from the one beside the
+// configuration. It needs no credential that the configuration refers to.
+func verifierOf(o *options, keyFile string) (note.Verifier, error) {
+	if keyFile == "" {
+		cfg, err := configToVerify(o)
+		if err != nil {
+			return nil, err
+		}
+		keyFile = beside(cfg, logKeyFile)
+	}
+	return readVerifier(keyFile)
 }
