@@ -42,6 +42,8 @@ func newWorld(t *testing.T, perMinute int) *world {
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	w.World = connecttest.New(t, storetest.SQLite(t), connecttest.Options{PublicURL: server.URL})
+	// Before what it stands on ends: a platform may be sending something still.
+	t.Cleanup(server.Close)
 	w.duties, w.notices, w.app = w.Duties(0)
 	p, err := public.New(public.Config{
 		Connections: w.Connections, Cases: w.duties, Notices: w.notices, Log: slog.New(slog.NewTextHandler(w.log, nil)), PerMinute: perMinute,
