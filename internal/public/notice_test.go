@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -205,8 +206,9 @@ func TestStrangersAreKeptAway(t *testing.T) {
 	// Eight of one source may be read at once.
 	release := make(chan struct{})
 	entered := make(chan struct{}, 8)
+	var slow sync.WaitGroup
 	for range 8 {
-		go ask("192.0.2.3:1000", &waiting{entered: entered, release: release})
+		slow.Go(func() { ask("192.0.2.3:1000", &waiting{entered: entered, release: release}) })
 	}
 	for range 8 {
 		<-entered
@@ -218,6 +220,7 @@ func TestStrangersAreKeptAway(t *testing.T) {
 		t.Errorf("another source gets %d meanwhile", got)
 	}
 	close(release)
+	slow.Wait()
 }
 
 // Who begins a notice and falls silent has held a place for as long as one may be
