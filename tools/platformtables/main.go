@@ -1,6 +1,6 @@
 // Command platformtables writes the generated tables of package platform: the
-// operations and limits of the X API, and the nodes and edges of Meta's Graph
-// API. Its inputs are documents of the platforms and their SDKs, which do not
+// operations, limits and names of the X API, and the nodes, edges and names of
+// Meta's Graph API. Its inputs are documents of the platforms and their SDKs, which do not
 // belong in this repository; only facts (methods, paths, names) come out.
 //
 //	platformtables -out internal/platform \
@@ -21,7 +21,7 @@ import (
 func main() {
 	out := flag.String("out", "internal/platform", "directory of package platform")
 	operations := flag.String("x-operations", "", "CSV: method,path,operationId,auth,oauth2_scopes,streaming")
-	openapi := flag.String("x-openapi", "", "X's OpenAPI document, for the patterns of path parameters")
+	openapi := flag.String("x-openapi", "", "X's OpenAPI document, for the patterns of path parameters and the names of fields")
 	limits := flag.String("x-limits", "", "CSV: method,path,per_app,per_user,notes")
 	sdk := flag.String("graph-sdk", "", "unpacked npm package facebook-nodejs-business-sdk")
 	specs := flag.String("graph-specs", "", "directory of Graph API node specifications (JSON)")
@@ -45,6 +45,15 @@ func run(out, operations, openapi, limits, sdk, specs string) error {
 		if err := write(filepath.Join(out, "x_table.gen.go"), src); err != nil {
 			return err
 		}
+		if openapi != "" {
+			names, err := xNames(openapi)
+			if err != nil {
+				return err
+			}
+			if err := write(filepath.Join(out, "x_names.gen.go"), names); err != nil {
+				return err
+			}
+		}
 	}
 	if limits != "" {
 		src, err := xLimits(limits)
@@ -60,7 +69,14 @@ func run(out, operations, openapi, limits, sdk, specs string) error {
 		if err != nil {
 			return err
 		}
-		return write(filepath.Join(out, "graph_table.gen.go"), src)
+		if err := write(filepath.Join(out, "graph_table.gen.go"), src); err != nil {
+			return err
+		}
+		names, err := graphNames(sdk, specs)
+		if err != nil {
+			return err
+		}
+		return write(filepath.Join(out, "graph_names.gen.go"), names)
 	}
 	return nil
 }

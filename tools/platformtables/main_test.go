@@ -30,7 +30,7 @@ func TestTablesAreCurrent(t *testing.T) {
 	if err := run(out, filepath.Join(dir, "x-operations.csv"), filepath.Join(dir, "x-openapi.json"), filepath.Join(dir, "x-rate-limits.csv"), "", ""); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go"} {
+	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go"} {
 		got, err := os.ReadFile(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestSmallDocuments(t *testing.T) {
 	if err := run(out, "testdata/x-operations.csv", "testdata/x-openapi.json", "testdata/x-rate-limits.csv", "testdata/sdk", "testdata/specs"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "graph_table.gen.go"} {
+	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go", "graph_table.gen.go", "graph_names.gen.go"} {
 		got, err := os.ReadFile(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,12 @@
 export default class Thing extends AbstractCrudObject {
+  static get Fields (): Object {
+    return Object.freeze({
+      id: 'id',
+      n_3g: '3g',
+      weight: 'weight',
+    });
+  }
+
   getParts (fields: Array<string>): Cursor | Promise<*> {
     return this.getEdge(
       Part,
