@@ -37,6 +37,15 @@ type Request struct {
 	// Override is the method that the request tries to put in the place of its
 	// own; empty when it does not.
 	Override string
+
+	// Params, Body and Selected are what the request carries and asks for. They
+	// are looked at only where a contract bounds them; see [Set.Contract].
+	Params, Body []Argument
+	Selected     []Selected
+	// Joined is set when the platform reads a parameter alike in query and body.
+	Joined bool
+	// Unjudged is set when there is a body that could not be read into Body.
+	Unjudged bool
 }
 
 // Decision is the answer.
@@ -49,6 +58,9 @@ type Decision struct {
 	Reason string
 	// Operation is the one that was refused, when one of several was.
 	Operation gatehouse.Operation
+	// Contract is what the reply is narrowed to; nil when the call declares nothing
+	// beside itself, or is not declared.
+	Contract *Contract
 	// Report is set when the call is allowed only because the mode is report.
 	Report bool
 }
@@ -83,18 +95,29 @@ func (s *Set) Decide(r Request) Decision {
 	if r.Unknown {
 		return s.undeclared(RuleUnknownOperation, r.Operations[0], "the platform's documents have no such operation; check method and path")
 	}
-	rule := ""
-	for _, op := range r.Operations {
+	var first declared
+	for i, op := range r.Operations {
 		found, ok := c.rules[op]
 		if !ok {
 			return s.undeclared(RuleUndeclaredCall, op, "purpose "+string(r.Purpose)+" does not declare "+string(op)+
 				`; add "- call: `+string(op)+`" to purposes.`+string(r.Purpose)+".calls")
 		}
-		if rule == "" {
-			rule = found
+		switch _, _, narrowed := found.contract.Bounds(); {
+		case i == 0:
+			first = found
+		case narrowed && (first.contract == nil || first.contract.fields == nil):
+			// The reply is narrowed by the contract of the call itself. One without
+			// would be a way around that of the edge.
+			return s.undeclared(RuleUnboundExpansion, op, "the declaration of "+string(op)+" says which fields it may have, and "+string(r.Operations[0])+
+				" does not; declare fields for it, too, such as EDGE.id, or call the edge by itself")
 		}
 	}
-	return Decision{Allow: true, Rule: rule}
+	if first.contract != nil {
+		if rule, reason := first.contract.judge(&r); rule != "" {
+			return s.undeclared(rule, r.Operations[0], reason)
+		}
+	}
+	return Decision{Allow: true, Rule: first.rule, Contract: first.contract}
 }
 
 func refuse(rule string, op gatehouse.Operation, reason string) Decision {

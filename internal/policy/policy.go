@@ -46,9 +46,19 @@ func ParseMode(s string) (Mode, error) {
 }
 
 // Call is one operation that a purpose declares, in the normal form of package
-// platform: "GET /2/users/{id}", "POST /{id}/feed".
+// platform: "GET /2/users/{id}", "POST /{id}/feed". Of Params, Body and Fields,
+// nil is free, and anything else is exhaustive.
 type Call struct {
 	Operation gatehouse.Operation
+	// Params are the parameters that it may carry in its query, and parts of its
+	// path by the names in Operation.
+	Params map[string]Shape
+	// Body are the fields that its body may hold, with the path to each:
+	// "text", "poll.options".
+	Body map[string]Shape
+	// Fields are what its reply may hold, with the path to each, as package
+	// platform narrows it: "id", "public_metrics.like_count", "includes.users.name".
+	Fields []string
 }
 
 // Purpose is a declared reason for using people's data. One without App is for
@@ -72,7 +82,14 @@ type Set struct {
 // deciding builds no strings.
 type compiled struct {
 	purpose Purpose
-	rules   map[gatehouse.Operation]string
+	rules   map[gatehouse.Operation]declared
+}
+
+// declared is where an operation stands, and what it may carry.
+type declared struct {
+	rule     string
+	contract *Contract // nil: the operation alone is declared
+	implied  bool      // by a declaration of any node's
 }
 
 // Compile checks purposes and indexes them. Errors name the entry.
@@ -105,23 +122,31 @@ const (
 )
 
 func compile(p Purpose) (*compiled, error) {
-	p.Scopes, p.Calls = slices.Clone(p.Scopes), slices.Clone(p.Calls)
-	c := &compiled{purpose: p, rules: make(map[gatehouse.Operation]string, 2*len(p.Calls))}
+	p = p.clone()
+	c := &compiled{purpose: p, rules: make(map[gatehouse.Operation]declared, 2*len(p.Calls))}
 	for i, call := range p.Calls {
-		rule := fmt.Sprintf("purpose/%s/calls[%d]", p.Name, i)
+		found := declared{rule: fmt.Sprintf("purpose/%s/calls[%d]", p.Name, i)}
 		method, path, ok := strings.Cut(string(call.Operation), " ")
 		if !ok || method == "" || !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf(`purposes.%s.calls[%d]: %q is not "METHOD /path": %w`, p.Name, i, call.Operation, gatehouse.ErrInvalid)
 		}
-		if _, twice := c.rules[call.Operation]; !twice {
-			c.rules[call.Operation] = rule
+		if call.bounded() {
+			var err error
+			if found.contract, err = contract(p, i, found.rule); err != nil {
+				return nil, err
+			}
+		}
+		// The first declaration counts, but before what one of any node implies.
+		if was, twice := c.rules[call.Operation]; !twice || was.implied {
+			c.rules[call.Operation] = found
 		}
 		// Whoever may read any node may read the one that the token stands for;
 		// the reverse is not so.
 		if rest, ok := strings.CutPrefix(path, anyNode); ok && (rest == "" || rest[0] == '/') {
 			own := gatehouse.Operation(method + " " + ownNode + rest)
-			if _, declared := c.rules[own]; !declared {
-				c.rules[own] = rule
+			if _, known := c.rules[own]; !known {
+				found.implied = true
+				c.rules[own] = found
 			}
 		}
 	}
@@ -137,9 +162,15 @@ func (s *Set) Purpose(name gatehouse.PurposeName) (Purpose, bool) {
 	if c == nil {
 		return Purpose{}, false
 	}
-	p := c.purpose
+	return c.purpose.clone(), true
+}
+
+func (p Purpose) clone() Purpose {
 	p.Scopes, p.Calls = slices.Clone(p.Scopes), slices.Clone(p.Calls)
-	return p, true
+	for i := range p.Calls {
+		p.Calls[i] = p.Calls[i].clone()
+	}
+	return p
 }
 
 // Names lists the declared purposes, sorted.
