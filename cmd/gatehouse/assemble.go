@@ -286,7 +286,7 @@ func policySet(cfg *config.Config, now time.Time) (*policy.Set, error) {
 	for name, c := range cfg.Purposes {
 		p := policy.Purpose{Name: name, Why: c.Why, App: c.App, Scopes: c.Scopes}
 		for _, call := range c.Calls {
-			p.Calls = append(p.Calls, policy.Call{Operation: call.Operation})
+			p.Calls = append(p.Calls, call.Policy())
 		}
 		purposes = append(purposes, p)
 	}

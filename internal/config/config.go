@@ -135,22 +135,29 @@ type Purpose struct {
 	Keep   time.Duration     `yaml:"keep" doc:"How long data sealed or kept for it may live: the most that can be asked for, and what counts when nothing is. Default: no bound."`
 }
 
-// Call is one declared operation of a platform.
+// Call is one declared operation of a platform. A heading that is left out bounds
+// nothing; one that is there names all that may be, also when it is empty.
 type Call struct {
-	Call   string              `yaml:"call" doc:"METHOD /path, as in the platform's own documentation."`
-	Fields []string            `yaml:"fields" doc:"The fields of the reply that are needed. Not yet enforced."`
-	Body   map[string]BodyRule `yaml:"body" doc:"Bounds for fields of the request's body. Not yet enforced."`
+	Call   string          `yaml:"call" doc:"METHOD /path, as in the platform's own documentation."`
+	Params map[string]Rule `yaml:"params" doc:"The parameters that it may carry, with bounds: {max_results: {max: 100}}. What is not named is refused. Default: any."`
+	Body   map[string]Rule `yaml:"body" doc:"The fields that its body may have, with bounds: {text: {max: 280}, poll.duration_minutes: {max: 60}}. What is not named is refused. Default: any."`
+	Fields []string        `yaml:"fields" doc:"The fields of the reply that are needed: [id, public_metrics.like_count, includes.users.username], on the Graph [id, accounts.name]. Asking for others is refused, and what else the platform sends is left out. Default: the reply is passed on whole."`
+	// Unlisted is the explicit switch for names that the platform's documents do
+	// not have.
+	Unlisted []string `yaml:"unlisted" doc:"Names under params, body and fields that the platform's documents do not list and that are meant all the same."`
 
 	// Operation is the platform's own name of the call, found by validation.
 	Operation gatehouse.Operation `yaml:"-"`
 }
 
-// BodyRule bounds one field of a request's body.
-type BodyRule struct {
-	Min      int      `yaml:"min" doc:"Least length of a text, or least value of a number."`
-	Max      int      `yaml:"max" doc:"Greatest length of a text, or greatest value of a number."`
+// Rule bounds one parameter, or one field of a request's body.
+type Rule struct {
+	Type     string   `yaml:"type" doc:"text, number, boolean, list (values separated by commas in a query), object or file. Default: what the platform's document says of a parameter; otherwise any single value."`
+	Min      int      `yaml:"min" doc:"Least length of a text in characters, or least value of a number."`
+	Max      int      `yaml:"max" doc:"Greatest length of a text in characters, or greatest value of a number. In a list: of each entry."`
 	Pattern  string   `yaml:"pattern" doc:"A regular expression (RE2) for the whole text."`
-	OneOf    []string `yaml:"one_of" doc:"The only values."`
+	OneOf    []string `yaml:"one_of" doc:"The only values; in a list, the only entries."`
+	Entries  int      `yaml:"entries" doc:"The most that a list may hold."`
 	Required bool     `yaml:"required"`
 }
 

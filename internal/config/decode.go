@@ -137,6 +137,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 			d.fail(n, path, "a list is needed here: [a, b]")
 			return
 		}
+		if len(n.Content) == 0 {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // there, and empty: no fields at all
+		}
 		for i, item := range n.Content {
 			element := reflect.New(v.Type().Elem()).Elem()
 			d.value(item, element, path+"["+strconv.Itoa(i)+"]")

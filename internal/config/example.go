@@ -31,11 +31,13 @@ func example() *Config {
 		Purposes: map[gatehouse.PurposeName]Purpose{
 			"publish": {Why: "Publish what the user scheduled", App: "main-x", Scopes: []string{"tweet.read", "tweet.write", "users.read", "offline.access"},
 				Calls: []Call{
-					{Call: "POST /2/tweets", Body: map[string]BodyRule{"text": {Max: 280}}},
+					{Call: "POST /2/tweets", Body: map[string]Rule{"text": {Max: 280}}, Fields: []string{"id"}},
 					{Call: "GET /2/users/me", Fields: []string{"id", "username"}},
+					{Call: "GET /2/users/{id}/tweets", Params: map[string]Rule{"max_results": {Max: 100}},
+						Fields: []string{"id", "text", "public_metrics.like_count"}},
 				}},
 			"page-insights": {Why: "Show page owners how their posts do", App: "pages", Scopes: []string{"pages_show_list", "pages_read_engagement"},
-				Calls: []Call{{Call: "GET /me/accounts"}, {Call: "GET /{page-id}/feed"}, {Call: "GET /{page-id}/insights"}}},
+				Calls: []Call{{Call: "GET /me/accounts", Fields: []string{"id", "name", "access_token"}}, {Call: "GET /{page-id}/feed"}, {Call: "GET /{page-id}/insights"}}},
 			"support": {Why: "Answer people who write to us", Keep: 720 * time.Hour},
 		},
 		Services: map[gatehouse.ServiceName]Service{

@@ -203,7 +203,7 @@ func (c *Config) validatePurpose(d *decoder, path string, p Purpose) {
 			d.failAt(at+".call", "is the same call as calls["+strconv.Itoa(first)+"]")
 		}
 		seen[call.Operation] = i
-		d.callContract(at, call)
+		c.callContract(d, at, platform.Name(app.Platform), call)
 	}
 	c.warnScopes(d, path, app, p)
 	if len(p.Calls) == 0 && known && app.Platform != gatehouse.OAuth2 && !d.failed(path+".calls") {
@@ -260,36 +260,4 @@ func (d *decoder) operation(path string, p platform.Name, call *Call) {
 		text = strings.TrimPrefix(text, platform.ErrUnknownOperation.Error()+": ")
 	}
 	d.failAt(path, text)
-}
-
-var fieldForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-
-// callContract checks the shape of what a later version enforces, and says that
-// this one does not.
-func (d *decoder) callContract(path string, call *Call) {
-	for i, f := range call.Fields {
-		if !fieldForm.MatchString(f) {
-			d.failAt(path+".fields["+strconv.Itoa(i)+"]", "is not the name of a field")
-		}
-	}
-	for name, rule := range call.Body {
-		at := path + ".body." + name
-		if !fieldForm.MatchString(name) {
-			d.failAt(at, "is not the name of a field")
-		}
-		if rule.Max != 0 && rule.Min > rule.Max {
-			d.failAt(at+".min", "is greater than max")
-		}
-		if rule.Pattern != "" {
-			if _, err := regexp.Compile(rule.Pattern); err != nil {
-				d.failAt(at+".pattern", "is not a regular expression of the RE2 kind")
-			}
-		}
-	}
-	if len(call.Fields) > 0 {
-		d.warnAt(path+".fields", "is kept, and not yet enforced")
-	}
-	if len(call.Body) > 0 {
-		d.warnAt(path+".body", "is kept, and not yet enforced")
-	}
 }

@@ -26,8 +26,10 @@ type batch struct {
 // credentials.
 type batchItem struct {
 	platform.BatchItem
-	class platform.Call
-	by    *member
+	class  platform.Call
+	by     *member
+	params url.Values // of its address and its body
+	narrow *platform.Narrowing
 }
 
 // member is one handle that takes part in a batch, with what is opened for it.
@@ -132,7 +134,11 @@ func (c *call) openItem(ctx context.Context, raw platform.BatchItem) error {
 			return errHandleInside("a batch item")
 		}
 	}
-	c.batch.items = append(c.batch.items, batchItem{BatchItem: item, class: class, by: by})
+	params, err := item.Params()
+	if err != nil {
+		return classifyError(err)
+	}
+	c.batch.items = append(c.batch.items, batchItem{BatchItem: item, class: class, by: by, params: params})
 	return nil
 }
 
@@ -214,12 +220,14 @@ func checkReferences(item platform.BatchItem) error {
 
 // decide asks the policy about every item, each for the handle that it carries.
 func (b *batch) decide(c *call) error {
-	for i, item := range b.items {
+	for i := range b.items {
+		item := &b.items[i]
 		operations := []gatehouse.Operation{gatehouse.Operation(item.class.Operation)}
 		for _, op := range item.class.Implied {
 			operations = append(operations, gatehouse.Operation(op))
 		}
-		d, err := c.ask(item.by.handle, item.by.service, operations, item.class.Unknown, item.class.Override, item.class.Endpoint)
+		d, err := c.ask(item.by.handle, item.by.service, operations, item.class.Unknown, item.class.Override, item.class.Endpoint, item.carries)
+		item.narrow = c.settings.narrowing(d, c.at.platform)
 		if i == 0 || d.Report || err != nil {
 			c.decision = d
 		}

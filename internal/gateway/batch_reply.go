@@ -56,7 +56,7 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 		if o.credential == c.credential {
 			o.known = c.known
 		}
-		if err := c.rewriteAnswer(ctx, o, a); err != nil {
+		if err := c.rewriteAnswer(ctx, o, &c.batch.items[i], a); err != nil {
 			return err
 		}
 	}
@@ -70,13 +70,13 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 	return out.finish()
 }
 
-// rewriteAnswer replaces the tokens and links of one item's answer.
-func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error {
+// rewriteAnswer narrows one item's answer and replaces its tokens and links.
+func (c *call) rewriteAnswer(ctx context.Context, o owner, item *batchItem, a *batchAnswer) error {
 	var rewritten bytes.Buffer
-	if err := platform.RewriteReply(platform.StrictJSON(strings.NewReader(a.Body)), &rewritten, c.rewriterFor(ctx, o)); err != nil {
+	body := narrowed(item.narrow, strings.NewReader(a.Body), platform.Reply{Keyed: item.params.Has("ids"), Failed: a.Code >= 400})
+	if err := platform.RewriteReply(body, &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}
-	body := rewritten.Bytes()
 	kept := a.Headers[:0]
 	header := http.Header{}
 	for _, h := range a.Headers {
@@ -89,8 +89,8 @@ func (c *call) rewriteAnswer(ctx context.Context, o owner, a *batchAnswer) error
 	a.Headers = kept
 	c.learnItem(o, a.Code, header)
 	if a.Code >= 400 {
-		c.interpretFor(ctx, o, a.Code, header, body)
+		c.interpretFor(ctx, o, a.Code, header, rewritten.Bytes())
 	}
-	a.Body = string(body)
+	a.Body = rewritten.String()
 	return nil
 }

@@ -44,6 +44,8 @@ type call struct {
 	class    platform.Call
 	batch    *batch
 	decision policy.Decision
+	narrow   *platform.Narrowing // what the reply is narrowed to; nil: it is passed on whole
+	keyed    bool                // the reply has each node under its id
 
 	// Set by afford: what was asked of the budgets, of a batch for each item.
 	asked  []budget.Call
@@ -315,19 +317,29 @@ func (c *call) decide(context.Context) error {
 		for _, op := range c.class.Implied {
 			operations = append(operations, gatehouse.Operation(op))
 		}
-		d, err := c.ask(c.handle, c.service, operations, unknown, override, c.class.Endpoint)
-		c.decision = d
+		d, err := c.ask(c.handle, c.service, operations, unknown, override, c.class.Endpoint, c.carries)
+		c.decision, c.narrow = d, c.settings.narrowing(d, c.at.platform)
+		c.keyed = c.at.platform.Graph() && c.judgedParams().Has("ids")
 		return err
 	}
 	return c.batch.decide(c)
 }
 
-// ask judges operations for one handle. The error is the refusal.
-func (c *call) ask(h identity.Handle, s Service, operations []gatehouse.Operation, unknown bool, override string, e platform.Endpoint) (policy.Decision, error) {
-	d := c.settings.Policy.Decide(policy.Request{
+// ask judges operations for one handle. Where a contract bounds what the request
+// carries, carries reads that into the question. The error is the refusal.
+func (c *call) ask(h identity.Handle, s Service, operations []gatehouse.Operation, unknown bool, override string, e platform.Endpoint,
+	carries func(*policy.Contract, *policy.Request) error,
+) (policy.Decision, error) {
+	r := policy.Request{
 		Service: h.ServiceName, Allowed: s.Purposes, Purpose: h.Purpose, Platform: h.Platform, App: h.App,
 		Operations: operations, Unknown: unknown, Override: override,
-	})
+	}
+	if contract := c.settings.Policy.Contract(h.Purpose, operations[0]); contract != nil && override == "" {
+		if err := carries(contract, &r); err != nil {
+			return policy.Decision{}, err
+		}
+	}
+	d := c.settings.Policy.Decide(r)
 	if refusal := refusedEndpoints[e]; refusal != "" {
 		return d, wire.Refuse(gatehouse.ErrDenied, "refuse/oauth-endpoint", refusal)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -118,6 +119,9 @@ type Settings struct {
 	Services map[gatehouse.ServiceName]Service
 	// Apps are the app registrations that handles may stand for.
 	Apps map[gatehouse.AppName]App
+
+	// narrowings are made of the policy's contracts when they are first needed.
+	narrowings *sync.Map
 }
 
 // Service is the gateway's view of one service.

@@ -63,6 +63,7 @@ func New(c Config) (*Gateway, error) {
 	if g.upstreams, err = c.upstreams(); err != nil {
 		return nil, err
 	}
+	c.Settings.narrowings = new(sync.Map)
 	g.settings.Store(&c.Settings)
 	return g, nil
 }
@@ -73,6 +74,7 @@ func (g *Gateway) Apply(s Settings) error {
 	if s.Policy == nil {
 		return fmt.Errorf("gateway: Settings.Policy is missing: %w", gatehouse.ErrInvalid)
 	}
+	s.narrowings = new(sync.Map)
 	g.settings.Store(&s)
 	return nil
 }

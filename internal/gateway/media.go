@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+
+	"gatehouse/internal/wire"
 )
 
 // relayMedia passes a file on. What begins as JSON does is treated as that,
@@ -16,6 +18,9 @@ func (c *call) relayMedia(ctx context.Context, reply *http.Response, out *replyW
 	start, _ := in.Peek(512) // an error comes again when it is read
 	if start = bytes.TrimSpace(start); len(start) > 0 && (start[0] == '{' || start[0] == '[') {
 		return c.relayJSON(ctx, in, out)
+	}
+	if c.narrow != nil {
+		return wire.BadGateway("upstream/content-type", "The call declares which fields its reply may have, and the platform answered with a file, in which there are none.", nil)
 	}
 	guarded := &sentGuard{r: in}
 	for _, k := range c.known {

@@ -162,7 +162,7 @@ func (c *call) outgoingBody(replace map[string]string) (io.Reader, *upload, erro
 		if b.parts == nil {
 			break
 		}
-		r, length, err := b.parts.outgoing(off, replace, decides)
+		r, length, err := b.parts.outgoing(off, replace, c.late)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -60,6 +60,7 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 	first := replyBuffers.Get().(*bytes.Buffer)
 	first.Reset()
 	defer replyBuffers.Put(first)
+	body = narrowed(c.narrow, body, platform.Reply{Keyed: c.keyed})
 	n, err := first.ReadFrom(io.LimitReader(body, holdBack))
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 		_, err := out.Write(first.Bytes())
 		return err
 	}
-	return platform.RewriteReply(platform.StrictJSON(io.MultiReader(first, body)), out, c.rewriter(ctx))
+	return platform.RewriteReply(io.MultiReader(first, body), out, c.rewriter(ctx))
 }
 
 // harmless reports whether a reply holds nothing that could be a credential, a
@@ -120,7 +121,7 @@ func (c *call) relayError(ctx context.Context, reply *http.Response) error {
 	case len(b) == 0:
 	case kind == replyJSON && json.Valid(b):
 		var rewritten bytes.Buffer
-		if err := platform.RewriteReply(bytes.NewReader(b), &rewritten, c.rewriter(ctx)); err != nil {
+		if err := platform.RewriteReply(narrowed(c.narrow, bytes.NewReader(b), platform.Reply{Failed: true}), &rewritten, c.rewriter(ctx)); err != nil {
 			return relayFailure(err)
 		}
 		_, _ = out.Write(rewritten.Bytes())

@@ -80,8 +80,16 @@ func (c *call) stillAllowed(ctx context.Context) error {
 	if !ok {
 		return errCutOff
 	}
-	now := &call{gateway: c.gateway, settings: settings, service: service, handle: c.handle, class: c.class}
-	return now.decide(ctx)
+	now := &call{
+		gateway: c.gateway, settings: settings, service: service, handle: c.handle, class: c.class, at: c.at, query: c.query, body: c.body,
+	}
+	if err := now.decide(ctx); err != nil {
+		return err
+	}
+	if !sameFields(c.decision.Contract, now.decision.Contract) {
+		return errCutOff // the lines to come are narrowed in another way
+	}
+	return nil
 }
 
 // pump passes lines on. Blank ones are heartbeats and go out at once.
@@ -133,7 +141,7 @@ func (c *call) passLine(ctx context.Context, line, rewritten *bytes.Buffer, out 
 		return err
 	}
 	rewritten.Reset()
-	if err := platform.RewriteReply(platform.StrictJSON(bytes.NewReader(line.Bytes())), rewritten, c.rewriter(ctx)); err != nil {
+	if err := platform.RewriteReply(narrowed(c.narrow, bytes.NewReader(line.Bytes()), platform.Reply{}), rewritten, c.rewriter(ctx)); err != nil {
 		return relayFailure(err)
 	}
 	_, err := out.Write(rewritten.Bytes())

@@ -147,21 +147,32 @@ func FormatBatch(items []BatchItem) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
-// Classify names the operation of an item. References to earlier results may
-// stand for an id, and nowhere else in the path.
-func (b BatchItem) Classify(p Name) (Call, error) {
-	path, rawQuery, _ := strings.Cut(b.RelativeURL, "?")
-	path = "/" + strings.TrimPrefix(path, "/") // an absolute URL has an empty segment
-	query, err := ParseParams(rawQuery)
+// Params returns the parameters of an item, in its address and its body: Graph
+// reads both alike.
+func (b BatchItem) Params() (url.Values, error) {
+	_, rawQuery, _ := strings.Cut(b.RelativeURL, "?")
+	params, err := ParseParams(rawQuery)
 	if err != nil {
-		return Call{}, fmt.Errorf("relative_url: %w", err)
+		return nil, fmt.Errorf("relative_url: %w", err)
 	}
 	form, err := ParseParams(b.Body)
 	if err != nil {
-		return Call{}, fmt.Errorf("body: %w", err)
+		return nil, fmt.Errorf("body: %w", err)
 	}
 	for k, values := range form {
-		query[k] = append(query[k], values...)
+		params[k] = append(params[k], values...)
+	}
+	return params, nil
+}
+
+// Classify names the operation of an item. References to earlier results may
+// stand for an id, and nowhere else in the path.
+func (b BatchItem) Classify(p Name) (Call, error) {
+	path, _, _ := strings.Cut(b.RelativeURL, "?")
+	path = "/" + strings.TrimPrefix(path, "/") // an absolute URL has an empty segment
+	query, err := b.Params()
+	if err != nil {
+		return Call{}, err
 	}
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
