@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"gatehouse/internal/config"
 
@@ -12,7 +13,7 @@ import (
 func newConfig(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "The configuration: an example, a check",
+		Short: "The configuration: an example, a check, an explanation",
 	}
 	c.AddCommand(
 		&cobra.Command{
@@ -25,6 +26,7 @@ func newConfig(o *options) *cobra.Command {
 			},
 		},
 		configCheck(o),
+		configExplain(o),
 	)
 	return c
 }
@@ -43,6 +45,9 @@ once, each with its line. With --against, it says what changes from that file.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, warnings, err := config.Load(o.config, resolver())
 			if err != nil {
+				return err
+			}
+			if _, err := policySet(cfg, time.Now()); err != nil {
 				return err
 			}
 			answer := struct {

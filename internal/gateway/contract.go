@@ -127,6 +127,9 @@ func (c *call) bodyArguments(r *policy.Request) error {
 		}
 		list, object, err := jsonArguments(b.bytes, stripped[p])
 		r.Body, r.Unjudged = list, !object
+		if p.Graph() {
+			r.Body = graphMembers(p, list)
+		}
 		return err
 	case bodyMultipart:
 		return c.partArguments(r)
@@ -134,6 +137,22 @@ func (c *call) bodyArguments(r *policy.Request) error {
 		r.Unjudged = true
 	}
 	return nil
+}
+
+// graphMembers marks the members of a JSON body that are parameters of the kinds
+// that appendArgument knows.
+func graphMembers(p platform.Name, list []policy.Argument) []policy.Argument {
+	out := list[:0]
+	for _, a := range list {
+		if a.Name == "method" {
+			continue
+		}
+		if a.Kind == policy.IsText || a.Kind == policy.IsNumber {
+			a.Free, a.Selects = platform.Paging(p, a.Name, a.Text), platform.Selects(p, a.Name)
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 // partArguments reads the parts of a multipart form up to its first file. On X,
@@ -167,6 +186,9 @@ func (c *call) partArguments(r *policy.Request) error {
 func (c *call) late(name string) bool {
 	if decides(name) {
 		return true
+	}
+	if c.batch != nil {
+		return false // a file of one of its items, which were judged
 	}
 	params, body, _ := c.decision.Contract.Bounds()
 	if c.settings.Policy.Mode() == policy.Report || !body && !(params && c.at.platform.Graph()) {

@@ -171,8 +171,8 @@ func (c *Contract) judge(r *Request) (rule, reason string) {
 	if rule, reason := c.arguments(r, r.Params, c.params, "params"); rule != "" {
 		return rule, reason
 	}
-	if c.body != nil && r.Unjudged {
-		return RuleUnjudgedBody, c.at + ".body declares what the body may hold, and this body cannot be read for that: it is too large or of another type"
+	if r.Unjudged && (c.body != nil || r.Joined && c.params != nil) {
+		return RuleUnjudgedBody, c.at + " declares what the body may hold, and this body cannot be read for that: it is too large, or neither a JSON object nor a form"
 	}
 	if rule, reason := c.arguments(r, r.Body, c.body, "body"); rule != "" {
 		return rule, reason

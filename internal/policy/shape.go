@@ -32,19 +32,41 @@ func Types() []Type { return []Type{Text, Number, Boolean, List, Object, File} }
 
 // Shape bounds one parameter, or one field of a body.
 type Shape struct {
-	Type Type
+	Type Type `json:"type,omitempty"`
 	// Min and Max bound the length of a text in Unicode characters, or the value of
 	// a number; in a list, those of each entry. Zero means no bound.
-	Min, Max int
+	Min int `json:"min,omitempty"`
+	Max int `json:"max,omitempty"`
 	// Pattern is a regular expression (RE2) for the whole of a text, a number's
 	// digits or a list's entry. Empty means any.
-	Pattern string
+	Pattern string `json:"pattern,omitempty"`
 	// OneOf are the only values, or the only entries of a list. None means any.
-	OneOf []string
+	OneOf []string `json:"one_of,omitempty"`
 	// Entries is the most that a list may hold. Zero means no bound.
-	Entries int
+	Entries int `json:"entries,omitempty"`
 	// Required refuses the call when the value is absent or null.
-	Required bool
+	Required bool `json:"required,omitempty"`
+}
+
+// String says what the shape allows, for a person.
+func (s Shape) String() string {
+	var out []string
+	add := func(format string, v any, is bool) {
+		if is {
+			out = append(out, fmt.Sprintf(format, v))
+		}
+	}
+	add("%s", s.Type, s.Type != "")
+	add("min %d", s.Min, s.Min != 0)
+	add("max %d", s.Max, s.Max != 0)
+	add("pattern %s", s.Pattern, s.Pattern != "")
+	add("one of %s", strings.Join(s.OneOf, " "), len(s.OneOf) > 0)
+	add("at most %d entries", s.Entries, s.Entries != 0)
+	add("%s", "required", s.Required)
+	if len(out) == 0 {
+		return "any single value"
+	}
+	return strings.Join(out, ", ")
 }
 
 // shape is a Shape that can judge.
