@@ -197,10 +197,10 @@ purposes:
     scopes: [tweet.read, tweet.write, users.read, follows.read, offline.access]
     calls:
       - {call: GET /2/users/me}
-      - {call: POST /2/tweets}
+      - {call: POST /2/tweets, fields: [id, text]}
       - {call: "GET /2/tweets/{id}"}
       - {call: GET /2/tweets/search/recent}
-      - {call: "GET /2/users/{id}/followers"}
+      - {call: "GET /2/users/{id}/followers", params: {max_results: {max: 1000}}, fields: [id, name, username]}
   pages:
     why: Publish to the person's pages, and show how it went
     app: demo-facebook
@@ -210,7 +210,7 @@ purposes:
       - {call: GET /me/accounts}
       - {call: "GET /{page-id}"}
       - {call: "GET /{page-id}/feed"}
-      - {call: "POST /{page-id}/feed"}
+      - {call: "POST /{page-id}/feed", fields: [id]}
       - {call: "DELETE /me/permissions"}
 services:
   demo: {purposes: [publish, pages], rate: 200/s}
