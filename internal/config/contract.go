@@ -37,8 +37,9 @@ var fieldForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$
 var paramForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*(\[[A-Za-z0-9_]*\])?$`)
 
 // callContract checks what a call declares beside itself, against what the
-// platform offers, and fills in the types that its document knows.
-func (c *Config) callContract(d *decoder, path string, p platform.Name, call *Call) {
+// platform offers, and fills in the types that its document knows. compliance is
+// set when the app remembers what it was delivered.
+func (c *Config) callContract(d *decoder, path string, p platform.Name, call *Call, compliance bool) {
 	used := map[string]bool{}
 	listed := func(name string) bool {
 		if slices.Contains(call.Unlisted, name) {
@@ -54,6 +55,9 @@ func (c *Config) callContract(d *decoder, path string, p platform.Name, call *Ca
 		if !used[name] {
 			d.failAt(path+".unlisted["+strconv.Itoa(i)+"]", "is listed by the platform, or stands nowhere in this call: leave it out")
 		}
+	}
+	if len(call.Fields) > 0 && !slices.Contains(call.Fields, "id") && compliance {
+		d.warnAt(path+".fields", "leave id out: what is delivered without it is not remembered, and X is not asked about it (compliance)")
 	}
 	if c.Environment == production && call.Fields == nil && call.Operation != "" {
 		d.warnAt(path, "declares no fields: replies are not narrowed")

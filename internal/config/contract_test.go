@@ -101,6 +101,25 @@ func TestRepliesThatAreNotNarrowed(t *testing.T) {
 	}
 }
 
+// A post that is delivered without its id cannot be asked about.
+func TestComplianceNeedsIDs(t *testing.T) {
+	for fields, want := range map[string]bool{"[text]": true, "[id, text]": false, "[]": false} {
+		text := strings.Replace(calling("x", "staging", `{call: "GET /2/tweets/{id}", fields: `+fields+`}`),
+			"client_secret: file:/run/secrets/x}", "client_secret: file:/run/secrets/x, consumer_key: env:X_KEY, consumer_secret: file:/run/secrets/x1, compliance: {keep: 720h}}", 1)
+		_, warnings, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(text), world())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := false
+		for _, w := range warnings {
+			got = got || strings.Contains(w.String(), "leave id out")
+		}
+		if got != want {
+			t.Errorf("%s: warned %t", fields, got)
+		}
+	}
+}
+
 // A heading that is empty is not one that is absent, and what the platform's
 // document says of a parameter's type holds.
 func TestContractIsHandedOver(t *testing.T) {

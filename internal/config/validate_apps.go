@@ -203,7 +203,7 @@ func (c *Config) validatePurpose(d *decoder, path string, p Purpose) {
 			d.failAt(at+".call", "is the same call as calls["+strconv.Itoa(first)+"]")
 		}
 		seen[call.Operation] = i
-		c.callContract(d, at, platform.Name(app.Platform), call)
+		c.callContract(d, at, platform.Name(app.Platform), call, app.Compliance.Keep != 0)
 	}
 	c.warnScopes(d, path, app, p)
 	if len(p.Calls) == 0 && known && app.Platform != gatehouse.OAuth2 && !d.failed(path+".calls") {

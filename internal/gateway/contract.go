@@ -126,7 +126,9 @@ func (c *call) bodyArguments(r *policy.Request) error {
 			return nil
 		}
 		list, object, err := jsonArguments(b.bytes, stripped[p])
-		r.Body, r.Unjudged = list, !object
+		if r.Body, r.Unjudged = list, !object; err != nil && c.settings.Policy.Mode() == policy.Report {
+			r.Unjudged, err = true, nil // reported, like any other body that cannot be judged
+		}
 		if p.Graph() {
 			r.Body = graphMembers(p, list)
 		}
@@ -303,6 +305,14 @@ func (item *batchItem) carries(contract *policy.Contract, r *policy.Request) err
 	r.Joined = true
 	if bound {
 		r.Params = pathArguments(item.class)
+		// An id that an earlier result will have cannot be judged: it is what is
+		// written, which fits no shape for ids.
+		path, _, _ := strings.Cut(item.RelativeURL, "?")
+		if decoded, err := url.PathUnescape(path); err != nil || strings.Contains(decoded, "{result=") {
+			for i := range r.Params {
+				r.Params[i].Text = path
+			}
+		}
 		for name, values := range item.params {
 			for _, v := range values {
 				r.Params = appendArgument(r.Params, platform.Facebook, item.class, name, v)

@@ -124,6 +124,7 @@ func TestContractsInReportMode(t *testing.T) {
 	h := r.xHandle()
 	r.call("GET", "/x/2/users/me?user.fields=description", bearer(h)).ok()
 	r.call("GET", "/x/2/tweets/search/recent?query=a&max_results=10&sort_order=recency", bearer(h))
+	r.call("POST", "/x/2/tweets", bearer(h), body("application/json", `{"text":"a","text":"b"}`))
 	a := r.call("GET", "/x/2/users/me", bearer(h)).ok()
 	if !strings.Contains(a.body, `"name"`) {
 		t.Errorf("report mode narrowed a reply: %s", a.body)
@@ -137,6 +138,7 @@ func TestContractsInReportMode(t *testing.T) {
 	want := []string{
 		"intent|GET /2/users/me|report|refuse/undeclared-field",
 		"intent|GET /2/tweets/search/recent|report|refuse/undeclared-parameter",
+		"intent|POST /2/tweets|report|refuse/unjudged-body",
 		"intent|GET /2/users/me|allow|purpose/publish/calls[0]",
 	}
 	if d := cmp.Diff(want, intents); d != "" {

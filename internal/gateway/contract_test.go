@@ -55,7 +55,7 @@ func bounded(t testing.TB, mode policy.Mode) *policy.Set {
 		policy.Call{Operation: "GET /{id}/feed", Fields: []string{"id", "message"}, Params: shapes{"limit": {Type: policy.Number, Max: 10}, "since": {Pattern: "[0-9]+"}}},
 		policy.Call{Operation: "POST /{id}/feed", Fields: []string{"id"}, Body: shapes{"message": {Max: 20, Required: true}, "link": {Pattern: "https://example.com/.*"}, "published": {Type: policy.Boolean}}},
 		policy.Call{Operation: "GET /{id}/posts"},
-		policy.Call{Operation: "GET /{id}/picture"},
+		policy.Call{Operation: "GET /{id}/picture", Params: shapes{"id": {Pattern: "[1-4].*"}, "ids": {Type: policy.List}}},
 		policy.Call{Operation: "GET /{id}/comments"},
 		policy.Call{Operation: "POST /{id}/photos", Body: shapes{"source": {Type: policy.File}, "caption": {Max: 10}}},
 	)
@@ -266,6 +266,9 @@ var bypasses = []struct{ name, bad, rule, good string }{
 	{"a link elsewhere", "POST /meta/v25.0/1234/feed form message=h&link=https://example.org/", badValue, "POST /meta/v25.0/1234/feed form message=h&link=https://example.com/b"},
 	{"a link elsewhere in JSON", `POST /meta/v25.0/1234/feed json {"message":"i","link":"http://example.com/a"}`, badValue, `POST /meta/v25.0/1234/feed json {"message":"i","link":"https://example.com/c"}`},
 	{"an object in JSON", `POST /meta/v25.0/1234/feed json {"message":"j","targeting":{"geo":1}}`, undeclaredBody, `POST /meta/v25.0/1234/feed json {"message":"j"}`},
+	{"an id that does not fit", "GET /meta/v25.0/5/picture", badValue, "GET /meta/v25.0/4/picture"},
+	{"an id that does not fit, by ids", "GET /meta/v25.0/picture?ids=1,5", badValue, "GET /meta/v25.0/picture?ids=1,4"},
+	{"an id that does not fit, by id", "GET /meta/v25.0/picture?id=5", badValue, "GET /meta/v25.0/2/picture?id=1"},
 	{"a photo's parts", "POST /meta/v25.0/1234/photos parts caption=a url=https://example.com @source", undeclaredBody, "POST /meta/v25.0/1234/photos parts caption=a @source"},
 	{"a photo's long caption", "POST /meta/v25.0/1234/photos parts caption=01234567890 @source", badValue, "POST /meta/v25.0/1234/photos parts caption=0123456789 @source"},
 
@@ -275,6 +278,7 @@ var bypasses = []struct{ name, bad, rule, good string }{
 	{"a field in an item's body", `POST /meta/v25.0/ batch [{"method":"POST","relative_url":"1/feed","body":"message=a&fields=from"}]`, undeclaredField, `POST /meta/v25.0/ batch [{"method":"POST","relative_url":"1/feed","body":"message=a&fields=id"}]`},
 	{"a field after a reference", `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"?ids={result=a:$.id}&fields=email"}]`, undeclaredField, `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"?ids={result=a:$.id}&fields=name"}]`},
 	{"a reference for a field", `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"me?fields={result=a:$.id}"}]`, "", `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"{result=a:$.id}?fields=id"}]`},
+	{"an id by a reference", `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"{result=a:$.id}/picture"}]`, badValue, `POST /meta/v25.0/ batch [{"method":"GET","name":"a","relative_url":"me?fields=id"},{"method":"GET","relative_url":"1/picture"}]`},
 	{"a parameter in a batch", `POST /meta/v25.0/ batch [{"method":"GET","relative_url":"me/feed?limit=100"}]`, badValue, `POST /meta/v25.0/ batch [{"method":"GET","relative_url":"me/feed?limit=10"}]`},
 	{"an undeclared parameter in a batch", `POST /meta/v25.0/ batch [{"method":"GET","relative_url":"me?metadata=1"}]`, undeclaredParameter, `POST /meta/v25.0/ batch [{"method":"GET","relative_url":"me"}]`},
 	{"a message in a batch", `POST /meta/v25.0/ batch [{"method":"POST","relative_url":"1/feed","body":"message=012345678901234567890"}]`, badValue, `POST /meta/v25.0/ batch [{"method":"POST","relative_url":"1/feed","body":"message=0123456789"}]`},

@@ -60,7 +60,9 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 	first := replyBuffers.Get().(*bytes.Buffer)
 	first.Reset()
 	defer replyBuffers.Put(first)
-	body = narrowed(c.narrow, body, platform.Reply{Keyed: c.keyed})
+	if c.narrow != nil {
+		body = c.narrow.Reader(body, platform.Reply{Keyed: c.keyed})
+	}
 	n, err := first.ReadFrom(io.LimitReader(body, holdBack))
 	if err != nil {
 		return err
@@ -69,7 +71,11 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 		_, err := out.Write(first.Bytes())
 		return err
 	}
-	return platform.RewriteReply(io.MultiReader(first, body), out, c.rewriter(ctx))
+	whole := io.MultiReader(first, body)
+	if c.narrow == nil {
+		whole = platform.StrictJSON(whole)
+	}
+	return platform.RewriteReply(whole, out, c.rewriter(ctx))
 }
 
 // harmless reports whether a reply holds nothing that could be a credential, a

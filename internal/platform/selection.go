@@ -3,6 +3,7 @@ package platform
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -39,7 +40,8 @@ func Paging(p Name, param, value string) bool {
 	case "after", "before", "__paging_token", "pretty":
 		return p.Graph()
 	case "limit":
-		return p.Graph() && digits(value, 2) && (len(value) == 1 || value <= "25") && graphPage == 25
+		n, err := strconv.Atoi(value)
+		return p.Graph() && err == nil && n >= 0 && n <= graphPage && digits(value, 2)
 	}
 	return false
 }
