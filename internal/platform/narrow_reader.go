@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -100,7 +101,7 @@ func (n *narrower) fill() {
 		n.out, n.err = n.out[:0], ferr
 		return
 	}
-	if err == io.EOF && !n.complete() {
+	if errors.Is(err, io.EOF) && !n.complete() {
 		err = fmt.Errorf("reply ends in the middle: %w", io.ErrUnexpectedEOF)
 	}
 	n.err = err

@@ -243,9 +243,9 @@ func slowPlace(p platform.Name, fields []string, reply platform.Reply, at []stri
 			plain = append(plain, name)
 			continue
 		}
-		switch {
-		case name == "data":
-		case name == "paging":
+		switch name {
+		case "data":
+		case "paging":
 			rest := strings.Join(at[i+1:], ".")
 			for _, keep := range []string{"next", "previous", "cursors.before", "cursors.after"} {
 				if rest == keep || strings.HasPrefix(rest, keep+".") {
