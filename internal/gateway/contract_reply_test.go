@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/internal/audit"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/policy"
@@ -194,6 +195,32 @@ func TestStreamsAreNarrowed(t *testing.T) {
 	}
 	if seen == 0 || lines.Err() == nil {
 		t.Errorf("the stream went on to its end after %d lines: %v", seen, lines.Err())
+	}
+	if err := r.log.Flush(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := audit.List(r.ctx, r.db.Audit(), audit.Filter{Last: 10, Action: "call.stream"})
+	if err != nil || len(shown) != 2 || shown[1].Rule != "gateway/stream-cut" {
+		t.Errorf("%+v, %v", shown, err)
+	}
+}
+
+// A part that follows a file was not there when the call was judged.
+func TestPartsAfterAFile(t *testing.T) {
+	r := newRig(t, withContracts(t, policy.Enforce))
+	x, m := r.xHandle(), r.metaHandle()
+	r.spoken(x, "POST /x/2/media/upload parts @media owner=secretly").refused(400, "refuse/multipart")
+	r.spoken(m, "POST /meta/v25.0/1234/photos parts @source caption=secretly-and-far-too-long").refused(400, "refuse/multipart")
+	for _, a := range r.seen.all {
+		if strings.Contains(a.Body, "secretly") {
+			t.Errorf("it reached the platform: %s", a.Body)
+		}
+	}
+	before := r.seen.count()
+	r.spoken(x, "POST /x/2/media/upload parts media_category=tweet_image @media")
+	r.spoken(m, "POST /meta/v25.0/1234/photos parts caption=first @source @source")
+	if n := r.seen.count() - before; n != 2 {
+		t.Errorf("%d of two near misses reached the platform", n)
 	}
 }
 

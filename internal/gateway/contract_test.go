@@ -44,7 +44,7 @@ func bounded(t testing.TB, mode policy.Mode) *policy.Set {
 		}},
 		policy.Call{Operation: "GET /2/users/{id}/followers", Fields: []string{"id"}, Params: shapes{"id": {Pattern: "[1-4].*"}, "max_results": {Type: policy.Number, Max: 100}}},
 		policy.Call{Operation: "GET /2/tweets/{id}"},
-		policy.Call{Operation: "POST /2/media/upload", Body: shapes{"media": {Type: policy.File}, "media_category": {OneOf: []string{"tweet_image"}}}},
+		policy.Call{Operation: "POST /2/media/upload", Body: shapes{"media": {Type: policy.File}, "media_category": {OneOf: []string{"tweet_image"}}, "additional_owners": {}}},
 		policy.Call{Operation: "DELETE /2/tweets/{id}", Params: shapes{}, Body: shapes{}},
 	)
 	list[1].Calls = calls(platform.Facebook,
@@ -218,6 +218,7 @@ var bypasses = []struct{ name, bad, rule, good string }{
 	{"a part of a form", "POST /x/2/media/upload parts media_category=tweet_image owner=1 @media", undeclaredBody, "POST /x/2/media/upload parts media_category=tweet_image @media"},
 	{"a part with another value", "POST /x/2/media/upload parts media_category=tweet_video @media", badValue, "POST /x/2/media/upload parts @media"},
 	{"a file of another name", "POST /x/2/media/upload parts media_category=tweet_image @other", undeclaredBody, "POST /x/2/media/upload parts media_category=tweet_image @media"},
+	{"a handle in a part", "POST /x/2/media/upload parts additional_owners=gth_hnd_abc @media", "refuse/handle-inside", "POST /x/2/media/upload parts additional_owners=1 @media"},
 	{"a text where a file is declared", "POST /x/2/media/upload parts media=x", badValue, "POST /x/2/media/upload parts @media"},
 
 	// The Graph: what the reply has.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -424,6 +425,8 @@ func TestNarrowingHoldsLittle(t *testing.T) {
 			big := io.MultiReader(strings.NewReader(start), io.LimitReader(&endless{piece: piece}, 64<<20))
 			n := platform.NewNarrowing(platform.X, []string{"id"}).Reader(big, platform.Reply{})
 			var last int
+			var before runtime.MemStats
+			runtime.ReadMemStats(&before)
 			p := make([]byte, 1<<20)
 			for {
 				k, err := n.Read(p)
@@ -432,8 +435,10 @@ func TestNarrowingHoldsLittle(t *testing.T) {
 					break
 				}
 			}
-			if last > 256<<10 {
-				t.Errorf("%d bytes came at once", last)
+			var after runtime.MemStats
+			runtime.ReadMemStats(&after)
+			if made := after.TotalAlloc - before.TotalAlloc; last > 256<<10 || made > 8<<20 {
+				t.Errorf("%d bytes came at once, and %d were allocated", last, made)
 			}
 		})
 	}

@@ -68,6 +68,8 @@ func TestShapePairs(t *testing.T) {
 		{"a file", policy.Shape{Type: policy.File}, written("x"), json(policy.IsFile, ""), ".type"},
 		{"no file", policy.Shape{}, json(policy.IsFile, ""), json(policy.IsNull, ""), ".type"},
 		{"an object", policy.Shape{Type: policy.Object}, json(policy.IsText, "x"), []policy.Argument{{Name: "a", Kind: policy.IsObject}, {Name: "a.b.c", Kind: policy.IsText}}, ".type"},
+		{"an entry without its list", policy.Shape{Type: policy.Text}, []policy.Argument{{Name: "a", Kind: policy.IsText, In: true}}, json(policy.IsText, "x"), ".type"},
+		{"a list in an object", policy.Shape{Type: policy.Object, Required: true}, nil, []policy.Argument{{Name: "a", Kind: policy.IsList, Size: 1}, {Name: "a", Kind: policy.IsText, In: true}}, "is missing"},
 		{"beside an object", policy.Shape{Type: policy.Object}, []policy.Argument{{Name: "a", Kind: policy.IsObject}, {Name: "ab", Kind: policy.IsText}},
 			[]policy.Argument{{Name: "a", Kind: policy.IsObject}, {Name: "a.b", Kind: policy.IsText}}, "ab is not declared"},
 		{"required", policy.Shape{Required: true}, json(policy.IsNull, ""), json(policy.IsText, ""), "a is missing"},
