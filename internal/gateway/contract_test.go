@@ -55,7 +55,7 @@ func bounded(t testing.TB, mode policy.Mode) *policy.Set {
 		policy.Call{Operation: "GET /{id}/feed", Fields: []string{"id", "message"}, Params: shapes{"limit": {Type: policy.Number, Max: 10}, "since": {Pattern: "[0-9]+"}}},
 		policy.Call{Operation: "POST /{id}/feed", Fields: []string{"id"}, Body: shapes{"message": {Max: 20, Required: true}, "link": {Pattern: "https://example.com/.*"}, "published": {Type: policy.Boolean}}},
 		policy.Call{Operation: "GET /{id}/posts"},
-		policy.Call{Operation: "GET /{id}/picture", Params: shapes{"id": {Pattern: "[1-4].*"}, "ids": {Type: policy.List}}},
+		policy.Call{Operation: "GET /{id}/picture", Params: shapes{"id": {Pattern: "[0-4].*"}, "ids": {Type: policy.List}}},
 		policy.Call{Operation: "GET /{id}/comments"},
 		policy.Call{Operation: "POST /{id}/photos", Body: shapes{"source": {Type: policy.File}, "caption": {Max: 10}}},
 	)
