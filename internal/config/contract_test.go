@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -117,6 +119,26 @@ func TestComplianceNeedsIDs(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: warned %t", fields, got)
 		}
+	}
+}
+
+// The document's example is one that loads.
+func TestTheDocumentsContractLoads(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "contracts.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	top, _, _ := strings.Cut(calling("x", "staging", ""), "apps:")
+	text := top + `apps:
+  main-x: {platform: x, client_id: env:X_CLIENT_ID, client_secret: file:/run/secrets/x}
+  pages: {platform: facebook, client_id: env:X_CLIENT_ID, client_secret: file:/run/secrets/x}
+services:
+  web: {purposes: [publish, pages]}
+` + example
+	if _, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(text), world()); err != nil || !found {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Reply says what kind of reply is narrowed.
@@ -54,7 +55,7 @@ type narrowFrame struct {
 // of what is declared.
 type narrower struct {
 	r    io.Reader
-	in   []byte
+	in   *[replyChunk]byte
 	out  []byte
 	sent int   // of out
 	err  error // what Read returns when out is sent
@@ -91,12 +92,21 @@ func (n *narrower) Read(p []byte) (int, error) {
 	return k, nil
 }
 
+// narrowBuffers hold what is read at once: a stream has a reader for each line.
+var narrowBuffers = sync.Pool{New: func() any { return new([replyChunk]byte) }}
+
 func (n *narrower) fill() {
 	if n.in == nil {
-		n.in = make([]byte, replyChunk)
+		n.in = narrowBuffers.Get().(*[replyChunk]byte)
 	}
+	defer func() {
+		if n.err != nil { // nothing is read any more
+			narrowBuffers.Put(n.in)
+			n.in = nil
+		}
+	}()
 	n.out, n.sent = n.out[:0], 0
-	k, err := n.r.Read(n.in)
+	k, err := n.r.Read(n.in[:])
 	if ferr := n.feed(n.in[:k]); ferr != nil {
 		n.out, n.err = n.out[:0], ferr
 		return
