@@ -319,7 +319,7 @@ func (c *call) decide(context.Context) error {
 		}
 		d, err := c.ask(c.handle, c.service, operations, unknown, override, c.class.Endpoint, c.carries)
 		c.decision, c.narrow = d, c.settings.narrowing(d, c.at.platform)
-		c.keyed = c.at.platform.Graph() && c.judgedParams().Has("ids")
+		c.keyed = c.narrow != nil && c.at.platform.Graph() && c.judgedParams().Has("ids")
 		return err
 	}
 	return c.batch.decide(c)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -316,6 +317,9 @@ func flat(v any) []any {
 	panic(fmt.Sprintf("%T", v))
 }
 
+// longName finds names that are longer than any that could be declared.
+var longName = regexp.MustCompile(`"(?s:[^"\\]|\\.){257}`)
+
 // checkNarrowing holds everything that is promised about one reply.
 func checkNarrowing(t testing.TB, p platform.Name, fields []string, reply platform.Reply, in []byte) {
 	t.Helper()
@@ -340,6 +344,9 @@ func checkNarrowing(t testing.TB, p platform.Name, fields []string, reply platfo
 	again, err := io.ReadAll(n.Reader(bytes.NewReader(got), reply))
 	if err != nil || !bytes.Equal(again, got) {
 		t.Fatalf("narrowed twice %q, %v; once %q", again, err, got)
+	}
+	if longName.Match(in) {
+		return // the slow idea has no bound for names
 	}
 	want, ok := slowly(p, fields, reply, in)
 	if !ok {

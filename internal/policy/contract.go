@@ -292,16 +292,3 @@ func (s *Set) Contract(purpose gatehouse.PurposeName, op gatehouse.Operation) *C
 	}
 	return c.rules[op].contract
 }
-
-// Contracts lists every contract of the set.
-func (s *Set) Contracts() []*Contract {
-	var all []*Contract
-	for _, c := range s.purposes {
-		for _, d := range c.rules {
-			if d.contract != nil && !slices.Contains(all, d.contract) {
-				all = append(all, d.contract)
-			}
-		}
-	}
-	return all
-}
