@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -319,4 +321,40 @@ func TestBypasses(t *testing.T) {
 	}
 	r.t = t
 	r.check()
+}
+
+// Whatever a body holds, each of its fields is listed under the path to it, and a
+// name with a dot is never taken for a path.
+func FuzzJSONArguments(f *testing.F) {
+	f.Add([]byte(`{"text":"a","poll":{"options":["a",1,null,{"b":[]}]},"a.b":true}`))
+	f.Add([]byte(`{"access_token":{"a":1},"x":1e400}`))
+	f.Add([]byte(` [1]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if !json.Valid(b) || len(bytes.TrimSpace(b)) == 0 {
+			return
+		}
+		list, object, err := gateway.JSONArgumentsTestOnly(b)
+		if object != (bytes.TrimLeft(b, " \r\n\t")[0] == '{') {
+			t.Fatalf("%s: an object: %t", b, object)
+		}
+		if err != nil || !object {
+			return
+		}
+		known := map[string]bool{"": true}
+		for _, a := range list {
+			above := ""
+			if dot := strings.LastIndexByte(a.Name, '.'); dot >= 0 {
+				above = a.Name[:dot]
+			}
+			if !known[above] {
+				t.Fatalf("%s: %q stands below nothing", b, a.Name)
+			}
+			if a.Kind == policy.IsObject || a.Kind == policy.IsList {
+				known[a.Name] = true
+			}
+			if a.Kind == policy.Written || a.Kind == policy.IsFile || a.Name == "access_token" {
+				t.Fatalf("%s: %+v", b, a)
+			}
+		}
+	})
 }
