@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,7 +16,7 @@ import (
 	"gatehouse/internal/vault/kms/kmstest"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	_ "modernc.org/sqlite"
+	"modernc.org/sqlite"
 )
 
 // asProgram makes the test binary behave as the program, so that tests can run
@@ -25,6 +26,11 @@ const asProgram = "GATEHOUSE_TEST_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "1" {
 		main()
+	}
+	// Some tests open a stopped program's database before any of them opens a
+	// store, and SQLite's kind of lock is chosen before the first.
+	if _, err := sqlite.OFDLocking(true); err != nil && !errors.Is(err, sqlite.ErrOFDLockingUnavailable) {
+		panic(err)
 	}
 	testscript.Main(m, map[string]func(){"gatehouse": main})
 }
