@@ -182,7 +182,7 @@ const returnGrain = time.Minute
 // CameAfter reports whether all that is known of a person came after a time at an
 // app's platform, so that what was asked for then was about somebody before them.
 func (c *Connections) CameAfter(ctx context.Context, person gatehouse.PersonID, app gatehouse.AppName, at time.Time) (bool, error) {
-	skew := c.now(app).Sub(time.Now())
+	skew := time.Until(c.now(app))
 	some, before := false, false
 	err := c.each(ctx, Filter{Person: person, WithPending: true}, func(rec Record) error {
 		some = true

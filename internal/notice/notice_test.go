@@ -462,16 +462,16 @@ func TestEventsAreForwarded(t *testing.T) {
 
 // While an app secret is being replaced, what Meta signs with either is genuine.
 func TestNoticesUnderTheSecretThatIsReplaced(t *testing.T) {
-	w := &world{World: connecttest.New(t, storetest.SQLite(t), connecttest.Options{FacebookSecret: "the new one"}), t: t}
-	w.duties, w.notices, w.app = w.Duties(0)
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{FacebookSecret: "the new one"})
+	_, notices, _ := w.Duties(0)
 	const event = `{"object":"user","entry":[{"id":"1"}]}`
 	for key, rule := range map[string]string{"the new one": "", w.Meta.Apps().Facebook.AppSecret: "", "another": "notice/signature"} {
-		err := w.notices.Event(t.Context(), gatehouse.Facebook, "", []byte(event), "sha256="+hex.EncodeToString(sum(key, event)))
+		err := notices.Event(t.Context(), gatehouse.Facebook, "", []byte(event), "sha256="+hex.EncodeToString(sum(key, event)))
 		if got := wire.RuleOf(err); got != rule {
 			t.Errorf("an event under %.7s… is judged %q", key, got)
 		}
 		payload := map[string]any{"algorithm": "HMAC-SHA256", "issued_at": time.Now().Unix(), "user_id": "1"}
-		if err := w.notices.Deauthorized(t.Context(), gatehouse.Facebook, "", signedRequest(key, payload)); wire.RuleOf(err) != rule {
+		if err := notices.Deauthorized(t.Context(), gatehouse.Facebook, "", signedRequest(key, payload)); wire.RuleOf(err) != rule {
 			t.Errorf("a request under %.7s… is judged %v", key, err)
 		}
 	}
