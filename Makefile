@@ -37,7 +37,7 @@ gen: ## deps.txt and the documents that are made from the code
 bench: ## calls beside a bare proxy and Caddy, a million connections, keys and people, as ratios
 	@scripts/setup go
 	cd bench && go run . $(ARGS)
-	go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m
+	$(if $(ARGS),,go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m)
 
 release: ## the release binary, in dist/
 	scripts/release

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/store"
 
 	"golang.org/x/sync/errgroup"
@@ -55,10 +56,14 @@ func beside(ctx context.Context, out io.Writer, s *stage, x *platformX, d time.D
 	d = min(d, time.Duration(len(grants))*time.Second/wavePace)
 	fmt.Fprintf(out, "\nCalls through Gatehouse with %d connections (SQLite), without and with a wave of renewals, %s each, interleaved:\n\n", most, d)
 	t := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(t, "| callers\t| p50 quiet\t| p50 in a wave\t| ratio\t| p99 quiet\t| p99 in a wave\t| ratio\t| requests/s, ratio\t| renewed/s\t| CPU/call quiet\t| CPU/call in a wave, renewals included\t|")
-	fmt.Fprintln(t, "|"+strings.Repeat(" ---\t|", 11))
+	fmt.Fprintln(t, "| wave\t| callers\t| p50 quiet\t| p50 in a wave\t| ratio\t| p99 quiet\t| p99 in a wave\t| ratio\t| requests/s, ratio\t| renewed/s\t| CPU/call quiet\t| CPU/call in a wave, renewals included\t|")
+	fmt.Fprintln(t, "|"+strings.Repeat(" ---\t|", 12))
+	early := grants[:min(len(grants), int(d.Seconds()*wavePace/4)+1)]
 	for _, callers := range []int{1, 16} {
-		if err := s.duringWaves(ctx, t, db, p, grants, callers, d, rounds); err != nil {
+		if err := s.duringWaves(ctx, t, db, p, wave{"early", early, makeEarly}, callers, d, rounds); err != nil {
+			return err
+		}
+		if err := s.duringWaves(ctx, t, db, p, wave{"late, at full pace", grants, makeDue}, callers, d, rounds); err != nil {
 			return err
 		}
 	}
@@ -122,33 +127,41 @@ func (s *stage) importGrants(ctx context.Context, x *platformX, n int) ([]gateho
 	return ids, nil
 }
 
+// wave is what comes due at once: these, changed so.
+type wave struct {
+	name string
+	ids  []gatehouse.ConnectionID
+	due  func(*connect.Record)
+}
+
 // duringWaves prints a line: the same calls in quiet and beside a wave, in turns.
-func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p peer, ids []gatehouse.ConnectionID, callers int, d time.Duration, rounds int) error {
+func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p peer, w wave, callers int, d time.Duration, rounds int) error {
+	ids := w.ids
 	cpu := func() time.Duration { return processCPU(p.pid) }
 	var quiet50, quiet99, wave50, wave99, quietCPU, waveCPU []time.Duration
 	var ratio50, ratio99, rate, renewed []float64
 	for round := range rounds {
-		progress("%d callers, round %d of %d", callers, round+1, rounds)
+		progress("%s wave, %d callers, round %d of %d", w.name, callers, round+1, rounds)
 		quiet, err := load(ctx, p.url, p.bearer, s.roots, callers, d, cpu)
 		if err != nil {
 			return err
 		}
-		if err := change(ctx, db, ids, makeDue); err != nil {
+		if err := change(ctx, db, ids, w.due); err != nil {
 			return err
 		}
 		before, start := waiting(ctx, db, ids), time.Now()
-		wave, err := load(ctx, p.url, p.bearer, s.roots, callers, d, cpu)
+		beside, err := load(ctx, p.url, p.bearer, s.roots, callers, d, cpu)
 		if err != nil {
 			return err
 		}
 		done := before - waiting(ctx, db, ids)
 		renewed = append(renewed, float64(done)/time.Since(start).Seconds())
 		quiet50, quiet99 = append(quiet50, quiet.p50), append(quiet99, quiet.p99)
-		wave50, wave99 = append(wave50, wave.p50), append(wave99, wave.p99)
-		quietCPU, waveCPU = append(quietCPU, quiet.cpu), append(waveCPU, wave.cpu)
-		ratio50 = append(ratio50, float64(wave.p50)/float64(quiet.p50))
-		ratio99 = append(ratio99, float64(wave.p99)/float64(quiet.p99))
-		rate = append(rate, wave.perSecond/quiet.perSecond)
+		wave50, wave99 = append(wave50, beside.p50), append(wave99, beside.p99)
+		quietCPU, waveCPU = append(quietCPU, quiet.cpu), append(waveCPU, beside.cpu)
+		ratio50 = append(ratio50, float64(beside.p50)/float64(quiet.p50))
+		ratio99 = append(ratio99, float64(beside.p99)/float64(quiet.p99))
+		rate = append(rate, beside.perSecond/quiet.perSecond)
 		for deadline := time.Now().Add(5 * time.Minute); waiting(ctx, db, ids) > 0; time.Sleep(200 * time.Millisecond) {
 			if ctx.Err() != nil || time.Now().After(deadline) {
 				return fmt.Errorf("the wave does not end: %d are due", waiting(ctx, db, ids))
@@ -156,7 +169,7 @@ func (s *stage) duringWaves(ctx context.Context, t io.Writer, db *store.DB, p pe
 		}
 	}
 	us := func(d []time.Duration) string { return median(d).Round(10 * time.Microsecond).String() }
-	_, err := fmt.Fprintf(t, "| %d\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %.2f\t| %.2f\t| %.0f\t| %s\t| %s\t|\n", callers, us(quiet50), us(wave50), median(ratio50),
+	_, err := fmt.Fprintf(t, "| %s\t| %d\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %.2f\t| %.2f\t| %.0f\t| %s\t| %s\t|\n", w.name, callers, us(quiet50), us(wave50), median(ratio50),
 		us(quiet99), us(wave99), median(ratio99), median(rate), median(renewed), micro(median(quietCPU)), micro(median(waveCPU)))
 	return err
 }

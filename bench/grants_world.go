@@ -235,9 +235,17 @@ func change(ctx context.Context, db *store.DB, ids []gatehouse.ConnectionID, f f
 	return nil
 }
 
-// makeDue makes a record's token due, makeExpired expired too.
+// makeDue makes a record's token so long due that it is renewed at full pace.
 func makeDue(r *connect.Record) { r.RenewAt = time.Now().Add(-time.Hour) }
 
+// makeEarly makes it due just now, with two minutes ahead of it: long enough for the calm beginning to
+// outlast a measurement, and short enough for the rest not to.
+func makeEarly(r *connect.Record) {
+	now := time.Now()
+	r.RenewAt, r.AccessExpires = now, now.Add(2*time.Minute)
+}
+
+// makeExpired makes it due, and expired.
 func makeExpired(r *connect.Record) {
 	makeDue(r)
 	r.AccessExpires, r.Updated = r.RenewAt, r.RenewAt

@@ -52,6 +52,9 @@ func (c *Connections) Pace(batch, atOnce int, perSecond float64) {
 	c.pacing = pacing{batch: batch, atOnce: atOnce, perSecond: rate.Limit(perSecond)}
 }
 
+// PaceOf returns how many a second are begun while this one is the next.
+func PaceOf(rec Record, now time.Time) float64 { return float64(defaultPacing.of(rec, now)) }
+
 // RenewAfter returns the age at which a new token of that life is due to be renewed.
 func RenewAfter(p gatehouse.Platform, life time.Duration) time.Duration {
 	now := time.Now()

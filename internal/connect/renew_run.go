@@ -76,9 +76,9 @@ type pacing struct {
 	// batch is how many connections one look at the store brings of each kind of
 	// work.
 	batch int
-	// perSecond is how many are begun in a second, evenly: each makes some writes,
-	// and calls stand in the same queue for the disk. A million tokens that live
-	// for two hours need 180.
+	// perSecond is how many are begun in a second at most, evenly: each makes some
+	// writes, and calls stand in the same queue for the disk. A million tokens that
+	// live for two hours need 180.
 	perSecond rate.Limit
 	// atOnce is how many platforms' answers are waited for at the same time: 256 a
 	// second need 64 if an answer takes a quarter of one.
@@ -86,6 +86,24 @@ type pacing struct {
 }
 
 var defaultPacing = pacing{batch: 64, perSecond: 256, atOnce: 64}
+
+// calm is the share of the pace at which renewals begin that have all their time
+// ahead of them.
+const calm = 1.0 / 8
+
+// of is how many a second may be begun while this one is the next. A renewal that
+// has just come due can wait: the more of the first third of the time between then
+// and the token's end has passed, the faster it goes, up to the full pace, so that
+// calls notice little of a wave that is early, and one that is late is still worked
+// off with two thirds of the time left. What gives up a grant never waits.
+func (p pacing) of(rec Record, now time.Time) rate.Limit {
+	window := rec.AccessExpires.Sub(rec.RenewAt)
+	if rec.Status == Pending || rec.RevokeOutstanding || rec.AccessExpires.IsZero() || window <= 0 {
+		return p.perSecond
+	}
+	passed := 3 * now.Sub(rec.RenewAt).Seconds() / window.Seconds()
+	return p.perSecond * rate.Limit(min(max(passed, calm), 1))
+}
 
 const (
 	// tendBatch bounds how many changes one look at the store brings, to tell the
@@ -142,6 +160,7 @@ func (l *lane) work(ctx context.Context) error {
 			if _, already := l.underway.LoadOrStore(rec.ID, true); already {
 				continue
 			}
+			l.pace.SetLimit(l.c.pacing.of(rec, l.c.now(l.app)))
 			if l.pace.Wait(ctx) != nil {
 				return nil // told to stop
 			}

@@ -134,6 +134,60 @@ func TestWaveKeepsItsPace(t *testing.T) {
 	}
 }
 
+// A renewal is begun the faster, the more of its time has passed; what gives up a
+// grant, or has no time, never waits.
+func TestPaceOfARenewal(t *testing.T) {
+	t.Parallel()
+	due := time.Now()
+	record := func(window time.Duration, change func(*connect.Record)) connect.Record {
+		rec := connect.Record{Status: connect.Healthy, AccessExpires: due.Add(window), RenewAt: due}
+		if change != nil {
+			change(&rec)
+		}
+		return rec
+	}
+	for _, c := range []struct {
+		name string
+		rec  connect.Record
+		late time.Duration
+		want float64
+	}{
+		{"just due", record(30*time.Minute, nil), 0, 32},
+		{"an eighth of the first third", record(24*time.Minute, nil), time.Minute, 32},
+		{"half of the first third", record(24*time.Minute, nil), 4 * time.Minute, 128},
+		{"all of the first third", record(24*time.Minute, nil), 8 * time.Minute, 256},
+		{"nearly at its end", record(24*time.Minute, nil), 23 * time.Minute, 256},
+		{"long dead", record(24*time.Minute, nil), time.Hour, 256},
+		{"sixty days, a day late", record(20*24*time.Hour, nil), 24 * time.Hour, 38.4},
+		{"due before the clock was set back", record(30*time.Minute, nil), -time.Hour, 32},
+		{"due when it has ended", record(-time.Second, nil), 0, 256},
+		{"of two seconds, half of one late", record(2*time.Second, nil), 500 * time.Millisecond, 192},
+		{"without an end", record(0, func(r *connect.Record) { r.AccessExpires = time.Time{} }), 0, 256},
+		{"to be given back", record(30*time.Minute, func(r *connect.Record) { r.RevokeOutstanding = true }), 0, 256},
+		{"never redeemed", record(30*time.Minute, func(r *connect.Record) { r.Status = connect.Pending }), 0, 256},
+	} {
+		if got := connect.PaceOf(c.rec, due.Add(c.late)); got < c.want-0.01 || got > c.want+0.01 {
+			t.Errorf("%s: %.2f a second, want %.2f", c.name, got, c.want)
+		}
+	}
+}
+
+// A wave that has all its time ahead of it is worked off at an eighth of the pace.
+func TestEarlyWaveIsCalm(t *testing.T) {
+	t.Parallel()
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	w.Connections.Pace(4, 4, 160)
+	ids := wave(t, w, "publish", 6)
+	age(t, w, fmt.Sprintf("UPDATE connections SET renew_at = %d", time.Now().UnixMicro()))
+	start := time.Now()
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); due(t, w, ids) != 0 || took < 200*time.Millisecond {
+		t.Errorf("of six renewals at 20 a second %d are left after %s", due(t, w, ids), took)
+	}
+}
+
 // X has much due and does not answer: another app's renewals, and what is due of
 // its other kinds, do not wait for it.
 func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
