@@ -29,22 +29,7 @@ services:
 // Who is erased by subject loses what was sealed for that subject, although there
 // never was a connection.
 func TestAnErasureReachesWhatWasSealedForASubject(t *testing.T) {
-	cfg, _, err := config.Parse(t.TempDir()+"/gatehouse.yaml", []byte(sealingConfig), resolver())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := initialise(t.Context(), cfg, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	p, err := assemble(t.Context(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	p := assembled(t, sealingConfig)
 	item := func(subject, data string) records.Item {
 		return records.Item{Owner: records.Owner{Subject: gatehouse.Subject(subject)}, Purpose: "support", Values: []records.Value{{Label: "note", Data: []byte(data)}}}
 	}

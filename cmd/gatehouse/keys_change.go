@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -123,19 +124,7 @@ func keysDisable(o *options) *cobra.Command {
 		Use:   "disable KEY@VERSION",
 		Short: "Keep a version from opening anything, until it is enabled again",
 		Args:  one("KEY@VERSION"),
-		RunE: func(c *cobra.Command, args []string) error {
-			domain, version, err := keyVersion(args[0])
-			if err != nil {
-				return err
-			}
-			return with(c.Context(), o, func(p *parts) error {
-				if err := p.keys.Disable(c.Context(), domain, version); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s@%d is disabled; running processes obey within half a minute\n", domain, version)
-				return err
-			})
-		},
+		RunE:  ofVersion(o, (*vault.Keys).Disable, "is disabled; running processes obey within half a minute"),
 	}
 }
 
@@ -144,19 +133,24 @@ func keysEnable(o *options) *cobra.Command {
 		Use:   "enable KEY@VERSION",
 		Short: "Let a disabled version open again, or take back a scheduled destruction",
 		Args:  one("KEY@VERSION"),
-		RunE: func(c *cobra.Command, args []string) error {
-			domain, version, err := keyVersion(args[0])
-			if err != nil {
+		RunE:  ofVersion(o, (*vault.Keys).Enable, "opens what it sealed"),
+	}
+}
+
+// ofVersion does something to the version that is named, and says how it then stands.
+func ofVersion(o *options, do func(*vault.Keys, context.Context, vault.Domain, uint32) error, stands string) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		domain, version, err := keyVersion(args[0])
+		if err != nil {
+			return err
+		}
+		return with(c.Context(), o, func(p *parts) error {
+			if err := do(p.keys, c.Context(), domain, version); err != nil {
 				return err
 			}
-			return with(c.Context(), o, func(p *parts) error {
-				if err := p.keys.Enable(c.Context(), domain, version); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s@%d opens what it sealed\n", domain, version)
-				return err
-			})
-		},
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s@%d %s\n", domain, version, stands)
+			return err
+		})
 	}
 }
 

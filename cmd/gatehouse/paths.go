@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/config"
+	"gatehouse/internal/vault"
 )
 
 // Files that init makes beside the configuration.
@@ -66,10 +67,5 @@ func writeFileSync(path string, content []byte, mode os.FileMode) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return vault.SyncDirectory(filepath.Dir(path))
 }

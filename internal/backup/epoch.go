@@ -99,24 +99,10 @@ func (e epochs) make(ctx context.Context, epoch string) error {
 		return fmt.Errorf("wrapping an epoch key with root key %s: %w", root.ID(), err)
 	}
 	content := epochHeader + " " + root.ID() + "\n" + base64.StdEncoding.EncodeToString(wrapped) + "\n"
-	if err := writeNew(e.path(epoch), []byte(content)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := vault.WriteNewFile(e.path(epoch), []byte(content)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keeping an epoch key: %w: %w", gatehouse.ErrUnavailable, err)
 	}
 	return nil
-}
-
-// writeNew makes a file that appears under its name only when all of it is on
-// disk, and never in the place of another.
-func writeNew(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Link(file.Name(), path)
-	}
-	return errors.Join(err, os.Remove(file.Name()), syncDir(filepath.Dir(path)))
 }
 
 // open returns an epoch's key. One that is not there is ErrNotFound: destroyed,
@@ -224,7 +210,7 @@ func (e epochs) destroy(epoch string) error {
 		return fmt.Errorf("destroying the key of epoch %s: %w: %w", epoch, gatehouse.ErrUnavailable, err)
 	}
 	step("epoch key removed")
-	return syncDir(e.dir)
+	return vault.SyncDirectory(e.dir)
 }
 
 func overwrite(f *os.File) error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/vault"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -101,7 +102,7 @@ func (w *fileWriter) finish(manifest []byte) (size int64, err error) {
 		return 0, fmt.Errorf("%w: %w", gatehouse.ErrUnavailable, err)
 	}
 	w.done = true
-	return w.size, syncDir(filepath.Dir(w.path))
+	return w.size, vault.SyncDirectory(filepath.Dir(w.path))
 }
 
 // discard removes what was not finished.
@@ -112,14 +113,6 @@ func (w *fileWriter) discard() error {
 	w.done = true
 	_ = w.file.Close()
 	return os.Remove(w.file.Name())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // A File is a backup whose manifest was verified. Close it.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 )
 
@@ -157,7 +158,7 @@ func (b *Backups) end(ctx context.Context, day string, keys, files []string) err
 		}
 	}
 	if err == nil && len(files) > 0 {
-		err = syncDir(b.config.To)
+		err = vault.SyncDirectory(b.config.To)
 	}
 	verdict := "done"
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/vault"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -203,7 +204,7 @@ func (l *Ledger) ShipTo(ctx context.Context, dir string) (err error) {
 		if _, err := f.WriteAt([]byte(text), size); err != nil {
 			return fmt.Errorf("%w: %w", gatehouse.ErrUnavailable, err)
 		}
-		if err := errors.Join(f.Sync(), syncDir(dir)); err != nil {
+		if err := errors.Join(f.Sync(), vault.SyncDirectory(dir)); err != nil {
 			return fmt.Errorf("%w: %w", gatehouse.ErrUnavailable, err)
 		}
 		step("line shipped")

@@ -110,29 +110,38 @@ func TestConnectAttemptRace(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.Stage = connect.Returned
-		won := make(chan bool, 8)
-		var all sync.WaitGroup
-		for range cap(won) {
-			all.Go(func() {
-				_, err := s.SaveAttempt(t.Context(), a)
-				if err != nil && !errors.Is(err, gatehouse.ErrConflict) {
-					t.Error(err)
-				}
-				won <- err == nil
-			})
-		}
-		all.Wait()
-		close(won)
-		n := 0
-		for w := range won {
-			if w {
-				n++
-			}
-		}
-		if n != 1 {
-			t.Errorf("%d took it", n)
-		}
+		oneWins(t, func() error {
+			_, err := s.SaveAttempt(t.Context(), a)
+			return err
+		})
 	})
+}
+
+// oneWins has eight ask for the same at once: one gets it, the others conflict.
+func oneWins(t *testing.T, take func() error) {
+	t.Helper()
+	won := make(chan bool, 8)
+	var all sync.WaitGroup
+	for range cap(won) {
+		all.Go(func() {
+			err := take()
+			if err != nil && !errors.Is(err, gatehouse.ErrConflict) {
+				t.Error(err)
+			}
+			won <- err == nil
+		})
+	}
+	all.Wait()
+	close(won)
+	n := 0
+	for w := range won {
+		if w {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d took it", n)
+	}
 }
 
 func TestConnectPeople(t *testing.T) {

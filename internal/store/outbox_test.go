@@ -353,28 +353,7 @@ func TestOutboxOneTakesIt(t *testing.T) {
 	eachOutbox(t, func(t *testing.T, s outbox.Store) {
 		addEvent(t, s, "e", "", 0)
 		r := eventOf(t, s, "e")
-		var all sync.WaitGroup
-		won := make(chan bool, 8)
-		for range 8 {
-			all.Go(func() {
-				err := s.SaveEvent(t.Context(), r, moment(0))
-				if err != nil && !errors.Is(err, gatehouse.ErrConflict) {
-					t.Error(err)
-				}
-				won <- err == nil
-			})
-		}
-		all.Wait()
-		close(won)
-		n := 0
-		for ok := range won {
-			if ok {
-				n++
-			}
-		}
-		if n != 1 {
-			t.Errorf("%d took it", n)
-		}
+		oneWins(t, func() error { return s.SaveEvent(t.Context(), r, moment(0)) })
 	})
 }
 

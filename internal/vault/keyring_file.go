@@ -40,7 +40,7 @@ func openKeyringFile(path string, create bool) (*keyringFile, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("making the directory of the keyring file: %w", err)
 		}
-		if err := writeNew(path, make([]byte, keyringSize)); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := WriteNewFile(path, make([]byte, keyringSize)); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("making the keyring file: %w", err)
 		}
 		file, err = os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)

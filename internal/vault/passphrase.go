@@ -114,7 +114,7 @@ func CreatePassphraseFile(path string, passphrase secret.Text, cost PassphraseCo
 	if err != nil {
 		return fmt.Errorf("sealing the root key under its passphrase: %w", err)
 	}
-	if err := writeNew(path, []byte(header+"\n"+base64.StdEncoding.EncodeToString(sealed)+"\n")); err != nil {
+	if err := WriteNewFile(path, []byte(header+"\n"+base64.StdEncoding.EncodeToString(sealed)+"\n")); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("passphrase file %s exists already and is not replaced: %w", path, gatehouse.ErrConflict)
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -75,36 +74,13 @@ func CreateRootKeyFile(path string) error {
 	clear(material.Bytes())
 	defer clear(content)
 
-	if err := writeNew(path, content); err != nil {
+	if err := WriteNewFile(path, content); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("root key file %s exists already and is not replaced: %w", path, gatehouse.ErrConflict)
 		}
 		return fmt.Errorf("writing the root key file: %w", err)
 	}
 	return nil
-}
-
-// writeNew makes a file of mode 0600 that appears under its name only when all
-// of it is on disk: half a key must not look like a root key, whenever this is
-// interrupted. A hard link, unlike a renaming, replaces nothing.
-func writeNew(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Link(file.Name(), path)
-	}
-	return errors.Join(err, os.Remove(file.Name()), syncDirectory(filepath.Dir(path)))
-}
-
-func syncDirectory(path string) error {
-	directory, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
 }
 
 // NewFileRootKey reads a root key file. It refuses a file that anyone but its
