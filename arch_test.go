@@ -37,6 +37,8 @@ var layout = []row{
 	{name: "internal/secret"},
 	{name: "internal/policy", may: []string{"gatehouse"}},
 	{name: "internal/platform"},
+	{name: "internal/fingerprint", may: []string{"gatehouse"}, libraries: []string{"github.com/dchest/siphash"}},
+	{name: "internal/observe", may: []string{"gatehouse", "internal/policy", "internal/platform"}},
 	{name: "internal/config", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/platform"},
 		libraries: []string{"go.yaml.in/yaml/v3"}},
 	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}},
@@ -51,6 +53,7 @@ var layout = []row{
 	// A second opinion on them: it imports nothing of ours.
 	{name: "internal/vault/kms/kmstest", testOnly: true},
 	{name: "internal/identity", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"}},
+	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/cases", may: []string{"gatehouse", "internal/wire", "internal/audit"}},
 	{name: "internal/outbox", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/atrest", "internal/audit", "internal/vault"}},
 	{name: "internal/records", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/vault"}},
@@ -62,7 +65,9 @@ var layout = []row{
 	{name: "internal/compliance", may: []string{"gatehouse", "internal/secret", "internal/platform", "internal/wire", "internal/audit", "internal/vault", "internal/connect"}},
 	{name: "internal/gateway", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/wire", "internal/audit", "internal/identity", "internal/budget", "internal/connect"},
 		libraries: []string{"golang.org/x/time/rate"}},
-	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
+	{name: "internal/egress", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/wire", "internal/audit", "internal/identity"},
+		libraries: []string{"github.com/gobwas/ws", "github.com/klauspost/compress", "github.com/andybalholm/brotli", "golang.org/x/time/rate"}},
+	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
 	{name: "internal/public", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/cases", "internal/connect", "internal/notice"},
 		libraries: []string{"golang.org/x/time/rate"}},
 
@@ -70,7 +75,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/audit", "internal/vault", "internal/identity", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/identity", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -86,7 +91,7 @@ var layout = []row{
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
-		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
+		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
 		"internal/vault", "internal/vault/kms", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/backup", "internal/store",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",

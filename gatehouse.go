@@ -71,3 +71,30 @@ type Person struct {
 	Platform Platform
 	ID       string
 }
+
+// DataClass is a kind of value by which somebody can be recognised, in the words
+// of third_parties.*.may_receive.
+type DataClass string
+
+// The kinds of data.
+const (
+	// PseudonymousID is what a platform calls a person: a number, or an app-scoped
+	// id.
+	PseudonymousID DataClass = "pseudonymous-id"
+	Username       DataClass = "username"
+	PersonName     DataClass = "name"
+	EmailAddress   DataClass = "email"
+	PhoneNumber    DataClass = "phone"
+	// ProfileLink is an address that leads to a person: their page, their picture.
+	ProfileLink DataClass = "profile-link"
+	PostID      DataClass = "post-id"
+	MessageID   DataClass = "message-id"
+	// Credential is a token, a key or another secret. Nobody may receive it.
+	Credential DataClass = "secret"
+)
+
+// DataClasses are the kinds of data that a third party may be allowed to receive:
+// all but Credential.
+func DataClasses() []DataClass {
+	return []DataClass{PseudonymousID, Username, PersonName, EmailAddress, PhoneNumber, ProfileLink, PostID, MessageID}
+}

@@ -1,0 +1,57 @@
+// Package fingerprint recognises values that it has seen before, without keeping
+// them: it owns the keyed fingerprints of identifying values and secrets, the
+// bounded index of them, and the search for them in what passes by, through the
+// encodings in which programs write them.
+//
+// It promises that a value never comes out of it, that its memory is bounded
+// whatever it is told and shown, and that how the bytes are cut into pieces never
+// changes what is found.
+//
+// It must never do I/O, read the clock, or decide what follows from a hit.
+package fingerprint
+
+import (
+	"time"
+
+	"gatehouse"
+)
+
+// Key makes the fingerprints. Whoever does not have it learns nothing from them.
+type Key [16]byte
+
+// Value is something to be recognised.
+type Value struct {
+	Class gatehouse.DataClass
+	// Text is as the platform wrote it, without the encoding of the reply.
+	Text string
+}
+
+// Owner is the number by which the caller knows whose value it is. Zero is
+// nobody's: a secret of the app or of Gatehouse itself.
+type Owner uint32
+
+// Print is the fingerprint of one value in its normal form.
+type Print uint64
+
+// Entry is what the index holds of one value of one owner.
+type Entry struct {
+	Print Print
+	Owner Owner
+	Class gatehouse.DataClass
+	// Expires is when it may be forgotten; hours count.
+	Expires time.Time
+}
+
+// Hit is a value that was recognised.
+type Hit struct {
+	Class gatehouse.DataClass
+	Print Print
+	// Owners are whose it may be. More than one means that it is ambiguous: nobody
+	// may choose among them. None means a secret of nobody's.
+	Owners []Owner
+	// Shared is set when more people have the value than the index lists; Owners is
+	// empty then.
+	Shared bool
+	// Form is how it was written: "plain", "base64", "base64 in json".
+	Form string
+}
