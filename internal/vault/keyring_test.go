@@ -255,6 +255,45 @@ func TestTurnsUnderTraffic(t *testing.T) {
 	})
 }
 
+// PostgreSQL may commit a keyring key under the old daily key after the turn has
+// looked for the last of them: behind the place where it looks, and when it is
+// through.
+func TestKeyringKeysThatCommitLate(t *testing.T) {
+	for _, at := range []string{"turn: keyring key ended", "turn: nothing left under the old daily key"} {
+		t.Run(at, func(t *testing.T) {
+			storetest.Each(t, func(t *testing.T, dsn string) {
+				w := newWorld(t, dsn)
+				ada := w.person()
+				sealed := w.seal(refOf(ada), token)
+				raw := storetest.OpenRaw(t, dsn)
+				_, rows := raw.Query("SELECT bucket FROM vault_keyring_keys")
+				taken := rows[0][0].(int64)
+				k := w.keys(soon)
+				late := 0
+				k.HookTestOnlyStep(func(name string) {
+					if name != at || late == 2 {
+						return
+					}
+					late++
+					key, err := w.vault.HookTestOnlyLateKeyringKey(t.Context(), vault.KeyringID(late), (int(taken)+late)%1024, 1)
+					if err != nil {
+						t.Fatal(err)
+					}
+					raw.Exec("INSERT INTO vault_keyring_keys (id, bucket, state, daily, wrapped, created, erased) VALUES ($1, $2, 'active', 1, $3, $4, 0)",
+						int64(key.ID), key.Bucket, key.Wrapped, key.Created.UnixMicro())
+				})
+				if _, err := k.Rewrap(t.Context(), vault.RewrapOptions{Keyring: true}); err != nil {
+					t.Fatalf("Rewrap: %v", err)
+				}
+				if late == 0 {
+					t.Error("no keyring key came late: this test looks at nothing")
+				}
+				w.opens("after the turn", ada, sealed)
+			})
+		})
+	}
+}
+
 // People of a store that is older than the keyring come under it, online.
 func TestOlderPeopleComeUnderTheKeyring(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {

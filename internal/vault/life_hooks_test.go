@@ -67,3 +67,16 @@ func (v *Vault) HookTestOnlyManyPeople(ctx context.Context, n int, store func(Pe
 	}
 	return nil
 }
+
+// HookTestOnlyLateKeyringKey returns a keyring key for a bucket under a version
+// of the daily key that may be no longer active: as another process stores it
+// whose transaction began before there was a newer one and is committed after.
+func (v *Vault) HookTestOnlyLateKeyringKey(ctx context.Context, id KeyringID, bucket int, daily uint32) (KeyringKey, error) {
+	wrapping, err := v.dailyKey(ctx, daily)
+	if err != nil {
+		return KeyringKey{}, err
+	}
+	row := KeyringKey{ID: id, Bucket: bucket, State: Active, Daily: daily, Created: time.Now()}
+	row.Wrapped = wrapping.Seal(nil, nil, make([]byte, keySize), v.keyringPlace(row))
+	return row, nil
+}

@@ -142,16 +142,30 @@ func (w *walk) turn(ctx context.Context) error {
 		}
 		w.step("turn: daily key made")
 	}
-	err = w.renewKeyring(ctx, older.Version, active.Version)
-	if err == nil {
-		w.step("turn: nothing left under the old daily key")
-		err = w.vault.endDaily(ctx, older.Version)
-		w.step("turn: old daily key destroyed")
-	}
+	err = w.leaveDaily(ctx, older.Version, active.Version)
 	if err == nil {
 		err = w.store().Compact(ctx)
 	}
 	return w.ended(receipt, w.done.facts(), err)
+}
+
+// leaveDaily moves everything from the older daily key to the active one and
+// destroys the older. A keyring key that another process began to store before
+// there was a new daily key may be committed after the last look under the old
+// one; the database then refuses to end that, and it is looked at again. No new
+// one can begin, so this ends.
+func (w *walk) leaveDaily(ctx context.Context, older, active uint32) error {
+	for late := 0; ; late++ {
+		if err := w.renewKeyring(ctx, older, active); err != nil {
+			return err
+		}
+		w.step("turn: nothing left under the old daily key")
+		err := w.vault.endDaily(ctx, older)
+		if !errors.Is(err, gatehouse.ErrConflict) || late == moves {
+			w.step("turn: old daily key destroyed")
+			return err
+		}
+	}
 }
 
 // renewKeyring leaves no keyring key under the older daily key. What does not
@@ -167,16 +181,16 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 	}
 	var after KeyringID
 	var failed error
-	for again := false; ; {
+	for {
 		rows, err := w.store().KeyringKeysUnder(ctx, older, after, batch)
 		if err != nil {
 			return fmt.Errorf("reading keyring keys: %w", err)
 		}
 		if len(rows) == 0 {
-			if failed != nil || !again {
+			if failed != nil || after == 0 {
 				return failed
 			}
-			after, again = 0, false // what changed under our hands
+			after = 0 // what came, or changed under our hands, behind us
 			continue
 		}
 		after = rows[len(rows)-1].ID
@@ -190,7 +204,7 @@ func (w *walk) renewKeyring(ctx context.Context, older, active uint32) error {
 			case errors.Is(err, ErrUnreadable):
 				failed = errors.Join(failed, err)
 			case errors.Is(err, gatehouse.ErrConflict) && !isBusy(err):
-				again = true
+				// It is still there, and seen again.
 			case err != nil:
 				return err
 			}
