@@ -64,11 +64,12 @@ func (c *Config) callContract(d *decoder, path string, p platform.Name, call *Ca
 	}
 }
 
-// callParams checks params. The Graph's are described nowhere as a whole, so
-// that of those only the form can be judged.
+// callParams checks params. Where the platform's documents do not describe the
+// call, only their form can be judged.
 func (d *decoder) callParams(path string, p platform.Name, call *Call, listed func(string) bool) {
 	known, described := platform.QueryParams(string(call.Operation))
 	described = described && p == platform.X
+	graph, inGraph := platform.GraphParams(p, string(call.Operation))
 	for _, name := range slices.Sorted(maps.Keys(call.Params)) {
 		at, rule := path+".params."+name, call.Params[name]
 		inPath := strings.Contains(string(call.Operation), "{"+name+"}")
@@ -78,6 +79,8 @@ func (d *decoder) callParams(path string, p platform.Name, call *Call, listed fu
 			d.failAt(at, "is not the name of a parameter")
 		case described && !known1 && !inPath && !listed(name):
 			d.failAt(at, "is no parameter of this call"+didYouMean(name, slices.Collect(maps.Keys(known)))+" (if it is meant, name it under unlisted, too)")
+		case inGraph && !graph[bareName(name)] && !inPath && !listed(name):
+			d.failAt(at, "is no parameter of this call"+didYouMean(name, slices.Collect(maps.Keys(graph)))+" (if it is meant, name it under unlisted, too)")
 		case rule.Type != "":
 		case known1 && (kind != "boolean" || plainRule(rule)):
 			rule.Type = kind
@@ -89,12 +92,21 @@ func (d *decoder) callParams(path string, p platform.Name, call *Call, listed fu
 	}
 }
 
+// bareName is a parameter's name without the brackets or members that Graph's
+// clients write lists and objects with.
+func bareName(name string) string {
+	bare, _, _ := strings.Cut(name, "[")
+	bare, _, _ = strings.Cut(bare, ".")
+	return bare
+}
+
 // plainRule reports whether a rule bounds nothing, as fits a boolean.
 func plainRule(r Rule) bool {
 	return r.Min == 0 && r.Max == 0 && r.Pattern == "" && len(r.OneOf) == 0
 }
 
 func (d *decoder) callBody(path string, p platform.Name, call *Call, listed func(string) bool) {
+	graph, inGraph := platform.GraphParams(p, string(call.Operation))
 	for _, name := range slices.Sorted(maps.Keys(call.Body)) {
 		at := path + ".body." + name
 		unknown := ""
@@ -106,6 +118,8 @@ func (d *decoder) callBody(path string, p platform.Name, call *Call, listed func
 			d.failAt(at, "is not the name of a field")
 		case unknown != "" && !listed(name):
 			d.failAt(at, "no request of "+string(p)+" has a field "+unknown+didYouMean(unknown, platform.FieldNames(p))+" (if it is meant, name it under unlisted, too)")
+		case inGraph && !graph[bareName(name)] && !listed(name):
+			d.failAt(at, "is no parameter of this call"+didYouMean(bareName(name), slices.Collect(maps.Keys(graph)))+" (if it is meant, name it under unlisted, too)")
 		}
 		d.rule(at, call.Body[name])
 	}

@@ -58,6 +58,11 @@ func TestContractMistakes(t *testing.T) {
 		{"a token alone", "facebook", `{call: GET /me/accounts, fields: [access_token]}`, "needs id beside it", `{call: GET /me/accounts, fields: [access_token, id]}`},
 		{"a token alone below", "facebook", `{call: GET /me, fields: [id, accounts.access_token]}`, "needs accounts.id beside it", `{call: GET /me, fields: [accounts.access_token, accounts.id]}`},
 		{"a Graph parameter", "facebook", `{call: GET /me, params: {"li mit": {}}}`, "is not the name of a parameter", `{call: GET /me, params: {limit: {max: 50}}}`},
+		{"a Graph parameter with a typo", "facebook", `{call: "POST /{id}/feed", params: {mesage: {max: 500}}}`, "params.mesage: is no parameter of this call; did you mean message?", `{call: "POST /{id}/feed", params: {message: {max: 500}}}`},
+		{"a Graph body with a typo", "facebook", `{call: "POST /{id}/feed", body: {"attached_meda[0]": {}}}`, "did you mean attached_media?", `{call: "POST /{id}/feed", body: {"attached_media[0]": {}, link: {}}}`},
+		{"a Graph parameter of another edge", "instagram", `{call: "POST /{id}/media_publish", body: {image_url: {}}}`, "body.image_url: is no parameter of this call", `{call: "POST /{id}/media", body: {image_url: {}}}`},
+		{"a Graph parameter that is unlisted", "facebook", `{call: "GET /{id}/posts", params: {fresh: {}}}`, "name it under unlisted", `{call: "GET /{id}/posts", params: {fresh: {}, limit: {max: 50}}, unlisted: [fresh]}`},
+		{"a Graph path", "facebook", `{call: "GET /{id}/posts", params: {idd: {}}}`, "is no parameter of this call", `{call: "GET /{id}/posts", params: {id: {pattern: "[0-9]+"}}}`},
 		{"Threads", "threads", `{call: GET /me, fields: [threads_biografy]}`, "did you mean threads_biography?", `{call: GET /me, fields: [threads_biography]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -94,6 +94,35 @@ func QueryParams(operation string) (map[string]string, bool) {
 	return params, true
 }
 
+// commonParams are the parameters that the Graph documents for all calls: fields,
+// paging and modifiers, the form of the reply.
+const commonParams = "fields limit after before offset since until summary order filter metadata date_format locale format pretty " +
+	"return_ssl_resources include_headers suppress_http_code debug ids "
+
+// GraphParams returns the names of the parameters that an operation of the Graph
+// API takes, in its query or its body, on whatever kind of node; and whether the
+// documents describe it. Threads is not described.
+func GraphParams(p Name, operation string) (map[string]bool, bool) {
+	method, path, _ := strings.Cut(operation, " ")
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if p == Threads || !p.Graph() || len(parts) > 2 || parts[0] != "{id}" && parts[0] != "me" {
+		return nil, false
+	}
+	key := method
+	if len(parts) == 2 {
+		key += " " + parts[1]
+	}
+	list, ok := graphParamNames[key]
+	if !ok {
+		return nil, false
+	}
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq(list + " " + commonParams) {
+		names[name] = true
+	}
+	return names, true
+}
+
 // findOperation finds an operation of X by its normal form.
 func findOperation(operation string) *xLeaf {
 	method, path, ok := strings.Cut(operation, " ")

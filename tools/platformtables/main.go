@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(out, operations, openapi, limits, sdk, specs string) error {
-	if operations == "" && limits == "" && sdk == "" {
+	if operations == "" && limits == "" && sdk == "" && specs == "" {
 		return fmt.Errorf("nothing to do: name at least one input (see -help)")
 	}
 	if operations != "" {
@@ -61,6 +61,15 @@ func run(out, operations, openapi, limits, sdk, specs string) error {
 			return err
 		}
 		if err := write(filepath.Join(out, "x_limits.gen.go"), src); err != nil {
+			return err
+		}
+	}
+	if specs != "" {
+		params, err := graphParams(specs)
+		if err != nil {
+			return err
+		}
+		if err := write(filepath.Join(out, "graph_params.gen.go"), params); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ func shared(t *testing.T) string {
 	return filepath.Join(dir, "platforms")
 }
 
-// The committed tables of X are what the generator makes of the documents today.
+// The committed tables of X and of the Graph's parameters are what the generator makes of the documents today.
 // Without the documents there is nothing to compare; [TestSmallDocuments] holds
 // the generator itself.
 func TestTablesAreCurrent(t *testing.T) {
@@ -27,10 +27,10 @@ func TestTablesAreCurrent(t *testing.T) {
 		return
 	}
 	out := t.TempDir()
-	if err := run(out, filepath.Join(dir, "x-operations.csv"), filepath.Join(dir, "x-openapi.json"), filepath.Join(dir, "x-rate-limits.csv"), "", ""); err != nil {
+	if err := run(out, filepath.Join(dir, "x-operations.csv"), filepath.Join(dir, "x-openapi.json"), filepath.Join(dir, "x-rate-limits.csv"), "", filepath.Join(dir, "meta")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go"} {
+	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go", "graph_params.gen.go"} {
 		got, err := os.ReadFile(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestSmallDocuments(t *testing.T) {
 	if err := run(out, "testdata/x-operations.csv", "testdata/x-openapi.json", "testdata/x-rate-limits.csv", "testdata/sdk", "testdata/specs"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go", "graph_table.gen.go", "graph_names.gen.go"} {
+	for _, name := range []string{"x_table.gen.go", "x_limits.gen.go", "x_names.gen.go", "graph_table.gen.go", "graph_names.gen.go", "graph_params.gen.go"} {
 		got, err := os.ReadFile(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -191,5 +192,47 @@ func graphNames(sdk, specs string) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	words(&b, "// graphFieldNames are the names of fields of the Graph API's nodes and values.", "graphFieldNames", fields)
+	return b.Bytes(), nil
+}
+
+// graphParams renders the parameters of what can be done with the Graph's nodes
+// and edges, from the node specifications: those of all kinds of node together,
+// because a call does not say of which kind its node is.
+func graphParams(specs string) ([]byte, error) {
+	files, err := filepath.Glob(filepath.Join(specs, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	params := map[string]map[string]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var spec struct {
+			APIs []struct {
+				Method, Endpoint string
+				Params           []struct{ Name string }
+			} `json:"apis"`
+		}
+		if err := json.Unmarshal(raw, &spec); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file, err)
+		}
+		for _, api := range spec.APIs {
+			key := strings.TrimSpace(api.Method + " " + api.Endpoint)
+			if params[key] == nil {
+				params[key] = map[string]bool{}
+			}
+			for _, p := range api.Params {
+				params[key][p.Name] = true
+			}
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString("// graphParamNames are the parameters of the Graph API by method and edge; a method\n// alone is the node itself.\nvar graphParamNames = map[string]string{\n")
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		fmt.Fprintf(&b, "%q: %q,\n", key, strings.Join(slices.Sorted(maps.Keys(params[key])), " "))
+	}
+	b.WriteString("}\n")
 	return b.Bytes(), nil
 }
