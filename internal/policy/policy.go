@@ -74,8 +74,9 @@ type Purpose struct {
 // Set is the compiled purposes of one configuration. It is immutable: a new
 // configuration is a new Set.
 type Set struct {
-	mode     Mode
-	purposes map[gatehouse.PurposeName]*compiled
+	mode         Mode
+	purposes     map[gatehouse.PurposeName]*compiled
+	destinations map[string]*destination // by host; see WithDestinations
 }
 
 // compiled is a purpose with its calls indexed. The rules are made here, so that

@@ -72,8 +72,7 @@ const MetadataAddress = "169.254.169.254"
 type Egress struct {
 	config    EgressConfig
 	hosts     map[string]bool
-	own       map[string]bool // by hostKey
-	ownPorts  map[uint16]bool // on every address of this machine
+	dialer    *Dialer
 	transport *http.Transport
 }
 
@@ -90,17 +89,10 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		}
 		e.hosts[key] = true
 	}
-	for _, h := range c.Own {
-		if err := e.addOwn(h); err != nil {
-			return nil, fmt.Errorf("setting up egress: own address %q: %w", h, err)
-		}
+	var err error
+	if e.dialer, err = NewDialer(DialerConfig{Own: c.Own, Resolve: c.Resolve, Timeout: c.DialTimeout}); err != nil {
+		return nil, fmt.Errorf("setting up egress: %w", err)
 	}
-	if c.Resolve == nil {
-		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
-	}
-	withDefault(&c.DialTimeout, 10*time.Second)
 	withDefault(&c.HandshakeTimeout, 10*time.Second)
 	withDefault(&c.HeaderTimeout, 30*time.Second)
 	withDefault(&c.Stall, 60*time.Second)
@@ -173,50 +165,7 @@ func (e *Egress) Allows(scheme, host string) bool {
 	if err != nil {
 		return false
 	}
-	return e.hosts[key] || e.config.AnyPublicHost && scheme == "https" && strings.HasSuffix(key, ":443") && !e.own[key]
-}
-
-// addOwn notes an address that may not be called.
-func (e *Egress) addOwn(address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || portNumber(port) == 0 {
-		return fmt.Errorf("not host:port: %w", gatehouse.ErrInvalid)
-	}
-	if e.own == nil {
-		e.own, e.ownPorts = map[string]bool{}, map[uint16]bool{}
-	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		e.ownPorts[portNumber(port)] = true
-		return nil
-	}
-	key, err := hostKey(strings.ToLower(host), port)
-	if err != nil {
-		return err
-	}
-	e.own[key] = true
-	return nil
-}
-
-// isOwn reports whether an address that a name led to is Gatehouse itself. Behind
-// a translation of addresses it cannot know; the name stands in Own then.
-func (e *Egress) isOwn(a netip.Addr, port uint16) bool {
-	a = a.Unmap()
-	if e.own[netip.AddrPortFrom(a, port).String()] {
-		return true
-	}
-	if !e.ownPorts[port] {
-		return false
-	}
-	ours, err := net.InterfaceAddrs()
-	if err != nil {
-		return true
-	}
-	for _, o := range ours {
-		if prefix, err := netip.ParsePrefix(o.String()); err == nil && prefix.Addr().Unmap() == a {
-			return true
-		}
-	}
-	return false
+	return e.hosts[key] || e.config.AnyPublicHost && scheme == "https" && strings.HasSuffix(key, ":443") && !e.dialer.own[key]
 }
 
 // check refuses a request before anything is resolved or sent.
@@ -288,63 +237,25 @@ func (e *Egress) Client(timeout time.Duration) *http.Client {
 // CloseIdle closes connections that nobody uses.
 func (e *Egress) CloseIdle() { e.transport.CloseIdleConnections() }
 
-// dial resolves once, judges every address, and connects to one of those judged:
-// a second answer of the resolver never matters.
-func (e *Egress) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.config.DialTimeout)
-	defer cancel()
+// dial connects to addr; what it may lead to depends on whether it is listed.
+func (e *Egress) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, BadGateway("egress/host", "The address cannot be read.", nil)
 	}
-	addrs, err := e.resolve(ctx, host)
+	conn, err := e.dialer.dial(ctx, host, portNumber(port), e.reach(addr))
 	if err != nil {
 		return nil, err
 	}
-	key, err := hostKey(addr, "443")
-	listed := err == nil && e.hosts[key]
-	for _, a := range addrs {
-		if !listed && e.isOwn(a, portNumber(port)) {
-			return nil, BadGateway("egress/own-address", "The host's name leads back to Gatehouse itself.", nil)
-		}
-		class := Classify(a)
-		if class == AddressPublic || listed && e.mayDial(addr, a, class) {
-			continue
-		}
-		return nil, BadGateway("egress/address", "The host's name leads to an address that is not allowed ("+string(class)+").", nil)
-	}
-	var last error
-	for i, a := range addrs {
-		// Each address gets its share of what is left, so that one that swallows
-		// packets does not use up the others' time.
-		deadline, _ := ctx.Deadline()
-		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		dialer := net.Dialer{Timeout: share, KeepAlive: 30 * time.Second}
-		conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(a, portNumber(port)).String())
-		if err == nil {
-			return &stallConn{conn, e.config.Stall}, nil
-		}
-		last = err
-	}
-	return nil, last
+	return &stallConn{conn, e.config.Stall}, nil
 }
 
-// mayDial judges one address that the name of a listed host led to; addr is what was
-// asked for.
-func (e *Egress) mayDial(addr string, a netip.Addr, class AddressClass) bool {
-	switch class {
-	case AddressPublic:
-		return true
-	case AddressLoopback:
-		return e.config.AllowLoopback
-	case AddressPrivate:
-		return e.config.AllowPrivate
-	case AddressMetadata:
-		// The address itself must have been asked for: no name may lead there.
-		return e.config.AllowMetadata && addr == net.JoinHostPort(MetadataAddress, "80") && a.String() == MetadataAddress
-	default:
-		return false
+// reach says where addr may lead.
+func (e *Egress) reach(addr string) Reach {
+	if key, err := hostKey(addr, "443"); err != nil || !e.hosts[key] {
+		return Reach{}
 	}
+	return Reach{Loopback: e.config.AllowLoopback, Private: e.config.AllowPrivate, Metadata: e.config.AllowMetadata, Own: true}
 }
 
 // portNumber returns 0 for what is no number of a port.
@@ -355,23 +266,3 @@ func portNumber(port string) uint16 {
 	}
 	return uint16(n)
 }
-
-func (e *Egress) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip}, nil
-	}
-	addrs, err := e.config.Resolve(ctx, host)
-	if err != nil {
-		return nil, &resolveError{err}
-	}
-	if len(addrs) == 0 {
-		return nil, &resolveError{fmt.Errorf("no address")}
-	}
-	return addrs, nil
-}
-
-// resolveError marks a name that could not be resolved.
-type resolveError struct{ err error }
-
-func (e *resolveError) Error() string { return "resolving: " + e.err.Error() }
-func (e *resolveError) Unwrap() error { return e.err }

@@ -28,6 +28,7 @@ var titles = map[int]string{
 	http.StatusBadRequest:            "The request is not valid",
 	http.StatusUnauthorized:          "Authentication is needed",
 	http.StatusForbidden:             "This is not allowed",
+	http.StatusProxyAuthRequired:     "Authentication is needed",
 	http.StatusNotFound:              "There is no such thing",
 	http.StatusMethodNotAllowed:      "This method is not offered here",
 	http.StatusConflict:              "The state does not allow this",

@@ -32,6 +32,8 @@ type ServerConfig struct {
 	// first wall, and this the second. Where the kernel cannot be asked (see peerUser)
 	// the mode alone holds.
 	SameUser bool
+	// OnlyHTTP1 keeps HTTP/2 off: a proxy's tunnels take over their connection.
+	OnlyHTTP1 bool
 	// Handler answers; see [Surface].
 	Handler http.Handler
 	// Log gets what net/http has to say about broken connections, as debug lines.
@@ -65,6 +67,7 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	socket   string // path of the Unix socket, "" when none
+	unbind   func() // forgets the address among those of this process
 	close    sync.Once
 }
 
@@ -95,6 +98,7 @@ func Listen(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", c.Addr, err)
 	}
+	s.unbind = bound.add(s.listener.Addr())
 	if c.SameUser && isUnix {
 		s.listener = &sameUserListener{s.listener}
 	}
@@ -105,6 +109,10 @@ func Listen(c ServerConfig) (*Server, error) {
 		ReadHeaderTimeout: c.ReadHeaderTimeout,
 		IdleTimeout:       c.IdleTimeout,
 		ErrorLog:          slog.NewLogLogger(discardIfNil(c.Log).Handler(), slog.LevelDebug),
+	}
+	if c.OnlyHTTP1 {
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetHTTP1(true)
 	}
 	if c.TLS != nil {
 		s.http.TLSConfig = c.TLS.Clone()
@@ -193,6 +201,7 @@ func (s *Server) URL() string {
 // period, and returns when every handler has returned or its connection is
 // closed. A nil error means that it ended because ctx did.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.unbind()
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
@@ -233,7 +242,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Close gives up a listener that is not going to Run.
 func (s *Server) Close() error {
 	var err error
-	s.close.Do(func() { err = s.listener.Close() })
+	s.close.Do(func() { err = s.listener.Close(); s.unbind() })
 	return err
 }
 
@@ -277,6 +286,17 @@ func (c *countedConn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(c.release)
 	return err
+}
+
+// Bare returns the connection under the bounds that a listener of ours puts on it,
+// for whoever took it over and bounds it by other means: two connections of TCP can
+// be joined by the kernel. conn must be closed, not what is returned. Under TLS there
+// is none but conn.
+func Bare(conn net.Conn) net.Conn {
+	if c, ok := conn.(*countedConn); ok {
+		return c.Conn
+	}
+	return conn
 }
 
 // stallConn fails a write that the other side does not take within limit. It is

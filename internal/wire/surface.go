@@ -13,12 +13,14 @@
 package wire
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -266,6 +268,16 @@ func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
 	n, err := io.Copy(w.ResponseWriter, r)
 	w.bytes += n
 	return n, err
+}
+
+// Hijack hands the connection over. Whoever takes it writes the answer, so an error
+// that is returned afterwards is not rendered.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.finish()
+	}
+	return conn, rw, err
 }
 
 // Flush sends what is buffered; streams rely on it.

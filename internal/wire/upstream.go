@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -37,16 +38,54 @@ func upstreamError(ctx context.Context, err error) error {
 	if isTLS(err) {
 		return BadGateway("upstream/tls", "The platform's certificate or TLS connection could not be verified.", safeCause(err))
 	}
-	switch text := err.Error(); {
-	case strings.Contains(text, "headers exceeded"), strings.Contains(text, "header list too large"),
-		strings.Contains(text, "response header too"):
+	if tooLargeHeader(err) {
 		return BadGateway("upstream/header-size", "The header of the platform's answer is too large.", nil)
-	case strings.Contains(text, "malformed"), strings.Contains(text, "bad Content-Length"),
-		strings.Contains(text, "transfer encoding"), strings.Contains(text, "multiple Content-Length"),
-		strings.Contains(text, "chunk"):
+	}
+	if malformed(err) {
 		return BadGateway("upstream/malformed", "The platform's answer is not valid HTTP.", nil)
 	}
 	return BadGateway("upstream/connection", "The connection to the platform failed.", safeCause(err))
+}
+
+// destinationError is upstreamError for connections to others than a platform.
+func destinationError(ctx context.Context, err error) error {
+	var ours *failure
+	if errors.As(err, &ours) {
+		return ours
+	}
+	if cause := ctx.Err(); errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	var resolving *resolveError
+	switch {
+	case errors.As(err, &resolving):
+		return BadGateway("destination/resolve", "The destination's name could not be resolved.", safeCause(resolving.err))
+	case isTimeout(ctx, err):
+		return GatewayTimeout("destination/timeout", "The destination did not answer in time.", safeCause(err))
+	case isTLS(err):
+		return BadGateway("destination/tls", "The destination's certificate or TLS connection could not be verified.", safeCause(err))
+	}
+	if tooLargeHeader(err) {
+		return BadGateway("destination/header-size", "The header of the destination's answer is too large.", nil)
+	}
+	if malformed(err) {
+		return BadGateway("destination/malformed", "The destination's answer is not valid HTTP.", nil)
+	}
+	return BadGateway("destination/connection", "The connection to the destination failed.", safeCause(err))
+}
+
+// tooLargeHeader and malformed tell net/http's complaints about an answer, which have
+// no types of their own.
+func tooLargeHeader(err error) bool {
+	return containsAny(err.Error(), "headers exceeded", "header list too large", "response header too")
+}
+
+func malformed(err error) bool {
+	return containsAny(err.Error(), "malformed", "bad Content-Length", "transfer encoding", "multiple Content-Length", "chunk")
+}
+
+func containsAny(text string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
 }
 
 func isTimeout(ctx context.Context, err error) bool {
@@ -114,10 +153,12 @@ type replyBody struct {
 	stall  time.Duration
 	left   int64 // bytes still allowed; negative: not bounded
 	quiet  atomic.Bool
+	// explain translates errors: upstreamError, or destinationError.
+	explain func(context.Context, error) error
 }
 
 func newReplyBody(caller context.Context, body io.ReadCloser, cancel context.CancelCauseFunc, stall time.Duration, limit int64) *replyBody {
-	b := &replyBody{body: body, caller: caller, cancel: cancel, stall: stall, left: limit}
+	b := &replyBody{body: body, caller: caller, cancel: cancel, stall: stall, left: limit, explain: upstreamError}
 	if limit <= 0 {
 		b.left = -1
 	}
@@ -153,12 +194,12 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	// Giving up tells the other side, which may then end its answer as if it had
 	// been complete: after a silence an end is none.
 	if err != nil && b.quiet.Load() {
-		return n, upstreamError(b.caller, errStalled)
+		return n, b.explain(b.caller, errStalled)
 	}
 	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, err
 	}
-	return n, upstreamError(b.caller, err)
+	return n, b.explain(b.caller, err)
 }
 
 // Close gives the connection back, or up.
