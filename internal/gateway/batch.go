@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gatehouse"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/wire"
 )
@@ -130,7 +131,7 @@ func (c *call) openItem(ctx context.Context, raw platform.BatchItem) error {
 	}
 	for _, text := range []string{item.RelativeURL, item.Body, item.Name, item.DependsOn, string(item.Headers)} {
 		decoded, err := url.QueryUnescape(text)
-		if holdsHandle(text) || err == nil && holdsHandle(decoded) {
+		if identity.Holds(text) || err == nil && identity.Holds(decoded) {
 			return errHandleInside("a batch item")
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gatehouse"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
 )
 
@@ -92,7 +93,7 @@ func FuzzOutgoing(f *testing.F) {
 		if err != nil {
 			t.Fatalf("the query that leaves is malformed: %q", out.URL.RawQuery)
 		}
-		if holdsHandle(query) || holdsHandle(out.URL.Path) || bytesHoldHandle(sent) {
+		if identity.Holds(query) || identity.Holds(out.URL.Path) || identity.HoldsBytes(sent) {
 			t.Fatalf("a handle leaves: %q %q %q", out.URL.Path, query, sent)
 		}
 		for name := range out.URL.Query() {
@@ -101,7 +102,7 @@ func FuzzOutgoing(f *testing.F) {
 			}
 		}
 		for name, values := range out.Header {
-			if name == "Cookie" || name == "Authorization" || holdsHandle(strings.Join(values, " ")) {
+			if name == "Cookie" || name == "Authorization" || identity.Holds(strings.Join(values, " ")) {
 				t.Fatalf("header %s leaves", name)
 			}
 		}
@@ -148,10 +149,10 @@ func FuzzGuard(f *testing.F) {
 				break
 			}
 		}
-		if bytesHoldHandle(passed) {
+		if identity.HoldsBytes(passed) {
 			t.Fatalf("%q passed in reads of %d", passed, size)
 		}
-		if !bytesHoldHandle(content) && string(passed) != string(content) {
+		if !identity.HoldsBytes(content) && string(passed) != string(content) {
 			t.Fatalf("%q became %q", content, passed)
 		}
 	})

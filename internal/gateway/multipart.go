@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/wire"
 )
 
@@ -82,7 +83,7 @@ func partName(part *multipart.Part) (string, error) {
 		strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '"' || r == '\\' }) {
 		return "", errMultipart("a part of the multipart form has no plain name of its own")
 	}
-	if holdsHandle(disposition[0]) {
+	if identity.Holds(disposition[0]) {
 		return "", errHandleInside("the header of a part")
 	}
 	// The header goes on in our words: another reader of the caller's, with its

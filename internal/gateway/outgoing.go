@@ -14,6 +14,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/wire"
 )
@@ -193,7 +194,7 @@ func (c *call) inspect(context.Context) error {
 	if err := c.query.without(off).holdsHandle("the query", c.class.Batch); err != nil {
 		return err
 	}
-	if holdsHandle(c.at.path) {
+	if identity.Holds(c.at.path) {
 		return errHandleInside("the path")
 	}
 	switch c.body.kind {
@@ -231,7 +232,7 @@ func (p params) holdsHandle(where string, batch bool) error {
 		if batch && p[i].key == "batch" {
 			continue // its items are looked at one by one; see openItem
 		}
-		if holdsHandle(p[i].value) || holdsHandle(p[i].key) || holdsHandle(p[i].raw) {
+		if identity.Holds(p[i].value) || identity.Holds(p[i].key) || identity.Holds(p[i].raw) {
 			return errHandleInside(where)
 		}
 	}
@@ -241,7 +242,7 @@ func (p params) holdsHandle(where string, batch bool) error {
 // jsonHoldsHandle refuses a JSON body that carries a handle, also one written
 // with escapes.
 func jsonHoldsHandle(b []byte) error {
-	if bytesHoldHandle(b) {
+	if identity.HoldsBytes(b) {
 		return errHandleInside("the body")
 	}
 	if !bytes.Contains(b, []byte(`\u`)) {
@@ -253,7 +254,7 @@ func jsonHoldsHandle(b []byte) error {
 		if err != nil {
 			return nil // the end; validity was checked before
 		}
-		if s, ok := t.(string); ok && holdsHandle(s) {
+		if s, ok := t.(string); ok && identity.Holds(s) {
 			return errHandleInside("the body")
 		}
 	}
@@ -262,12 +263,12 @@ func jsonHoldsHandle(b []byte) error {
 // leaksHandle is the last look at what goes upstream: whatever the steps before
 // overlooked, a handle in address or headers stops the call here.
 func leaksHandle(out *http.Request) error {
-	if holdsHandle(out.URL.Path) || holdsHandle(out.URL.RawQuery) {
+	if identity.Holds(out.URL.Path) || identity.Holds(out.URL.RawQuery) {
 		return errHandleInside("the address")
 	}
 	for _, values := range out.Header {
 		for _, v := range values {
-			if holdsHandle(v) {
+			if identity.Holds(v) {
 				return errHandleInside("a header")
 			}
 		}
