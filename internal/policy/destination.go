@@ -82,6 +82,9 @@ func (s *Set) Destination(host string) (Destination, bool) {
 	return d.clone(), true
 }
 
+// Declares reports whether the host is among the destinations.
+func (s *Set) Declares(host string) bool { return s.destinations[host] != nil }
+
 // Destinations lists the hosts that are declared, sorted.
 func (s *Set) Destinations() []string {
 	hosts := make([]string, 0, len(s.destinations))
