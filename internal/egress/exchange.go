@@ -172,9 +172,6 @@ func (x *exchange) target(context.Context) error {
 	if err != nil || number == 0 || port[0] == '0' || port[0] == '+' {
 		return refuse("egress/target", "the port is missing, or is none")
 	}
-	if strings.Count(host, ":") > 0 && host[0] != '[' {
-		return refuse("egress/target", "an IPv6 address stands in brackets")
-	}
 	x.port = uint16(number)
 	if x.host, err = policy.NormalHost(host); err != nil {
 		return refuse("egress/host-form", "the host cannot be judged: "+strings.TrimSuffix(err.Error(), ": "+gatehouse.ErrInvalid.Error()))

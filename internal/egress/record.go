@@ -47,9 +47,11 @@ func (x *exchange) entry(verdict, rule string) audit.Entry {
 	if x.port != 0 {
 		e.Facts["port"] = strconv.Itoa(int(x.port))
 	}
+	e.Operation = gatehouse.Operation(knownMethod(x.r.Method))
 	switch {
 	case x.settings.Policy.Declares(x.host) || x.proxy.config.Platform(x.host):
 		e.Facts["host"] = x.host
+		e.Operation += gatehouse.Operation(" " + x.hostPort())
 	case x.host != "" && x.known:
 		e.Personal = map[string]string{"host": x.host}
 	}
@@ -138,4 +140,14 @@ func (x *exchange) refuse(err error) error {
 	}
 	wire.Annotate(x.w, wire.Note{Service: string(e.Service), Purpose: string(e.Purpose), Operation: e.Action, Verdict: verdictRefuse})
 	return wire.WithInstance(err, x.proxy.config.Log.Refusal(e))
+}
+
+// knownMethod keeps a method that a caller made up out of the log.
+func knownMethod(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return m
+	}
+	return "other"
 }
