@@ -671,3 +671,62 @@ func answering(t testing.TB, text string) netip.AddrPort {
 		}
 	})
 }
+
+// until waits for something that another goroutine is about to bring about.
+func until(t testing.TB, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come about")
+		}
+	}
+}
+
+// refuseRate is what a service over its rate gets.
+var refuseRate = wire.Refuse(gatehouse.ErrLimited, "limit/service-rate", "too fast")
+
+// lie makes a ClientHello whose lengths do not fit.
+func lie(hello []byte) []byte {
+	out := bytes.Clone(hello)
+	out[5+4+2+32]++ // the length of the session's id
+	return out
+}
+
+// twoNames is a ClientHello with two lists of server names.
+func twoNames(t testing.TB, names ...string) []byte {
+	t.Helper()
+	var extensions []byte
+	for _, name := range names {
+		list := append([]byte{0, byte(len(name) >> 8), byte(len(name))}, name...)
+		data := append([]byte{byte(len(list) >> 8), byte(len(list))}, list...)
+		extensions = append(extensions, 0, 0, byte(len(data)>>8), byte(len(data)))
+		extensions = append(extensions, data...)
+	}
+	body := append(make([]byte, 34), 0, 0, 2, 0x13, 1, 1, 0)
+	body = append(body, byte(len(extensions)>>8), byte(len(extensions)))
+	body = append(body, extensions...)
+	message := append([]byte{1, 0, byte(len(body) >> 8), byte(len(body))}, body...)
+	return append([]byte{22, 3, 1, byte(len(message) >> 8), byte(len(message))}, message...)
+}
+
+// fragmented puts each byte of a record's content into a record of its own.
+func fragmented(record []byte) []byte {
+	var out []byte
+	for _, b := range record[5:] {
+		out = append(out, 22, 3, 1, 0, 1, b)
+	}
+	return out
+}
+
+// tlsEcho serves a handshake like WebSocket's and sends back what comes.
+func tlsEcho(t testing.TB, leaf *tls.Certificate) netip.AddrPort {
+	return serving(t, func(bare net.Conn) {
+		conn := tls.Server(bare, &tls.Config{Certificates: []tls.Certificate{*leaf}, MinVersion: tls.VersionTLS12})
+		read := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(read); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_, _ = io.Copy(conn, read)
+	})
+}

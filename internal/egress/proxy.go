@@ -133,21 +133,23 @@ func (p *Proxy) open() []*exchange {
 	return list
 }
 
-// register notes an open tunnel until leave is called.
-func (p *Proxy) register(x *exchange) (leave func(), err error) {
+// register notes an open tunnel until x is released, which is when its outcome is
+// with the log.
+func (p *Proxy) register(x *exchange) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
-		return nil, errStopped
+		return errStopped
 	}
 	p.tunnels[x] = struct{}{}
 	p.ended.Add(1)
-	return func() {
+	x.releases = append(x.releases, func() {
 		p.mu.Lock()
 		delete(p.tunnels, x)
 		p.mu.Unlock()
 		p.ended.Done()
-	}, nil
+	})
+	return nil
 }
 
 // serve is the way of one request.

@@ -30,16 +30,17 @@ var (
 // client's first message is one for this destination. Errors before the answer are
 // the answer.
 func (x *exchange) carryTunnel(ctx context.Context) (err error) {
-	// The request's own context ends when the handler returns, and knows nothing of
-	// the connection once it is taken over.
-	ctx, cut := context.WithCancelCause(ctx)
+	// The request's own context knows nothing of the connection once it is taken over,
+	// and ends with the listener, while tunnels have a grace period.
+	request := ctx
+	ctx, cut := context.WithCancelCause(context.WithoutCancel(request))
 	defer cut(nil)
+	waiting := context.AfterFunc(request, func() { cut(request.Err()) })
+	defer waiting()
 	x.cut = cut
-	leave, err := x.proxy.register(x)
-	if err != nil {
+	if err := x.proxy.register(x); err != nil {
 		return err
 	}
-	defer leave()
 	if limit := x.proxy.config.Limits.TunnelTime; limit > 0 {
 		timer := time.AfterFunc(limit, func() { cut(errTime) })
 		defer timer.Stop()
@@ -62,6 +63,7 @@ func (x *exchange) carryTunnel(ctx context.Context) (err error) {
 		return err
 	}
 	defer taken.Close()
+	waiting()
 	// Closing both ends whatever waits for one of them.
 	defer context.AfterFunc(ctx, func() {
 		taken.Close()
