@@ -730,3 +730,11 @@ func tlsEcho(t testing.TB, leaf *tls.Certificate) netip.AddrPort {
 		_, _ = io.Copy(conn, read)
 	})
 }
+
+// waiting is a destination that takes a request and answers nothing.
+func waiting(t testing.TB, arrived chan<- struct{}, hold <-chan struct{}) netip.AddrPort {
+	return serving(t, func(net.Conn) {
+		arrived <- struct{}{}
+		<-hold
+	})
+}

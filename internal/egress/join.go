@@ -77,10 +77,11 @@ func (j *joint) copy(to, from net.Conn, direction int, count *atomic.Int64) erro
 	}
 }
 
-// idle reports whether no direction has moved anything for two windows.
+// idle reports whether no direction has moved anything for two windows. What moved in
+// the window that the other direction is in is not noted yet, so it takes three.
 func (j *joint) idle() bool {
 	last := max(j.moved[sending].Load(), j.moved[receiving].Load())
-	return time.Now().UnixNano()-last >= int64(2*j.window)
+	return time.Now().UnixNano()-last >= int64(3*j.window)
 }
 
 // move copies until from ends or something fails. writing says that it is the write

@@ -60,6 +60,11 @@ func (x *exchange) carryPlain(ctx context.Context) error {
 	}
 	var guarded *guardedBody
 	if out.Body != nil {
+		// An answer may come before the request is complete; net/http would first wait
+		// for the rest.
+		if err := http.NewResponseController(x.w).EnableFullDuplex(); err != nil {
+			return err
+		}
 		guarded = &guardedBody{from: out.Body, sent: &x.carried}
 		out.Body = guarded
 	}
