@@ -35,7 +35,7 @@ type Config struct {
 	Apps        map[gatehouse.AppName]App         `yaml:"apps" doc:"Your registrations at the platforms. Secrets are references, env:NAME or file:/path, never values."`
 	Purposes    map[gatehouse.PurposeName]Purpose `yaml:"purposes" doc:"Why people's data is used, and the calls that this needs. What no purpose declares does not happen."`
 	Services    map[gatehouse.ServiceName]Service `yaml:"services" doc:"The parts of your app that call through Gatehouse. Each gets its own keys: gatehouse service key create NAME."`
-	ThirdParty  map[string]ThirdParty             `yaml:"third_parties" doc:"Others who receive data, by host name. Kept for the egress proxy; not yet enforced."`
+	ThirdParty  map[string]ThirdParty             `yaml:"third_parties" doc:"Others who receive data, by host name (names in other letters as xn--…). The proxy lets nothing out to anybody else. See docs/egress.md."`
 	Mode        Mode                              `yaml:"mode" doc:"enforce (the default), or report: what no purpose declares is allowed and reported, until the day below."`
 	Until       Date                              `yaml:"until" doc:"The last day of report mode."`
 	Sandbox     Sandbox                           `yaml:"sandbox" doc:"Replaces every platform host by a sandbox ('gatehouse sandbox'). Refused in production."`
@@ -53,7 +53,7 @@ type Config struct {
 // Listen holds the addresses. An empty one is not listened on.
 type Listen struct {
 	App     string `yaml:"app" doc:"Your app's calls to the platforms, and Gatehouse's own API. Keep it on loopback or a private network."`
-	Proxy   string `yaml:"proxy" doc:"Forward proxy for your app's calls to anyone else. Not offered yet."`
+	Proxy   string `yaml:"proxy" doc:"Forward proxy for your app's calls to anyone else: HTTPS_PROXY=https://PURPOSE:SERVICE_KEY@127.0.0.1:8101. Keep it on loopback or a private network."`
 	Console string `yaml:"console" doc:"The operators' pages. Not offered yet."`
 	Public  string `yaml:"public" doc:"What people's browsers and the platforms call: everything under /_gatehouse/."`
 }
@@ -61,6 +61,7 @@ type Listen struct {
 // TLS says where the listeners' certificates come from.
 type TLS struct {
 	App    Certificate `yaml:"app" doc:"Default: local-ca; off on a Unix socket."`
+	Proxy  Certificate `yaml:"proxy" doc:"Default: local-ca. off, on loopback, is for clients that speak plain http to a proxy only."`
 	Names  []string    `yaml:"names" doc:"More names that the local CA may certify for the app listener, such as api.x.com, if your clients reach Gatehouse by the platforms' own names. It already certifies loopback and the name in listen.app."`
 	Public Certificate `yaml:"public" doc:"{cert: FILE, key: FILE}. Default: off when the public address is loopback (something in front ends TLS), and otherwise local-ca, which browsers do not trust."`
 }
@@ -75,6 +76,14 @@ func (c *Config) AppCertificate() Certificate {
 	default:
 		return Certificate{Source: "local-ca"}
 	}
+}
+
+// ProxyCertificate returns what the proxy listener uses, with the default filled in.
+func (c *Config) ProxyCertificate() Certificate {
+	if c.TLS.Proxy.IsZero() {
+		return Certificate{Source: "local-ca"}
+	}
+	return c.TLS.Proxy
 }
 
 // PublicCertificate returns what the public listener uses, with the default
@@ -171,9 +180,13 @@ type Service struct {
 
 // ThirdParty is somebody else who receives data.
 type ThirdParty struct {
-	Purposes   []gatehouse.PurposeName `yaml:"purposes"`
-	MayReceive []string                `yaml:"may_receive" doc:"Kinds of data, such as pseudonymous-id."`
-	Inspect    bool                    `yaml:"inspect" doc:"Look into what is sent."`
+	Purposes   []gatehouse.PurposeName `yaml:"purposes" doc:"What may be sent there for. Services send for their own purposes only."`
+	MayReceive []string                `yaml:"may_receive" doc:"Kinds of people's data that it may have: pseudonymous-id, username, name, email, phone, profile-link, post-id, message-id. Default: none. It is looked for where requests are inspected, and in plain http."`
+	Inspect    bool                    `yaml:"inspect" doc:"Look into what is sent over TLS. Otherwise host, bytes and times are recorded."`
+	Ports      []int                   `yaml:"ports" doc:"Ports beside 443, and 80 for plain http."`
+	Private    bool                    `yaml:"private" doc:"It is a host in networks of your own: its name may lead to private addresses (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7)."`
+	Address    string                  `yaml:"address" doc:"Outside production: a loopback address and port to dial in its place, such as 127.0.0.1:9443."`
+	CAFile     string                  `yaml:"ca_file" doc:"With private or address: the certificate authority that it is verified by where it is inspected."`
 }
 
 // Sandbox replaces the platforms.
@@ -209,6 +222,9 @@ func (b Backup) IsZero() bool {
 type Limits struct {
 	Calls           int           `yaml:"calls" doc:"Calls under way at once. Default 1024."`
 	Streams         int           `yaml:"streams" doc:"Long-lived streams at once. Default 64."`
+	Tunnels         int           `yaml:"tunnels" doc:"Tunnels through the proxy at once; of one service at most half of them. Default 1024."`
+	TunnelIdle      time.Duration `yaml:"tunnel_idle" doc:"How long nothing may move in a tunnel, or its reader take nothing. Default 10m."`
+	TunnelTime      time.Duration `yaml:"tunnel_time" doc:"How long a tunnel may be open, however busy. Default: no bound."`
 	Body            Size          `yaml:"body" doc:"Largest request body. Default 32MiB."`
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" doc:"How long a platform may take until its reply begins. Default 30s."`
 	HandleTTL       time.Duration `yaml:"handle_ttl" doc:"Life of a handle for which none is asked. Default 24h."`
@@ -222,6 +238,8 @@ type Limits struct {
 func (l Limits) WithDefaults() Limits {
 	orDefault(&l.Calls, 1024)
 	orDefault(&l.Streams, 64)
+	orDefault(&l.Tunnels, 1024)
+	orDefault(&l.TunnelIdle, 10*time.Minute)
 	orDefault(&l.Body, 32<<20)
 	orDefault(&l.UpstreamTimeout, 30*time.Second)
 	orDefault(&l.HandleTTL, 24*time.Hour)

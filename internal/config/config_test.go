@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,12 +97,40 @@ func TestTheContractsExampleLoads(t *testing.T) {
 	}
 	for _, want := range []string{
 		"gatehouse.yaml:16:9: purposes.publish.calls[0]: declares no fields: replies are not narrowed",
-		"third_parties: is kept, and not yet enforced",
-		"listen.proxy: is kept for a later version",
+		"listen.console: is kept for a later version",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no warning %q in:\n%s", want, said)
 		}
+	}
+}
+
+func TestThirdParties(t *testing.T) {
+	c, _ := load(t, contract)
+	d := c.ThirdParty["api.segment.io"].Destination("api.segment.io")
+	if d.Host != "api.segment.io" || len(d.Purposes) != 1 || d.Purposes[0] != "analytics" || len(d.MayReceive) != 1 || d.MayReceive[0] != gatehouse.PseudonymousID || !d.Inspect {
+		t.Errorf("the destination is %+v", d)
+	}
+	if c.ProxyCertificate().Source != "local-ca" {
+		t.Errorf("the proxy's certificate is %+v", c.ProxyCertificate())
+	}
+	c, warnings := load(t, minimal+"third_parties: {a.example: {purposes: [read], private: true, ca_file: ca.pem, ports: [8443]}}\nlimits: {tunnels: 7, tunnel_idle: 1m, tunnel_time: 1h}\n")
+	if p := c.ThirdParty["a.example"]; p.CAFile != "/etc/gatehouse/ca.pem" || p.Destination("a.example").Ports[0] != 8443 {
+		t.Errorf("%+v", p)
+	}
+	if l := c.Limits.WithDefaults(); l.Tunnels != 7 || l.TunnelIdle != time.Minute || l.TunnelTime != time.Hour {
+		t.Errorf("%+v", l)
+	}
+	if text := fmt.Sprint(warnings); !strings.Contains(text, "third_parties: is enforced by the proxy only, and listen.proxy is not set") {
+		t.Errorf("no warning about the proxy that is missing: %s", text)
+	}
+	_, warnings = load(t, strings.Replace(minimal, `app: "127.0.0.1:8100"`, `app: "127.0.0.1:8100", proxy: "127.0.0.1:8101"`, 1))
+	if text := fmt.Sprint(warnings); !strings.Contains(text, "listen.proxy: lets nothing out") {
+		t.Errorf("no warning about the proxy without third parties: %s", text)
+	}
+	before, _ := load(t, minimal)
+	if diff := config.Diff(before, c); !slices.Contains(diff, "third_parties.a.example is added") || !slices.Contains(diff, "third_parties.a.example.ports gains 8443") {
+		t.Errorf("the difference is %q", diff)
 	}
 }
 
@@ -266,8 +295,40 @@ func TestRefusals(t *testing.T) {
 		{"source everywhere", "{purposes: [read, page]}", "{purposes: [read, page], sources: [0.0.0.0/0]}", "services.web.sources[0]: is the whole internet"},
 		{"open listener without sources", `app: "127.0.0.1:8100"`, `app: "10.0.0.1:8100"`, "services.web.sources: is needed because the app listener is not on loopback"},
 		{"third party", "services:", "third_parties: {\"https://a.example\": {}}\nservices:", "third_parties.https://a.example: is not a host name"},
-		{"third party's kind", "services:", "third_parties: {a.example: {may_receive: [\"all of it\"]}}\nservices:", "may_receive[0]: is not a kind of data"},
+		{"third party in capitals", "services:", "third_parties: {A.example: {purposes: [read]}}\nservices:", "third_parties.A.example: is not the form that is compared: write a.example"},
+		{"third party with a last dot", "services:", "third_parties: {a.example.: {purposes: [read]}}\nservices:", "third_parties.a.example.: is not the form that is compared: write a.example"},
+		{"third party in other letters", "services:", "third_parties: {bücher.example: {purposes: [read]}}\nservices:", "is not a host name or address: the host's name is not in ASCII; write it as xn--…"},
+		{"third party as punycode", "services:", "third_parties: {xn--bcher-kva.example: {purposes: [read]}}\nservices:", ""},
+		{"third party with a port", "services:", "third_parties: {\"a.example:443\": {purposes: [read]}}\nservices:", "third_parties.a.example:443: is not a host name"},
+		{"third party with a wildcard", "services:", "third_parties: {\"*.example\": {purposes: [read]}}\nservices:", "third_parties.*.example: is not a host name"},
+		{"third party by address", "services:", "third_parties: {1.1.1.1: {purposes: [read]}}\nservices:", ""},
+		{"third party by IPv6 address", "services:", "third_parties: {\"2606:4700::1111\": {purposes: [read]}}\nservices:", ""},
+		{"third party by a number", "services:", "third_parties: {\"2130706433\": {purposes: [read]}}\nservices:", "ends in a number"},
+		{"third party that is a platform", "services:", "third_parties: {api.x.com: {purposes: [read]}}\nservices:", "third_parties.api.x.com: is a platform's host"},
+		{"third party that is ourselves", "services:", "third_parties: {127.0.0.1: {purposes: [read]}}\nservices:", "third_parties.127.0.0.1: is public_url's host"},
+		{"third party without purposes", "services:", "third_parties: {a.example: {inspect: true}}\nservices:", "third_parties.a.example.purposes: is needed"},
 		{"third party's purpose", "services:", "third_parties: {a.example: {purposes: [ads]}}\nservices:", "purposes[0]: there is no purpose"},
+		{"third party's kind", "services:", "third_parties: {a.example: {purposes: [read], may_receive: [\"all of it\"]}}\nservices:", "may_receive[0]: is none of pseudonymous-id,"},
+		{"third party's kind, mistyped", "services:", "third_parties: {a.example: {purposes: [read], may_receive: [emial]}}\nservices:", "/etc/g.yaml:12:61: third_parties.a.example.may_receive[0]: is none of pseudonymous-id, username, name, email, phone, profile-link, post-id, message-id; did you mean email?"},
+		{"third party's kinds", "services:", "third_parties: {a.example: {purposes: [read], may_receive: [email, pseudonymous-id]}}\nservices:", ""},
+		{"third party's kind twice", "services:", "third_parties: {a.example: {purposes: [read], may_receive: [email, email]}}\nservices:", "may_receive[1]: stands in the list twice"},
+		{"third party and secrets", "services:", "third_parties: {a.example: {purposes: [read], may_receive: [secret]}}\nservices:", "may_receive[0]: tokens, keys and other secrets are nobody's"},
+		{"third party's port", "services:", "third_parties: {a.example: {purposes: [read], ports: [70000]}}\nservices:", "ports[0]: is no port"},
+		{"third party's port 0", "services:", "third_parties: {a.example: {purposes: [read], ports: [0]}}\nservices:", "ports[0]: is no port"},
+		{"third party's port twice", "services:", "third_parties: {a.example: {purposes: [read], ports: [8443, 8443]}}\nservices:", "ports[1]: stands in the list twice"},
+		{"third party's ports", "services:", "third_parties: {a.example: {purposes: [read], ports: [8443, 65535]}}\nservices:", ""},
+		{"third party elsewhere", "services:", "third_parties: {a.example: {purposes: [read], address: \"10.0.0.1:1\"}}\nservices:", "address: is a loopback address and a port"},
+		{"third party by name", "services:", "third_parties: {a.example: {purposes: [read], address: \"localhost:1\"}}\nservices:", "address: is a loopback address and a port"},
+		{"third party on loopback", "services:", "third_parties: {a.example: {purposes: [read], address: \"127.0.0.1:9443\", ca_file: ca.pem}}\nservices:", ""},
+		{"third party at our listener", "services:", "third_parties: {a.example: {purposes: [read], address: \"127.0.0.2:8100\"}}\nservices:", "address: has the port of a listener"},
+		{"third party, private, elsewhere", "services:", "third_parties: {a.example: {purposes: [read], address: \"127.0.0.1:9443\", private: true}}\nservices:", "address: and private exclude each other"},
+		{"third party's authority", "services:", "third_parties: {a.example: {purposes: [read], ca_file: ca.pem}}\nservices:", "ca_file: is for a host of your own"},
+		{"private third party's authority", "services:", "third_parties: {a.example: {purposes: [read], private: true, ca_file: ca.pem}}\nservices:", ""},
+		{"third party's address in production", "environment: development", "environment: production\nthird_parties: {a.example: {purposes: [read], address: \"127.0.0.1:9443\"}}", "address: is refused in production"},
+		{"open proxy without sources", `app: "127.0.0.1:8100"`, `app: "127.0.0.1:8100", proxy: "10.0.0.1:8101"`, "services.web.sources: is needed because the proxy listener is not on loopback"},
+		{"plain proxy in the open", `public: "127.0.0.1:8103"}`, `public: "127.0.0.1:8103", proxy: "10.0.0.1:8101"}` + "\ntls: {proxy: off}", "tls.proxy: off (plain http) is for loopback addresses only"},
+		{"plain proxy on loopback", `public: "127.0.0.1:8103"}`, `public: "127.0.0.1:8103", proxy: "127.0.0.1:8101"}` + "\ntls: {proxy: off}", ""},
+		{"proxy on a socket", `app: "127.0.0.1:8100"`, `app: "127.0.0.1:8100", proxy: "unix:/run/g.sock"`, "listen.proxy: only the app can be listened to on a Unix socket"},
 		{"mode", "services:", "mode: log\nservices:", "mode: is none of enforce, report"},
 		{"report without end", "services:", "mode: report\nservices:", "mode: report mode needs its last day"},
 		{"until alone", "services:", "until: 2099-01-01\nservices:", "until: belongs to mode: report"},

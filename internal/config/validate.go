@@ -198,10 +198,11 @@ func (c *Config) validateListen(d *decoder) {
 		}
 		used[l.addr] = l.path
 	}
-	for _, path := range []string{"listen.proxy", "listen.console"} {
-		if _, set := d.at[path]; set {
-			d.warnAt(path, "is kept for a later version; nothing listens there yet")
-		}
+	if _, set := d.at["listen.console"]; set {
+		d.warnAt("listen.console", "is kept for a later version; nothing listens there yet")
+	}
+	if c.Listen.Proxy != "" && c.TLS.Proxy.Source == "off" && !privateListen(c.Listen.Proxy) {
+		d.failAt("tls.proxy", "off (plain http) is for loopback addresses only: service keys pass there")
 	}
 	if c.Listen.App != "" && c.TLS.App.Source == "off" && !privateListen(c.Listen.App) {
 		d.failAt("tls.app", "off (plain http) is for loopback addresses and Unix sockets only")
@@ -251,8 +252,10 @@ func (c *Config) validateService(d *decoder, path string, s Service) {
 	for i, a := range s.Accept {
 		d.oneOf(path+".accept["+strconv.Itoa(i)+"]", a, "bearer", "query", "form", "batch", "oauth1")
 	}
-	if len(s.Sources) == 0 && c.Listen.App != "" && !privateListen(c.Listen.App) && !d.failed(path+".sources") {
-		d.failAt(path+".sources", "is needed because the app listener is not on loopback: the networks that this service calls from")
+	for _, l := range []struct{ name, addr string }{{"app", c.Listen.App}, {"proxy", c.Listen.Proxy}} {
+		if len(s.Sources) == 0 && l.addr != "" && !privateListen(l.addr) && !d.failed(path+".sources") {
+			d.failAt(path+".sources", "is needed because the "+l.name+" listener is not on loopback: the networks that this service calls from")
+		}
 	}
 	for i, p := range s.Sources {
 		if p.IsValid() && p.Bits() == 0 {
@@ -291,25 +294,6 @@ func names[K ~string, V any](m map[K]V) []string {
 // certificates: lower case, no port, no path, no last dot.
 func hostName(s string) bool {
 	return s != "" && s == strings.ToLower(s) && !strings.ContainsAny(s, "/: *") && !strings.HasSuffix(s, ".")
-}
-
-func (c *Config) validateThirdParties(d *decoder) {
-	for _, host := range slices.Sorted(maps.Keys(c.ThirdParty)) {
-		path := "third_parties." + host
-		if !hostName(host) {
-			d.failAt(path, "is not a host name in lower-case letters")
-		}
-		p := c.ThirdParty[host]
-		d.purposes(c, path+".purposes", p.Purposes)
-		for i, kind := range p.MayReceive {
-			if !nameForm.MatchString(kind) {
-				d.failAt(path+".may_receive["+strconv.Itoa(i)+"]", "is not a kind of data, such as pseudonymous-id")
-			}
-		}
-	}
-	if len(c.ThirdParty) > 0 {
-		d.warnAt("third_parties", "is kept, and not yet enforced")
-	}
 }
 
 // longReport is how far ahead report mode may be set without a remark.
