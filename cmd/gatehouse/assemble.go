@@ -280,7 +280,7 @@ func (p *parts) keeps() map[gatehouse.PurposeName]time.Duration {
 	return keeps
 }
 
-// policySet compiles the configured purposes.
+// policySet compiles the configured purposes and third parties.
 func policySet(cfg *config.Config, now time.Time) (*policy.Set, error) {
 	var purposes []policy.Purpose
 	for name, c := range cfg.Purposes {
@@ -295,7 +295,15 @@ func policySet(cfg *config.Config, now time.Time) (*policy.Set, error) {
 	if cfg.Reporting(now) {
 		mode = policy.Report
 	}
-	return policy.Compile(purposes, mode)
+	set, err := policy.Compile(purposes, mode)
+	if err != nil {
+		return nil, err
+	}
+	var destinations []policy.Destination
+	for host, t := range cfg.ThirdParty {
+		destinations = append(destinations, t.Destination(host))
+	}
+	return set.WithDestinations(destinations)
 }
 
 // connectApps turns the configured registrations into connect's.

@@ -119,8 +119,11 @@ func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 // open opens what an entry says of a person. Whose key it takes is known through
 // the entry's connection.
 func (p *parts) open(ctx context.Context, e audit.Shown) (map[string]string, error) {
-	if len(e.Sealed) == 0 || e.Search == "" {
+	if len(e.Sealed) == 0 {
 		return nil, nil
+	}
+	if e.Search == "" {
+		return p.openUnnamed(ctx, e)
 	}
 	con, err := p.connect.Get(ctx, gatehouse.ConnectionID(e.Search))
 	if err != nil {
@@ -135,6 +138,29 @@ func (p *parts) open(ctx context.Context, e audit.Shown) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
+	fields, err := sealedFields(plain)
+	if err != nil {
+		return nil, err
+	}
+	fields["subject"] = string(con.Subject)
+	return fields, nil
+}
+
+// openUnnamed opens what is sealed and belongs to nobody whom the entry names: a host
+// that a service asked for, which nobody declared.
+func (p *parts) openUnnamed(ctx context.Context, e audit.Shown) (map[string]string, error) {
+	plain, err := p.vault.OpenPersonal(ctx, "", audit.SealContext(e.ID), e.Sealed)
+	if errors.Is(err, gatehouse.ErrUnavailable) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, nil // it is somebody's, and the entry does not say whose
+	}
+	return sealedFields(plain)
+}
+
+// sealedFields reads what was sealed.
+func sealedFields(plain []byte) (map[string]string, error) {
 	var people struct {
 		Fields map[string]string `json:"fields"`
 	}
@@ -144,7 +170,6 @@ func (p *parts) open(ctx context.Context, e audit.Shown) (map[string]string, err
 	if people.Fields == nil {
 		people.Fields = map[string]string{}
 	}
-	people.Fields["subject"] = string(con.Subject)
 	return people.Fields, nil
 }
 
@@ -165,7 +190,7 @@ func number(n int) string {
 // words lists names and values in order of the names.
 func words(m map[string]string) string {
 	var b bytes.Buffer
-	for _, k := range []string{"subject", "connection", "handle"} {
+	for _, k := range []string{"subject", "connection", "handle", "host"} {
 		if v, ok := m[k]; ok {
 			if b.Len() > 0 {
 				b.WriteByte(' ')

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -103,18 +102,7 @@ func newStorage(cfg *config.Config) (*wire.Egress, error) {
 	}
 	c.AnyPublicHost = true
 	c.MaxIdlePerHost = 1
-	for _, own := range []string{cfg.Listen.App, cfg.Listen.Proxy, cfg.Listen.Console, cfg.Listen.Public} {
-		if host, port, err := net.SplitHostPort(own); err == nil && !strings.HasPrefix(own, "unix:") && port != "0" {
-			c.Own = append(c.Own, net.JoinHostPort(host, port))
-		}
-	}
-	if u, err := url.Parse(cfg.PublicURL); err == nil && u.Hostname() != "" {
-		port := u.Port()
-		if port == "" {
-			port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-		}
-		c.Own = append(c.Own, net.JoinHostPort(u.Hostname(), port))
-	}
+	c.Own = ownAddresses(cfg)
 	if u, err := url.Parse(cfg.Sandbox.X); err == nil && u.Host != "" {
 		c.Hosts = []string{strings.ToLower(u.Host)}
 	}

@@ -41,18 +41,29 @@ func configExplain(o *options) *cobra.Command {
 	var purpose string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "explain CALL --purpose NAME",
-		Short: "Say which rule decides about a call, and what the call may carry",
+		Use:   "explain CALL|HOST --purpose NAME",
+		Short: "Say which rule decides about a call or a destination, and what it may carry",
 		Long: `Judges a call as 'run' would and says which rule of the configuration decides and
 why, and what the call's contract allows: parameters, body, fields of the reply. The
-call is written as in the configuration or as it is made; a query is judged, too.`,
+call is written as in the configuration or as it is made; a query is judged, too.
+
+A host, host:port or http address is judged as the proxy would: for TLS, unless it
+begins with http://. What its name leads to is not looked up.`,
 		Example: "  gatehouse config explain 'POST /2/tweets' --purpose publish\n" +
-			"  gatehouse config explain 'GET /2/users/me?user.fields=created_at' --purpose publish --json",
+			"  gatehouse config explain 'GET /2/users/me?user.fields=created_at' --purpose publish --json\n" +
+			"  gatehouse config explain api.segment.io --purpose analytics",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, _, err := config.Load(o.config, resolver())
 			if err != nil {
 				return err
+			}
+			if !strings.Contains(strings.TrimSpace(args[0]), " ") {
+				answer, err := explainHost(cfg, args[0], gatehouse.PurposeName(purpose), time.Now())
+				if err != nil {
+					return err
+				}
+				return answer.print(c.OutOrStdout(), asJSON)
 			}
 			answer, err := explain(cfg, args[0], gatehouse.PurposeName(purpose), time.Now())
 			if err != nil {
@@ -158,14 +169,7 @@ var placeholders = regexp.MustCompile(`\{[^{}/]*\}|:[A-Za-z_]+`)
 
 func (e *explained) print(w io.Writer) error {
 	var b strings.Builder
-	verdict := "refused"
-	switch {
-	case e.Reported:
-		verdict = "let through and reported"
-	case e.Allowed:
-		verdict = "allowed"
-	}
-	fmt.Fprintf(&b, "%s for purpose %s is %s\n  rule      %s\n", e.Operation, e.Purpose, verdict, e.Rule)
+	fmt.Fprintf(&b, "%s for purpose %s is %s\n  rule      %s\n", e.Operation, e.Purpose, verdictWords(e.Allowed, e.Reported), e.Rule)
 	if e.Reason != "" {
 		fmt.Fprintf(&b, "  reason    %s\n", e.Reason)
 	}

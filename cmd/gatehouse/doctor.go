@@ -133,7 +133,7 @@ func examine(ctx context.Context, o *options) []finding {
 		}
 	}()
 	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
-	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the app listener", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
+	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the listeners", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
 	measuring, cancel := context.WithTimeout(ctx, clockTime)
 	defer cancel()
 	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")
@@ -212,7 +212,7 @@ func checkCA(ctx context.Context, p *parts) error {
 		return err
 	}
 	if !serves(p.cfg, []byte(cert.Reveal()), key) {
-		return errors.New("the local CA ends soon or does not cover the app listener's address")
+		return errors.New("the local CA ends soon or does not cover the address of the app or the proxy listener")
 	}
 	have, err := os.ReadFile(beside(p.cfg, caFile))
 	if err != nil {
@@ -228,7 +228,7 @@ func checkCA(ctx context.Context, p *parts) error {
 // answers there.
 func checkListeners(cfg *config.Config) error {
 	var errs []error
-	for name, addr := range map[string]string{"app": cfg.Listen.App, "public": cfg.Listen.Public} {
+	for name, addr := range map[string]string{"app": cfg.Listen.App, "proxy": cfg.Listen.Proxy, "public": cfg.Listen.Public} {
 		if addr == "" || strings.HasPrefix(addr, "unix:") {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -262,7 +263,7 @@ func serves(cfg *config.Config, certPEM []byte, key secret.Text) bool {
 
 // usesCA reports whether a listener gets its certificate from the local CA.
 func usesCA(cfg *config.Config) bool {
-	return cfg.AppCertificate().Source == localCA || publicNames(cfg) != nil
+	return cfg.AppCertificate().Source == localCA || publicNames(cfg) != nil || cfg.Listen.Proxy != "" && cfg.ProxyCertificate().Source == localCA
 }
 
 // publicNames returns the name that the public listener's certificate stands
@@ -278,19 +279,21 @@ func publicNames(cfg *config.Config) []string {
 	return []string{u.Hostname()}
 }
 
-// listenerNames returns the names and addresses that the app listener's
-// certificate stands for: loopback, and the host that it listens on.
+// listenerNames returns the names and addresses that the certificates of the app and
+// the proxy listener stand for: loopback, and the hosts that they listen on.
 func listenerNames(cfg *config.Config) ([]string, []net.IP) {
 	names := append([]string{"localhost"}, cfg.TLS.Names...)
 	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	host, _, err := net.SplitHostPort(cfg.Listen.App)
-	if err != nil || host == "" || host == "localhost" {
-		return names, ips
-	}
-	if ip := net.ParseIP(host); ip == nil {
-		names = append(names, host)
-	} else if !ip.IsLoopback() && !ip.IsUnspecified() {
-		ips = append(ips, ip)
+	for _, address := range []string{cfg.Listen.App, cfg.Listen.Proxy} {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil || host == "" || slices.Contains(names, host) {
+			continue
+		}
+		if ip := net.ParseIP(host); ip == nil {
+			names = append(names, host)
+		} else if !ip.IsLoopback() && !ip.IsUnspecified() && !slices.ContainsFunc(ips, ip.Equal) {
+			ips = append(ips, ip)
+		}
 	}
 	return names, ips
 }

@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/api"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
+	"gatehouse/internal/egress"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/public"
 	"gatehouse/internal/wire"
@@ -33,8 +34,8 @@ func newRun(o *options) *cobra.Command {
 		Short: "Run Gatehouse",
 		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
 under way finish. SIGHUP reads the configuration again: purposes, services (with
-their rates and sources), who may fetch events and the mode change without a
-restart; for every other change the log says that it needs one.
+their rates and sources), third parties, who may fetch events and the mode change
+without a restart; for every other change the log says that it needs one.
 
 A root key under a passphrase that the configuration does not refer to starts
 Gatehouse sealed: its listeners answer /gatehouse/v1/health and refuse the rest, until
@@ -73,8 +74,9 @@ When every listener is bound, one line is printed on standard output.`,
 // server is a running Gatehouse: its parts and its bound listeners.
 type server struct {
 	*parts
-	app, public *wire.Server
-	gateway     *gateway.Gateway
+	app, proxy, public *wire.Server
+	gateway            *gateway.Gateway
+	egressProxy        *egress.Proxy // nil when nothing listens for it
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -85,10 +87,13 @@ func (s *server) addresses() map[string]string {
 	if s.app != nil {
 		out["app_listener"] = s.app.URL()
 	}
+	if s.proxy != nil {
+		out["proxy_listener"] = s.proxy.URL()
+	}
 	if s.public != nil {
 		out["public"] = s.public.URL()
 	}
-	if s.cfg.AppCertificate().Source == localCA {
+	if usesCA(s.cfg) {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
 	return out
@@ -97,7 +102,7 @@ func (s *server) addresses() map[string]string {
 func (s *server) announce(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
-	for _, k := range []string{"app_listener", "public", "ca_file"} {
+	for _, k := range []string{"app_listener", "proxy_listener", "public", "ca_file"} {
 		if v, ok := s.addresses()[k]; ok {
 			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
 		}
@@ -163,10 +168,13 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 // by Close, after every handler has returned.
 func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, listener := range []*wire.Server{s.app, s.public} {
+	for _, listener := range []*wire.Server{s.app, s.proxy, s.public} {
 		if listener != nil {
 			group.Go(func() error { return listener.Run(ctx) })
 		}
+	}
+	if s.egressProxy != nil {
+		group.Go(func() error { return s.egressProxy.Run(ctx) })
 	}
 	group.Go(func() error { return s.connect.Run(ctx) })
 	group.Go(func() error { return s.outbox.Run(ctx) })
@@ -209,6 +217,12 @@ func (s *server) bind(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if err := s.bindProxy(func() (*tls.Config, error) {
+		names, ips := listenerNames(cfg)
+		return s.certificate(ctx, cfg.ProxyCertificate(), names, ips)
+	}); err != nil {
+		return err
 	}
 	if cfg.Listen.Public != "" {
 		tlsConfig, err := s.certificate(ctx, cfg.PublicCertificate(), publicNames(cfg), nil)

@@ -154,7 +154,7 @@ func (s *sealed) listen(cfg *config.Config) (_ []*wire.Server, err error) {
 	for _, l := range []struct {
 		name, addr  string
 		certificate config.Certificate
-	}{{"app", cfg.Listen.App, cfg.AppCertificate()}, {"public", cfg.Listen.Public, cfg.PublicCertificate()}} {
+	}{{"app", cfg.Listen.App, cfg.AppCertificate()}, {"proxy", cfg.Listen.Proxy, cfg.ProxyCertificate()}, {"public", cfg.Listen.Public, cfg.PublicCertificate()}} {
 		if l.addr == "" {
 			continue
 		}

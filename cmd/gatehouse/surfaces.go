@@ -155,12 +155,26 @@ func (s *server) endReport(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := s.gateway.Apply(gatewaySettings(cfg, set)); err != nil {
+	if err := s.applySettings(cfg, set); err != nil {
 		return err
 	}
 	s.inForce.Store(&rules{cfg, set})
 	s.logger.WarnContext(ctx, "report mode is over: what no purpose declares is refused from now on", slog.String("until", cfg.Until.String()))
 	return s.recordApplied(ctx, s.inForce.Load())
+}
+
+// applySettings puts into force what the surfaces take from a configuration.
+func (s *server) applySettings(cfg *config.Config, set *policy.Set) error {
+	if s.egressProxy != nil {
+		settings, err := proxySettings(cfg, set)
+		if err != nil {
+			return err
+		}
+		if err := s.egressProxy.Apply(settings); err != nil {
+			return err
+		}
+	}
+	return s.gateway.Apply(gatewaySettings(cfg, set))
 }
 
 // recordApplied writes down which configuration is in force, and in which mode.
@@ -184,6 +198,9 @@ func (s *server) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := proxySettings(next, set); err != nil {
+		return err // nothing is in force yet
+	}
 	if err := s.identity.EnsureServices(ctx, serviceNames(next)); err != nil {
 		return err
 	}
@@ -193,7 +210,7 @@ func (s *server) apply(ctx context.Context) error {
 	if err := s.recordApplied(ctx, applied); err != nil {
 		return err
 	}
-	if err := s.gateway.Apply(gatewaySettings(next, set)); err != nil {
+	if err := s.applySettings(next, set); err != nil {
 		return err
 	}
 	for _, change := range config.Diff(s.inForce.Swap(applied).cfg, next) {
@@ -209,7 +226,7 @@ func (s *server) apply(ctx context.Context) error {
 // live reports whether a change took effect with the reload: the gateway's
 // settings did, everything that was built at the start did not.
 func live(change string) bool {
-	for _, part := range []string{"purposes", "services", "events.services", "mode", "until"} {
+	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "mode", "until"} {
 		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
 			return true
 		}

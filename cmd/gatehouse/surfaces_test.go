@@ -30,6 +30,7 @@ func TestReloadSaysWhatNeedsARestart(t *testing.T) {
 		"purposes.publish.calls gains {call: GET /2/dm_events}": true,
 		"services.web.rate changes from 5/s to 6/s":             true,
 		"mode changes from enforce to report":                   true,
+		"third_parties.api.segment.io is added":                 true,
 		"listen.app changes from 127.0.0.1:1 to 127.0.0.1:2":    false,
 		"returns gains https://app.example.com/back":            false,
 		"limits.calls changes from 1 to 2":                      false,
