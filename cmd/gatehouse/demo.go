@@ -79,6 +79,7 @@ type demoReady struct {
 	Dir         string     `json:"dir"`
 	Config      string     `json:"config"`
 	App         string     `json:"app_listener"`
+	Proxy       string     `json:"proxy_listener"`
 	Public      string     `json:"public"`
 	SandboxX    string     `json:"sandbox_x"`
 	SandboxMeta string     `json:"sandbox_meta"`
@@ -154,7 +155,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 	if first == 0 {
 		first = 8100
 	}
-	ports := map[string]int{"app": first, "public": first + 3, "demo": first + 4}
+	ports := map[string]int{"app": first, "proxy": first + 1, "public": first + 3, "demo": first + 4, "party": first + 5}
 	for name, wanted := range ports {
 		port, err := freePort(wanted)
 		if err != nil {
@@ -167,7 +168,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
 	})
 	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL,
-		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID)
+		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID, ports["proxy"], ports["party"])
 	path := filepath.Join(o.dir, "gatehouse.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 const demoConfig = `# Written by gatehouse demo.
 environment: development
 public_url: %[4]s
-listen: {app: "127.0.0.1:%[1]d", public: "127.0.0.1:%[2]d"}
+listen: {app: "127.0.0.1:%[1]d", proxy: "127.0.0.1:%[10]d", public: "127.0.0.1:%[2]d"}
 store: sqlite:gatehouse.db
 root_key: file:root.key
 tls: {app: local-ca, public: off}
@@ -214,6 +215,8 @@ purposes:
       - {call: "DELETE /me/permissions"}
 services:
   demo: {purposes: [publish, pages], rate: 200/s}
+third_parties:
+  collector.example: {purposes: [publish], may_receive: [pseudonymous-id], address: "127.0.0.1:%[11]d"}
 events: {url: "http://127.0.0.1:%[3]d/gatehouse/events", services: [demo]}
 `
 
@@ -242,11 +245,16 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 		return err
 	}
 	app.self = site.URL()
+	party, err := newDemoParty(s.cfg.ThirdParty[demoParty].Address)
+	if err != nil {
+		return err
+	}
 	// The server answers once this function has returned; what calls it runs
 	// beside it.
 	s.beside = func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return site.Run(ctx) })
+		group.Go(func() error { return party.Run(ctx) })
 		group.Go(func() error { return o.perform(ctx, s, box, app, client) })
 		return group.Wait()
 	}
@@ -280,7 +288,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	}
 	x, meta := app.granted(demoX)[0], app.granted(demoFacebook)[0]
 	ready := demoReady{
-		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Public: s.public.URL(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
+		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.public.URL(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
 		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
 		person: people[0],
 	}
@@ -295,7 +303,11 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	traffic := &demoTraffic{app: app, pause: 700 * time.Millisecond}
+	outside, err := throughProxy(client, s.proxy.URL(), app.api.key)
+	if err != nil {
+		return err
+	}
+	traffic := &demoTraffic{app: app, outside: outside, pause: 700 * time.Millisecond}
 	group.Go(func() error { return traffic.Run(ctx) })
 	if !o.json {
 		group.Go(func() error { return follow(ctx, o.out, s.parts) })
@@ -349,6 +361,7 @@ func welcome(w io.Writer, r demoReady) error {
 %[1]sGatehouse demo%[3]s  everything on this machine, nothing leaves it
 
   app listener  %[4]s      your X or Meta client talks to this
+  proxy         %[17]s      your app talks to everybody else through this
   public pages  %[5]s       browsers come here to connect
   demo app      %[6]s       open it: connect an account by hand
   sandbox X     %[7]s
@@ -366,6 +379,10 @@ func welcome(w io.Writer, r demoReady) error {
   curl --cacert $CA "$GATEHOUSE_URL/meta/v25.0/me/accounts?access_token=$META_HANDLE"
   curl --cacert $CA -H "Authorization: Bearer $X_HANDLE" $GATEHOUSE_URL/x/2/dm_events   %[2]s# not declared: refused%[3]s
 
+  export KEY=%[18]s
+  curl --proxy-cacert $CA --proxy https://publish:$KEY@%[19]s http://collector.example/track -d '{"event":"mine"}'
+  curl --proxy-cacert $CA --proxy https://publish:$KEY@%[19]s https://example.com/   %[2]s# not declared: refused%[3]s
+
   %[14]s audit verify --config %[13]s
 
 %[1]sBe a person who leaves%[3]s  remove the app, and ask for deletion: the app is told, and you get a page
@@ -375,6 +392,6 @@ func welcome(w io.Writer, r demoReady) error {
 
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person)
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person, r.Proxy, r.ServiceKey, strings.TrimPrefix(r.Proxy, "https://"))
 	return err
 }

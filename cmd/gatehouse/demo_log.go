@@ -59,7 +59,7 @@ func (f *follower) look(ctx context.Context) error {
 			continue
 		}
 		f.seen = e.Seq
-		if e.Action != "call" {
+		if e.Action != "call" && e.Action != "egress.call" && e.Action != "egress.tunnel" {
 			continue
 		}
 		switch e.Kind {

@@ -15,9 +15,10 @@ import (
 // demoTraffic makes the calls that a small scheduling app would make, one every
 // pause, until ctx ends. It uses handles only.
 type demoTraffic struct {
-	app   *demoApp
-	pause time.Duration
-	count int
+	app     *demoApp
+	outside *http.Client // for everybody but the platforms
+	pause   time.Duration
+	count   int
 }
 
 // lines are what the demo posts: text in several scripts, so that anything that
@@ -60,6 +61,12 @@ func (t *demoTraffic) step(ctx context.Context) {
 			// Nobody declared this, so nobody gets it.
 			t.call(ctx, x.Handle, http.MethodGet, "/x/2/dm_events", nil)
 		}
+	}
+	switch t.count % 8 {
+	case 1:
+		t.track(ctx, demoParty)
+	case 5:
+		t.track(ctx, "unknown.example")
 	}
 	if len(metas) > 0 {
 		m := metas[t.count/8%len(metas)] // one person a round: the post needs the page that was listed

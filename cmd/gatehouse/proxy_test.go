@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/audit"
+)
+
+// A program that knows nothing of Gatehouse but HTTPS_PROXY, through the running
+// command: to whom it may send, to whom it may not, and after a reload.
+func TestAppBehindTheProxy(t *testing.T) {
+	party := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello from ", r.Host) }))
+	t.Cleanup(party.Close)
+	ca := filepath.Join(t.TempDir(), "party.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: party.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// httptest's certificate is for example.com.
+	declare := "third_parties:\n  example.com: {purposes: [publish], address: " + fmt.Sprintf("%q", party.Listener.Addr()) + "}\n  collector"
+	h := newHouseWith(t, "third_parties:\n  collector", declare)
+	h.start()
+	h.api() // makes the key
+	proxy, err := url.Parse(h.ready["proxy_listener"])
+	if err != nil || proxy.Scheme != "https" {
+		t.Fatalf("the ready line says %v", h.ready)
+	}
+	curl := func(purpose, address string) (string, error) {
+		t.Helper()
+		u := *proxy
+		u.User = url.UserPassword(purpose, h.key)
+		c := exec.Command("curl", "-sS", "--max-time", "20", "--cacert", ca, "--proxy-cacert", h.ready["ca_file"], address)
+		c.Env = append(os.Environ(), "HTTPS_PROXY="+u.String(), "http_proxy="+u.String())
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := curl("publish", "https://example.com/x"); err != nil || out != "hello from example.com" {
+		t.Fatalf("%v: %s\n%s", err, out, h.stderr)
+	}
+	for purpose, address := range map[string]string{"publish": "https://example.org/", "pages": "https://example.com/"} {
+		if out, err := curl(purpose, address); err == nil || !strings.Contains(out, "403") {
+			t.Errorf("%s for %s: %v %s", address, purpose, err, out)
+		}
+	}
+	if out, err := curl("publish", "https://api.x.com/2/users/me"); err == nil {
+		t.Errorf("a platform through the proxy: %s", out)
+	}
+
+	out, errOut, code := h.gatehouse("audit", "show", "--action", "egress.tunnel", "--json", "--people")
+	var entries []shownEntry
+	if code != 0 || json.Unmarshal([]byte(out), &entries) != nil {
+		t.Fatalf("audit show: %s", errOut)
+	}
+	seen := map[string]string{}
+	for _, e := range entries {
+		switch {
+		case e.Kind == audit.KindIntent:
+			seen[e.Facts["host"]] = e.Verdict
+		case e.Kind == audit.KindEvent:
+			seen[e.Facts["host"]+e.People["host"]+" "+string(e.Purpose)] = e.Rule
+		}
+	}
+	for host, want := range map[string]string{
+		"example.com": "allow", "example.org publish": "refuse/unknown-destination", "example.com pages": "refuse/destination-purpose", "api.x.com publish": "egress/platform-host",
+	} {
+		if seen[host] != want {
+			t.Errorf("the log says %q of %s; want %q\n%s", seen[host], host, want, out)
+		}
+	}
+	if strings.Contains(out, h.key) || strings.Contains(h.stderr.String(), h.key) || strings.Contains(h.stderr.String(), "example.org") {
+		t.Error("the log holds the key, or a host that a caller chose")
+	}
+
+	// A reload takes it away.
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(h.config, bytes.Replace(text, []byte("example.com: {purposes: [publish],"), []byte("example.com: {purposes: [pages],"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.process.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(h.stderr.String(), "third_parties.example.com.purposes gains pages"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no word of the reload:\n%s", h.stderr)
+		}
+	}
+	if out, err := curl("publish", "https://example.com/x"); err == nil {
+		t.Errorf("after the reload: %s", out)
+	}
+	if out, err := curl("pages", "https://example.com/x"); err != nil || out != "hello from example.com" {
+		t.Errorf("after the reload: %v %s", err, out)
+	}
+	if code := h.stop(); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, h.stderr)
+	}
+	if out, errOut, code := h.gatehouse("audit", "verify"); code != 0 {
+		t.Errorf("audit verify: %s%s", out, errOut)
+	}
+}
