@@ -187,11 +187,14 @@ func NormalHost(host string) (string, error) {
 		}
 		host = inside
 	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		if a.Zone() != "" {
-			return bad("an address with a zone is nobody's elsewhere")
+	// Only what may be an address is parsed as one: the error for others costs memory.
+	if n := len(host); n > 0 && (strings.Contains(host, ":") || '0' <= host[n-1] && host[n-1] <= '9') {
+		if a, err := netip.ParseAddr(host); err == nil {
+			if a.Zone() != "" {
+				return bad("an address with a zone is nobody's elsewhere")
+			}
+			return a.Unmap().String(), nil
 		}
-		return a.Unmap().String(), nil
 	}
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || len(host) > 253 {
