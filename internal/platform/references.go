@@ -52,17 +52,10 @@ type Reference struct {
 // looked at and forgotten. It has no errors: what is not JSON is for others to
 // refuse. One goroutine owns it. The zero value is not usable.
 type References struct {
+	tokens tokens
 	data   place
 	frames []referenceFrame
-	deep   int // open brackets beyond maxReplyDepth, of which nothing counts
-
-	state    referenceState
-	escaped  bool // the last byte of a string was a backslash
-	keep     bool // the string is of interest
-	overlong bool
-	held     []byte // the string or number so far
-
-	found []Reference
+	found  []Reference
 }
 
 // maxReferenceText bounds what is held of a name or a value: twenty digits, each
@@ -80,25 +73,26 @@ const (
 	inUser
 	inEither // a post or a user; its other members tell
 	inOther  // members count by their names, id does not
-)
 
-type referenceState uint8
-
-const (
-	betweenTokens referenceState = iota
-	inText
-	inDigits
+	// Places that only People knows.
+	inMessage
+	inLead       // what somebody entered into a form of Facebook
+	inLeadFields // each has a name and values of the lead
+	inTags       // the people in a picture, or the pictures with somebody
+	inMe         // whoever the call was made for
+	inNode       // a node that the call named by its id
+	inLinks      // addresses that belong to the object around them
+	inEntities   // what a profile's texts consist of
 )
 
 type referenceFrame struct {
-	object    bool
-	expectKey bool
-	at        place
+	at place
 	// What the value that comes next is: below a member, or in an array.
 	below  place
 	member ReferenceKind
 	either bool // the value is the id of inEither
 
+	object         bool
 	pending        uint64
 	text, username bool
 }
@@ -106,7 +100,8 @@ type referenceFrame struct {
 // NewReferences returns an extractor for one reply to an operation, written as
 // "GET /2/tweets/{id}".
 func NewReferences(operation string) *References {
-	r := &References{data: inOther, held: make([]byte, 0, maxReferenceText)}
+	r := &References{data: inOther}
+	r.tokens = tokens{to: r, limit: maxReferenceText}
 	switch {
 	case referencePosts[operation]:
 		r.data = inPost
@@ -126,23 +121,7 @@ func (r *References) Take() []Reference {
 
 // Write looks at the next bytes of the reply. It never fails.
 func (r *References) Write(p []byte) (int, error) {
-	for i := 0; i < len(p); {
-		switch r.state {
-		case betweenTokens:
-			r.token(p[i])
-			i++
-		case inText:
-			i += r.string(p[i:])
-		case inDigits:
-			if c := p[i]; c >= '0' && c <= '9' || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-' {
-				r.hold(p[i : i+1])
-				i++
-				continue
-			}
-			r.state = betweenTokens
-			r.value() // the byte that ended the number is looked at again
-		}
-	}
+	r.tokens.write(p)
 	return len(p), nil
 }
 
@@ -153,122 +132,56 @@ func (r *References) top() *referenceFrame {
 	return &r.frames[len(r.frames)-1]
 }
 
-// token takes a byte that stands outside strings and numbers.
-func (r *References) token(c byte) {
-	t := r.top()
-	switch c {
-	case '{', '[':
-		r.push(c == '{')
-	case '}', ']':
-		r.pop()
-	case ',':
-		if t != nil && t.object && r.deep == 0 {
-			t.expectKey, t.below, t.member, t.either = true, nowhere, noReference, false
-		}
-	case ':':
-		if t != nil && r.deep == 0 {
-			t.expectKey = false
-		}
-	case '"':
-		r.state, r.escaped, r.overlong, r.held = inText, false, false, r.held[:0]
-		r.keep = t != nil && r.deep == 0 && t.at != nowhere && (t.object && t.expectKey || t.member != noReference || t.either)
-	case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '-':
-		if t != nil && r.deep == 0 && (t.member != noReference || t.either) {
-			r.state, r.overlong = inDigits, false
-			r.held = append(r.held[:0], c)
-		}
-	}
-}
-
-func (r *References) push(object bool) {
-	if r.deep > 0 || len(r.frames) == maxReplyDepth {
-		r.deep++
-		return
-	}
-	at, member := atTop, noReference
+func (r *References) begin(object bool, _ int64) {
+	f := referenceFrame{object: object, at: atTop}
 	if t := r.top(); t != nil {
-		at, member = t.below, t.member
+		f.at = t.below
 		t.either = false // an id is no object
-	}
-	f := referenceFrame{object: object, expectKey: object, at: at}
-	if !object {
-		f.below, f.member = at, member
+		if !object {
+			f.below, f.member = t.below, t.member
+		}
+	} else if !object {
+		f.below = atTop
 	}
 	r.frames = append(r.frames, f)
 }
 
-func (r *References) pop() {
-	if r.deep > 0 {
-		r.deep--
-		return
-	}
-	t := r.top()
-	if t == nil {
-		return
-	}
-	if t.pending != 0 {
-		switch {
-		case t.text:
-			r.found = append(r.found, Reference{PostReference, t.pending})
-		case t.username:
-			r.found = append(r.found, Reference{UserReference, t.pending})
-		}
+func (r *References) end(int64) {
+	switch t := r.top(); {
+	case t.pending == 0:
+	case t.text:
+		r.found = append(r.found, Reference{PostReference, t.pending})
+	case t.username:
+		r.found = append(r.found, Reference{UserReference, t.pending})
 	}
 	r.frames = r.frames[:len(r.frames)-1]
 }
 
-// string takes the next bytes of a string and returns how many.
-func (r *References) string(p []byte) int {
-	if r.escaped {
-		r.escaped = false
-		r.hold(p[:1])
-		return 1
+func (r *References) next() {
+	if t := r.top(); t.object {
+		t.below, t.member, t.either = nowhere, noReference, false
 	}
-	end := bytes.IndexByte(p, '"')
-	if end < 0 {
-		end = len(p)
-	}
-	if back := bytes.IndexByte(p[:end], '\\'); back >= 0 {
-		r.hold(p[:back+1])
-		r.escaped = true
-		return back + 1
-	}
-	r.hold(p[:end])
-	if end == len(p) {
-		return end
-	}
-	r.state = betweenTokens
-	if r.keep {
-		if t := r.top(); t.object && t.expectKey {
-			r.key(t)
-		} else {
-			r.value()
-		}
-	}
-	return end + 1
 }
 
-func (r *References) hold(p []byte) {
-	if r.state == inText && !r.keep || r.overlong {
-		return
-	}
-	if len(r.held)+len(p) > maxReferenceText {
-		r.overlong = true
-		return
-	}
-	r.held = append(r.held, p...)
+func (r *References) wants() bool {
+	t := r.top()
+	return t != nil && t.at != nowhere && (t.member != noReference || t.either)
 }
 
-// key takes a member's name.
-func (r *References) key(t *referenceFrame) {
+// name takes a member's name.
+func (r *References) name(raw []byte, _ int64) {
+	t := r.top()
+	if t.at == nowhere {
+		return
+	}
 	t.below, t.member, t.either = nowhere, noReference, false
-	if r.overlong {
+	if raw == nil {
 		if t.at > expansion {
 			t.below = inOther
 		}
 		return
 	}
-	name, _ := unescape(r.held, false)
+	name, _ := unescape(raw, false)
 	switch t.at {
 	case atTop:
 		switch string(name) {
@@ -299,21 +212,23 @@ func (r *References) key(t *referenceFrame) {
 }
 
 // value takes a string or a number that may be an identifier.
-func (r *References) value() {
+func (r *References) value(raw []byte, _ bool, _ int64) {
 	t := r.top()
-	if r.overlong {
-		return
-	}
-	text, _ := unescape(r.held, false)
-	id, err := strconv.ParseUint(string(text), 10, 63)
-	if err != nil || id == 0 || text[0] == '0' || text[0] == '+' {
-		return // not as X writes identifiers: asking about it would be in vain
-	}
-	if t.either {
+	text, _ := unescape(raw, false)
+	id, ok := xID(text)
+	switch {
+	case !ok: // not as X writes identifiers: asking about it would be in vain
+	case t.either:
 		t.pending = id
-		return
+	default:
+		r.found = append(r.found, Reference{t.member, id})
 	}
-	r.found = append(r.found, Reference{t.member, id})
+}
+
+// xID reads an identifier of X: a decimal number of at most 63 bits.
+func xID(text []byte) (uint64, bool) {
+	id, err := strconv.ParseUint(string(text), 10, 63)
+	return id, err == nil && id != 0 && text[0] != '0' && text[0] != '+'
 }
 
 // belowMember says what lies below a member of a post, a user or anything else.
