@@ -77,6 +77,15 @@ func (c *call) rewriteAnswer(ctx context.Context, o owner, item *batchItem, a *b
 	if err := platform.RewriteReply(body, &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}
+	if d := c.lineage(ctx, o, item.class.Operation); d != nil {
+		// Each item is on record before any of them is sent.
+		if err := d.look(rewritten.Bytes()); err != nil {
+			return err
+		}
+		if err := d.settle(); err != nil {
+			return err
+		}
+	}
 	kept := a.Headers[:0]
 	header := http.Header{}
 	for _, h := range a.Headers {

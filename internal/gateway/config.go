@@ -55,6 +55,12 @@ type Config struct {
 	// speaks of, before the bytes that do are passed on. An error keeps them back:
 	// the call fails, or the reply breaks off. Apps that are not named cost nothing.
 	Delivered map[gatehouse.AppName]func(context.Context, []platform.Reference) error
+	// Lineage is told which values of people a JSON reply of any platform, an item
+	// of a batch, an object of a stream or an answer of our own delivers: what the app
+	// really gets, narrowed and rewritten, before the last bytes that hold them are
+	// passed on. An error keeps them back, as one of Delivered does. The slice is the
+	// callee's until it returns. nil costs nothing.
+	Lineage func(context.Context, Source, []platform.Identity) error
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

@@ -17,6 +17,7 @@ func (c *call) relayMedia(ctx context.Context, reply *http.Response, out *replyW
 	in := bufio.NewReader(reply.Body)
 	start, _ := in.Peek(512) // an error comes again when it is read
 	if start = bytes.TrimSpace(start); len(start) > 0 && (start[0] == '{' || start[0] == '[') {
+		out.delivery = c.delivery(ctx)
 		return c.relayJSON(ctx, in, out)
 	}
 	if c.narrow != nil {

@@ -107,7 +107,7 @@ func (c *call) answerRefresh(ctx context.Context) error {
 		out["scope"] = strings.Join(connection.Scopes, " ")
 		out["refresh_token"] = text
 	}
-	return c.answerJSON(http.StatusOK, out)
+	return c.answerJSON(ctx, http.StatusOK, out)
 }
 
 // answerAppToken answers the request for the app's own token. What the platform
@@ -118,7 +118,7 @@ func (c *call) answerAppToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.answerJSON(http.StatusOK, map[string]any{"access_token": text, "token_type": "bearer"})
+	return c.answerJSON(ctx, http.StatusOK, map[string]any{"access_token": text, "token_type": "bearer"})
 }
 
 // answerRevoke ends the grant behind a handle, here and at the platform.
@@ -135,11 +135,11 @@ func (c *call) answerRevoke(ctx context.Context) error {
 		if text == "" {
 			text = string(h.ID) // the OAuth 1.0a token
 		}
-		return c.answerJSON(http.StatusOK, map[string]any{"access_token": text})
+		return c.answerJSON(ctx, http.StatusOK, map[string]any{"access_token": text})
 	case c.at.platform == platform.X:
-		return c.answerJSON(http.StatusOK, map[string]any{"revoked": true})
+		return c.answerJSON(ctx, http.StatusOK, map[string]any{"revoked": true})
 	}
-	return c.answerJSON(http.StatusOK, map[string]any{"success": true})
+	return c.answerJSON(ctx, http.StatusOK, map[string]any{"success": true})
 }
 
 // revoke goes on when the caller hangs up: a grant that was half given up would
@@ -173,7 +173,7 @@ func (c *call) answerRemovePermissions(ctx context.Context) error {
 	if err := c.revoke(ctx, c.handle); err != nil {
 		return err
 	}
-	return c.answerJSON(http.StatusOK, map[string]any{"success": true})
+	return c.answerJSON(ctx, http.StatusOK, map[string]any{"success": true})
 }
 
 // debugTypes are the platform's words for kinds of token.
@@ -194,7 +194,7 @@ func (c *call) answerDebugToken(ctx context.Context) error {
 		if wire.StatusOf(err) >= http.StatusInternalServerError {
 			return err
 		}
-		return c.answerJSON(http.StatusOK, map[string]any{"data": map[string]any{
+		return c.answerJSON(ctx, http.StatusOK, map[string]any{"data": map[string]any{
 			"is_valid": false, "scopes": []string{},
 			"error": map[string]any{"code": 190, "message": "The handle is not one that can be used."},
 		}})
@@ -214,7 +214,7 @@ func (c *call) answerDebugToken(ctx context.Context) error {
 	case connect.KindPage:
 		data["profile_id"] = connection.PlatformUser
 	}
-	return c.answerJSON(http.StatusOK, map[string]any{"data": data})
+	return c.answerJSON(ctx, http.StatusOK, map[string]any{"data": data})
 }
 
 func secondsLeft(h identity.Handle) int64 {
@@ -222,7 +222,7 @@ func secondsLeft(h identity.Handle) int64 {
 }
 
 // answerJSON writes an answer of our own.
-func (c *call) answerJSON(status int, v any) error {
+func (c *call) answerJSON(ctx context.Context, status int, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -232,6 +232,7 @@ func (c *call) answerJSON(status int, v any) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	out := newReplyWriter(c, status, nil)
 	out.contentType = "application/json; charset=utf-8"
+	out.delivery = c.lineage(ctx, c.owner(), c.class.Operation)
 	defer out.release()
 	if _, err := out.Write(b); err != nil {
 		return err

@@ -122,6 +122,7 @@ func (c *call) relayError(ctx context.Context, reply *http.Response) error {
 	}
 	c.interpret(ctx, reply.StatusCode, reply.Header, b)
 	out := newReplyWriter(c, reply.StatusCode, reply)
+	out.delivery = c.lineage(ctx, c.owner(), c.class.Operation)
 	defer out.release()
 	switch kind := replyKind(reply); {
 	case len(b) == 0:
@@ -193,6 +194,7 @@ type replyWriter struct {
 	held        *bytes.Buffer
 	committed   bool
 	delivery    *delivery // nil: nobody wants to know what is delivered
+	late        []byte    // what the delivery does not let pass yet
 }
 
 func newReplyWriter(c *call, status int, from *http.Response) *replyWriter {
@@ -206,23 +208,36 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 		if w.held.Len()+len(p) <= holdBack {
 			return w.held.Write(p)
 		}
+		if err := w.delivery.look(w.held.Bytes()); err != nil {
+			return 0, err
+		}
 		if err := w.commit(); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.delivery.pass(p); err != nil {
+	if err := w.delivery.look(p); err != nil {
 		return 0, err
+	}
+	return len(p), w.send(p)
+}
+
+// send writes what may pass of what came before and of p.
+func (w *replyWriter) send(p []byte) error {
+	pending := w.delivery.pending()
+	if pending > 0 || len(w.late) > 0 {
+		w.late = append(w.late, p...)
+		p = w.late[:len(w.late)-pending]
 	}
 	n, err := w.call.w.Write(p)
 	w.call.bytes += int64(n)
-	return n, err
+	if len(w.late) > 0 {
+		w.late = w.late[:copy(w.late, w.late[len(p):])]
+	}
+	return err
 }
 
-// commit sends the header and what was held back.
+// commit sends the header and of what was held back what may pass.
 func (w *replyWriter) commit() error {
-	if err := w.delivery.pass(w.held.Bytes()); err != nil {
-		return err
-	}
 	w.committed = true
 	w.call.status = w.status
 	if w.from != nil {
@@ -239,15 +254,25 @@ func (w *replyWriter) commit() error {
 	if w.held.Len() == 0 {
 		return nil
 	}
-	n, err := w.call.w.Write(w.held.Bytes())
-	w.call.bytes += int64(n)
-	return err
+	return w.send(w.held.Bytes())
 }
 
-// finish sends a reply that was held back whole, with its length.
+// finish sends the rest of a reply, or one that was held back whole, with its
+// length.
 func (w *replyWriter) finish() error {
+	if !w.committed {
+		if err := w.delivery.look(w.held.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := w.delivery.settle(); err != nil {
+		return err
+	}
 	if w.committed {
-		return nil
+		if len(w.late) == 0 {
+			return nil
+		}
+		return w.send(nil)
 	}
 	if w.held.Len() > 0 {
 		w.length = int64(w.held.Len())

@@ -155,7 +155,11 @@ type countingWriter struct {
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
-	if err := w.delivery.pass(p); err != nil {
+	if err := w.delivery.look(p); err != nil {
+		return 0, err
+	}
+	// An object that goes on in the next line is none that a stream should send.
+	if err := w.delivery.settle(); err != nil {
 		return 0, err
 	}
 	n, err := w.call.w.Write(p)

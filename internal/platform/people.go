@@ -124,7 +124,7 @@ func (w *People) Write(p []byte) (int, error) {
 }
 
 // Take returns what was found since the last call, in the order in which it became
-// clear, with its repetitions. The slice is valid until the next Write or End.
+// clear, with its repetitions. The slice is valid until the next Write or Settle.
 func (w *People) Take() []Identity {
 	found := w.found
 	w.found = w.found[:0]
@@ -137,19 +137,12 @@ func (w *People) Pending() int {
 	if w.oldest < len(w.waiting) {
 		return int(w.tokens.taken - w.waiting[w.oldest].at)
 	}
-	if w.tokens.state != betweenTokens && w.tokens.keep && !w.tokens.excess {
-		return len(w.tokens.held) + 1 // and its quote
-	}
-	return 0
+	return w.tokens.begun()
 }
 
-// End says that the reply is over. What waits for the end of an object is told with
-// what is known.
-func (w *People) End() {
-	for len(w.tokens.open) > 0 {
-		w.tokens.end(w.tokens.taken)
-	}
-}
+// Settle tells what waits for the end of an object with what is known of it. It is
+// for the end of a reply, which may be cut off, and for whoever cannot wait.
+func (w *People) Settle() { w.settle(len(w.waiting)) }
 
 func (w *People) top() *personFrame {
 	if len(w.frames) == 0 {
@@ -251,7 +244,10 @@ func (w *People) value(raw []byte, text bool, at int64) {
 	if raw == nil || !text && !kind.number() {
 		return
 	}
-	start := at - int64(len(raw)) - 2 // with its quotes
+	start := at - int64(len(raw))
+	if text {
+		start -= 2 // its quotes
+	}
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		raw = w.unescape(raw)
 	}

@@ -19,7 +19,7 @@ var graphRules = rulesOf(map[string]memberRule{
 	"picture": {member: valueLink, below: inLinks},
 	"user_id": {member: valueUserID},
 	"ig_id legacy_instagram_user_id third_party_id token_for_business":                                                                                             {member: valueOtherID},
-	"followers_count fan_count category birthday gender threads_biography":                                                                                         {evidence: isPerson},
+	"followers_count fan_count category birthday gender threads_biography accounts instagram_business_account connected_instagram_account":                         {evidence: isPerson},
 	"profile_id page_id sender_id recipient_id instagram_user_id instagram_actor_id threads_user_id actor_id user":                                                 {member: valuePersonID},
 	"instagram_business_account connected_instagram_account parent_page best_page business_discovery":                                                              {below: inUser},
 	"to sender senders recipient recipients participants former_participants reviewer admin_creator via target significant_other":                                  {below: inUser},

@@ -25,7 +25,7 @@ func people(p platform.Name, operation string, pieces ...[]byte) []string {
 		_, _ = w.Write(b)
 		take()
 	}
-	w.End()
+	w.Settle()
 	take()
 	return out
 }
@@ -191,24 +191,40 @@ func TestPeopleThatWait(t *testing.T) {
 	}
 }
 
-// What Pending lets pass holds no value that was not told before.
+// What Pending lets pass holds no value that was not told before, and what passed
+// once is never asked back.
 func TestPendingHoldsWhatIsNotTold(t *testing.T) {
-	reply := `{"data":[{"username":"adalovelace","description":"nothing","id":"777"},{"author_id":888,"id":"999"}]}`
+	reply := []byte(`{"data":[{"username":"adalovelace","description":"nothing","id":"777"},{"author_id":888,"id":"999","pinned_tweet_id":555}]}`)
+	all := [][][]byte{{reply}}
+	single := make([][]byte, len(reply))
 	for at := range reply {
+		all = append(all, [][]byte{reply[:at], reply[at:]})
+		single[at] = reply[at : at+1]
+	}
+	for range 100 {
+		all = append(all, pieces(reply))
+	}
+	for _, cut := range append(all, single) {
 		w := platform.NewPeople(platform.X, "GET /2/users")
-		_, _ = w.Write([]byte(reply[:at]))
-		told := ""
-		for _, f := range w.Take() {
-			told += f.Value + " "
-		}
-		if w.Pending() > at {
-			t.Fatalf("%d bytes of %d are pending", w.Pending(), at)
-		}
-		passed := reply[:at-w.Pending()]
-		for _, v := range []string{"adalovelace", "777", "888", "999"} {
-			if strings.Contains(passed, v) && !strings.Contains(told, v) {
-				t.Errorf("%s may pass and was not told: %s", v, passed)
+		told, seen, passed := "", 0, 0
+		for _, piece := range cut {
+			_, _ = w.Write(piece)
+			seen += len(piece)
+			for _, f := range w.Take() {
+				told += f.Value + " "
 			}
+			if seen-w.Pending() < passed {
+				t.Fatalf("%d bytes passed, and of %d now %d are pending", passed, seen, w.Pending())
+			}
+			passed = seen - w.Pending()
+			for _, v := range []string{"adalovelace", "777", "888", "999", "555"} {
+				if bytes.Contains(reply[:passed], []byte(v)) && !strings.Contains(told, v) {
+					t.Fatalf("%s may pass and was not told: %s", v, reply[:passed])
+				}
+			}
+		}
+		if passed != len(reply) {
+			t.Fatalf("%d bytes of %d passed", passed, len(reply))
 		}
 	}
 	// It is bounded, however late the end of the object comes.
@@ -231,7 +247,7 @@ func TestPeopleAreTakenOnce(t *testing.T) {
 	if n := len(w.Take()); n != 1 {
 		t.Fatalf("%d were taken", n)
 	}
-	w.End()
+	w.Settle()
 	if got := w.Take(); len(got) != 0 {
 		t.Errorf("%v was told again", got)
 	}

@@ -188,3 +188,19 @@ func (t *tokens) whole(p []byte) []byte {
 	}
 	return p
 }
+
+// begun returns how many of the last bytes are the beginning of a string or number
+// that is kept.
+func (t *tokens) begun() int {
+	n := 0
+	if t.split {
+		n = len(t.held)
+	}
+	switch {
+	case t.state == inDigits && t.keep && !t.excess:
+		return n
+	case t.state == inText && t.keep && !t.excess:
+		return n + 1 // its quote
+	}
+	return 0
+}
