@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -36,6 +37,13 @@ const (
 	formLength = len(handlePrefix) + idLength + 1 + secretLength + crcLength
 )
 
+// FormLength is the length of every one of our forms in bytes: whoever looks for
+// them in what arrives in pieces has to keep one byte less of each.
+const FormLength = formLength
+
+// formStart is how each of them begins.
+const formStart = "gth_"
+
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // Looks says which form s has, from its characters and checksum alone. It says
@@ -49,6 +57,33 @@ func Looks(s string) Kind {
 // damaged one: such a string must never be passed on to anyone.
 func Resembles(s string) bool {
 	return strings.HasPrefix(s, handlePrefix) || strings.HasPrefix(s, keyPrefix)
+}
+
+// Found is one of our forms in a larger text.
+type Found struct {
+	Kind Kind
+	At   int // index of its first byte
+}
+
+// FindForms returns the handles and keys in b, whatever stands around them. Like
+// [Looks] it goes by characters and checksum alone, so that no list of what was
+// given out is needed to recognise one; whether it exists is another question.
+// Escaped or encoded text has to be decoded first.
+func FindForms(b []byte) []Found {
+	var found []Found
+	for at := 0; ; {
+		n := bytes.Index(b[at:], []byte(formStart))
+		if n < 0 || len(b)-at-n < formLength {
+			return found
+		}
+		at += n
+		if kind, _ := parse(string(b[at : at+formLength])); kind != None {
+			found = append(found, Found{kind, at})
+			at += formLength
+		} else {
+			at++
+		}
+	}
 }
 
 // parse returns the form of s and the identifier in it.

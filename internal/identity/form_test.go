@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,55 @@ func TestLooksKnowsOurFormsAndNothingElse(t *testing.T) {
 			t.Errorf("Resembles(%q) = %v, want %v", s, got, want)
 		}
 	}
+}
+
+func TestFindForms(t *testing.T) {
+	handle := identity.HookTestOnlyCompose("gth_hnd_", someID, someSecret)
+	key := identity.HookTestOnlyCompose("gth_svc_", someID, someSecret)
+	if len(handle) != identity.FormLength {
+		t.Errorf("a handle has %d bytes, FormLength is %d", len(handle), identity.FormLength)
+	}
+	hnd, svc := identity.HandleForm, identity.KeyForm
+	for _, test := range []struct {
+		text string
+		want []identity.Found
+	}{
+		{handle, []identity.Found{{hnd, 0}}},
+		{"Bearer " + handle + ".", []identity.Found{{hnd, 7}}},
+		{`{"a":"x` + key + `9","b":"` + handle + `"}`, []identity.Found{{svc, 7}, {hnd, 95}}},
+		{handle + key, []identity.Found{{hnd, 0}, {svc, 80}}},
+		{"gth_hnd_" + handle, []identity.Found{{hnd, 8}}},
+		{"gth_gth_\xff" + key, []identity.Found{{svc, 9}}},
+		{"", nil},
+		{handle[:79], nil},
+		{handle[1:] + "x", nil},
+		{handle[:40] + " " + handle[40:], nil},
+		{strings.Replace(handle, "3H00na", "3H00nb", 1), nil},
+		{strings.Repeat("gth_", 100), nil},
+	} {
+		if got := identity.FindForms([]byte(test.text)); !slices.Equal(got, test.want) {
+			t.Errorf("in %q found %v, want %v", test.text, got, test.want)
+		}
+	}
+}
+
+// FuzzFindForms compares with looking at every position.
+func FuzzFindForms(f *testing.F) {
+	handle := identity.HookTestOnlyCompose("gth_hnd_", someID, someSecret)
+	f.Add([]byte(handle + "gth_" + handle))
+	f.Add([]byte("gth_svc_" + handle))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var want []identity.Found
+		for at := 0; at+identity.FormLength <= len(b); at++ {
+			if kind := identity.Looks(string(b[at : at+identity.FormLength])); kind != identity.None {
+				want = append(want, identity.Found{Kind: kind, At: at})
+				at += identity.FormLength - 1
+			}
+		}
+		if got := identity.FindForms(b); !slices.Equal(got, want) {
+			t.Fatalf("found %v, want %v", got, want)
+		}
+	})
 }
 
 func TestBase62(t *testing.T) {
