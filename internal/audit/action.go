@@ -36,6 +36,7 @@ var actions = map[string]string{
 	"connect.check":    "A platform was asked whether a connection's token is still good, and what it may do.",
 	"connect.dead":     "A platform said that a grant no longer exists.",
 	"connect.export":   "Tokens were taken out of the vault for use elsewhere.",
+	"connect.guard":    "Stored tokens were opened to note by what they can be recognised, so that they are found in what the app sends to others. Facts hold how many connections; nothing that was opened is kept.",
 	"connect.import":   "A token obtained elsewhere was handed in and checked at its platform.",
 	"connect.redeem":   "The app redeemed the one-time code of a connection for its subject; only now is the connection usable.",
 	"connect.refresh":  "A connection's tokens were renewed at its platform.",

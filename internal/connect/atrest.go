@@ -32,7 +32,11 @@ func (c *Connections) AddTokens(ctx context.Context, into *atrest.Patterns, afte
 		if err != nil {
 			return all, err
 		}
-		unreadable, err := c.addBatch(ctx, into, page)
+		e := audit.Entry{Action: "doctor.at-rest", Facts: map[string]string{"step": "open", "connections": strconv.Itoa(len(page))}}
+		unreadable, err := c.openBatch(ctx, e, page, func(g grant) {
+			into.Add(atrest.AccessToken, g.access)
+			into.Add(atrest.RefreshToken, g.refresh)
+		})
 		all.Connections += len(page)
 		all.Unreadable += unreadable
 		if err != nil {
@@ -49,18 +53,22 @@ func (c *Connections) AddTokens(ctx context.Context, into *atrest.Patterns, afte
 	}
 }
 
-func (c *Connections) addBatch(ctx context.Context, into *atrest.Patterns, page []Record) (unreadable int, err error) {
+// openBatch opens the tokens of a page of connections, whatever their state, under
+// the intent e, and gives them to take.
+func (c *Connections) openBatch(ctx context.Context, e audit.Entry, page []Record, take func(grant)) (unreadable int, err error) {
 	if len(page) == 0 {
 		return 0, nil
 	}
-	e := audit.Entry{Action: "doctor.at-rest", Facts: map[string]string{"step": "open", "connections": strconv.Itoa(len(page))}}
 	receipt, err := c.log.Intent(ctx, e)
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
 		end := outcome(e, err)
-		end.Facts = map[string]string{"step": "open", "unreadable": strconv.Itoa(unreadable)}
+		end.Facts = map[string]string{"unreadable": strconv.Itoa(unreadable)}
+		if step := e.Facts["step"]; step != "" {
+			end.Facts["step"] = step
+		}
 		c.log.Outcome(receipt, end)
 	}()
 	for _, rec := range page {
@@ -77,8 +85,7 @@ func (c *Connections) addBatch(ctx context.Context, into *atrest.Patterns, page 
 			unreadable++
 			continue
 		}
-		into.Add(atrest.AccessToken, g.access)
-		into.Add(atrest.RefreshToken, g.refresh)
+		take(g)
 	}
 	return unreadable, nil
 }

@@ -73,6 +73,8 @@ type Config struct {
 	// is never called for two changes of one connection at the same time by one
 	// process, and must know by the ID what it has heard before.
 	Tell func(ctx context.Context, change HealthChange) error
+	// Guard is told every token and secret; nil means that nobody is.
+	Guard Guard
 	// Renewer replaces the built-in one; nil means the built-in one.
 	Renewer Renewer
 	// Budgets learn from what the platforms' replies say is left; nil means none.
@@ -103,6 +105,7 @@ type Connections struct {
 	budgets       *budget.Budgets // nil: none
 	bounds        bounds
 	pacing        pacing
+	guarded       *guarded
 	// testOnlyStep is called between any two steps of a renewal; nil outside tests.
 	testOnlyStep func(step string)
 }
@@ -121,7 +124,7 @@ func New(c Config) (*Connections, error) {
 		store: c.Store, log: c.Log, vault: c.Vault, egress: c.Egress, scopes: c.Scopes,
 		publicURL: public.Scheme + "://" + public.Host, revokeHandles: c.RevokeHandles,
 		apps: make(map[gatehouse.AppName]App, len(c.Apps)), renewer: c.Renewer, tellApp: c.Tell, budgets: c.Budgets, logger: c.Logger,
-		clocks: make(map[string]*clock), bounds: defaultBounds, pacing: defaultPacing,
+		clocks: make(map[string]*clock), bounds: defaultBounds, pacing: defaultPacing, guarded: newGuarded(c.Guard),
 	}
 	if n.logger == nil {
 		n.logger = slog.New(slog.DiscardHandler)

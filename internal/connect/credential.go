@@ -236,7 +236,7 @@ func (c *Connections) AppRequest(ctx context.Context, r audit.Receipt, app gateh
 	}
 	switch a.Platform {
 	case gatehouse.Facebook:
-		bearer(req, secret.New(a.ClientID+"|"+a.ClientSecret.Reveal()))
+		bearer(req, appToken(a))
 	case gatehouse.Threads:
 		g, err := p.graphToken(ctx, a.Endpoints.Token, url.Values{
 			"client_id": {a.ClientID}, "client_secret": {a.ClientSecret.Reveal()}, "grant_type": {"client_credentials"},
@@ -274,5 +274,9 @@ func (p client) appBearer(ctx context.Context) (secret.Text, error) {
 		return secret.Text{}, err
 	}
 	g, err := reply.grant(time.Now())
+	g, err = p.obtained(ctx, g, err)
 	return g.access, err
 }
+
+// appToken is the Graph API's token of a Facebook app, which holds its secret.
+func appToken(a App) secret.Text { return secret.New(a.ClientID + "|" + a.ClientSecret.Reveal()) }

@@ -71,6 +71,8 @@ func (c *Connections) sealImport(ctx context.Context, i *ImportRecord, g grant) 
 		return err
 	}
 	i.Access, i.Refresh, i.AccessExpires = access, refresh, g.expires
+	c.guarded.sealed(ctx, "", g.access, access)
+	c.guarded.sealed(ctx, "", g.refresh, refresh)
 	return nil
 }
 
@@ -80,6 +82,8 @@ func (c *Connections) openImport(ctx context.Context, r audit.Receipt, i ImportR
 		return grant{}, err
 	}
 	refresh, err := c.vault.Open(ctx, r, importRef(i, columnRefresh), i.Refresh)
+	c.guarded.sealed(ctx, "", access, i.Access)
+	c.guarded.sealed(ctx, "", refresh, i.Refresh)
 	return grant{access: access, refresh: refresh, expires: i.AccessExpires}, err
 }
 

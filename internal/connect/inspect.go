@@ -132,5 +132,6 @@ func (p facebookProvider) pageToken(ctx context.Context, from grant, page string
 	if err != nil || reply.AccessToken == "" {
 		return grant{}, err
 	}
-	return reply.grant(p.c.now(p.app.Name))
+	g, err := reply.grant(p.c.now(p.app.Name))
+	return p.obtained(ctx, g, err)
 }

@@ -54,7 +54,8 @@ func (c *Connections) accessToken(ctx context.Context, a App, request requestTok
 		access: secret.New(values.Get("oauth_token")), refresh: secret.New(values.Get("oauth_token_secret")),
 		user: values.Get("user_id"), name: values.Get("screen_name"),
 	}
-	return g, checkUser(&g)
+	g, err = client{c, a}.obtained(ctx, g, checkUser(&g))
+	return g, err
 }
 
 // oauth1Form makes one signed call to an OAuth 1.0a endpoint, whose reply is a

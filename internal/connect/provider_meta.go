@@ -54,7 +54,8 @@ func (p client) graphToken(ctx context.Context, address string, query url.Values
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err
 	}
-	return reply.grant(p.since(sent))
+	g, err := reply.grant(p.since(sent))
+	return p.obtained(ctx, g, err)
 }
 
 func (p facebookProvider) whose(ctx context.Context, g *grant) error {
@@ -179,7 +180,7 @@ func (p client) codeToken(ctx context.Context, code, redirect string) (grant, er
 		one = reply.Data[0]
 	}
 	g, err := tokenReply{AccessToken: one.AccessToken}.grant(time.Now())
-	if err != nil {
+	if g, err = p.obtained(ctx, g, err); err != nil {
 		return grant{}, err
 	}
 	g.scopes, g.user = one.scopes(), strings.Trim(string(one.UserID), `"`)

@@ -37,7 +37,8 @@ func (p client) token(ctx context.Context, values url.Values) (grant, error) {
 	if err := p.send(req, &reply); err != nil {
 		return grant{}, err
 	}
-	return reply.grant(p.since(sent))
+	g, err := reply.grant(p.since(sent))
+	return p.obtained(ctx, g, err)
 }
 
 // clientForm returns a POST that proves which client sends it: a confidential

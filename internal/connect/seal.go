@@ -94,6 +94,7 @@ func (c *Connections) sealTokens(ctx context.Context, rec *Record, g grant) erro
 		}
 	}
 	rec.AccessExpires, rec.RefreshExpires = g.expires, g.refreshExpires
+	c.guardRecord(ctx, *rec, g)
 	rec.Obtained, rec.Failures = c.now(rec.App), 0
 	rec.CheckAt = rec.firstCheck(rec.Obtained)
 	return nil
@@ -114,6 +115,7 @@ func (c *Connections) openTokens(ctx context.Context, r audit.Receipt, rec Recor
 			return grant{}, err
 		}
 	}
+	c.guardRecord(ctx, rec, g)
 	return g, nil
 }
 

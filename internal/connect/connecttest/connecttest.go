@@ -69,6 +69,8 @@ type Options struct {
 	Apps func([]connect.App) []connect.App
 	// Tell hears of changes of connections' states; nil means that nobody does.
 	Tell func(context.Context, connect.HealthChange) error
+	// Guard is told every token; nil means that nobody is.
+	Guard connect.Guard
 	// Audit wraps the log's store, for faults.
 	Audit func(audit.Store) audit.Store
 }
@@ -307,7 +309,7 @@ func (w *World) Open(o Options) *connect.Connections {
 	return must[*connect.Connections](w.T, "connections")(connect.New(connect.Config{
 		Store: s, Log: w.Log, Vault: w.Vault, Egress: w.Egress, Apps: apps, Scopes: scopes, PublicURL: o.PublicURL, Tell: o.Tell,
 		Returns: []string{ReturnTo, "https://app.example.com/deep/*", "http://127.0.0.1/*"}, RevokeHandles: w.Directory.RevokeConnection,
-		Budgets: o.Budgets,
+		Budgets: o.Budgets, Guard: o.Guard,
 	}))
 }
 
