@@ -77,7 +77,7 @@ func (c *call) rewriteAnswer(ctx context.Context, o owner, item *batchItem, a *b
 	if err := platform.RewriteReply(body, &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}
-	if d := c.lineage(ctx, o, item.class.Operation); d != nil {
+	if d := c.lineageFor(ctx, o, item.class.Operation); d != nil {
 		// Each item is on record before any of them is sent.
 		if err := d.look(rewritten.Bytes()); err != nil {
 			return err

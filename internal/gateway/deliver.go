@@ -38,7 +38,7 @@ type delivery struct {
 
 // delivery returns what has to look at this call's reply, or nil.
 func (c *call) delivery(ctx context.Context) *delivery {
-	d := c.lineage(ctx, c.owner(), c.class.Operation)
+	d := c.lineage(ctx)
 	record := c.gateway.config.Delivered[c.handle.App]
 	if record == nil || c.at.platform != platform.X {
 		return d
@@ -50,9 +50,17 @@ func (c *call) delivery(ctx context.Context) *delivery {
 	return d
 }
 
-// lineage returns what looks for people's values in a reply to an operation that
-// was called in the owner's name, or nil.
-func (c *call) lineage(ctx context.Context, o owner, operation string) *delivery {
+// lineage returns what looks for people's values in a reply to this call, or nil.
+func (c *call) lineage(ctx context.Context) *delivery {
+	if c.gateway.config.Lineage == nil {
+		return nil
+	}
+	return c.lineageFor(ctx, c.owner(), c.class.Operation)
+}
+
+// lineageFor returns what looks for people's values in the reply to an operation
+// that was called in the owner's name, or nil.
+func (c *call) lineageFor(ctx context.Context, o owner, operation string) *delivery {
 	tell := c.gateway.config.Lineage
 	if tell == nil {
 		return nil

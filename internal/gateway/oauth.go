@@ -232,7 +232,7 @@ func (c *call) answerJSON(ctx context.Context, status int, v any) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	out := newReplyWriter(c, status, nil)
 	out.contentType = "application/json; charset=utf-8"
-	out.delivery = c.lineage(ctx, c.owner(), c.class.Operation)
+	out.delivery = c.lineage(ctx)
 	defer out.release()
 	if _, err := out.Write(b); err != nil {
 		return err

@@ -122,7 +122,7 @@ func (c *call) relayError(ctx context.Context, reply *http.Response) error {
 	}
 	c.interpret(ctx, reply.StatusCode, reply.Header, b)
 	out := newReplyWriter(c, reply.StatusCode, reply)
-	out.delivery = c.lineage(ctx, c.owner(), c.class.Operation)
+	out.delivery = c.lineage(ctx)
 	defer out.release()
 	switch kind := replyKind(reply); {
 	case len(b) == 0:

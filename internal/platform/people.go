@@ -40,7 +40,9 @@ type Identity struct {
 //     name or a profile picture is a person; what has an author, a text, a caption
 //     or the time when it was made is a post.
 //
-// Pages and business accounts count as people: a reply does not tell them apart.
+// Pages and business accounts count as people: a reply does not tell them apart. So
+// does a node that was asked for by its id and has a name and nothing that speaks
+// against it: that is what the Graph says of users and pages by default.
 // What somebody entered into a lead form is a person of its own, whose id is the
 // lead's. A node that stays unclear is none, and its id is not told: it is an ad, a
 // place, a form, or what the call itself named. Comments count as posts, albums
