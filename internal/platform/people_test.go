@@ -149,6 +149,25 @@ func TestPeopleDoNotDependOnChunks(t *testing.T) {
 	}
 }
 
+// Where the time of a waiting value runs out in the middle of what would say whose
+// it is, a cut there changes nothing.
+func TestWaitingDoesNotDependOnChunks(t *testing.T) {
+	told := map[string]bool{}
+	for near := range 48 {
+		reply := []byte(`{"email":"a@people.example","about":"` + strings.Repeat("x", 64<<10-64+near) + `","id":"7777777777","link":{"x":[1]}}`)
+		want := people(platform.Facebook, "GET /me", reply)
+		told[want[0]] = true
+		for at := len(reply) - 60; at < len(reply); at++ {
+			if got := people(platform.Facebook, "GET /me", reply[:at], reply[at:]); !slices.Equal(got, want) {
+				t.Fatalf("cut %d bytes before the end: %q, whole: %q", len(reply)-at, got, want)
+			}
+		}
+	}
+	if len(told) != 2 {
+		t.Errorf("the first value is always %v", told)
+	}
+}
+
 // waitingCases are replies in which more waits than may, or for longer.
 func waitingCases() []peopleCase {
 	far := strings.Repeat("x", 70<<10)
