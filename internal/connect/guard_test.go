@@ -42,6 +42,18 @@ func (g *watch) knows(text string, person gatehouse.PersonID) bool {
 	return slices.Contains(g.texts[text], person)
 }
 
+// owned is how many texts were said to be the person's.
+func (g *watch) owned(person gatehouse.PersonID) (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, people := range g.texts {
+		if slices.Contains(people, person) {
+			n++
+		}
+	}
+	return n
+}
+
 func (g *watch) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -60,6 +72,9 @@ func TestEverythingIssuedIsGuarded(t *testing.T) {
 	g := &watch{}
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Guard: g.guard})
 	x := w.Connect("x", "publish", connecttest.Person(0))
+	if n := g.owned(x.Person); n != 2 {
+		t.Errorf("%d tokens of the new connection were told with their person, want 2", n)
+	}
 	k, err := w.Connections.Credential(t.Context(), w.Receipt(), x.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +94,15 @@ func TestEverythingIssuedIsGuarded(t *testing.T) {
 	imported := handedIn(mintX(t, w, connecttest.Person(6)))
 	imported.Subject = "imported"
 	if _, err := w.Connections.Import(t.Context(), imported); err != nil {
+		t.Fatal(err)
+	}
+	minted, err := w.Meta.MintUserToken("facebook", connecttest.Person(7), "pages_show_list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Connections.Import(t.Context(), connect.ImportRequest{
+		App: "pages", Service: "scheduler", Subject: "minted", Purposes: []gatehouse.PurposeName{"pages"}, Access: secret.New(minted),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for app, address := range map[gatehouse.AppName]string{"main-x": w.XURL + "/2/tweets/1", "pages": w.MetaURL + "/v25.0/app", "threads": w.MetaURL + "/threads/me"} {
@@ -118,16 +142,16 @@ func TestEverythingIssuedIsGuarded(t *testing.T) {
 		t.Errorf("the flows made only %v", slices.Sorted(maps.Keys(kinds)))
 	}
 	// Whose it is, is told as soon as it is known.
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	owned := 0
-	for _, people := range g.texts {
-		if slices.Contains(people, shown(t, w, user).Person) {
-			owned++
-		}
+	person := shown(t, w, user).Person
+	if n := g.owned(person); n != 2 { // the long-lived token and the page's
+		t.Errorf("%d tokens are told to be the Facebook user's, want 2", n)
 	}
-	if owned != 2 { // the long-lived token and the page's
-		t.Errorf("%d tokens are told to be the Facebook user's, want 2", owned)
+	// The app's own is nobody's, whoever's connection it hangs on.
+	if _, err := w.Connections.Adopt(t.Context(), w.Receipt(), user, connect.Child{Kind: connect.KindApp, ExternalID: "app", Token: secret.New("the app's own token")}); err != nil {
+		t.Fatal(err)
+	}
+	if !g.knows("the app's own token", "") || g.owned(person) != 2 {
+		t.Error("the app's own token is told to be a person's")
 	}
 }
 
@@ -179,13 +203,7 @@ func TestStoredTokensAreGuarded(t *testing.T) {
 			}
 		}
 		for _, c := range []connect.Connection{x, fb} {
-			n := 0
-			for _, people := range g.texts {
-				if slices.Contains(people, c.Person) {
-					n++
-				}
-			}
-			if want := map[gatehouse.Platform]int{gatehouse.X: 2, gatehouse.Facebook: 1}[c.Platform]; n != want {
+			if n, want := g.owned(c.Person), map[gatehouse.Platform]int{gatehouse.X: 2, gatehouse.Facebook: 1}[c.Platform]; n != want {
 				t.Errorf("%d tokens of %s are told, want %d", n, c.Platform, want)
 			}
 		}

@@ -195,7 +195,6 @@ func (c *Connections) takeIn(ctx context.Context, receipt audit.Receipt, a App, 
 	}
 	g := r.grant()
 	c.guarded.plain(ctx, "", g.access) // what is handed in may still be good when it was replaced
-	c.guarded.plain(ctx, "", g.refresh)
 	known := false
 	if journal.State == "" { // otherwise the platform has been asked, and the pair is not this one any more
 		var err error

@@ -94,6 +94,8 @@ var peopleCases = []peopleCase{
 	{"a lead form", platform.Facebook, "GET /{id}/leadgen_forms", `{"data":[{"id":"710","name":"Ask us","status":"ACTIVE","questions":[{"key":"email"}]}]}`, ""},
 	{"debug_token", platform.Facebook, "GET /debug_token", `{"data":{"app_id":"9","application":"main","type":"USER","is_valid":true,"user_id":"100","scopes":["email"]}}`, "100 pseudonymous-id 100"},
 	{"a profile picture", platform.Facebook, "GET /{id}/picture", `{"data":{"url":"https://look.example/p","height":50}}`, " profile-link https://look.example/p"},
+	{"places", platform.Threads, "GET /location_search", `{"data":[{"id":"5","name":"Café","username":"cafe"}]}`, ""},
+	{"pages that were searched", platform.Facebook, "GET /pages/search", `{"data":[{"id":"200","name":"A page","location":{"id":"5","username":"x"}}]}`, "200 name A page; 200 pseudonymous-id 200"},
 	{"insights", platform.Facebook, "GET /{id}/insights", `{"data":[{"name":"page_fans","id":"200/insights/page_fans/day","values":[{"value":7}]}]}`, ""},
 	{"errors of the Graph", platform.Facebook, "GET /me", `{"error":{"message":"100","id":"100","name":"Ada"}}`, ""},
 	{"two ids", platform.Facebook, "GET /me", `{"id":"100","name":"Ada","id":"101"}`, " name Ada; 100 pseudonymous-id 100; 101 pseudonymous-id 101"},
