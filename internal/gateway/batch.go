@@ -31,6 +31,7 @@ type batchItem struct {
 	by     *member
 	params url.Values // of its address and its body
 	narrow *platform.Narrowing
+	seen   *Observation
 }
 
 // member is one handle that takes part in a batch, with what is opened for it.
@@ -227,8 +228,8 @@ func (b *batch) decide(c *call) error {
 		for _, op := range item.class.Implied {
 			operations = append(operations, gatehouse.Operation(op))
 		}
-		d, err := c.ask(item.by.handle, item.by.service, operations, item.class.Unknown, item.class.Override, item.class.Endpoint, item.carries)
-		item.narrow = c.settings.narrowing(d, c.at.platform)
+		d, seen, err := c.ask(item.by.handle, item.by.service, operations, item.class.Unknown, item.class.Override, item.class.Endpoint, item.carries)
+		item.narrow, item.seen = c.settings.narrowing(d, c.at.platform), seen
 		if i == 0 || d.Report || err != nil {
 			c.decision = d
 		}

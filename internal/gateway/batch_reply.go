@@ -74,6 +74,9 @@ func (c *call) relayBatch(ctx context.Context, reply *http.Response) error {
 func (c *call) rewriteAnswer(ctx context.Context, o owner, item *batchItem, a *batchAnswer) error {
 	var rewritten bytes.Buffer
 	body := narrowed(item.narrow, strings.NewReader(a.Body), platform.Reply{Keyed: item.params.Has("ids"), Failed: a.Code >= 400})
+	if a.Code < 400 {
+		body = item.seen.reads(body, item.params.Has("ids"))
+	}
 	if err := platform.RewriteReply(body, &rewritten, c.rewriterFor(ctx, o)); err != nil {
 		return relayFailure(err)
 	}

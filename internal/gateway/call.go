@@ -45,6 +45,7 @@ type call struct {
 	batch    *batch
 	decision policy.Decision
 	narrow   *platform.Narrowing // what the reply is narrowed to; nil: it is passed on whole
+	seen     *Observation        // what is observed of it; nil: nothing, or its items
 	keyed    bool                // the reply has each node under its id
 
 	// Set by afford: what was asked of the budgets, of a batch for each item.
@@ -317,8 +318,8 @@ func (c *call) decide(context.Context) error {
 		for _, op := range c.class.Implied {
 			operations = append(operations, gatehouse.Operation(op))
 		}
-		d, err := c.ask(c.handle, c.service, operations, unknown, override, c.class.Endpoint, c.carries)
-		c.decision, c.narrow = d, c.settings.narrowing(d, c.at.platform)
+		d, seen, err := c.ask(c.handle, c.service, operations, unknown, override, c.class.Endpoint, c.carries)
+		c.decision, c.narrow, c.seen = d, c.settings.narrowing(d, c.at.platform), seen
 		c.keyed = c.narrow != nil && c.at.platform.Graph() && c.judgedParams().Has("ids")
 		return err
 	}
@@ -326,32 +327,39 @@ func (c *call) decide(context.Context) error {
 }
 
 // ask judges operations for one handle. Where a contract bounds what the request
-// carries, carries reads that into the question. The error is the refusal.
+// carries, carries reads that into the question. The error is the refusal; of what
+// is allowed, it returns what is to be observed.
 func (c *call) ask(h identity.Handle, s Service, operations []gatehouse.Operation, unknown bool, override string, e platform.Endpoint,
-	carries func(*policy.Contract, *policy.Request) error,
-) (policy.Decision, error) {
+	carries func(headings, *policy.Request) error,
+) (policy.Decision, *Observation, error) {
 	r := policy.Request{
 		Service: h.ServiceName, Allowed: s.Purposes, Purpose: h.Purpose, Platform: h.Platform, App: h.App,
 		Operations: operations, Unknown: unknown, Override: override,
 	}
+	var read headings
 	if contract := c.settings.Policy.Contract(h.Purpose, operations[0]); contract != nil && override == "" {
-		if err := carries(contract, &r); err != nil {
-			return policy.Decision{}, err
+		read = bounds(contract)
+		if err := carries(read, &r); err != nil {
+			return policy.Decision{}, nil, err
 		}
 	}
 	d := c.settings.Policy.Decide(r)
 	if refusal := refusedEndpoints[e]; refusal != "" {
-		return d, wire.Refuse(gatehouse.ErrDenied, "refuse/oauth-endpoint", refusal)
+		return d, nil, wire.Refuse(gatehouse.ErrDenied, "refuse/oauth-endpoint", refusal)
 	}
 	// Asking about one's own handle opens nothing, and giving up access is always
 	// allowed: neither needs a declaration.
-	if !d.Allow && d.Rule == policy.RuleUndeclaredCall && undeclaredEndpoints[e] != "" {
-		return policy.Decision{Allow: true, Rule: undeclaredEndpoints[e]}, nil
+	needless := d.Rule == policy.RuleUndeclaredCall && undeclaredEndpoints[e] != ""
+	if !d.Allow && needless {
+		return policy.Decision{Allow: true, Rule: undeclaredEndpoints[e]}, nil, nil
 	}
 	if !d.Allow {
-		return d, wire.Refuse(gatehouse.ErrDenied, d.Rule, d.Reason)
+		return d, nil, wire.Refuse(gatehouse.ErrDenied, d.Rule, d.Reason)
 	}
-	return d, nil
+	if needless {
+		return d, nil, nil
+	}
+	return d, c.used(&r, read, d, carries), nil
 }
 
 // admit applies the limits.

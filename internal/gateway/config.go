@@ -61,6 +61,10 @@ type Config struct {
 	// passed on. An error keeps them back, as one of Delivered does. The slice is the
 	// callee's until it returns. nil costs nothing.
 	Lineage func(context.Context, Source, []platform.Identity) error
+	// Observe is told what each call carried and was answered with, after it. It is
+	// called from many goroutines, must not wait, and must keep nothing that it is
+	// given. nil costs nothing.
+	Observe func(*Observation)
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

@@ -45,9 +45,9 @@ func narrowed(n *platform.Narrowing, r io.Reader, reply platform.Reply) io.Reade
 	return n.Reader(r, reply)
 }
 
-// carries reads of the request what its contract bounds.
-func (c *call) carries(contract *policy.Contract, r *policy.Request) error {
-	params, body, fields := contract.Bounds()
+// carries reads the headings of the request.
+func (c *call) carries(read headings, r *policy.Request) error {
+	params, body, fields := read.params, read.body, read.fields
 	p := c.at.platform
 	if r.Joined = p.Graph(); r.Joined {
 		params = params || body
@@ -298,9 +298,9 @@ func (f *fieldLister) value(path string, in bool, depth int) error {
 	return nil
 }
 
-// carries reads of a batch's item what its contract bounds.
-func (item *batchItem) carries(contract *policy.Contract, r *policy.Request) error {
-	params, body, fields := contract.Bounds()
+// carries reads the headings of a batch's item.
+func (item *batchItem) carries(read headings, r *policy.Request) error {
+	params, body, fields := read.params, read.body, read.fields
 	bound := params || body
 	r.Joined = true
 	if bound {

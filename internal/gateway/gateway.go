@@ -35,7 +35,9 @@ type Gateway struct {
 	settings  atomic.Pointer[Settings]
 	upstreams map[platform.Name]bases
 	limits    *limiter
-	log       *slog.Logger
+	// replyNames holds what reads the names of replies, by platform.
+	replyNames map[platform.Name]*sync.Pool
+	log        *slog.Logger
 
 	closing chan struct{} // closed by CloseStreams
 	closed  sync.Once
@@ -62,6 +64,10 @@ func New(c Config) (*Gateway, error) {
 	var err error
 	if g.upstreams, err = c.upstreams(); err != nil {
 		return nil, err
+	}
+	g.replyNames = map[platform.Name]*sync.Pool{}
+	for _, p := range platform.Names() {
+		g.replyNames[p] = &sync.Pool{New: func() any { return platform.NewReplyNames(p) }}
 	}
 	c.Settings.narrowings = new(sync.Map)
 	g.settings.Store(&c.Settings)
@@ -115,6 +121,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	if err = c.begin(r.Context()); err == nil {
 		err = errPanicked
 		err = c.carry(r.Context())
+		c.observe()
 	}
 	if errors.Is(err, context.Canceled) {
 		err = wire.WithStatus(err, statusGone)

@@ -39,10 +39,12 @@ func (c *call) relay(ctx context.Context, reply *http.Response) error {
 	var err error
 	switch replyKind(reply) {
 	case replyEmpty:
+		c.seen.answered(false)
 	case replyJSON:
 		out.delivery = c.delivery(ctx)
 		err = c.relayJSON(ctx, reply.Body, out)
 	case replyMedia:
+		c.seen.answered(true)
 		err = c.relayMedia(ctx, reply, out)
 	default:
 		err = wire.BadGateway("upstream/content-type", "The platform answered with a content type that is not passed on, because it could hide credentials.", nil)
@@ -63,6 +65,7 @@ func (c *call) relayJSON(ctx context.Context, body io.Reader, out *replyWriter) 
 	if c.narrow != nil {
 		body = c.narrow.Reader(body, platform.Reply{Keyed: c.keyed})
 	}
+	body = c.seen.reads(body, c.keysIDs())
 	n, err := first.ReadFrom(io.LimitReader(body, holdBack))
 	if err != nil {
 		return err

@@ -105,6 +105,8 @@ func (c *call) pump(ctx context.Context, reply *http.Response) error {
 	// Each object is on record before it is sent: a stream has no end to wait for.
 	out := &countingWriter{call: c, delivery: c.delivery(ctx)}
 	var line, rewritten bytes.Buffer
+	var observed time.Time
+	c.streamed(&observed) // it may be open for weeks and say nothing
 	for {
 		part, err := in.ReadSlice('\n')
 		line.Write(part)
@@ -118,6 +120,7 @@ func (c *call) pump(ctx context.Context, reply *http.Response) error {
 			if werr := c.passLine(ctx, &line, &rewritten, out); werr != nil {
 				return werr
 			}
+			c.streamed(&observed)
 			if in.Buffered() == 0 {
 				if ferr := control.Flush(); ferr != nil {
 					return ferr
@@ -141,7 +144,8 @@ func (c *call) passLine(ctx context.Context, line, rewritten *bytes.Buffer, out 
 		return err
 	}
 	rewritten.Reset()
-	if err := platform.RewriteReply(narrowed(c.narrow, bytes.NewReader(line.Bytes()), platform.Reply{}), rewritten, c.rewriter(ctx)); err != nil {
+	body := c.seen.reads(narrowed(c.narrow, bytes.NewReader(line.Bytes()), platform.Reply{}), false)
+	if err := platform.RewriteReply(body, rewritten, c.rewriter(ctx)); err != nil {
 		return relayFailure(err)
 	}
 	_, err := out.Write(rewritten.Bytes())
