@@ -23,6 +23,7 @@ import (
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/notice"
+	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/records"
@@ -67,6 +68,7 @@ type parts struct {
 	notices   *notice.Notices
 	budgets   *budget.Budgets
 	egress    *wire.Egress
+	observer  *observe.Observer
 
 	compliance *compliance.Compliance
 
@@ -202,6 +204,7 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	}); err != nil {
 		return nil, err
 	}
+	p.observer = observe.New(observe.Config{Store: p.db.Observe(), Logger: logger})
 	if err := p.openBackups(); err != nil {
 		return nil, err
 	}

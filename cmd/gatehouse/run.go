@@ -186,12 +186,14 @@ func (s *server) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {
 		group.Go(func() error { return s.beside(ctx) })
 	}
-	return group.Wait()
+	// What the last calls used is stored when no more come.
+	return errors.Join(group.Wait(), s.observer.Flush(context.WithoutCancel(ctx)))
 }
 
 // bind makes the surfaces and their listeners.

@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 	"gatehouse/internal/gateway"
+	"gatehouse/internal/observe"
 	"gatehouse/internal/platform"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/public"
@@ -32,9 +33,19 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		API:       own.Handler(),
 		Upstream:  upstreams(p.cfg),
 		Delivered: delivered(p),
+		Observe:   p.observed,
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}
+}
+
+// observed hands what the gateway observed to who remembers it.
+func (p *parts) observed(o *gateway.Observation) {
+	p.observer.See(&observe.Seen{
+		Service: o.Service, Purpose: o.Purpose, Platform: o.Platform, App: o.App, Operations: o.Operations,
+		Params: o.Params, Body: o.Body, Selected: o.Selected, ReadParams: o.ReadParams, ReadBody: o.ReadBody, ReadFields: o.ReadFields,
+		Contract: o.Contract, Reported: o.Reported, Answered: o.Answered, File: o.File, Again: o.Again, Reply: o.Reply,
+	})
 }
 
 // gatewaySettings is what a reload may change.

@@ -95,6 +95,8 @@ const (
 	// Free: it was what the platform's paging links carry. Bound: it was not.
 	Free
 	Bound
+	// JSON: it was no text of a query, form or path, whose type nobody says.
+	JSON
 	// Selects: it only chose fields of the reply.
 	Selects
 	// InPath: it was a part of the path.

@@ -180,6 +180,7 @@ func (g *gathered) request(s *Seen, today Day) {
 		}
 		name, sure := selected.Path, s.Contract != nil
 		if platform.UnknownField(p, name) != "" {
+			c.OtherReply++
 			continue
 		}
 		if selected.Or != "" {
@@ -247,14 +248,14 @@ func Plain(name string) bool {
 	if name == "" || len(name) > maxName {
 		return false
 	}
-	for part := range strings.SplitSeq(name, ".") {
-		// The array spelling that Graph's clients use.
-		if head, index, ok := strings.Cut(part, "["); ok {
-			if !strings.HasSuffix(index, "]") || len(index) > 4 {
-				return false
-			}
-			part = head
+	// The array spelling that Graph's clients use.
+	if head, index, ok := strings.Cut(name, "["); ok {
+		if index != "]" && (len(index) != 2 || index[0] < '0' || index[0] > '9' || index[1] != ']') {
+			return false
 		}
+		name = head
+	}
+	for part := range strings.SplitSeq(name, ".") {
 		if part == "" || len(part) > 40 {
 			return false
 		}
@@ -281,6 +282,9 @@ func (f *Field) measure(a *policy.Argument) {
 		f.Kinds |= Free
 	} else {
 		f.Kinds |= Bound
+	}
+	if a.Kind != policy.Written {
+		f.Kinds |= JSON
 	}
 	if a.Selects {
 		f.Kinds |= Selects

@@ -115,4 +115,3 @@ func (s observeStore) ForgetUses(ctx context.Context, before observe.Day) error 
 		return err
 	})
 }
-
