@@ -215,6 +215,10 @@ func (s *server) apply(ctx context.Context) error {
 	if err := s.identity.EnsureServices(ctx, serviceNames(next)); err != nil {
 		return err
 	}
+	// What was used under the old rules can be read as soon as the new ones count.
+	if err := s.observer.Flush(ctx); err != nil {
+		s.logger.WarnContext(ctx, "what calls use could not be stored yet", slog.Any("error", err))
+	}
 	// Recorded before it is in force: no call is judged by rules that the log
 	// does not know.
 	applied := &rules{next, set}
