@@ -6,7 +6,7 @@ import "strings"
 // field, and graphWords those of Meta's reference for parameters whose values are
 // words and cannot be people's.
 var (
-	xWords = map[string]string{
+	xWords = wordLists(map[string]string{
 		"exclude":              "replies retweets",
 		"sort_order":           "recency relevancy",
 		"granularity":          "minute hour day hourly daily weekly total",
@@ -21,8 +21,8 @@ var (
 		"filter.direction":     "inbound outbound",
 		"conversation_type":    "Group",
 		"recurrence.frequency": "Daily Weekly",
-	}
-	graphWords = map[string]string{
+	})
+	graphWords = wordLists(map[string]string{
 		"period":        "day week days_28 month lifetime total_over_range",
 		"metric_type":   "total_value time_series",
 		"media_type":    "IMAGE VIDEO REELS STORIES CAROUSEL TEXT",
@@ -33,18 +33,26 @@ var (
 		"timeframe":     "last_14_days last_30_days last_90_days prev_month this_month this_week",
 		"breakdown":     "age gender city country media_product_type follow_type",
 		"upload_phase":  "start transfer finish cancel",
-	}
+	})
 )
+
+func wordLists(lists map[string]string) map[string][]string {
+	out := make(map[string][]string, len(lists))
+	for name, list := range lists {
+		out[name] = strings.Fields(list)
+	}
+	return out
+}
 
 // Words returns the only values that the platform's documents list for a
 // parameter, or a field of a body with the path to it; nil when they list none. A
 // value that stands here is a word of the platform's and says nothing of a person.
+// The list must not be changed.
 func Words(p Name, param string) []string {
-	list := xWords[param]
 	if p != X {
-		list = graphWords[param]
+		return graphWords[param]
 	}
-	return strings.Fields(list)
+	return xWords[param]
 }
 
 // The greatest values that the documents allow: of a text's characters, a number,
