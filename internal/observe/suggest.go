@@ -178,9 +178,8 @@ func (n *narrowest) fields() {
 	var delivered, withheld []string
 	for _, f := range u.sorted(InReply) {
 		path := alias(n.p, f.Name)
-		first, _, _ := strings.Cut(path, ".")
-		if n.p == platform.X && slices.Contains([]string{"data", "meta", "errors"}, first) {
-			continue // no contract may name it
+		if !declarable(n.p, path) {
+			continue
 		}
 		if n.was.Fields != nil && !covers(n.was.Fields, path) && !touches(n.was.Fields, path) {
 			withheld = append(withheld, path)
@@ -206,7 +205,7 @@ func (n *narrowest) fields() {
 	for _, f := range u.sorted(Asked) {
 		path, or, _ := strings.Cut(f.Name, " ")
 		path, or = alias(n.p, path), alias(n.p, or)
-		if covers(fields, path) || touches(fields, path) || or != "" && (covers(fields, or) || touches(fields, or)) {
+		if !declarable(n.p, path) || covers(fields, path) || touches(fields, path) || or != "" && (covers(fields, or) || touches(fields, or)) {
 			continue
 		}
 		switch i := slices.IndexFunc(withheld, func(w string) bool {
@@ -233,6 +232,16 @@ func (n *narrowest) fields() {
 		n.note("fields", "%s a name came that the documents do not list: it will be left out, unless you declare it and name it under unlisted", times(u.OtherReply))
 	}
 	n.out.Fields = append([]string{}, prune(fields)...)
+}
+
+// declarable reports whether a contract may name a path: the envelope of a reply
+// is none of its fields.
+func declarable(p platform.Name, path string) bool {
+	first, _, below := strings.Cut(path, ".")
+	if p == platform.X && (first == "meta" || first == "errors" || first == "data") {
+		return false
+	}
+	return (first != "data" || !below) && !strings.Contains("."+path, ".data.")
 }
 
 // below reports whether the reply had something below a path.
