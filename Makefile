@@ -38,6 +38,7 @@ bench: ## calls beside a bare proxy and Caddy, a million connections, keys and p
 	@scripts/setup go
 	cd bench && go run . $(ARGS)
 	$(if $(ARGS),,go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m)
+	$(if $(ARGS),,go test ./internal/policy ./internal/platform ./internal/observe ./internal/gateway -run '^$$' -cpu 1 -bench 'Decide500|XSearch|See|ObservedCall')
 
 release: ## the release binary, in dist/
 	scripts/release

@@ -146,8 +146,7 @@ and writes each call, before it happens, in a log that verifies.
 	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
 	root.AddCommand(
 		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newPerson(&o), newService(&o), newKeys(&o),
-		newCase(&o), newEvents(&o), newEgressCommand(&o), newAudit(&o), newConfig(&o), newBackup(&o), newRestore(&o), newDoctor(&o), newVersion(),
-		newPolicy(&o), newCase(&o), newEvents(&o), newAudit(&o), newConfig(&o), newBackup(&o), newRestore(&o), newDoctor(&o), newVersion(),
+		newPolicy(&o), newCase(&o), newEvents(&o), newEgressCommand(&o), newAudit(&o), newConfig(&o), newBackup(&o), newRestore(&o), newDoctor(&o), newVersion(),
 	)
 	markEntered(root, entered)
 	return root, entered

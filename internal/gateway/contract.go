@@ -186,6 +186,7 @@ func (c *call) partArguments(r *policy.Request) error {
 // late reports whether a part of this name may not follow a file: it was not
 // there when the call was judged.
 func (c *call) late(name string) bool {
+	c.seen.follows()
 	if decides(name) {
 		return true
 	}

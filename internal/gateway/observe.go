@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse"
@@ -39,6 +40,9 @@ type Observation struct {
 	Again bool
 
 	names *sync.Pool
+	// late is set when parts of a form came after its first file. They pass unread,
+	// in the goroutine that sends the body.
+	late atomic.Bool
 }
 
 // headings are the parts of a request that are read into the question.
@@ -97,6 +101,13 @@ func (o *Observation) reads(r io.Reader, keyed bool) io.Reader {
 	return io.TeeReader(r, o.Reply)
 }
 
+// follows notes a part of a form that came after a file. It is safe on nil.
+func (o *Observation) follows() {
+	if o != nil {
+		o.late.Store(true)
+	}
+}
+
 // answered notes an answer that is no error and has no names. It is safe on nil.
 func (o *Observation) answered(file bool) {
 	if o != nil {
@@ -116,6 +127,9 @@ func (c *call) observe() {
 	for _, o := range list {
 		if o == nil {
 			continue
+		}
+		if o.late.Load() {
+			o.ReadBody = false
 		}
 		c.gateway.config.Observe(o)
 		if o.Reply != nil {

@@ -160,6 +160,31 @@ func TestObservingRefusesNothing(t *testing.T) {
 	}
 }
 
+// What follows a file in a form passes unread, so the body was not read; what
+// stands before it was.
+func TestObservedParts(t *testing.T) {
+	seen := make(chan string, 16)
+	list := purposes()
+	set, err := policy.Compile(list, policy.Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *gateway.Config) {
+		c.Settings.Policy = set
+		c.Observe = func(o *gateway.Observation) { seen <- told(o) }
+	})
+	h := r.metaHandle()
+	for parts, want := range map[string]string{
+		"caption=c @source=":             "POST /{id}/photos|id|caption,source||",
+		"caption=c @source= published=t": "POST /{id}/photos|id|-||",
+	} {
+		r.spoken(h, "POST /meta/v25.0/1234/photos parts "+parts)
+		if got := <-seen; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", parts, got, want)
+		}
+	}
+}
+
 // A stream is told when it begins, and again when it ends, with what it sent.
 func TestObservedStream(t *testing.T) {
 	seen := make(chan string, 16)

@@ -96,6 +96,10 @@ func numbers(f *Field, most int, documented bool) (policy.Shape, string) {
 	if f.Max >= 1e9 || f.Min <= -1e9 || f.Kinds.Has(InPath) {
 		return s, "a number" // an id or a time: a bound would mean nothing
 	}
+	seen := fmt.Sprintf("%d to %d seen", f.Min, f.Max)
+	if f.Min == f.Max {
+		seen = fmt.Sprintf("%d seen", f.Max)
+	}
 	if s.Max = roundUp(f.Max); f.Max <= 0 {
 		s.Max = 0
 	}
@@ -104,9 +108,9 @@ func numbers(f *Field, most int, documented bool) (policy.Shape, string) {
 	}
 	if documented && int64(most) >= f.Max {
 		s.Max = most
-		return s, fmt.Sprintf("%d to %d seen, %d is what the platform allows", f.Min, f.Max, most)
+		return s, fmt.Sprintf("%s, %d is what the platform allows", seen, most)
 	}
-	return s, fmt.Sprintf("%d to %d seen, rounded up", f.Min, f.Max)
+	return s, seen + ", rounded up"
 }
 
 // words returns the platform's words that were seen; nil where it lists none, or

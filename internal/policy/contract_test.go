@@ -234,9 +234,9 @@ func TestContractsDoNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkContracts is a decision among 500 rules: by a contract that is used
-// whole, and by a call that is declared alone.
-func BenchmarkContracts(b *testing.B) {
+// BenchmarkDecide500 is a decision among 500 rules: by a contract that is used
+// whole, and by one of two parameters.
+func BenchmarkDecide500(b *testing.B) {
 	s, r := manyRules(b)
 	b.Run("contract", func(b *testing.B) {
 		b.ReportAllocs()
