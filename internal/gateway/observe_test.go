@@ -120,6 +120,18 @@ func TestObserved(t *testing.T) {
 			if got := <-seen; !strings.HasSuffix(got, "|| unanswered") {
 				t.Errorf("after an error: %s", got)
 			}
+			// Answers that have no names are answers.
+			for want, sends := range map[string]world.Fault{
+				"||": {Status: 204}, "|| file": {Status: 200, ContentType: "image/png", Body: "PNG"},
+			} {
+				sends.Match.Path = "/2/tweets/1"
+				r.fault(sends)
+				r.call("GET", "/x/2/tweets/1", bearer(xHandle))
+				r.faults.Clear()
+				if got := <-seen; !strings.HasSuffix(got, want) {
+					t.Errorf("after %+v: %s", sends, got)
+				}
+			}
 			r.call("POST", "/x/2/oauth2/token", bearer(xHandle), body(formType, "grant_type=refresh_token&refresh_token="+xHandle)).ok()
 			if len(seen) > 0 {
 				t.Errorf("beside: %s", <-seen)
@@ -185,7 +197,7 @@ func TestObservedParts(t *testing.T) {
 	}
 }
 
-// A stream is told when it begins, and again when it ends, with what it sent.
+// A stream is told with its first heartbeat, and again when it ends, with what it sent.
 func TestObservedStream(t *testing.T) {
 	seen := make(chan string, 16)
 	r := newRig(t, func(c *gateway.Config) { c.Observe = func(o *gateway.Observation) { seen <- told(o) } })

@@ -106,7 +106,6 @@ func (c *call) pump(ctx context.Context, reply *http.Response) error {
 	out := &countingWriter{call: c, delivery: c.delivery(ctx)}
 	var line, rewritten bytes.Buffer
 	var observed time.Time
-	c.streamed(&observed) // it may be open for weeks and say nothing
 	for {
 		part, err := in.ReadSlice('\n')
 		line.Write(part)
