@@ -14,8 +14,8 @@ import (
 	"gatehouse/internal/sandbox/world"
 )
 
-// told is what the gateway says of a call, in a line: what was not read is a dash.
-func told(o *gateway.Observation) string {
+// observation is what the gateway says of a call, in a line: what was not read is a dash.
+func observation(o *gateway.Observation) string {
 	names := func(read bool, list []policy.Argument) string {
 		var out []string
 		for _, a := range list {
@@ -54,7 +54,7 @@ func told(o *gateway.Observation) string {
 func observing(into chan string, mode policy.Mode, t testing.TB) func(*gateway.Config) {
 	return func(c *gateway.Config) {
 		c.Settings.Policy = bounded(t, mode)
-		c.Observe = func(o *gateway.Observation) { into <- told(o) }
+		c.Observe = func(o *gateway.Observation) { into <- observation(o) }
 	}
 }
 
@@ -150,7 +150,7 @@ func TestObservingRefusesNothing(t *testing.T) {
 		r := newRig(t, func(c *gateway.Config) {
 			c.Settings.Policy = bounded(t, policy.Report)
 			if observed {
-				c.Observe = func(o *gateway.Observation) { seen <- told(o) }
+				c.Observe = func(o *gateway.Observation) { seen <- observation(o) }
 			}
 		})
 		h := r.xHandle()
@@ -183,7 +183,7 @@ func TestObservedParts(t *testing.T) {
 	}
 	r := newRig(t, func(c *gateway.Config) {
 		c.Settings.Policy = set
-		c.Observe = func(o *gateway.Observation) { seen <- told(o) }
+		c.Observe = func(o *gateway.Observation) { seen <- observation(o) }
 	})
 	h := r.metaHandle()
 	for parts, want := range map[string]string{
@@ -200,7 +200,7 @@ func TestObservedParts(t *testing.T) {
 // A stream is told with its first heartbeat, and again when it ends, with what it sent.
 func TestObservedStream(t *testing.T) {
 	seen := make(chan string, 16)
-	r := newRig(t, func(c *gateway.Config) { c.Observe = func(o *gateway.Observation) { seen <- told(o) } })
+	r := newRig(t, func(c *gateway.Config) { c.Observe = func(o *gateway.Observation) { seen <- observation(o) } })
 	h := r.xHandle()
 	var app tokenReply
 	r.call("POST", "/x/oauth2/token", bearer(h), body(formType, "grant_type=client_credentials")).ok(&app)
