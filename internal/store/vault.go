@@ -68,6 +68,9 @@ const (
 	putSystemRecord statement = `
 		INSERT INTO vault_system (name, sealed, updated) VALUES ($1, $2, $3)
 		ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed, updated = excluded.updated`
+	addSystemRecord statement = `
+		INSERT INTO vault_system (name, sealed, updated) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`
+	swapSystemRecord    statement = `UPDATE vault_system SET sealed = $2, updated = $3 WHERE name = $1 AND sealed = $4`
 	selectSystemRecord  statement = `SELECT sealed, updated FROM vault_system WHERE name = $1`
 	selectSystemRecords statement = `SELECT name, sealed, updated FROM vault_system ORDER BY name`
 	resealSystemRecord  statement = `UPDATE vault_system SET sealed = $2 WHERE name = $1 AND sealed = $3`
@@ -311,6 +314,18 @@ func (s *Vault) RewrapPersonKeys(ctx context.Context, from, to []vault.PersonKey
 func (s *Vault) PutSystemRecord(ctx context.Context, record vault.SystemRecord) error {
 	_, err := s.db.exec(ctx, putSystemRecord, record.Name, record.Sealed, micros(record.Updated))
 	return err
+}
+
+// SwapSystemRecord implements vault.SystemStore.
+func (s *Vault) SwapSystemRecord(ctx context.Context, from []byte, record vault.SystemRecord) error {
+	var n int64
+	var err error
+	if from == nil {
+		n, err = s.db.exec(ctx, addSystemRecord, record.Name, record.Sealed, micros(record.Updated))
+	} else {
+		n, err = s.db.exec(ctx, swapSystemRecord, record.Name, record.Sealed, micros(record.Updated), from)
+	}
+	return changed(n, err, "system secret "+record.Name)
 }
 
 // SystemRecord implements vault.SystemStore.

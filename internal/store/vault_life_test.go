@@ -308,6 +308,22 @@ func TestSystemRecordsAreSealedAnewIfUnchanged(t *testing.T) {
 	})
 }
 
+func TestSystemRecordsAreSwapped(t *testing.T) {
+	eachVault(t, func(t *testing.T, s *store.Vault, _ *storetest.Raw) {
+		ctx := t.Context()
+		a := vault.SystemRecord{Name: "ca", Sealed: []byte("a"), Updated: day}
+		b := vault.SystemRecord{Name: "ca", Sealed: []byte("b"), Updated: day.Add(time.Hour)}
+		want(t, "what is not there", s.SwapSystemRecord(ctx, []byte("a"), a), gatehouse.ErrConflict)
+		want(t, "the first", s.SwapSystemRecord(ctx, nil, a), nil)
+		want(t, "a second first", s.SwapSystemRecord(ctx, nil, b), gatehouse.ErrConflict)
+		want(t, "the next", s.SwapSystemRecord(ctx, []byte("a"), b), nil)
+		want(t, "somebody late", s.SwapSystemRecord(ctx, []byte("a"), a), gatehouse.ErrConflict)
+		if got, err := s.SystemRecords(ctx); err != nil || cmp.Diff([]vault.SystemRecord{b}, got) != "" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
 func TestKeysThatOthersKeepAreSeen(t *testing.T) {
 	eachVault(t, func(t *testing.T, s *store.Vault, _ *storetest.Raw) {
 		ctx := t.Context()

@@ -199,6 +199,10 @@ func (s *faultyStore) DestroyPersonKeys(ctx context.Context, person gatehouse.Pe
 	return s.write(func() error { return s.Store.DestroyPersonKeys(ctx, person, at) })
 }
 
+func (s *faultyStore) SwapSystemRecord(ctx context.Context, from []byte, record vault.SystemRecord) error {
+	return s.write(func() error { return s.Store.SwapSystemRecord(ctx, from, record) })
+}
+
 func (s *faultyStore) PutSystemRecord(ctx context.Context, record vault.SystemRecord) error {
 	return s.write(func() error { return s.Store.PutSystemRecord(ctx, record) })
 }

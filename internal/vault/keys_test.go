@@ -207,6 +207,62 @@ func TestSystemSecrets(t *testing.T) {
 	})
 }
 
+func TestSystemSecretsAreSwapped(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		other := w.open()
+		none, first, second := secret.Text{}, secret.New("first"), secret.New("second")
+		for _, c := range []struct {
+			what     string
+			from, to secret.Text
+			want     error
+		}{
+			{"one that is not there", first, second, gatehouse.ErrConflict},
+			{"the first", none, first, nil},
+			{"the first once more", none, second, gatehouse.ErrConflict},
+			{"another than stands there", second, first, gatehouse.ErrConflict},
+			{"the second", first, second, nil},
+			{"to nothing", second, none, nil},
+			{"from nothing", none, first, nil},
+		} {
+			if err := other.SwapSystem(t.Context(), "ca", c.from, c.to); !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", c.what, err, c.want)
+			}
+		}
+		if got, err := w.vault.System(t.Context(), "ca"); err != nil || !got.Equal(first) {
+			t.Errorf("System = %q, %v; want the last", got.Reveal(), err)
+		}
+		if err := w.vault.SwapSystem(t.Context(), "", none, first); !errors.Is(err, gatehouse.ErrInvalid) {
+			t.Errorf("without a name: %v, want ErrInvalid", err)
+		}
+	})
+}
+
+// Of processes that swap at the same time, one does.
+func TestSystemSecretsAreSwappedByOne(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		const processes = 4
+		errs := make(chan error, processes)
+		for i := range processes {
+			v := w.open()
+			go func() { errs <- v.SwapSystem(t.Context(), "ca", secret.Text{}, secret.New(string(rune('a'+i)))) }()
+		}
+		did := 0
+		for range processes {
+			switch err := <-errs; {
+			case err == nil:
+				did++
+			case !errors.Is(err, gatehouse.ErrConflict):
+				t.Errorf("swapping: %v, want ErrConflict", err)
+			}
+		}
+		if did != 1 {
+			t.Errorf("%d swapped, want 1", did)
+		}
+	})
+}
+
 func TestWritesThatFailLoseNothing(t *testing.T) {
 	for _, fault := range []string{"failed, not stored", "failed, stored"} {
 		t.Run(fault, func(t *testing.T) {

@@ -246,6 +246,9 @@ type DailyStore interface {
 type SystemStore interface {
 	// PutSystemRecord stores or replaces the record of that name.
 	PutSystemRecord(ctx context.Context, record SystemRecord) error
+	// SwapSystemRecord stores record if what is sealed under its name is still from,
+	// or if there is none and from is nil; otherwise it is ErrConflict.
+	SwapSystemRecord(ctx context.Context, from []byte, record SystemRecord) error
 	// SystemRecord returns the record of that name, or ErrNotFound.
 	SystemRecord(ctx context.Context, name string) (SystemRecord, error)
 	// SystemRecords returns all records, ordered by name.

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,6 +50,46 @@ func (v *Vault) PutSystem(ctx context.Context, name string, s secret.Text) error
 	}
 	record := SystemRecord{Name: name, Sealed: sealed, Updated: time.Now()}
 	if err := v.config.Store.PutSystemRecord(ctx, record); err != nil {
+		return fmt.Errorf("storing system secret %s: %w", name, err)
+	}
+	return nil
+}
+
+// SwapSystem stores a system secret in the place of from, or, when from is zero, if
+// there is none or an empty one. It is ErrConflict when another stands there by now:
+// read it, and decide again. So processes that share a database agree on one.
+func (v *Vault) SwapSystem(ctx context.Context, name string, from, to secret.Text) error {
+	if name == "" {
+		return fmt.Errorf("storing a system secret: the name is empty: %w", gatehouse.ErrInvalid)
+	}
+	var stands []byte
+	record, err := v.config.Store.SystemRecord(ctx, name)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		if !from.IsZero() {
+			return fmt.Errorf("replacing system secret %s: it is gone: %w", name, gatehouse.ErrConflict)
+		}
+	case err != nil:
+		return fmt.Errorf("reading system secret %s: %w", name, err)
+	default:
+		have, err := v.openDomain(ctx, System, record.Sealed, v.systemPlace(name))
+		if err != nil {
+			return fmt.Errorf("opening system secret %s: %w", name, err)
+		}
+		same := secret.New(string(have)).Equal(from)
+		clear(have)
+		if !same {
+			return fmt.Errorf("replacing system secret %s: there is another by now: %w", name, gatehouse.ErrConflict)
+		}
+		stands = record.Sealed
+	}
+	plaintext := []byte(to.Reveal())
+	defer clear(plaintext)
+	sealed, err := v.sealDomain(ctx, System, plaintext, v.systemPlace(name))
+	if err != nil {
+		return fmt.Errorf("sealing system secret %s: %w", name, err)
+	}
+	if err := v.config.Store.SwapSystemRecord(ctx, stands, SystemRecord{Name: name, Sealed: sealed, Updated: time.Now()}); err != nil {
 		return fmt.Errorf("storing system secret %s: %w", name, err)
 	}
 	return nil
