@@ -161,6 +161,10 @@ func (c *CA) Pool() *x509.CertPool { return c.pool.Clone() }
 // them. It checks the result as a client would, so a name outside the
 // authority's constraints is an error here, not a riddle for every client.
 func (c *CA) Issue(names []string, ips []net.IP) (*tls.Certificate, error) {
+	return c.issue(names, ips, leafLife)
+}
+
+func (c *CA) issue(names []string, ips []net.IP, life time.Duration) (*tls.Certificate, error) {
 	if len(names) == 0 && len(ips) == 0 {
 		return nil, fmt.Errorf("issuing a certificate: no name: %w", gatehouse.ErrInvalid)
 	}
@@ -177,7 +181,7 @@ func (c *CA) Issue(names []string, ips []net.IP) (*tls.Certificate, error) {
 		SerialNumber: serial,
 		Subject:      pkix.Name{Organization: []string{"Gatehouse"}},
 		NotBefore:    now.Add(-backdate),
-		NotAfter:     earlier(now.Add(leafLife), c.cert.NotAfter),
+		NotAfter:     earlier(now.Add(life), c.cert.NotAfter),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     slices.Clone(names),
