@@ -55,8 +55,10 @@ var actions = map[string]string{
 	"event.secret.rotate": "The secret that signs events for the app was replaced; facts hold the version and how long the one before signs beside it.",
 	"event.secret.show":   "The secret that signs events for the app was shown.",
 
-	"egress.call":   "A service's request without TLS to somebody who is no platform. The intent is written before anything is resolved or sent; facts hold the destination if it is declared (any other is sealed), its port, and of the outcome the bytes of content sent and received and the time it took.",
-	"egress.tunnel": "A service's tunnel to somebody who is no platform, as egress.call. The bytes are those of TLS.",
+	"egress.authority": "The authority for inspection was made anew, since its hosts changed or its time came, or there is none any more; facts hold how many hosts it may sign for and its fingerprint.",
+	"egress.call":      "A service's request without TLS to somebody who is no platform. The intent is written before anything is resolved or sent; facts hold the destination if it is declared (any other is sealed), its port, and of the outcome the bytes of content sent and received and the time it took.",
+	"egress.request":   "A request inside a tunnel that is looked into. The intent is written before the destination gets anything of it; facts hold the tunnel's entry, and of the outcome the bytes of content sent and received, the time it took and, in report mode, why a part could not be searched.",
+	"egress.tunnel":    "A service's tunnel to somebody who is no platform, as egress.call. The bytes are those of TLS.",
 
 	"handle.create": "A handle was made for a service, a connection and a purpose.",
 	"handle.refuse": "A handle or service key was presented and refused.",

@@ -43,8 +43,10 @@ type Surface struct {
 	// for surfaces that people look at; nil means problem+json.
 	RenderError func(w http.ResponseWriter, r *http.Request, p Problem)
 	// BodyStall is how long a caller may send nothing in the middle of a body.
-	// Zero means 30 s.
+	// Zero means 30 s, and less than zero that something else bounds it.
 	BodyStall time.Duration
+	// Transparent adds no header of ours to replies that are somebody else's.
+	Transparent bool
 }
 
 // Note is what a handler adds to the access line of its request. Its fields are
@@ -102,9 +104,11 @@ func (s *Surface) Handler(pattern string, h HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := rand.Text()[:16]
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
-		w.Header().Set(requestIDHeader, id)
+		if !s.Transparent {
+			w.Header().Set(requestIDHeader, id)
+		}
 		rec := &recorder{ResponseWriter: w}
-		if r.Body != nil && r.Body != http.NoBody {
+		if r.Body != nil && r.Body != http.NoBody && s.BodyStall >= 0 {
 			stall := s.BodyStall
 			if stall == 0 {
 				stall = defaultBodyStall
