@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse"
@@ -82,6 +83,7 @@ type judgedBody struct {
 
 	waking sync.Mutex // guards over, and keeps the handler from returning while control is used
 	over   bool
+	woken  atomic.Bool // nobody wants more; what a read then fails with says nothing
 
 	mu         sync.Mutex // guards what follows
 	closed     bool
@@ -180,6 +182,7 @@ func (b *judgedBody) Close() error {
 		b.mu.Unlock()
 		return nil
 	}
+	b.woken.Store(true)
 	return b.control.SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -247,6 +250,9 @@ func (b *judgedBody) judge() error {
 
 // broken says that the app's side of the body broke off, or was no body.
 func (b *judgedBody) broken(err error) error {
+	if b.woken.Load() {
+		return errBodyClosed
+	}
 	if b.request.r.Context().Err() != nil {
 		return b.request.stop(errGone())
 	}

@@ -22,7 +22,7 @@ const (
 	maxEncodings = 3
 	// decodedFree may come out of any body, and decodedRatio times what went in
 	// besides: ordinary text stays below a tenth of that.
-	decodedFree  = 1 << 20
+	decodedFree  = 8 << 20
 	decodedRatio = 200
 	// zstdWindow is the memory that a frame of Zstandard may ask for (RFC 9659).
 	zstdWindow = 8 << 20

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -408,17 +409,32 @@ func (l *look) tunnelErrors() []error {
 	return slices.Clone(l.errs)
 }
 
-// entries returns the log's entries of an action, oldest first, when count are there.
-func (l *look) entries(action string) []audit.Shown {
+// entries returns the requests that stand in the log, the newest first, when every
+// intent has its outcome.
+func (l *look) entries() []audit.Shown {
 	l.t.Helper()
-	if err := l.log.Flush(l.t.Context()); err != nil {
-		l.t.Fatal(err)
+	for {
+		if err := l.log.Flush(l.t.Context()); err != nil {
+			l.t.Fatal(err)
+		}
+		all, err := audit.List(l.t.Context(), l.store, audit.Filter{Last: 1000, Action: "egress.request"})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		open := 0
+		for _, e := range all {
+			switch e.Kind {
+			case audit.KindIntent:
+				open++
+			case audit.KindOutcome:
+				open--
+			}
+		}
+		if open == 0 {
+			return all
+		}
+		runtime.Gosched()
 	}
-	all, err := audit.List(l.t.Context(), l.store, audit.Filter{Last: 1000, Action: action})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return all
 }
 
 // read returns a reply's body and closes it.
