@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/compliance"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/egress"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
@@ -69,6 +70,9 @@ type parts struct {
 	budgets   *budget.Budgets
 	egress    *wire.Egress
 	observer  *observe.Observer
+	// inspector looks into what is sent to third parties. nil means that nothing does,
+	// and that those which are to be inspected are refused.
+	inspector egress.Inspector
 
 	compliance *compliance.Compliance
 

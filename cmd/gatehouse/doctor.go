@@ -134,6 +134,8 @@ func examine(ctx context.Context, o *options) []finding {
 	}()
 	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the listeners", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
+	inspected, err := checkInspection(ctx, p)
+	add("inspection CA", err, inspected, "reload or restart gatehouse run: it makes the authority anew; then give clients the new one: gatehouse egress ca")
 	measuring, cancel := context.WithTimeout(ctx, clockTime)
 	defer cancel()
 	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")

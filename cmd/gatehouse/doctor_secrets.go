@@ -15,6 +15,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/atrest"
 	"gatehouse/internal/config"
+	"gatehouse/internal/egress"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/vault"
 )
@@ -77,13 +78,21 @@ func (s *atRestSearch) addOwn(ctx context.Context, into *atrest.Patterns) error 
 		password, _ := u.User.Password()
 		into.Add(atrest.SystemSecret, secret.New(password))
 	}
-	for _, name := range []string{secretLogKey, secretCAKey} {
+	for _, name := range []string{secretLogKey, secretCAKey, egress.SecretAuthority} {
 		key, err := p.vault.System(ctx, name)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			continue // without a local CA
 		}
 		if err != nil {
 			return err
+		}
+		if name == egress.SecretAuthority {
+			// Certificates stand between the keys, and are everybody's.
+			for _, one := range privateKeys(key) {
+				into.Add(atrest.SystemSecret, one)
+				addRaw(into, one)
+			}
+			continue
 		}
 		into.Add(atrest.SystemSecret, key)
 		addRaw(into, key)
@@ -99,6 +108,21 @@ func (s *atRestSearch) addOwn(ctx context.Context, into *atrest.Patterns) error 
 		return vault.AddRootKeyFile(p.cfg.RootKey.Path(), into)
 	}
 	return nil
+}
+
+// privateKeys returns the private keys of a text in PEM, each for itself.
+func privateKeys(text secret.Text) []secret.Text {
+	var keys []secret.Text
+	rest := []byte(text.Reveal())
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return keys
+		}
+		if block.Type == "PRIVATE KEY" {
+			keys = append(keys, secret.New(string(pem.EncodeToMemory(block))))
+		}
+	}
 }
 
 // addRaw adds the bytes inside a key's text: the scalar of PEM, and of a note

@@ -29,7 +29,7 @@ to nobody else:
 
 See docs/egress.md.`,
 	}
-	c.AddCommand(egressList(o))
+	c.AddCommand(egressList(o), egressCA(o))
 	return c
 }
 

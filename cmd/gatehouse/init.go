@@ -18,6 +18,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
+	"gatehouse/internal/egress"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/vault"
@@ -150,6 +151,9 @@ func fill(ctx context.Context, cfg *config.Config, root vault.RootKey, say func(
 		return err
 	}
 	if err := recordInit(ctx, cfg, db, v); err != nil {
+		return err
+	}
+	if _, err := ensureInspection(ctx, cfg, v, egress.AuthorityConfig{}); err != nil {
 		return err
 	}
 	return ensureCA(ctx, cfg, v, say)

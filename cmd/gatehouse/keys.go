@@ -14,6 +14,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
+	"gatehouse/internal/egress"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
@@ -173,6 +174,11 @@ func systemRow(ctx context.Context, p *parts, record vault.SystemRecord) keyRow 
 					row.Expires = stamp(ca.Expires())
 				}
 			}
+		}
+	case egress.SecretAuthority:
+		row.Purpose = "certifies the third parties that are inspected; made anew when they change, and every 60 days"
+		if ca, err := openAuthorities(ctx, p.vault); err == nil {
+			row.Expires = stamp(ca.Authorities()[0].Ends)
 		}
 	case secretCACert:
 		row.Purpose = "the local authority's certificate"

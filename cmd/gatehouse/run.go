@@ -77,6 +77,7 @@ type server struct {
 	app, proxy, public *wire.Server
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
+	authority          *egress.Authority
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -135,13 +136,17 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	}); err != nil {
 		return err
 	}
+	authority, err := ensureInspection(ctx, cfg, p.vault, egress.AuthorityConfig{Log: p.log, Logger: logger})
+	if err != nil {
+		return err
+	}
 	if err := p.identity.EnsureServices(ctx, serviceNames(cfg)); err != nil {
 		return err
 	}
 	if err := seeKeys(ctx, p); err != nil {
 		return err
 	}
-	s := &server{parts: p}
+	s := &server{parts: p, authority: authority}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
 	}
@@ -176,6 +181,7 @@ func (s *server) run(ctx context.Context) error {
 	if s.egressProxy != nil {
 		group.Go(func() error { return s.egressProxy.Run(ctx) })
 	}
+	group.Go(func() error { return s.authority.Run(ctx) })
 	group.Go(func() error { return s.connect.Run(ctx) })
 	group.Go(func() error { return s.outbox.Run(ctx) })
 	group.Go(func() error { return s.cases.Run(ctx) })

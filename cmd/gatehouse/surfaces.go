@@ -225,6 +225,10 @@ func (s *server) apply(ctx context.Context) error {
 	if err := s.recordApplied(ctx, applied); err != nil {
 		return err
 	}
+	// A destination is looked into, or refused, from the first tunnel on.
+	if err := s.authority.Use(ctx, inspectedHosts(next)); err != nil {
+		return err
+	}
 	if err := s.applySettings(next, set); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func TestCurl(t *testing.T) {
 			if err != nil || strings.Count(out, "text ") != 400_000 || !strings.Contains(out, "\n200 "+version) {
 				t.Errorf("POST: %v, %.100s…%s", err, out, out[max(len(out)-20, 0):])
 			}
-			out, err = run("--cacert", ca, "--data", "to="+forbidden, base)
+			out, err = run("--cacert", ca, "--data", "to="+adasAddress, base)
 			if err != nil || !strings.Contains(out, `"rule":"egress/personal-data"`) || !strings.Contains(out, "\n403 "+version) {
 				t.Errorf("what may not be sent: %v, %s", err, out)
 			}

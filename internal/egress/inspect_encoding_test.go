@@ -35,7 +35,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func encode(t testing.TB, how string, plain io.Reader) []byte {
+func compressed(t testing.TB, how string, plain io.Reader) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := encoders[how](&b)
@@ -68,11 +68,11 @@ func TestEncodedBodiesAreLookedInto(t *testing.T) {
 		{"x-gzip", "X-GZIP", func(s string) []byte { return gzipped(t, s) }},
 		{"two members", "gzip", func(s string) []byte { return slices.Concat(gzipped(t, filler), gzipped(t, s)) }},
 		{"a word over two members", "gzip", func(s string) []byte { return slices.Concat(gzipped(t, s[:7]), gzipped(t, s[7:])) }},
-		{"zlib", "deflate", func(s string) []byte { return encode(t, "zlib", strings.NewReader(s)) }},
-		{"bare deflate", "deflate", func(s string) []byte { return encode(t, "flate", strings.NewReader(s)) }},
-		{"brotli", "br", func(s string) []byte { return encode(t, "br", strings.NewReader(s)) }},
-		{"zstd", "zstd", func(s string) []byte { return encode(t, "zstd", strings.NewReader(s)) }},
-		{"twice", "zstd, gzip", func(s string) []byte { return gzipped(t, string(encode(t, "zstd", strings.NewReader(s)))) }},
+		{"zlib", "deflate", func(s string) []byte { return compressed(t, "zlib", strings.NewReader(s)) }},
+		{"bare deflate", "deflate", func(s string) []byte { return compressed(t, "flate", strings.NewReader(s)) }},
+		{"brotli", "br", func(s string) []byte { return compressed(t, "br", strings.NewReader(s)) }},
+		{"zstd", "zstd", func(s string) []byte { return compressed(t, "zstd", strings.NewReader(s)) }},
+		{"twice", "zstd, gzip", func(s string) []byte { return gzipped(t, string(compressed(t, "zstd", strings.NewReader(s)))) }},
 		{"identity and gzip", "identity, gzip", func(s string) []byte { return gzipped(t, s) }},
 		{"a comment in gzip's header", "gzip", func(s string) []byte {
 			b := gzipped(t, filler)
@@ -80,7 +80,7 @@ func TestEncodedBodiesAreLookedInto(t *testing.T) {
 			return slices.Concat(b[:10], []byte(s), []byte{0}, b[10:])
 		}},
 		{"a frame that zstd skips", "zstd", func(s string) []byte {
-			return slices.Concat([]byte{0x50, 0x2a, 0x4d, 0x18, byte(len(s)), 0, 0, 0}, []byte(s), encode(t, "zstd", strings.NewReader("x")))
+			return slices.Concat([]byte{0x50, 0x2a, 0x4d, 0x18, byte(len(s)), 0, 0, 0}, []byte(s), compressed(t, "zstd", strings.NewReader("x")))
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestEncodedBodiesAreLookedInto(t *testing.T) {
 				if !known {
 					from = io.MultiReader(from)
 				}
-				r := newRequest("POST", base, from)
+				r := request("POST", base, from)
 				r.Header.Set("Content-Encoding", c.header)
 				reply, err := l.client(true).Do(r)
 				if err != nil {
@@ -105,7 +105,7 @@ func TestEncodedBodiesAreLookedInto(t *testing.T) {
 				return reply
 			}
 			for _, known := range []bool{true, false} {
-				reply := send(c.build(forbidden), known)
+				reply := send(c.build(adasAddress), known)
 				if got := rule(t, reply); got != "egress/personal-data" {
 					t.Errorf("rule %q", got)
 				}
@@ -113,7 +113,7 @@ func TestEncodedBodiesAreLookedInto(t *testing.T) {
 			if arrived.requests != 0 {
 				t.Error("something arrived before it was judged")
 			}
-			near := c.build(forbidden[:len(forbidden)-1] + "_")
+			near := c.build(adasAddress[:len(adasAddress)-1] + "_")
 			if reply := send(near, true); reply.StatusCode != 200 || read(t, reply) != "" || arrived.text() != string(near) || length.Load() != int64(len(near)) {
 				t.Errorf("the near miss: %d, %d of %d bytes arrive", reply.StatusCode, length.Load(), len(near))
 			}
@@ -130,8 +130,8 @@ func TestEncodedBodiesThatCannotBeRead(t *testing.T) {
 	}{
 		{"exactly as much as is held", "gzip", gzippedTo(t, 100_000), ""},
 		{"a byte more", "gzip", gzippedTo(t, 100_001), "egress/encoded-size"},
-		{"exactly as much as may come out", "zstd", encode(t, "zstd", zeros(8<<20)), ""},
-		{"more, by ratio", "zstd", encode(t, "zstd", zeros(9<<20)), "egress/decoded-size"},
+		{"exactly as much as may come out", "zstd", compressed(t, "zstd", zeros(8<<20)), ""},
+		{"more, by ratio", "zstd", compressed(t, "zstd", zeros(9<<20)), "egress/decoded-size"},
 		{"unknown", "compress", []byte("x"), "egress/content-encoding"},
 		{"one of them unknown", "gzip, aes128gcm", gzipped(t, "x"), "egress/content-encoding"},
 		{"too many", "gzip, gzip, gzip, gzip", gzipped(t, "x"), "egress/content-encoding"},
@@ -140,11 +140,11 @@ func TestEncodedBodiesThatCannotBeRead(t *testing.T) {
 		{"cut", "gzip", gzipped(t, "some text")[:15], "egress/encoded-body"},
 		{"wrong sum", "gzip", append(gzipped(t, "x")[:len(gzipped(t, "x"))-8], make([]byte, 8)...), "egress/encoded-body"},
 		{"text behind gzip", "gzip", append(gzipped(t, "x"), "behind"...), "egress/encoded-body"},
-		{"text behind zlib", "deflate", append(encode(t, "zlib", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
-		{"text behind deflate", "deflate", append(encode(t, "flate", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
-		{"text behind brotli", "br", append(encode(t, "br", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
-		{"much text behind brotli", "br", append(encode(t, "br", strings.NewReader("x")), make([]byte, 90_000)...), "egress/encoded-body"},
-		{"text behind zstd", "zstd", append(encode(t, "zstd", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
+		{"text behind zlib", "deflate", append(compressed(t, "zlib", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
+		{"text behind deflate", "deflate", append(compressed(t, "flate", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
+		{"text behind brotli", "br", append(compressed(t, "br", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
+		{"much text behind brotli", "br", append(compressed(t, "br", strings.NewReader("x")), make([]byte, 90_000)...), "egress/encoded-body"},
+		{"text behind zstd", "zstd", append(compressed(t, "zstd", strings.NewReader("x")), "behind"...), "egress/encoded-body"},
 		{"a zstd window that is too large", "zstd", []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00}, "egress/encoded-body"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestEncodedBodiesThatCannotBeRead(t *testing.T) {
 			l := newLook(t, newSite(t, thirdParty, true, arrived), limits)
 			send := func() *http.Response {
 				t.Helper()
-				r := newRequest("POST", base, bytes.NewReader(c.body))
+				r := request("POST", base, bytes.NewReader(c.body))
 				r.Header.Set("Content-Encoding", c.header)
 				reply, err := l.client(true).Do(r)
 				if err != nil {
@@ -237,16 +237,16 @@ func TestBombsStayWithinMemory(t *testing.T) {
 		header string
 		body   []byte
 	}{
-		"gzip":    {"deflate", encode(t, "zlib", zeros(size))},
-		"brotli":  {"br", encode(t, "br", zeros(size))},
-		"zstd":    {"zstd", encode(t, "zstd", zeros(size))},
-		"in gzip": {"zstd, gzip", gzipped(t, string(encode(t, "zstd", zeros(size))))},
+		"gzip":    {"deflate", compressed(t, "zlib", zeros(size))},
+		"brotli":  {"br", compressed(t, "br", zeros(size))},
+		"zstd":    {"zstd", compressed(t, "zstd", zeros(size))},
+		"in gzip": {"zstd, gzip", gzipped(t, string(compressed(t, "zstd", zeros(size))))},
 	} {
 		arrived := &reached{}
 		l := newLook(t, newSite(t, thirdParty, true, arrived), nil)
 		client := l.client(true)
 		used := heap(func() {
-			r := newRequest("POST", base, bytes.NewReader(c.body))
+			r := request("POST", base, bytes.NewReader(c.body))
 			r.Header.Set("Content-Encoding", c.header)
 			reply, err := client.Do(r)
 			if err != nil {
@@ -287,7 +287,7 @@ func TestSlowReadersDoNotFillMemory(t *testing.T) {
 		})), nil)
 		client := l.client(http2)
 		used := heap(func() {
-			r := newRequest("POST", base, zeros(size))
+			r := request("POST", base, zeros(size))
 			r.ContentLength = size
 			reply, err := client.Do(r)
 			if err != nil {
@@ -308,7 +308,7 @@ func TestHeldBodiesAreBoundedTogether(t *testing.T) {
 	client := l.client(true)
 	send := func(body io.Reader) *http.Response {
 		t.Helper()
-		r := newRequest("POST", base, body)
+		r := request("POST", base, body)
 		r.Header.Set("Content-Encoding", "gzip")
 		reply, err := client.Do(r)
 		if err != nil {

@@ -75,7 +75,7 @@ var talk = grpc.ServiceDesc{
 }
 
 // dialGRPC connects to a gRPC server through the proxy.
-func dialGRPC(t testing.TB, change func(*egress.InspectConfig)) (*look, *grpc.ClientConn) {
+func dialGRPC(t testing.TB, change func(*egress.InspectConfig)) (*inspectProxy, *grpc.ClientConn) {
 	t.Helper()
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(16 << 20))
 	server.RegisterService(&talk, nil)
@@ -128,7 +128,7 @@ func TestGRPCPasses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, say := range []string{"one", "", "two", "from " + forbidden[:10]} {
+		for _, say := range []string{"one", "", "two", "from " + adasAddress[:10]} {
 			if err := chat.SendMsg(wrapperspb.String(say)); err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func TestGRPCIsStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, conn := dialGRPC(t, nil)
 			out := new(text)
-			err := conn.Invoke(t.Context(), "/test.Talk/Say", wrapperspb.String("to "+forbidden), out, options...)
+			err := conn.Invoke(t.Context(), "/test.Talk/Say", wrapperspb.String("to "+adasAddress), out, options...)
 			if status.Code(err) != codes.PermissionDenied {
 				t.Errorf("the call ends with %v, want PermissionDenied", err)
 			}
@@ -170,14 +170,14 @@ func TestGRPCIsStopped(t *testing.T) {
 			if err := chat.RecvMsg(out); err != nil || out.GetValue() != "echo first" {
 				t.Fatalf("%q, %v", out.GetValue(), err)
 			}
-			if err := chat.SendMsg(wrapperspb.String(forbidden)); err != nil {
+			if err := chat.SendMsg(wrapperspb.String(adasAddress)); err != nil {
 				t.Fatal(err)
 			}
 			if err := chat.RecvMsg(out); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("after what may not be sent: %q, %v", out.GetValue(), err)
 			}
 
-			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-user", forbidden)
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-user", adasAddress)
 			if err := conn.Invoke(ctx, "/test.Talk/Say", wrapperspb.String("x"), out, options...); status.Code(err) != codes.PermissionDenied {
 				t.Errorf("in metadata: %v, want PermissionDenied", err)
 			}
@@ -237,7 +237,7 @@ func TestEnvelopesThatCannotBeRead(t *testing.T) {
 			arrived := &reached{}
 			l := newLook(t, newSite(t, thirdParty, true, arrived), func(c *egress.InspectConfig) { c.MaxEncoded = 1000 })
 			send := func() (*http.Response, error) {
-				r := newRequest("POST", base, io.MultiReader(bytes.NewReader(c.body)))
+				r := request("POST", base, io.MultiReader(bytes.NewReader(c.body)))
 				r.Header.Set("Content-Type", c.media)
 				for _, name := range []string{"Grpc-Encoding", "Connect-Content-Encoding"} {
 					if c.encoding != "" {

@@ -31,8 +31,8 @@ import (
 
 // The destination of these tests, and what may not be sent there.
 const (
-	thirdParty = "api.example.com"
-	forbidden  = "ada@lovelace.example"
+	thirdParty  = "api.example.com"
+	adasAddress = "ada@lovelace.example"
 )
 
 // finder is a small inspector: it looks for literal texts.
@@ -225,8 +225,8 @@ func (m *memorySecrets) SwapSystem(_ context.Context, name string, from, to secr
 	return nil
 }
 
-// look is a proxy that carries every CONNECT to the site, looked into.
-type look struct {
+// inspectProxy is a proxy that carries every CONNECT to the site, looked into.
+type inspectProxy struct {
 	t         testing.TB
 	finder    *finder
 	site      *site
@@ -245,9 +245,9 @@ type look struct {
 }
 
 // newLook starts a proxy in front of a site; change may change its configuration.
-func newLook(t testing.TB, s *site, change func(*egress.InspectConfig)) *look {
+func newLook(t testing.TB, s *site, change func(*egress.InspectConfig)) *inspectProxy {
 	t.Helper()
-	l := &look{t: t, site: s, finder: &finder{words: []string{forbidden}}}
+	l := &inspectProxy{t: t, site: s, finder: &finder{words: []string{adasAddress}}}
 	var err error
 	l.authority, err = egress.NewAuthority(egress.AuthorityConfig{Secrets: &memorySecrets{}, Environment: "test"})
 	if err != nil {
@@ -298,7 +298,7 @@ func newLook(t testing.TB, s *site, change func(*egress.InspectConfig)) *look {
 	return l
 }
 
-func (l *look) openLog() {
+func (l *inspectProxy) openLog() {
 	l.t.Helper()
 	db := storetest.Open(l.t, storetest.SQLite(l.t))
 	private, _, err := note.GenerateKey(rand.Reader, audit.Origin("production", "test"))
@@ -335,7 +335,7 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-func (l *look) tunnel(ctx context.Context, conn net.Conn) {
+func (l *inspectProxy) tunnel(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -360,7 +360,7 @@ func (l *look) tunnel(ctx context.Context, conn net.Conn) {
 }
 
 // client is an app that trusts the authority for inspection and nothing else.
-func (l *look) client(http2 bool) *http.Client {
+func (l *inspectProxy) client(http2 bool) *http.Client {
 	l.t.Helper()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!http2)
@@ -374,7 +374,7 @@ func (l *look) client(http2 bool) *http.Client {
 }
 
 // connect opens a tunnel by hand and returns what is in it.
-func (l *look) connect() net.Conn {
+func (l *inspectProxy) connect() net.Conn {
 	l.t.Helper()
 	conn, err := net.Dial("tcp", l.proxy.Host)
 	if err != nil {
@@ -393,7 +393,7 @@ func (l *look) connect() net.Conn {
 }
 
 // secured is connect with TLS on top.
-func (l *look) secured(protocols ...string) *tls.Conn {
+func (l *inspectProxy) secured(protocols ...string) *tls.Conn {
 	l.t.Helper()
 	conn := tls.Client(l.connect(), &tls.Config{RootCAs: l.roots, ServerName: thirdParty, NextProtos: protocols, MinVersion: tls.VersionTLS12})
 	if err := conn.Handshake(); err != nil {
@@ -403,7 +403,7 @@ func (l *look) secured(protocols ...string) *tls.Conn {
 }
 
 // tunnelErrors closes nothing and returns how the tunnels ended so far.
-func (l *look) tunnelErrors() []error {
+func (l *inspectProxy) tunnelErrors() []error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.errs)
@@ -411,7 +411,7 @@ func (l *look) tunnelErrors() []error {
 
 // entries returns the requests that stand in the log, the newest first, when every
 // intent has its outcome.
-func (l *look) entries() []audit.Shown {
+func (l *inspectProxy) entries() []audit.Shown {
 	l.t.Helper()
 	for {
 		if err := l.log.Flush(l.t.Context()); err != nil {

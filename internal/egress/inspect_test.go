@@ -146,37 +146,37 @@ func TestWhatMayNotBeSentIsStopped(t *testing.T) {
 			// begun means that the destination may see a beginning.
 			begun bool
 		}{
-			"path":  {"url", func(word string) *http.Request { return newRequest("GET", base+"/u/"+word, nil) }, false},
-			"query": {"url", func(word string) *http.Request { return newRequest("GET", base+"/?email="+word, nil) }, false},
+			"path":  {"url", func(word string) *http.Request { return request("GET", base+"/u/"+word, nil) }, false},
+			"query": {"url", func(word string) *http.Request { return request("GET", base+"/?email="+word, nil) }, false},
 			"header": {"header X-User", func(word string) *http.Request {
-				r := newRequest("GET", base, nil)
+				r := request("GET", base, nil)
 				r.Header.Set("X-User", word)
 				return r
 			}, false},
 			"cookie": {"header Cookie", func(word string) *http.Request {
-				r := newRequest("GET", base, nil)
+				r := request("GET", base, nil)
 				r.Header.Set("Cookie", "u="+word)
 				return r
 			}, false},
 			"authorization": {"header Authorization", func(word string) *http.Request {
-				r := newRequest("GET", base, nil)
+				r := request("GET", base, nil)
 				r.Header.Set("Authorization", "Basic "+word)
 				return r
 			}, false},
-			"small body":    {"body", func(word string) *http.Request { return newRequest("POST", base, strings.NewReader("to "+word)) }, false},
-			"end of a body": {"body", func(word string) *http.Request { return newRequest("POST", base, strings.NewReader(long+word)) }, true},
+			"small body":    {"body", func(word string) *http.Request { return request("POST", base, strings.NewReader("to "+word)) }, false},
+			"end of a body": {"body", func(word string) *http.Request { return request("POST", base, strings.NewReader(long+word)) }, true},
 			"middle of a body of unknown length": {"body", func(word string) *http.Request {
-				return newRequest("POST", base, io.MultiReader(strings.NewReader(long[:1000]), strings.NewReader(word), strings.NewReader(long)))
+				return request("POST", base, io.MultiReader(strings.NewReader(long[:1000]), strings.NewReader(word), strings.NewReader(long)))
 			}, true},
 			"piece by piece": {"body", func(word string) *http.Request {
 				var pieces []io.Reader
 				for i := range word {
 					pieces = append(pieces, strings.NewReader(word[i:i+1]))
 				}
-				return newRequest("POST", base, io.MultiReader(pieces...))
+				return request("POST", base, io.MultiReader(pieces...))
 			}, true},
 			"trailer": {"header X-Sum", func(word string) *http.Request {
-				r := newRequest("POST", base, io.MultiReader(strings.NewReader("text")))
+				r := request("POST", base, io.MultiReader(strings.NewReader("text")))
 				r.Trailer = http.Header{"X-Sum": {word}}
 				return r
 			}, true},
@@ -185,7 +185,7 @@ func TestWhatMayNotBeSentIsStopped(t *testing.T) {
 				arrived := &reached{}
 				l := newLook(t, newSite(t, thirdParty, true, arrived), nil)
 				client := l.client(http2)
-				reply, err := client.Do(c.build(forbidden))
+				reply, err := client.Do(c.build(adasAddress))
 				switch {
 				case err == nil:
 					if got := rule(t, reply); reply.StatusCode != http.StatusForbidden || got != "egress/personal-data" {
@@ -197,14 +197,14 @@ func TestWhatMayNotBeSentIsStopped(t *testing.T) {
 				if got := l.finder.places(); !slices.Equal(got, []string{c.place}) {
 					t.Errorf("found in %q, want %q", got, c.place)
 				}
-				if strings.Contains(arrived.text(), forbidden) {
+				if strings.Contains(arrived.text(), adasAddress) {
 					t.Error("it arrived")
 				}
 				if !c.begun && arrived.requests > 0 {
 					t.Error("the destination saw a request that was refused before anything is sent")
 				}
 
-				near := forbidden[:len(forbidden)-1] + "_"
+				near := adasAddress[:len(adasAddress)-1] + "_"
 				reply, err = client.Do(c.build(near))
 				if err != nil {
 					t.Fatalf("the near miss: %v", err)
@@ -225,7 +225,7 @@ func TestWhatMayNotBeSentIsStopped(t *testing.T) {
 				l.mu.Lock()
 				l.report = true
 				l.mu.Unlock()
-				reply, err = l.client(http2).Do(c.build(forbidden))
+				reply, err = l.client(http2).Do(c.build(adasAddress))
 				if err != nil {
 					t.Fatalf("in report mode: %v", err)
 				}
@@ -237,7 +237,7 @@ func TestWhatMayNotBeSentIsStopped(t *testing.T) {
 	})
 }
 
-func newRequest(method, url string, body io.Reader) *http.Request {
+func request(method, url string, body io.Reader) *http.Request {
 	r, err := http.NewRequest(method, url, body) //nolint:noctx // a test's
 	if err != nil {
 		panic(err)
@@ -255,7 +255,7 @@ func TestTrailersPassBothWays(t *testing.T) {
 			w.Header().Set("X-Announced", "a")
 			w.Header().Set(http.TrailerPrefix+"X-Late", "b")
 		})), nil)
-		r := newRequest("POST", base, io.MultiReader(strings.NewReader("text")))
+		r := request("POST", base, io.MultiReader(strings.NewReader("text")))
 		r.Trailer = http.Header{"X-Sum": {"42"}}
 		reply, err := l.client(http2).Do(r)
 		if err != nil {
@@ -286,7 +286,7 @@ func TestAnswersStreamWhileTheAppSends(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		defer close(done)
-		reply, err := l.client(true).Do(newRequest("POST", base, out))
+		reply, err := l.client(true).Do(request("POST", base, out))
 		if err != nil {
 			done <- err
 			return
@@ -356,7 +356,7 @@ func TestEarlyHintsPass(t *testing.T) {
 			w.Header().Del("Link")
 		})), nil)
 		hinted := ""
-		r := newRequest("GET", base, nil)
+		r := request("GET", base, nil)
 		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 			hinted = fmt.Sprint(code, h.Get("Link"))
 			return nil
@@ -470,7 +470,7 @@ func TestDestinationsThatCannotBeTrusted(t *testing.T) {
 				c.site.roots = other.roots
 			}
 			l := newLook(t, c.site, nil)
-			reply, err := l.client(http2).Do(newRequest("POST", base, strings.NewReader("x")))
+			reply, err := l.client(http2).Do(request("POST", base, strings.NewReader("x")))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
@@ -504,7 +504,7 @@ func TestRequestsForOthersAreRefused(t *testing.T) {
 			{"other.example.com", 421}, {thirdParty + ":8443", 421}, {thirdParty + ".", 421}, {"www." + thirdParty, 421}, {"127.0.0.1", 421},
 			{thirdParty, 200},
 		} {
-			r := newRequest("GET", base+"/x", nil)
+			r := request("GET", base+"/x", nil)
 			r.Host = c.host
 			before := served.Load()
 			reply, err := client.Do(r)
@@ -540,17 +540,17 @@ func TestCredentialsOfOursNeverPass(t *testing.T) {
 		l.report = true
 		for name, build := range map[string]func(string) *http.Request{
 			"header": func(k string) *http.Request {
-				r := newRequest("GET", base, nil)
+				r := request("GET", base, nil)
 				r.Header.Set("Authorization", "Bearer "+k)
 				return r
 			},
-			"address":    func(k string) *http.Request { return newRequest("GET", base+"/?k="+k, nil) },
-			"small body": func(k string) *http.Request { return newRequest("POST", base, strings.NewReader(k)) },
+			"address":    func(k string) *http.Request { return request("GET", base+"/?k="+k, nil) },
+			"small body": func(k string) *http.Request { return request("POST", base, strings.NewReader(k)) },
 			"body": func(k string) *http.Request {
-				return newRequest("POST", base, io.MultiReader(strings.NewReader("x"+k[:5]), strings.NewReader(k[5:])))
+				return request("POST", base, io.MultiReader(strings.NewReader("x"+k[:5]), strings.NewReader(k[5:])))
 			},
 			"trailer": func(k string) *http.Request {
-				r := newRequest("POST", base, io.MultiReader(strings.NewReader("x")))
+				r := request("POST", base, io.MultiReader(strings.NewReader("x")))
 				r.Trailer = http.Header{"X-Sum": {k}}
 				return r
 			},
@@ -588,7 +588,7 @@ func TestAppsThatHangUp(t *testing.T) {
 		})), nil)
 		out, in := io.Pipe()
 		ctx, cancel := context.WithCancel(t.Context())
-		r := newRequest("POST", base, out).WithContext(ctx)
+		r := request("POST", base, out).WithContext(ctx)
 		go func() {
 			fmt.Fprint(in, "the beginning")
 			<-begun
@@ -607,7 +607,7 @@ func TestAppsThatHangUp(t *testing.T) {
 
 // A destination that answers before it has read the body, and an app that goes on
 // sending: neither waits for the other for ever.
-func TestAnswersThatComeEarly(t *testing.T) {
+func TestInspectedAnswersThatComeEarly(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http2 bool) {
 		l := newLook(t, newSite(t, thirdParty, true, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_ = http.NewResponseController(w).EnableFullDuplex() // else HTTP/1.1 reads on before it answers
@@ -616,7 +616,7 @@ func TestAnswersThatComeEarly(t *testing.T) {
 		out, in := io.Pipe()
 		defer in.Close()
 		go func() { fmt.Fprint(in, "the beginning") }()
-		reply, err := l.client(http2).Do(newRequest("POST", base, out))
+		reply, err := l.client(http2).Do(request("POST", base, out))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -633,7 +633,7 @@ func TestAnswersThatBreakOffStayBroken(t *testing.T) {
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		})), nil)
-		reply, err := l.client(http2).Do(newRequest("GET", base, nil))
+		reply, err := l.client(http2).Do(request("GET", base, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -648,8 +648,8 @@ func TestAnswersThatBreakOffStayBroken(t *testing.T) {
 }
 
 // Of a body that the inspector does not decide about, only so much is held.
-func TestWhatIsHeldBackIsBounded(t *testing.T) {
-	undecided := forbidden[:len(forbidden)-1]
+func TestWhatInspectionHoldsBackIsBounded(t *testing.T) {
+	undecided := adasAddress[:len(adasAddress)-1]
 	for _, report := range []bool{false, true} {
 		arrived := &reached{}
 		l := newLook(t, newSite(t, thirdParty, true, arrived), func(c *egress.InspectConfig) { c.MaxWaiting = 8 })
@@ -665,7 +665,7 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 				in.Close()
 			}
 		}()
-		reply, err := l.client(true).Do(newRequest("POST", base, out))
+		reply, err := l.client(true).Do(request("POST", base, out))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,7 @@ func echoSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func dialSocket(t *testing.T, l *look) *websocket.Conn {
+func dialSocket(t *testing.T, l *inspectProxy) *websocket.Conn {
 	t.Helper()
 	conn, reply, err := websocket.Dial(t.Context(), "wss://"+thirdParty+"/talk", &websocket.DialOptions{
 		HTTPClient: l.client(false), CompressionMode: websocket.CompressionContextTakeover, Subprotocols: []string{"chat"},
@@ -60,7 +60,7 @@ func TestWebSocketsPass(t *testing.T) {
 	conn := dialSocket(t, l)
 	for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
 		// The last one ends like the beginning of what is looked for.
-		for _, message := range []string{"", "hello", strings.Repeat("0123456789", 200_000), "from " + forbidden[:10]} {
+		for _, message := range []string{"", "hello", strings.Repeat("0123456789", 200_000), "from " + adasAddress[:10]} {
 			if err := conn.Write(t.Context(), kind, []byte(message)); err != nil {
 				t.Fatal(err)
 			}
@@ -89,21 +89,21 @@ func TestWebSocketsAreStopped(t *testing.T) {
 	l := newLook(t, newSite(t, thirdParty, true, http.HandlerFunc(echoSocket)), nil)
 	for name, send := range map[string]func(*websocket.Conn) error{
 		"one message": func(c *websocket.Conn) error {
-			return c.Write(t.Context(), websocket.MessageText, []byte("to "+forbidden))
+			return c.Write(t.Context(), websocket.MessageText, []byte("to "+adasAddress))
 		},
 		"fragments": func(c *websocket.Conn) error {
 			w, err := c.Writer(t.Context(), websocket.MessageText)
 			if err != nil {
 				return err
 			}
-			for i := range forbidden {
-				if _, err := io.WriteString(w, forbidden[i:i+1]); err != nil {
+			for i := range adasAddress {
+				if _, err := io.WriteString(w, adasAddress[i:i+1]); err != nil {
 					return err
 				}
 			}
 			return w.Close()
 		},
-		"the reason of a close": func(c *websocket.Conn) error { return c.Close(websocket.StatusNormalClosure, forbidden) },
+		"the reason of a close": func(c *websocket.Conn) error { return c.Close(websocket.StatusNormalClosure, adasAddress) },
 	} {
 		before := len(l.finder.places())
 		conn := dialSocket(t, l)
@@ -136,7 +136,7 @@ func TestWebSocketsAreStopped(t *testing.T) {
 
 func TestWebSocketHeadersAreJudged(t *testing.T) {
 	l := newLook(t, newSite(t, thirdParty, true, http.HandlerFunc(echoSocket)), nil)
-	_, reply, err := websocket.Dial(t.Context(), "wss://"+thirdParty+"/talk?who="+forbidden, &websocket.DialOptions{HTTPClient: l.client(false)})
+	_, reply, err := websocket.Dial(t.Context(), "wss://"+thirdParty+"/talk?who="+adasAddress, &websocket.DialOptions{HTTPClient: l.client(false)})
 	if err == nil || reply == nil || reply.StatusCode != http.StatusForbidden {
 		t.Errorf("answered %v, %v", reply, err)
 	}
@@ -156,7 +156,7 @@ func frame(h ws.Header, payload string) []byte {
 }
 
 // rawSocket upgrades by hand.
-func rawSocket(t *testing.T, l *look) (*tls.Conn, *bufio.Reader) {
+func rawSocket(t *testing.T, l *inspectProxy) (*tls.Conn, *bufio.Reader) {
 	t.Helper()
 	conn := l.secured("http/1.1")
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", thirdParty)
@@ -180,11 +180,11 @@ func TestWebSocketFramesAreJudged(t *testing.T) {
 		{"fragments with a ping between", slices.Concat(
 			frame(ws.Header{OpCode: text}, "o"), frame(ws.Header{Fin: true, OpCode: ping}, "p"), frame(ws.Header{OpCode: more}, ""), frame(ws.Header{Fin: true, OpCode: more}, "k")), "ok"},
 		{"fragments that hold a beginning back, with a ping between", slices.Concat(
-			frame(ws.Header{OpCode: text}, forbidden[:5]), frame(ws.Header{Fin: true, OpCode: ping}, "p"), frame(ws.Header{Fin: true, OpCode: more}, "k")), forbidden[:5] + "k"},
-		{"a word over fragments", slices.Concat(frame(ws.Header{OpCode: text}, forbidden[:5]), frame(ws.Header{Fin: true, OpCode: more}, forbidden[5:])), ""},
+			frame(ws.Header{OpCode: text}, adasAddress[:5]), frame(ws.Header{Fin: true, OpCode: ping}, "p"), frame(ws.Header{Fin: true, OpCode: more}, "k")), adasAddress[:5] + "k"},
+		{"a word over fragments", slices.Concat(frame(ws.Header{OpCode: text}, adasAddress[:5]), frame(ws.Header{Fin: true, OpCode: more}, adasAddress[5:])), ""},
 		{"a word over fragments with a ping between", slices.Concat(
-			frame(ws.Header{OpCode: text}, forbidden[:5]), frame(ws.Header{Fin: true, OpCode: ping}, "p"), frame(ws.Header{Fin: true, OpCode: more}, forbidden[5:])), ""},
-		{"a word in a ping", frame(ws.Header{Fin: true, OpCode: ping}, forbidden), ""},
+			frame(ws.Header{OpCode: text}, adasAddress[:5]), frame(ws.Header{Fin: true, OpCode: ping}, "p"), frame(ws.Header{Fin: true, OpCode: more}, adasAddress[5:])), ""},
+		{"a word in a ping", frame(ws.Header{Fin: true, OpCode: ping}, adasAddress), ""},
 		{"a credential of ours", frame(ws.Header{Fin: true, OpCode: text}, "gth_svc_0123456789"), ""},
 		{"compressed", frame(ws.Header{Fin: true, OpCode: text, Rsv: ws.Rsv(true, false, false)}, "ok"), ""},
 		{"not masked", append([]byte{0x81, 2}, "ok"...), ""},
@@ -210,7 +210,7 @@ func TestWebSocketFramesAreJudged(t *testing.T) {
 					break
 				}
 				if f.Header.OpCode.IsControl() {
-					if strings.Contains(string(f.Payload), forbidden) {
+					if strings.Contains(string(f.Payload), adasAddress) {
 						t.Error("the ping arrived")
 					}
 					continue
@@ -258,7 +258,7 @@ func TestUpgradesThatNobodyAskedFor(t *testing.T) {
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%s\r\n", c.extensions)
 			_, _ = io.Copy(io.Discard, conn)
 		})), nil)
-		r := newRequest("GET", base, nil)
+		r := request("GET", base, nil)
 		if c.asked != "" {
 			r.Header.Set("Connection", "Upgrade")
 			r.Header.Set("Upgrade", c.asked)
