@@ -127,6 +127,15 @@ type Route struct {
 	Roots *x509.CertPool
 }
 
+// equal reports whether both lead to the same, verified alike. A reload reads the
+// authorities again, so it is their content that counts.
+func (r Route) equal(o Route) bool {
+	if r.Private != o.Private || r.Address != o.Address || (r.Roots == nil) != (o.Roots == nil) {
+		return false
+	}
+	return r.Roots == nil || r.Roots.Equal(o.Roots)
+}
+
 // dial connects to a host by its route.
 func (p *Proxy) dial(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	route := p.settings.Load().Routes[host]

@@ -240,7 +240,7 @@ func (x *exchange) allow(context.Context) (err error) {
 	}
 	// Never silently uninspected, in report mode either.
 	if x.tunnel && x.proxy.config.Terminate == nil || !x.tunnel && x.proxy.config.Inspector == nil {
-		return wire.Refuse(gatehouse.ErrUnavailable, "egress/no-inspection", "this destination is declared with inspection, which this process cannot do; see 'gatehouse doctor'")
+		return wire.Refuse(gatehouse.ErrUnavailable, "egress/no-inspection", "this destination is declared with inspection, which this process cannot do; nothing goes there without")
 	}
 	return nil
 }

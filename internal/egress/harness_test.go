@@ -60,10 +60,12 @@ type rig struct {
 	plain  *party // the same without
 	config egress.Config
 	proxy  *egress.Proxy
-	url    string // of the listener
-	lines  lockedBuffer
-	full   atomic.Bool // the log's disk is full
-	stop   func()      // of listener and proxy, once
+	// applied are the settings that route put into force.
+	applied *egress.Settings
+	url     string // of the listener
+	lines   lockedBuffer
+	full    atomic.Bool // the log's disk is full
+	stop    func()      // of listener and proxy, once
 
 	mu       sync.Mutex
 	resolved []string            // hosts that were resolved
@@ -630,6 +632,7 @@ func (r *rig) route(host string, to netip.AddrPort) {
 	r.t.Helper()
 	s := r.settings(policy.Enforce, destinations())
 	s.Routes[host] = egress.Route{Address: to, Roots: r.pool}
+	r.applied = &s
 	if err := r.proxy.Apply(s); err != nil {
 		r.t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (p *Proxy) Apply(s Settings) error {
 	p.settings.Store(&s)
 	p.forward.CloseIdle() // they may lead to where they no longer may
 	for _, x := range p.open() {
-		if d, err := x.decide(&s); err != nil || d.Inspect != x.decision.Inspect || s.Routes[x.host] != x.route {
+		if d, err := x.decide(&s); err != nil || d.Inspect != x.decision.Inspect || !x.route.equal(s.Routes[x.host]) {
 			x.cut(errRules)
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -280,6 +282,26 @@ func TestTunnelsAreCut(t *testing.T) {
 		ended(conn)
 		r.outcome("tunnel/rules")
 	})
+	for name, change := range map[string]func(*egress.Route){
+		"by another address": func(to *egress.Route) { to.Address = netip.MustParseAddrPort("127.0.0.1:1") },
+		"by other networks":  func(to *egress.Route) { to.Private = true },
+		"by other roots":     func(to *egress.Route) { to.Roots = x509.NewCertPool() },
+		"by no roots":        func(to *egress.Route) { to.Roots = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, options{})
+			conn := open(r)
+			s := *r.applied
+			to := s.Routes["segment.test"]
+			change(&to)
+			s.Routes = map[string]egress.Route{"segment.test": to}
+			if err := r.proxy.Apply(s); err != nil {
+				t.Fatal(err)
+			}
+			ended(conn)
+			r.outcome("tunnel/rules")
+		})
+	}
 	t.Run("by its key", func(t *testing.T) {
 		r := newRig(t, options{change: func(c *egress.Config) { c.Limits.Check = 5 * time.Millisecond }})
 		conn := open(r)
@@ -336,6 +358,7 @@ func TestTunnelsAreCut(t *testing.T) {
 			if _, err := io.ReadFull(conn, back); err != nil {
 				t.Fatal(err)
 			}
+			r.pool = r.ca.Pool() // read again, and the same
 			r.route("segment.test", echo)
 		}
 	})

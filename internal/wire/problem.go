@@ -36,9 +36,9 @@ var titles = map[int]string{
 	http.StatusUnsupportedMediaType:  "This content type is not accepted",
 	http.StatusTooManyRequests:       "Too many requests",
 	http.StatusInternalServerError:   "Internal error",
-	http.StatusBadGateway:            "The platform's answer cannot be used",
+	http.StatusBadGateway:            "The other side's answer cannot be used",
 	http.StatusServiceUnavailable:    "Not available at the moment",
-	http.StatusGatewayTimeout:        "The platform did not answer in time",
+	http.StatusGatewayTimeout:        "The other side did not answer in time",
 }
 
 // ProblemOf returns what a caller may see of err. The text of an error that
