@@ -166,7 +166,7 @@ func explainHost(cfg *config.Config, target string, name gatehouse.PurposeName, 
 		return nil, err
 	}
 	d := set.DecideDestination(policy.DestinationRequest{
-		Service: "any", Allowed: []gatehouse.PurposeName{name}, Purpose: name, Host: host, Port: uint16(port), Plain: plain, //nolint:gosec // 1 to 65535
+		Service: "any", Allowed: []gatehouse.PurposeName{name}, Purpose: name, Host: host, Port: uint16(port), Plain: plain,
 	})
 	if isPlatform(host) {
 		d = policy.DestinationDecision{Rule: "egress/platform-host", Reason: "this is a platform's host, which is reached through the gateway only"}

@@ -65,10 +65,10 @@ func TestAppBehindTheProxy(t *testing.T) {
 	}
 	seen := map[string]string{}
 	for _, e := range entries {
-		switch {
-		case e.Kind == audit.KindIntent:
+		switch e.Kind {
+		case audit.KindIntent:
 			seen[e.Facts["host"]] = e.Verdict
-		case e.Kind == audit.KindEvent:
+		case audit.KindEvent:
 			seen[e.Facts["host"]+e.People["host"]+" "+string(e.Purpose)] = e.Rule
 		}
 	}

@@ -19,7 +19,7 @@ func (p ThirdParty) Destination(host string) policy.Destination {
 		d.MayReceive = append(d.MayReceive, gatehouse.DataClass(kind))
 	}
 	for _, port := range p.Ports {
-		d.Ports = append(d.Ports, uint16(port)) //nolint:gosec // validated
+		d.Ports = append(d.Ports, uint16(port))
 	}
 	return d
 }

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -105,7 +106,7 @@ func move(to, from net.Conn) (n int64, writing bool, err error) {
 				return n, true, err
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, false, nil
 		}
 		if err != nil {

@@ -44,7 +44,7 @@ func accepting(t *testing.T, addr string) (net.Listener, uint16) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return l, uint16(l.Addr().(*net.TCPAddr).Port) //nolint:gosec // a port
+	return l, uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
 func newDialer(t *testing.T, c wire.DialerConfig) *wire.Dialer {
