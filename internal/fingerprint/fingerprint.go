@@ -16,7 +16,8 @@ import (
 	"gatehouse"
 )
 
-// Key makes the fingerprints. Whoever does not have it learns nothing from them.
+// Key makes the fingerprints. Whoever does not have it learns nothing from them,
+// save that two of them are the same.
 type Key [16]byte
 
 // Value is something to be recognised.
@@ -42,7 +43,7 @@ type Entry struct {
 	Expires time.Time
 }
 
-// Hit is a value that was recognised.
+// Hit is a value that was recognised, at one place.
 type Hit struct {
 	Class gatehouse.DataClass
 	Print Print
@@ -52,6 +53,40 @@ type Hit struct {
 	// Shared is set when more people have the value than the index lists; Owners is
 	// empty then.
 	Shared bool
-	// Form is how it was written: "plain", "base64", "base64 in json".
+	// Form is how it was written: "plain", "json", "percent+json", "base64", "percent in
+	// base64". What had to be undone last to read it stands first; escapes that were
+	// put around one another are named in no order.
 	Form string
+	// From and To are where it stands among the bytes that were written to the
+	// search, or in the text that was given to it: To is the first byte behind it.
+	From, To int64
+}
+
+// classes are the kinds of data by the numbers that the index keeps.
+var classes = [...]gatehouse.DataClass{
+	gatehouse.PseudonymousID, gatehouse.Username, gatehouse.PersonName, gatehouse.EmailAddress, gatehouse.PhoneNumber,
+	gatehouse.ProfileLink, gatehouse.PostID, gatehouse.MessageID, gatehouse.Credential,
+}
+
+// Numbers of kinds of data, as in classes.
+const (
+	classID = iota
+	classUsername
+	className
+	classEmail
+	classPhone
+	classLink
+	classPost
+	classMessage
+	classSecret
+)
+
+// classNumber returns the number of a kind of data.
+func classNumber(c gatehouse.DataClass) (uint8, bool) {
+	for i, known := range classes {
+		if c == known {
+			return uint8(i), true
+		}
+	}
+	return 0, false
 }

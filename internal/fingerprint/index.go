@@ -1,0 +1,330 @@
+package fingerprint
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxOwners are the owners of one value that the index lists.
+const maxOwners = 4
+
+// Config is what an index is made of.
+type Config struct {
+	// Key makes the fingerprints. It must not be zero.
+	Key Key
+	// Capacity is how many fingerprints the index holds at most; when it is full, the
+	// ones that expire first make room. Zero is 10 million.
+	Capacity int
+}
+
+// Index holds fingerprints, and who may have the values. It is safe for concurrent
+// use.
+//
+// Searches take no lock to turn a word down: they look into a sieve whose words are
+// changed one by one, atomically, and which is replaced as a whole when it must
+// shrink or grow. Only for the few words that pass do they take the read lock of one
+// of 256 shards, for one look. Whoever writes holds the lock of one shard for as
+// long as it takes to change it, a fraction of a millisecond at 10 million.
+type Index struct {
+	keys     *keys
+	capacity int
+	sieve    atomic.Pointer[sieve]
+	shards   [shards]shard
+	searches sync.Pool
+
+	// writing is taken by whoever changes anything, before a shard's lock. The
+	// counts are changed under it.
+	writing sync.Mutex
+	sifted  int  // values of which the sieve has been told
+	stale   bool // the sieve lets through what is gone
+	count   atomic.Int64
+	evicted atomic.Int64
+}
+
+// shard is one part of the index. Its table is changed under both the index's
+// writing and its own lock, so that holding either is enough to read it.
+type shard struct {
+	sync.RWMutex
+	table
+}
+
+// New makes an empty index.
+func New(c Config) (*Index, error) {
+	if c.Key == (Key{}) {
+		return nil, errors.New("the key of the fingerprints is zero")
+	}
+	if c.Capacity < 0 {
+		return nil, errors.New("the capacity of the index of fingerprints is negative")
+	}
+	if c.Capacity == 0 {
+		c.Capacity = 10_000_000
+	}
+	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity}
+	x.sieve.Store(newSieve(0))
+	basic()
+	return x, nil
+}
+
+// Stats says how full an index is.
+type Stats struct {
+	// Entries is how many fingerprints there are; Capacity is how many there may be.
+	Entries, Capacity int
+	// Evicted is how many had to go before their time, since the start, because the
+	// index was full.
+	Evicted int64
+	// Bytes is the memory that the index takes, empty places and sieve included.
+	Bytes int64
+}
+
+// Stats returns how full the index is.
+func (x *Index) Stats() Stats {
+	s := Stats{Entries: int(x.count.Load()), Capacity: x.capacity, Evicted: x.evicted.Load(), Bytes: int64(x.sieve.Load().bytes())}
+	for i := range x.shards {
+		h := &x.shards[i]
+		h.RLock()
+		s.Bytes += int64(len(h.words)) * entryBytes
+		h.RUnlock()
+	}
+	return s
+}
+
+// epoch is the hour from which expiry is counted: the beginning of 2020. Eighteen
+// bits of hours lead to 2049.
+const epoch = 1577836800 / 3600
+
+// hourOf returns the hour by whose end a time has come.
+func hourOf(t time.Time) uint32 {
+	h := (t.Unix()+3599)/3600 - epoch
+	return uint32(min(max(h, 0), maxHour))
+}
+
+func (x *Index) shard(m mark) (*shard, uint64) {
+	return &x.shards[uint64(m)>>(64-shardBits)], uint64(m) & (1<<(64-shardBits) - 1)
+}
+
+// Add puts fingerprints into the index. One that is there for that owner is renewed:
+// it expires at the later time. Of each value and kind of data the owners are kept
+// up to four; with the fifth it becomes shared, and nobody's in particular, until it
+// expires. Entries of an unknown kind of data are left out.
+func (x *Index) Add(entries ...Entry) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	for _, e := range entries {
+		class, known := classNumber(e.Class)
+		if !known {
+			continue
+		}
+		x.add(x.keys.mark(e.Print), item{owner: uint32(e.Owner), class: class, hour: hourOf(e.Expires)})
+	}
+}
+
+func (x *Index) add(m mark, i item) {
+	h, key := x.shard(m)
+	i.key = key
+	if h.renew(i) {
+		return
+	}
+	if x.count.Load() >= int64(x.capacity) {
+		x.evict()
+	}
+	if x.sifted++; x.sifted > x.sieve.Load().room {
+		x.sift(1)
+	}
+	x.sieve.Load().add(m)
+	h.Lock()
+	before := h.count
+	h.put(i)
+	x.count.Add(int64(h.count - before))
+	h.Unlock()
+}
+
+// renew finds an item that is there and lets it live as long as the given one.
+func (h *shard) renew(i item) bool {
+	for at := h.find(i.key); h.has(at, i.key); at++ {
+		had := h.item(at)
+		if had.class != i.class || !had.shared && had.owner != i.owner {
+			continue
+		}
+		if had.hour < i.hour {
+			had.hour = i.hour
+			h.Lock()
+			h.set(at, had)
+			h.Unlock()
+		}
+		return true
+	}
+	return false
+}
+
+// put adds an item that is not there, or makes the value shared.
+func (h *shard) put(i item) {
+	first, owners := h.find(i.key), 0
+	for at := first; h.has(at, i.key); at++ {
+		if had := h.item(at); had.class == i.class {
+			owners++
+		}
+	}
+	if owners < maxOwners {
+		h.insert(i)
+		return
+	}
+	for at := first; h.has(at, i.key); {
+		if had := h.item(at); had.class == i.class {
+			i.hour = max(i.hour, had.hour)
+			h.remove(at)
+			continue
+		}
+		at++
+	}
+	i.owner, i.shared = 0, true
+	h.insert(i)
+}
+
+// Forget removes every fingerprint of an owner and returns how many there were.
+// Values that are shared have no owner, and stay. It walks through the whole index;
+// a shard is locked only if something of the owner's is there. The bits of the sieve
+// that the fingerprints had set (a hint that such a value may exist, without an
+// owner) go with the next Expire.
+func (x *Index) Forget(owner Owner) int {
+	if owner == 0 {
+		return 0
+	}
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	forgotten := 0
+	for i := range x.shards {
+		h := &x.shards[i]
+		for at := 0; at < len(h.owners); at++ {
+			// A shared value has no owner: zero.
+			if h.owners[at] != uint32(owner) {
+				continue
+			}
+			h.Lock()
+			for h.owners[at] == uint32(owner) {
+				h.remove(at)
+				forgotten++
+			}
+			h.Unlock()
+		}
+	}
+	x.count.Add(-int64(forgotten))
+	x.stale = x.stale || forgotten > 0
+	return forgotten
+}
+
+// Expire removes what had expired at that time and returns how many it was.
+func (x *Index) Expire(now time.Time) int {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	hour := now.Unix()/3600 - epoch
+	dropped := x.drop(func(i item) bool { return int64(i.hour) <= hour })
+	if dropped > 0 || x.stale {
+		x.sift(0)
+	}
+	return dropped
+}
+
+// drop removes what the function names, and locks only shards that hold any of it.
+func (x *Index) drop(goes func(item) bool) int {
+	dropped := 0
+	for i := range x.shards {
+		h := &x.shards[i]
+		any := false
+		for at, w := range h.words {
+			if w != 0 && goes(h.item(at)) {
+				any = true
+				break
+			}
+		}
+		if any {
+			h.Lock()
+			dropped += h.drop(goes)
+			h.Unlock()
+		}
+	}
+	x.count.Add(-int64(dropped))
+	return dropped
+}
+
+// sift makes the sieve anew from what is there, with room for some more.
+func (x *Index) sift(more int) {
+	x.sifted, x.stale = int(x.count.Load())+more, false
+	s := newSieve(x.sifted)
+	x.each(s.add)
+	x.sieve.Store(s)
+}
+
+// each visits the mark of every item. The caller holds writing.
+func (x *Index) each(visit func(mark)) {
+	for i := range x.shards {
+		for _, w := range x.shards[i].words {
+			if w != 0 {
+				visit(mark(uint64(i)<<(64-shardBits) | w>>8))
+			}
+		}
+	}
+}
+
+// evict makes room for a sixty-fourth of the capacity: what expires first goes.
+func (x *Index) evict() {
+	var counts [maxHour + 1]int32
+	for i := range x.shards {
+		h := &x.shards[i]
+		for at, w := range h.words {
+			if w != 0 {
+				counts[uint32(w&3)<<16|uint32(h.hours[at])]++
+			}
+		}
+	}
+	last, left := uint32(0), x.capacity/64+1
+	for last < maxHour && left > int(counts[last]) {
+		left -= int(counts[last])
+		last++
+	}
+	dropped := x.drop(func(i item) bool { return i.hour < last })
+	// Of the last hour only as many go as are needed: first the same number in each
+	// shard, then whatever is still wanting from wherever it is.
+	for _, share := range []int{(left + shards - 1) / shards, left} {
+		for i := range x.shards {
+			h, quota := &x.shards[i], min(share, left)
+			if quota == 0 {
+				break
+			}
+			h.Lock()
+			n := h.drop(func(i item) bool {
+				if i.hour != last || quota == 0 {
+					return false
+				}
+				quota--
+				return true
+			})
+			h.Unlock()
+			left -= n
+			dropped += n
+			x.count.Add(-int64(n))
+		}
+	}
+	x.evicted.Add(int64(dropped))
+	x.sift(0)
+}
+
+// found is one item under a mark.
+type found struct {
+	owner  Owner
+	class  uint8
+	shared bool
+}
+
+// look appends what the index has under a mark.
+func (x *Index) look(to []found, m mark) []found {
+	h, key := x.shard(m)
+	h.RLock()
+	for at := h.find(key); h.has(at, key); at++ {
+		i := h.item(at)
+		to = append(to, found{Owner(i.owner), i.class, i.shared})
+	}
+	h.RUnlock()
+	return to
+}

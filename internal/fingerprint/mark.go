@@ -1,0 +1,188 @@
+package fingerprint
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/dchest/siphash"
+)
+
+// mark is a fingerprint as the index keeps it in memory. It has 64 bits, in three
+// parts:
+//
+//	whole  26 bits  of SipHash-2-4 of the whole normal form
+//	quick  33 bits  by which a text is turned down before anything slow is done
+//	shape   5 bits  of how many words the value is made
+//
+// For a value of one word, quick is a fast keyed hash of it. For a value of several
+// words its upper 20 bits are of the fast hash of the first word, so that a text is
+// looked at further only where such a word stands; the other 13 are of the fast
+// hashes of all words.
+//
+// The fast hash is no cryptography, and equal first words would show. So a mark does
+// not leave the memory: a Print is the mark encrypted.
+type mark uint64
+
+const (
+	shapeBits = 5
+	quickBits = 33
+	leadBits  = 20
+
+	// shapeOne is a value of one word.
+	shapeOne = 0
+)
+
+// quick returns the mark's middle part.
+func (m mark) quick() uint64 { return uint64(m) >> shapeBits & (1<<quickBits - 1) }
+
+// shape returns the mark's last part.
+func (m mark) shape() int { return int(m & (1<<shapeBits - 1)) }
+
+// keys are what one Key is stretched to.
+type keys struct {
+	k0, k1 uint64
+	fast   [3]uint64
+	rounds [4][2]uint64
+}
+
+func newKeys(k Key) *keys {
+	a, b := binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])
+	n := byte(0)
+	next := func() uint64 {
+		n++
+		return siphash.Hash(a, b, []byte{'k', 'e', 'y', n})
+	}
+	ks := &keys{k0: next(), k1: next()}
+	for i := range ks.fast {
+		// Odd, so that no part of a word is multiplied away.
+		ks.fast[i] = next() | 1
+	}
+	for i := range ks.rounds {
+		ks.rounds[i] = [2]uint64{next(), next()}
+	}
+	return ks
+}
+
+// whole is SipHash-2-4 of a normal form.
+func (k *keys) whole(b []byte) uint64 { return siphash.Hash(k.k0, k.k1, b) }
+
+// one returns the mark of a value of one word.
+func (k *keys) one(word []byte) mark { return k.oneOf(word, k.quickOf(word)) }
+
+// oneOf is one, when the fast hash is there already.
+func (k *keys) oneOf(word []byte, fast uint64) mark {
+	return mark(k.whole(word)>>(quickBits+shapeBits)<<(quickBits+shapeBits) | fast>>(64-quickBits)<<shapeBits | shapeOne)
+}
+
+// severalOf returns the mark of a value of several words: text is its normal form,
+// quick comes from chain.
+func (k *keys) severalOf(text []byte, quick uint64, shape uint8) mark {
+	return mark(k.whole(text)>>(quickBits+shapeBits)<<(quickBits+shapeBits) | quick<<shapeBits | uint64(shape))
+}
+
+// link adds the fast hash of a word to that of the words before it.
+func (k *keys) link(all, fast uint64) uint64 {
+	hi, lo := bits.Mul64(all^fast, k.fast[2])
+	return hi ^ lo + fast
+}
+
+// chain returns the quick part of a value of several words: first is the fast hash
+// of its first, all are those of all words, linked.
+func chain(first, all uint64) uint64 {
+	return first>>(64-leadBits)<<(quickBits-leadBits) | all>>(64-quickBits+leadBits)
+}
+
+// quickOf is the fast keyed hash of a word.
+func (k *keys) quickOf(b []byte) uint64 {
+	n := len(b)
+	switch {
+	case n <= 16:
+		var x, y uint64
+		switch {
+		case n >= 8:
+			x = binary.LittleEndian.Uint64(b)
+			y = binary.LittleEndian.Uint64(b[n-8:])
+			if n == 8 {
+				y = 0
+			}
+		default:
+			for i, c := range b {
+				x |= uint64(c) << (8 * i)
+			}
+		}
+		return k.fast16(x, y, uint64(n))
+	default:
+		h := k.fast16(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:]), uint64(n))
+		for b = b[8:]; len(b) > 8; b = b[8:] {
+			hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(b), k.fast[2])
+			h = hi ^ lo
+		}
+		return h
+	}
+}
+
+// fast16 hashes a word of n bytes: x are its first eight bytes or fewer, y its last
+// eight if it has more than eight.
+func (k *keys) fast16(x, y, n uint64) uint64 {
+	hi, lo := bits.Mul64(x^k.fast[0], y^n^k.fast[1])
+	// Once more, for a factor near zero lets little of the other through.
+	hi, lo = bits.Mul64(hi^lo^x, k.fast[2])
+	return hi ^ lo
+}
+
+// print encrypts a mark: four rounds of a Feistel network over SipHash-2-4 (Luby and
+// Rackoff), which without the key is as good as a random permutation.
+func (k *keys) print(m mark) Print {
+	l, r := uint32(m>>32), uint32(m)
+	for _, key := range k.rounds {
+		l, r = r, l^round(key, r)
+	}
+	return Print(uint64(l)<<32 | uint64(r))
+}
+
+// mark undoes print.
+func (k *keys) mark(p Print) mark {
+	l, r := uint32(p>>32), uint32(p)
+	for i := len(k.rounds) - 1; i >= 0; i-- {
+		l, r = r^round(k.rounds[i], l), l
+	}
+	return mark(uint64(l)<<32 | uint64(r))
+}
+
+func round(key [2]uint64, half uint32) uint32 {
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], half)
+	return uint32(siphash.Hash(key[0], key[1], b[:]))
+}
+
+// Shapes of values of several words: how many words, exactly where it is few.
+// Values that are compared byte by byte and names have their own.
+const (
+	maxExactWords = 64
+	maxNameWords  = 32
+	exactShapes   = 1  // the first shape of values compared as they are written
+	nameShapes    = 15 // the first shape of names
+)
+
+var exactShape, nameShape = func() (exact [maxExactWords + 1]uint8, name [maxNameWords + 1]uint8) {
+	shape := exactShapes
+	for words, last := range []int{2, 3, 4, 5, 6, 7, 8, 10, 13, 18, 26, 40, maxExactWords} {
+		_ = words
+		for n := range exact {
+			if n >= 2 && n <= last && exact[n] == 0 {
+				exact[n] = uint8(shape)
+			}
+		}
+		shape++
+	}
+	shape = nameShapes
+	for _, last := range []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 21, 26, maxNameWords} {
+		for n := range name {
+			if n >= 2 && n <= last && name[n] == 0 {
+				name[n] = uint8(shape)
+			}
+		}
+		shape++
+	}
+	return exact, name
+}()

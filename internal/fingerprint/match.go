@@ -1,0 +1,314 @@
+package fingerprint
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// keepBytes has a mask that leaves the first n bytes of eight.
+var keepBytes = [9]uint64{0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, ^uint64(0)}
+
+// lookUp looks up the words before ready by themselves. It hashes many first and then
+// looks into the sieve for all of them, so that the looks into memory overlap.
+func (t *stream) lookUp(ready int) {
+	x := t.scan.x
+	s := x.sieve.Load()
+	k := x.keys
+	var pass [128]int32
+	// Short words are read eight bytes at once.
+	t.low = slices.Grow(t.low, 8)
+	for t.looked < ready {
+		words := t.words[t.looked:min(ready, t.looked+len(pass))]
+		low := t.low[:len(t.low)+8]
+		for i := range words {
+			w := &words[i]
+			w.count, w.digits, w.leads = 1, 0, 0
+			n := int(w.end - w.start)
+			if n > 16 || w.traits&notASCII != 0 {
+				t.hashSlowly(w)
+				continue
+			}
+			v := binary.LittleEndian.Uint64(low[w.start:])
+			var y uint64
+			if n > 8 {
+				y = binary.LittleEndian.Uint64(low[w.end-8:])
+			} else {
+				v &= keepBytes[n]
+			}
+			w.fast = k.fast16(v, y, uint64(n))
+		}
+		n := 0
+		for i := range words {
+			w := &words[i]
+			w.first, w.all = w.fast, k.link(0, w.fast)
+			w.leads = s.lead(w.fast)
+			pass[n] = int32(i)
+			if s.passes(w.fast >> (64 - quickBits)) {
+				n++
+			}
+		}
+		for i := range words {
+			if words[i].traits&(hasLarge|hasLow|notASCII) != 0 || words[i].traits&notDigit == 0 {
+				t.variants(s, &words[i])
+			}
+		}
+		for _, i := range pass[:n] {
+			w := &words[i]
+			if size := w.end - w.start; size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
+				continue
+			}
+			t.b = t.appendWord(t.b[:0], w)
+			t.match(k.oneOf(t.b, w.fast), int(w.start), int(w.end))
+		}
+		t.looked += len(words)
+	}
+}
+
+// hashSlowly hashes a word that is long, or not ASCII.
+func (t *stream) hashSlowly(w *word) {
+	if w.end-w.start > maxValue {
+		w.fast, w.count = 0, finished
+		return
+	}
+	t.b = t.appendWord(t.b[:0], w)
+	w.fast = t.scan.x.keys.quickOf(t.b)
+}
+
+// variants looks up what else a word may be: exactly as it is written, without the
+// plus sign's zeros, or in parts between low lines.
+func (t *stream) variants(s *sieve, w *word) {
+	size := w.end - w.start
+	if size < minDigits || size > maxValue || w.traits&(isSign|isTailed) != 0 {
+		return
+	}
+	exact := t.raw[w.start:w.end]
+	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
+		t.lookOne(s, exact, int(w.start), int(w.end))
+	}
+	if w.traits&notDigit == 0 && size >= minPhone && exact[0] == '0' && exact[1] == '0' {
+		t.lookOne(s, exact[2:], int(w.start), int(w.end))
+	}
+	if w.traits&hasLow == 0 {
+		return
+	}
+	// Numbers between low lines.
+	from := 0
+	for i := 0; i <= len(exact); i++ {
+		if i < len(exact) && exact[i] >= '0' && exact[i] <= '9' {
+			continue
+		}
+		if i-from >= minDigits && i-from < len(exact) && (i == len(exact) || exact[i] == '_') && (from == 0 || exact[from-1] == '_') {
+			t.lookOne(s, exact[from:i], int(w.start)+from, int(w.start)+i)
+		}
+		from = i + 1
+	}
+	// A word between low lines, as they are put around what is to be emphasised.
+	from, end := 0, len(exact)
+	for from < end && exact[from] == '_' {
+		from++
+	}
+	for end > from && exact[end-1] == '_' {
+		end--
+	}
+	if end-from >= minWord && end-from < len(exact) {
+		at := int(w.start) + from
+		if w.traits&notASCII == 0 {
+			t.lookOne(s, t.low[at:int(w.start)+end], at, int(w.start)+end)
+			if w.traits&hasLarge != 0 && end-from >= minExact {
+				t.lookOne(s, exact[from:end], at, int(w.start)+end)
+			}
+		}
+	}
+}
+
+// lookOne looks up a value of one word.
+func (t *stream) lookOne(s *sieve, b []byte, start, end int) {
+	k := t.scan.x.keys
+	fast := k.quickOf(b)
+	if s.passes(fast >> (64 - quickBits)) {
+		t.match(k.oneOf(b, fast), start, end)
+	}
+}
+
+// finished marks a word at which no value of several words begins, or none that has
+// not been found.
+const finished = 255
+
+// extendAll looks for values of several words at the words before ready.
+func (t *stream) extendAll(ready int, last bool) {
+	s := t.scan.x.sieve.Load()
+	pending := ready
+	for i := t.done; i < ready; i++ {
+		w := &t.words[i]
+		if w.count == finished || w.leads == 0 && w.traits&(notDigit|isSign) == notDigit && w.traits&isTailed == 0 {
+			continue
+		}
+		if t.extend(s, i, ready, last) {
+			w.count = finished
+		} else {
+			pending = min(pending, i)
+		}
+	}
+	t.done = pending
+}
+
+// shapesFrom are the shapes of values of that many words or more.
+var shapesFrom = func() (from [maxExactWords + 1]uint32) {
+	for n := 2; n <= maxExactWords; n++ {
+		for m := n; m <= maxExactWords; m++ {
+			from[n] |= 1 << exactShape[m]
+			if m <= maxNameWords {
+				from[n] |= 1 << nameShape[m]
+			}
+		}
+	}
+	return from
+}()
+
+// extend looks for values of several words that begin with the one at i; false if
+// words are missing that may yet come.
+func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
+	w := &t.words[i]
+	k := t.scan.x.keys
+	if w.count == 1 && w.digits == 0 {
+		if w.traits&(isSign|isTailed) != 0 {
+			many := minSigns
+			if w.traits&isTailed != 0 {
+				many = minTailed
+			}
+			if i+many > ready && !last {
+				return false
+			}
+			first, ok := t.first(t.words[i:min(i+many, ready)], k)
+			if !ok {
+				return true
+			}
+			w.first = first
+			w.leads = s.lead(first)
+		}
+		w.digits = notPhone
+		if w.traits&notDigit == 0 && t.beginsPhone(w) {
+			w.digits = uint8(min(w.end-w.start, notPhone))
+		}
+	}
+	for n := int(w.count) + 1; ; n++ {
+		if w.digits == notPhone && (n > maxExactWords || w.leads&shapesFrom[n] == 0) {
+			return true
+		}
+		if i+n > ready {
+			return last || t.isAlone(i, ready)
+		}
+		before, next := &t.words[i+n-2], &t.words[i+n-1]
+		if next.start-before.end > maxNameGap || next.end-w.start > maxValue {
+			return true
+		}
+		gap := t.raw[before.end:next.start]
+		w.count = uint8(n)
+		if w.digits != notPhone {
+			t.extendPhone(w, i, n, gap)
+		}
+		if n > maxExactWords || w.leads&shapesFrom[n] == 0 {
+			continue
+		}
+		w.all = k.link(w.all, next.fast)
+		for _, c := range gap {
+			if c == '"' {
+				w.leads = 0
+			}
+		}
+		if w.traits&notExact == 0 && !joins(gap) {
+			w.traits |= notExact
+		}
+		t.tryShapes(s, w, i, n)
+	}
+}
+
+// isAlone says whether the word behind those that are ready, which is not ready yet,
+// is too far away to belong to the same value as the one at i.
+func (t *stream) isAlone(i, ready int) bool {
+	next := t.read
+	if len(t.words) > ready {
+		next = int(t.words[ready].start)
+	} else if t.begun != none {
+		next = t.begun
+	}
+	return next-int(t.words[ready-1].end) > maxNameGap || t.read-int(t.words[i].start) > maxValue+ahead
+}
+
+// tryShapes looks up the value that n words from i on may be.
+func (t *stream) tryShapes(s *sieve, w *word, i, n int) {
+	k := t.scan.x.keys
+	quick := chain(w.first, w.all)
+	words := t.words[i : i+n]
+	start, end := int(w.start), int(words[n-1].end)
+	if shape := exactShape[n]; w.leads>>shape&1 != 0 && w.traits&notExact == 0 && s.passes(quick) {
+		t.b = t.appendExact(t.b[:0], words, true)
+		m := k.severalOf(t.b, quick, shape)
+		t.match(m, start, end)
+		t.b = t.appendExact(t.b[:0], words, false)
+		if other := k.severalOf(t.b, quick, shape); other != m {
+			t.match(other, start, end)
+		}
+	}
+	if n <= maxNameWords {
+		if shape := nameShape[n]; w.leads>>shape&1 != 0 && s.passes(quick) {
+			t.b = t.appendName(t.b[:0], words)
+			t.match(k.severalOf(t.b, quick, shape), start, end)
+		}
+	}
+}
+
+// notPhone is a number of digits that no telephone number has.
+const notPhone = 255
+
+// beginsPhone says whether a telephone number in groups may begin with a number.
+func (t *stream) beginsPhone(w *word) bool {
+	at := int(w.start)
+	if w.end-w.start >= maxPhone {
+		return false
+	}
+	if t.raw[at] == '0' || at < 2 {
+		return true
+	}
+	// Inside a row of groups, one with a sign of a beginning.
+	c, before := t.raw[at-1], t.raw[at-2]
+	return c == '+' || c == '(' || !phoneGap(t.raw[at-1:at]) || before < '0' || before > '9'
+}
+
+// phoneGap says whether this stands between groups of digits of one number.
+func phoneGap(gap []byte) bool {
+	if len(gap) == 0 || len(gap) > 3 {
+		return false
+	}
+	for _, c := range gap {
+		switch c {
+		case ' ', '-', '.', '/', '(', ')':
+		case '+':
+			// A space in a form; behind something else it begins another number.
+			if len(gap) > 1 {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// extendPhone looks up the telephone number that n groups of digits from i on may be.
+func (t *stream) extendPhone(w *word, i, n int, gap []byte) {
+	next := &t.words[i+n-1]
+	total := int(w.digits) + int(next.end-next.start)
+	if next.traits&notDigit != 0 || !phoneGap(gap) || total > maxPhone+2 {
+		w.digits = notPhone
+		return
+	}
+	w.digits = uint8(total)
+	t.b = t.b[:0]
+	for _, g := range t.words[i : i+n] {
+		t.b = append(t.b, t.raw[g.start:g.end]...)
+	}
+	if b := phoneDigits(t.b); len(b) >= minPhone && len(b) <= maxPhone {
+		t.lookOne(t.scan.x.sieve.Load(), b, int(w.start), int(next.end))
+	}
+}

@@ -1,0 +1,289 @@
+package fingerprint
+
+import (
+	"math/bits"
+	"unicode/utf8"
+)
+
+const (
+	// minRun is the shortest row of base64 digits that is looked into: eight bytes.
+	minRun = 11
+	// minHex is the shortest row of hexadecimal digits: eight bytes.
+	minHex = 16
+	// depth is how many layers of base64 and hexadecimal are opened, one in another.
+	depth = 3
+	// phases are the ways to cut a row of base64 digits into groups of four; hexPhase
+	// is hexadecimal's place behind them.
+	phases   = 4
+	hexPhase = phases
+)
+
+// runs looks for base64 and hexadecimal digits in a text. A row of digits can be cut
+// into groups of four in four ways, and what is before a value may be anything, so
+// all four are watched: where two groups in a row read as text, their phase opens a
+// stream of its own, which ends where the text does.
+type runs struct {
+	length int // digits of the row that is going on
+	fed    int // of which have been fed
+	acc    uint64
+	good   uint64 // bit i: the group that ended i digits ago reads as text
+	hex    int    // hexadecimal digits in a row
+	open   uint8  // phases that are being read, by number
+	// out are the streams of the phases, made when first needed.
+	out [phases + 1]*stream
+	buf [phases + 1]decoded
+}
+
+// decoded are bytes on their way into a phase's stream.
+type decoded struct {
+	b   []byte
+	src []uint32
+}
+
+const maxDecoded = 3072
+
+// digit64 has the values of base64 digits in both alphabets, and bit 6 for
+// hexadecimal ones.
+var digit64, digit16 = func() (d [256]uint8, h [256]uint8) {
+	const std = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i := range len(std) {
+		d[std[i]] = uint8(i)
+	}
+	d['-'], d['_'] = 62, 63
+	for c := range 256 {
+		if v, ok := unhex(byte(c)); ok {
+			d[c] |= 64
+			h[c] = v
+		}
+	}
+	return d, h
+}()
+
+// cutRuns looks at a piece of the text of which mask says which bytes are digits.
+func (t *stream) cutRuns(n int, mask uint64) {
+	r := &t.runs
+	long := mask & (mask >> 1)
+	long &= long >> 2
+	long &= long >> 4
+	long &= long >> 3 // bit i: eleven digits from i on
+	head := bits.TrailingZeros64(^mask)
+	if long == 0 && r.length+head < minRun {
+		if head >= n {
+			r.length += n
+			return
+		}
+		r.length = bits.LeadingZeros64(^(mask << (64 - n)))
+		return
+	}
+	for at := 0; at < n; {
+		rest := mask >> at
+		ones := min(bits.TrailingZeros64(^rest), n-at)
+		if ones == 0 {
+			t.endRun()
+			zeros := bits.TrailingZeros64(rest)
+			at += zeros
+			continue
+		}
+		at += ones
+		r.length += ones
+		if r.length >= minRun {
+			t.feed(t.read + at)
+		}
+	}
+}
+
+// endRun ends the row that is going on.
+func (t *stream) endRun() {
+	r := &t.runs
+	if r.fed > 0 {
+		for p := range phases {
+			if r.open>>p&1 == 0 {
+				continue
+			}
+			switch (r.fed - p) & 3 {
+			case 2:
+				t.decode(p, t.runEnd-2, byte(r.acc>>4))
+			case 3:
+				t.decode(p, t.runEnd-3, byte(r.acc>>10), byte(r.acc>>2))
+			}
+			t.shut(p)
+		}
+		if r.open>>hexPhase&1 != 0 {
+			t.shut(hexPhase)
+		}
+	}
+	r.length, r.fed, r.acc, r.good, r.hex = 0, 0, 0, 0, 0
+}
+
+// feed reads the digits of the row up to the index that have not been read yet.
+func (t *stream) feed(end int) {
+	r := &t.runs
+	if t.depth >= depth {
+		return
+	}
+	acc, good, fed, hex := r.acc, r.good, r.fed, r.hex
+	for i := end - (r.length - fed); i < end; i++ {
+		d := digit64[t.raw[i]]
+		acc = acc<<6 | uint64(d&63)
+		fed++
+		hex++
+		if d&64 == 0 {
+			hex = 0
+			if r.open>>hexPhase&1 != 0 {
+				t.shut(hexPhase)
+			}
+		}
+		g := acc & 0xffffff
+		// Three bytes of printable ASCII: below 0x80, and one of the two bits set that
+		// tell them from control characters.
+		good <<= 1
+		if g&0x808080 == 0 && (g|g<<1)&0x404040 == 0x404040 {
+			good |= 1
+		}
+		p := fed & 3
+		switch {
+		case r.open>>p&1 != 0 && fed >= 4:
+			t.decode(p, i-3, byte(g>>16), byte(g>>8), byte(g))
+			if control(g) {
+				t.shut(p)
+			}
+		case good&17 == 17 && fed >= 8 || fed == 8 && texty(acc&(1<<48-1)):
+			t.start(p, i, fed)
+		}
+		if hex >= minHex {
+			t.feedHex(i, hex)
+		}
+	}
+	r.acc, r.good, r.fed, r.hex = acc, good, fed, hex
+	t.runEnd = end
+}
+
+// control says whether one of three bytes is a control character other than those
+// that end lines and fill them.
+func control(g uint64) bool {
+	for range 3 {
+		if c := byte(g); c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f {
+			return true
+		}
+		g >>= 8
+	}
+	return false
+}
+
+// texty says whether six bytes may be the beginning of a text in UTF-8.
+func texty(six uint64) bool {
+	var b [6]byte
+	for i := range b {
+		b[i] = byte(six >> (40 - 8*i))
+	}
+	return textyBytes(b[:])
+}
+
+func textyBytes(b []byte) bool {
+	for len(b) > 0 {
+		if b[0] < utf8.RuneSelf {
+			if b[0] < ' ' && b[0] != '\n' && b[0] != '\r' && b[0] != '\t' || b[0] == 0x7f {
+				return false
+			}
+			b = b[1:]
+			continue
+		}
+		if !utf8.FullRune(b) {
+			return true
+		}
+		v, n := utf8.DecodeRune(b)
+		if v == utf8.RuneError {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// start opens the phase in which the group ends at index i, with the group before
+// the two that read as text.
+func (t *stream) start(p, i, fed int) {
+	// Further in, only rows that are base64 as a whole are opened: it bounds the work.
+	if t.depth > 0 && p != 0 {
+		return
+	}
+	t.openPhase(p, "base64")
+	from := i - 7
+	if fed >= 12 {
+		from = i - 11
+	}
+	for ; from < i; from += 4 {
+		var g uint32
+		for _, c := range t.raw[from : from+4] {
+			g = g<<6 | uint32(digit64[c]&63)
+		}
+		t.decode(p, from, byte(g>>16), byte(g>>8), byte(g))
+	}
+}
+
+// feedHex reads the hexadecimal digits up to index i.
+func (t *stream) feedHex(i, hex int) {
+	r := &t.runs
+	if hex == minHex {
+		var b [minHex / 2]byte
+		for j := range b {
+			b[j] = digit16[t.raw[i-15+2*j]]<<4 | digit16[t.raw[i-14+2*j]]
+		}
+		if textyBytes(b[:]) {
+			t.openPhase(hexPhase, "hex")
+			for j, c := range b {
+				t.decode(hexPhase, i-15+2*j, c)
+			}
+		}
+		return
+	}
+	if hex&1 == 0 && r.open>>hexPhase&1 != 0 {
+		t.decode(hexPhase, i-1, digit16[t.raw[i-1]]<<4|digit16[t.raw[i]])
+	}
+}
+
+func (t *stream) openPhase(p int, form string) {
+	r := &t.runs
+	if r.out[p] == nil {
+		r.out[p] = newStream(t.scan, t.depth+1)
+		r.buf[p] = decoded{b: make([]byte, 0, maxDecoded+8), src: make([]uint32, 0, maxDecoded+8)}
+	}
+	r.out[p].begin(t.next, form, t.outer)
+	r.open |= 1 << p
+}
+
+// decode adds the bytes that a phase's digits from an index on stand for.
+func (t *stream) decode(p, at int, bytes ...byte) {
+	d := &t.runs.buf[p]
+	for j, c := range bytes {
+		src := uint32(t.offset(at+j)) & offsetMask
+		if at+j < t.even {
+			f := t.src[at+j]
+			src |= f & fromMask << outerShift
+			src |= f & (fromMask << outerShift)
+		}
+		d.b = append(d.b, c)
+		d.src = append(d.src, src)
+	}
+	if len(d.b) >= maxDecoded {
+		t.pour(p)
+	}
+}
+
+// pour hands a phase's bytes to its stream.
+func (t *stream) pour(p int) {
+	d := &t.runs.buf[p]
+	out := t.runs.out[p]
+	if len(d.b) > 0 {
+		out.putFrom(d.b, d.src, t.next)
+	}
+	d.b, d.src = d.b[:0], d.src[:0]
+	out.process(false)
+}
+
+// shut ends a phase.
+func (t *stream) shut(p int) {
+	t.pour(p)
+	t.runs.out[p].process(true)
+	t.runs.open &^= 1 << p
+}

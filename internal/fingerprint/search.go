@@ -1,0 +1,220 @@
+package fingerprint
+
+import (
+	"slices"
+	"strings"
+)
+
+// window is how many bytes may lie between two values for one to count beside the
+// other: of what was written, with the encodings it is in.
+const window = 1024
+
+// Search looks for the values of an index in one stream of bytes, and in texts that
+// belong to it. One goroutine owns it. It must be ended, or its memory is not used
+// again.
+//
+// How the stream is cut into pieces changes nothing but when something is found. The
+// memory is bounded, save that every place where a value stands makes a Hit: take
+// them after each piece.
+type Search struct {
+	x    *Index
+	body *scan
+	text *scan
+	hits []Hit
+}
+
+// Search begins with a stream.
+func (x *Index) Search() *Search {
+	if s, ok := x.searches.Get().(*Search); ok {
+		return s
+	}
+	s := &Search{x: x}
+	s.body, s.text = newScan(x), newScan(x)
+	return s
+}
+
+// Write looks at the next bytes of the stream. It never fails.
+func (s *Search) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), block)
+		s.body.root.write(rest[:n])
+		rest = rest[n:]
+		s.hits = s.body.settle(s.hits, s.body.root.held())
+	}
+	return len(p), nil
+}
+
+// Text looks at a text that is complete and no part of the stream: the value of a
+// header, an address.
+func (s *Search) Text(text string) {
+	t := s.text
+	t.root.begin(0, "", "")
+	for len(text) > 0 {
+		n := min(len(text), block)
+		t.root.write([]byte(text[:n]))
+		text = text[n:]
+		s.hits = t.settle(s.hits, t.root.held())
+	}
+	t.root.process(true)
+	s.hits = t.settle(s.hits, 1<<62)
+}
+
+// Safe returns how many bytes, from the beginning of the stream, can no longer
+// become part of a hit that has not been taken or may be.
+func (s *Search) Safe() int64 { return min(s.body.root.held(), s.body.waiting()) }
+
+// End says that the stream is complete. Take what was found and Close.
+func (s *Search) End() {
+	s.body.root.process(true)
+	s.hits = s.body.settle(s.hits, 1<<62)
+	s.body.root.begin(s.body.root.next, "", "")
+}
+
+// Take returns what was found since it was last called, in no particular order.
+func (s *Search) Take() []Hit {
+	hits := s.hits
+	s.hits = nil
+	return hits
+}
+
+// Close gives the search's memory back. It must not be used afterwards.
+func (s *Search) Close() {
+	s.hits = nil
+	for _, c := range []*scan{s.body, s.text} {
+		c.root.begin(0, "", "")
+		c.seen = c.seen[:0]
+	}
+	s.x.searches.Put(s)
+}
+
+// scan is what is known of one text: its streams, and what they saw.
+type scan struct {
+	x    *Index
+	root *stream
+	// seen are the values within the window, those that wait for a second beside
+	// them and those that may be that.
+	seen []sight
+}
+
+func newScan(x *Index) *scan {
+	s := &scan{x: x}
+	s.root = newStream(s, 0)
+	return s
+}
+
+// sight is a value that the index has, at a place.
+type sight struct {
+	from, to int64
+	mark     mark
+	owners   [maxOwners]Owner
+	count    uint8
+	class    uint8
+	shared   bool
+	// weak values count only beside another of the same owner's.
+	weak bool
+	// beside has bit i set when such a value of owner i's stands near.
+	beside uint8
+	// told is set when it has been reported.
+	told   bool
+	undone uint32
+	form   string
+}
+
+// see notes a sight and compares it with those near it.
+func (c *scan) see(s sight) {
+	for i := range c.seen {
+		o := &c.seen[i]
+		if o.mark == s.mark || s.from-o.to > window || o.from-s.to > window {
+			continue
+		}
+		// A value that is part of the other says nothing new.
+		if s.from < o.to && o.from < s.to {
+			continue
+		}
+		for a := range s.count {
+			for b := range o.count {
+				if s.owners[a] == o.owners[b] {
+					s.beside |= 1 << a
+					o.beside |= 1 << b
+				}
+			}
+		}
+	}
+	c.seen = append(c.seen, s)
+}
+
+// settle reports what needs nothing more, given that what comes later does not begin
+// before the offset, and forgets what is out of sight then.
+func (c *scan) settle(hits []Hit, held int64) []Hit {
+	kept := c.seen[:0]
+	for _, s := range c.seen {
+		past := held-s.to > window
+		if !s.told && (!s.weak || past && s.beside != 0) {
+			hits = append(hits, c.hit(&s))
+			s.told = true
+		}
+		if !past {
+			kept = append(kept, s)
+		}
+	}
+	c.seen = kept
+	return hits
+}
+
+// waiting returns where the first value begins that may yet be reported.
+func (c *scan) waiting() int64 {
+	first := int64(1 << 62)
+	for i := range c.seen {
+		if s := &c.seen[i]; !s.told && s.count > 0 {
+			first = min(first, s.from)
+		}
+	}
+	return first
+}
+
+// hit makes the report of a sight. The owners of a weak value are those of whom
+// another stands near: that is evidence. Those of others are all it may be.
+func (c *scan) hit(s *sight) Hit {
+	h := Hit{Class: classes[s.class], Print: c.x.keys.print(s.mark), Shared: s.shared, From: s.from, To: s.to, Form: formOf(s)}
+	if s.shared {
+		return h
+	}
+	for i, o := range s.owners[:s.count] {
+		if !s.weak || s.beside>>i&1 != 0 {
+			h.Owners = append(h.Owners, o)
+		}
+	}
+	slices.Sort(h.Owners)
+	return h
+}
+
+// formOf says how a value was written.
+func formOf(s *sight) string {
+	own := undoneNames(s.undone)
+	outer := undoneNames(s.undone >> outerShift)
+	form := own
+	if s.form != "" {
+		if form == "" {
+			form = strings.TrimPrefix(s.form, " in ")
+		} else {
+			form += s.form
+		}
+	}
+	if outer != "" {
+		form += " in " + outer
+	}
+	if form == "" {
+		return "plain"
+	}
+	return form
+}
+
+func undoneNames(undone uint32) string {
+	var names []string
+	for i, name := range []string{"percent", "json", "html", "form"} {
+		if undone>>(24+i)&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, "+")
+}

@@ -1,0 +1,61 @@
+package fingerprint
+
+import "sync/atomic"
+
+// sieve turns down, at the cost of one look into memory, nearly every word that is
+// no value by itself, every word that begins no value of several words, and nearly
+// every row of words that is no such value.
+type sieve struct {
+	// bits has two bits for each value, both in one word of memory, so that a look
+	// costs one miss of the cache at most.
+	bits  []uint64
+	shift int
+	room  int // values for which it is made
+	// leads has, for the upper bits of the fast hash of a word, the shapes of the
+	// values that begin with it.
+	leads []uint32
+}
+
+const (
+	// perWord are the values to each word of memory; about one word of text in forty
+	// passes then.
+	perWord      = 5
+	minSieveBits = 10
+	maxSieveBits = quickBits - 12
+)
+
+func newSieve(values int) *sieve {
+	n := minSieveBits
+	for n < maxSieveBits && values > perWord<<n {
+		n++
+	}
+	room := perWord << n
+	if n == maxSieveBits {
+		room = 1 << 62
+	}
+	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<leadBits)}
+}
+
+// two returns the two bits of a quick part.
+func two(quick uint64) uint64 { return 1<<(quick&63) | 1<<(quick>>6&63) }
+
+// passes says whether a value may have this quick part.
+func (s *sieve) passes(quick uint64) bool {
+	b := two(quick)
+	return atomic.LoadUint64(&s.bits[quick>>s.shift])&b == b
+}
+
+// lead returns the shapes of the values that begin with a word of this fast hash.
+func (s *sieve) lead(fast uint64) uint32 { return atomic.LoadUint32(&s.leads[fast>>(64-leadBits)]) }
+
+// add lets a mark through.
+func (s *sieve) add(m mark) {
+	q := m.quick()
+	atomic.OrUint64(&s.bits[q>>s.shift], two(q))
+	if m.shape() != shapeOne {
+		atomic.OrUint32(&s.leads[q>>(quickBits-leadBits)], 1<<m.shape())
+	}
+}
+
+// bytes returns the memory that it takes.
+func (s *sieve) bytes() int { return 8*len(s.bits) + 4*len(s.leads) }

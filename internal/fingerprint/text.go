@@ -1,0 +1,413 @@
+package fingerprint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"html"
+	"unicode/utf8"
+)
+
+// text is what a stream of bytes reads like when all its escapes are undone: of
+// percent-encoding, of JSON strings and of HTML, in whatever order they were put
+// around one another and however often. It is a window: what nobody needs any more
+// is cut off at the front.
+//
+// An escape is undone as soon as its last byte is there, and what comes out may
+// complete another one that has begun before it. Each time the text gets shorter, so
+// the work is linear whatever the input is, and how the input is cut does not matter.
+type text struct {
+	// raw is the text, low the same with ASCII letters in lower case.
+	raw, low []byte
+	// src has, for the bytes before even, where each came from: the lower 24 bits of
+	// the offset, and above them what had to be undone. The bytes from even on
+	// followed one another in the source, too: there the offset is index plus ahead.
+	src   []uint32
+	even  int
+	ahead int64
+	// next is the source's offset of the byte that comes next.
+	next int64
+	// open is where an escape may have begun that is not complete; -1: nowhere.
+	open int
+	// since counts the bytes since the last one that begins an escape.
+	since int
+	// firm is the end of what no escape reaches back to.
+	firm int
+	// value is what the last escape stood for.
+	value []byte
+}
+
+// What had to be undone to read a byte: of its own, and of the encoding that it was
+// in.
+const (
+	fromPercent = 1 << (24 + iota)
+	fromJSON
+	fromHTML
+	fromForm
+	outerShift = 4
+	offsetMask = 1<<24 - 1
+	fromMask   = 15 << 24
+)
+
+const (
+	// reach is how far an escape may reach back; entityReach how long one of HTML is.
+	reach       = 64
+	entityReach = 34
+	escapeReach = 48
+)
+
+func (t *text) reset(at int64) {
+	*t = text{raw: t.raw[:0], low: t.low[:0], src: t.src[:0], value: t.value[:0], next: at, ahead: at, open: -1}
+}
+
+// offset returns where the byte at the index came from. The end of the text is
+// where the next byte will come from.
+func (t *text) offset(at int) int64 {
+	switch {
+	case at >= len(t.raw):
+		return t.next
+	case at >= t.even:
+		return t.ahead + int64(at)
+	}
+	return t.next - (t.next-int64(t.src[at]))&offsetMask
+}
+
+// undone returns what had to be undone to read the bytes between two indexes.
+func (t *text) undone(from, to int) uint32 {
+	var all uint32
+	for _, s := range t.src[min(from, t.even):min(to, t.even)] {
+		all |= s
+	}
+	return all &^ offsetMask
+}
+
+// settled returns the end of what no later byte changes.
+func (t *text) settled() int {
+	if t.open < 0 {
+		return len(t.raw)
+	}
+	return max(t.open, t.firm)
+}
+
+// cut takes away the first n bytes.
+func (t *text) cut(n int) {
+	if n <= 0 {
+		return
+	}
+	t.raw = append(t.raw[:0], t.raw[n:]...)
+	t.low = append(t.low[:0], t.low[n:]...)
+	if t.even > n {
+		t.src = append(t.src[:0], t.src[n:t.even]...)
+		t.even -= n
+	} else {
+		t.src, t.even = t.src[:0], 0
+	}
+	t.ahead += int64(n)
+	t.firm = max(0, t.firm-n)
+	if t.open >= 0 {
+		t.open = max(0, t.open-n)
+	}
+}
+
+// put appends bytes that follow one another in the source.
+func (t *text) put(p []byte) {
+	// Where the next of each byte is that begins an escape.
+	var nearest [3]int
+	for done := 0; done < len(p); {
+		if t.open >= 0 {
+			t.push(p[done], uint32(t.next)&offsetMask)
+			t.next++
+			done++
+			continue
+		}
+		end := len(p)
+		for i, c := range [3]byte{'%', '\\', '&'} {
+			if nearest[i] < done || nearest[i] == 0 {
+				nearest[i] = len(p)
+				if at := bytes.IndexByte(p[done:], c); at >= 0 {
+					nearest[i] = done + at
+				}
+			}
+			end = min(end, nearest[i])
+		}
+		t.copy(p[done:end])
+		done = end
+		if done < len(p) {
+			t.push(p[done], uint32(t.next)&offsetMask)
+			t.next++
+			done++
+		}
+	}
+}
+
+// copy appends bytes in which no escape begins, while none is open.
+func (t *text) copy(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if t.even == len(t.raw) {
+		t.ahead = t.next - int64(len(t.raw))
+	}
+	t.raw = append(t.raw, p...)
+	t.low = appendLower(t.low, p)
+	t.next += int64(len(p))
+	t.firm = max(t.firm, len(t.raw)-reach)
+}
+
+// putFrom appends bytes of which each has its place in the source.
+func (t *text) putFrom(p []byte, src []uint32, next int64) {
+	for i, c := range p {
+		if t.open < 0 && starts[c] == 0 {
+			t.put1(c, src[i])
+			continue
+		}
+		t.push(c, src[i])
+	}
+	// Offsets are understood by their distance from next.
+	t.next = next
+}
+
+// put1 appends one byte.
+func (t *text) put1(c byte, src uint32) {
+	t.spell()
+	t.raw = append(t.raw, c)
+	t.low = append(t.low, lower[c])
+	t.src = append(t.src, src)
+	t.even = len(t.raw)
+	t.firm = max(t.firm, len(t.raw)-reach)
+}
+
+// spell writes down the offset of each byte for which it is not.
+func (t *text) spell() {
+	for i := t.even; i < len(t.raw); i++ {
+		t.src = append(t.src, uint32(t.ahead+int64(i))&offsetMask)
+	}
+	t.even = len(t.raw)
+}
+
+// starts are the bytes that begin an escape, and those that may stand inside one.
+var starts, inside = func() (s, in [256]uint8) {
+	s['%'], s['\\'], s['&'] = 1, 1, 1
+	for c := range 256 {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '#' {
+			in[c] = 1
+		}
+	}
+	return s, in
+}()
+
+// push appends one byte while an escape is open, or begins one.
+func (t *text) push(c byte, src uint32) {
+	t.put1(c, src)
+	at := len(t.raw) - 1
+	for {
+		n, kind := t.escape()
+		if n == 0 || len(t.raw)-n < t.firm {
+			break
+		}
+		at = len(t.raw) - n
+		from := t.src[at]
+		for _, s := range t.src[at:] {
+			from |= s &^ offsetMask
+		}
+		t.raw, t.low, t.src, t.even = t.raw[:at], t.low[:at], t.src[:at], at
+		for _, b := range t.value {
+			t.put1(b, from|kind)
+		}
+		// A plain byte may complete another escape.
+		if len(t.value) != 1 || t.value[0] >= 0x80 {
+			break
+		}
+	}
+	last := t.raw[len(t.raw)-1]
+	switch {
+	case starts[last] != 0:
+		if t.open < 0 {
+			t.open = len(t.raw) - 1
+		}
+		t.since = 0
+	case t.half(len(t.raw)):
+		// The first half of a surrogate pair waits for the second.
+		t.open, t.since = len(t.raw)-3, 0
+	case inside[last] == 0:
+		t.open = -1
+	default:
+		if t.since++; t.since > escapeReach {
+			t.open = -1
+		}
+	}
+	if t.open >= len(t.raw) {
+		t.open = -1
+	}
+}
+
+// half says whether the text before the index ends with half a surrogate pair.
+func (t *text) half(end int) bool {
+	return end >= 3 && t.raw[end-3] == 0xed && t.raw[end-2]&0xf0 == 0xa0 && t.raw[end-1]&0xc0 == 0x80
+}
+
+// escape returns the length of the escape with which the text ends, and its kind,
+// and puts into value what it stands for. The length is zero if there is none.
+func (t *text) escape() (n int, kind uint32) {
+	b := t.raw
+	end := len(b)
+	if end < 2 {
+		return 0, 0
+	}
+	last := b[end-1]
+	if b[end-2] == '\\' {
+		if v := simple[last]; v != 0 {
+			t.value = append(t.value[:0], v)
+			return 2, fromJSON
+		}
+	}
+	if last == ';' {
+		return t.entity()
+	}
+	lo, ok := unhex(last)
+	if !ok || end < 3 {
+		return 0, 0
+	}
+	hi, ok := unhex(b[end-2])
+	if !ok {
+		return 0, 0
+	}
+	if b[end-3] == '%' {
+		t.value = append(t.value[:0], hi<<4 | lo)
+		return 3, fromPercent
+	}
+	if end >= 4 && b[end-3] == 'x' && b[end-4] == '\\' {
+		t.value = utf8.AppendRune(t.value[:0], rune(hi<<4|lo))
+		return 4, fromJSON
+	}
+	if end >= 6 && b[end-5] == 'u' && b[end-6] == '\\' {
+		b2, ok2 := unhex(b[end-3])
+		b3, ok3 := unhex(b[end-4])
+		if ok2 && ok3 {
+			return t.unit(rune(b3)<<12 | rune(b2)<<8 | rune(hi)<<4 | rune(lo))
+		}
+	}
+	return 0, 0
+}
+
+// unit returns what \u with this UTF-16 code unit stands for. The first half of a
+// pair is kept in three bytes, which are no UTF-8, until the second comes.
+func (t *text) unit(r rune) (n int, kind uint32) {
+	if r >= 0xdc00 && r < 0xe000 && t.half(len(t.raw)-6) {
+		b := t.raw[len(t.raw)-9:]
+		high := rune(b[0]&15)<<12 | rune(b[1]&63)<<6 | rune(b[2]&63)
+		t.value = utf8.AppendRune(t.value[:0], (high-0xd800)<<10+(r-0xdc00)+0x10000)
+		return 9, fromJSON
+	}
+	if r >= 0xd800 && r < 0xe000 {
+		t.value = append(t.value[:0], 0xe0 | byte(r>>12), 0x80 | byte(r>>6)&63, 0x80 | byte(r)&63)
+		return 6, fromJSON
+	}
+	t.value = utf8.AppendRune(t.value[:0], r)
+	return 6, fromJSON
+}
+
+// entity returns the HTML escape with which the text ends, behind its semicolon.
+func (t *text) entity() (n int, kind uint32) {
+	end := len(t.raw)
+	at := end - 2
+	for at >= 0 && end-at <= entityReach && inside[t.raw[at]] != 0 {
+		at--
+	}
+	if at < 0 || t.raw[at] != '&' || end-at < 4 {
+		return 0, 0
+	}
+	name := t.raw[at+1 : end-1]
+	n = end - at
+	if name[0] == '#' {
+		if r, ok := number(name[1:]); ok {
+			t.value = utf8.AppendRune(t.value[:0], r)
+			return n, fromHTML
+		}
+		return 0, 0
+	}
+	switch string(name) {
+	case "amp":
+		t.value = append(t.value[:0], '&')
+		return n, fromHTML
+	case "lt":
+		t.value = append(t.value[:0], '<')
+		return n, fromHTML
+	case "gt":
+		t.value = append(t.value[:0], '>')
+		return n, fromHTML
+	case "quot":
+		t.value = append(t.value[:0], '"')
+		return n, fromHTML
+	}
+	escaped := string(t.raw[at:end])
+	plain := html.UnescapeString(escaped)
+	// Longer than its name would break the promise of linear work; one that ends with
+	// a semicolon is a name that HTML knows by its beginning only.
+	if len(plain) >= n || plain[len(plain)-1] == ';' && escaped != "&semi;" {
+		return 0, 0
+	}
+	t.value = append(t.value[:0], plain...)
+	return n, fromHTML
+}
+
+// number reads the number of a rune as HTML writes it.
+func number(b []byte) (rune, bool) {
+	base := rune(10)
+	if len(b) > 1 && (b[0] == 'x' || b[0] == 'X') {
+		base, b = 16, b[1:]
+	}
+	var r rune
+	for _, c := range b {
+		d, ok := unhex(c)
+		if !ok || rune(d) >= base || r > utf8.MaxRune {
+			return 0, false
+		}
+		r = r*base + rune(d)
+	}
+	return r, len(b) > 0 && r > 0 && utf8.ValidRune(r)
+}
+
+func unhex(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+var (
+	simple = [256]byte{'n': '\n', 't': '\t', 'r': '\r', 'b': '\b', 'f': '\f', '/': '/', '"': '"', '\'': '\'', '\\': '\\'}
+	lower  = func() (l [256]byte) {
+		for c := range l {
+			l[c] = byte(c)
+			if c >= 'A' && c <= 'Z' {
+				l[c] += 'a' - 'A'
+			}
+		}
+		return l
+	}()
+)
+
+// appendLower appends p with ASCII letters in lower case, eight bytes at a time.
+func appendLower(to, p []byte) []byte {
+	at := len(to)
+	to = append(to, p...)
+	b := to[at:]
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		const ones, high = 0x0101010101010101, 0x8080808080808080
+		y := x &^ high
+		// The high bit of each byte that is A or greater, and not greater than Z.
+		large := (y + (0x80-'A')*ones) &^ (y + (0x80-'Z'-1)*ones) &^ x & high
+		binary.LittleEndian.PutUint64(b, x|large>>2)
+		b = b[8:]
+	}
+	for i, c := range b {
+		b[i] = lower[c]
+	}
+	return to
+}
