@@ -135,7 +135,7 @@ func (x *Index) add(m mark, i item) {
 	x.sieve.Load().add(m)
 	h.Lock()
 	before := h.count
-	h.put(i)
+	x.stale = h.put(i) || x.stale
 	x.count.Add(int64(h.count - before))
 	h.Unlock()
 }
@@ -158,8 +158,8 @@ func (h *shard) renew(i item) bool {
 	return false
 }
 
-// put adds an item that is not there, or makes the value shared.
-func (h *shard) put(i item) {
+// put adds an item that is not there, or makes the value shared, and says which.
+func (h *shard) put(i item) (shared bool) {
 	first, owners := h.find(i.key), 0
 	for at := first; h.has(at, i.key); at++ {
 		if had := h.item(at); had.class == i.class {
@@ -168,7 +168,7 @@ func (h *shard) put(i item) {
 	}
 	if owners < maxOwners {
 		h.insert(i)
-		return
+		return false
 	}
 	for at := first; h.has(at, i.key); {
 		if had := h.item(at); had.class == i.class {
@@ -180,6 +180,7 @@ func (h *shard) put(i item) {
 	}
 	i.owner, i.shared = 0, true
 	h.insert(i)
+	return true
 }
 
 // Forget removes every fingerprint of an owner and returns how many there were.
@@ -252,16 +253,25 @@ func (x *Index) drop(goes func(item) bool) int {
 func (x *Index) sift(more int) {
 	x.sifted, x.stale = int(x.count.Load())+more, false
 	s := newSieve(x.sifted)
-	x.each(s.add)
+	x.each(func(m mark, w uint64) {
+		// What so many have that it says nothing is not worth a second look.
+		if c := uint8(w >> 2 & 15); w&wordShared == 0 || !weak(c) {
+			s.add(m)
+		}
+	})
 	x.sieve.Store(s)
 }
 
-// each visits the mark of every item. The caller holds writing.
-func (x *Index) each(visit func(mark)) {
+// weak says whether values of a kind count only beside another.
+func weak(class uint8) bool { return class == classUsername || class == className }
+
+// each visits the mark of every item, and its word in the table. The caller holds
+// writing.
+func (x *Index) each(visit func(mark, uint64)) {
 	for i := range x.shards {
 		for _, w := range x.shards[i].words {
 			if w != 0 {
-				visit(mark(uint64(i)<<(64-shardBits) | w>>8))
+				visit(mark(uint64(i)<<(64-shardBits)|w>>8), w)
 			}
 		}
 	}

@@ -23,7 +23,7 @@ func (t *stream) match(m mark, start, end int) {
 		if !t.stands(class, start, end) {
 			continue
 		}
-		s.weak = class == classUsername || class == className || t.readsAsTime(class, start, end)
+		s.weak = weak(class) || t.readsAsTime(class, start, end)
 		s.from, s.to = t.offset(start), t.offset(end)
 		s.form, s.undone = t.outer, t.undone(start, end)
 		if class == className || class == classPhone {

@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // keepBytes has a mask that leaves the first n bytes of eight.
@@ -41,7 +42,7 @@ func (t *stream) lookUp(ready int) {
 		for i := range words {
 			w := &words[i]
 			w.first, w.all = w.fast, k.link(0, w.fast)
-			w.leads = s.lead(w.fast)
+			w.leads = s.lead(w.fast) & follow[t.raw[min(int(w.end), len(t.raw)-1)]]
 			pass[n] = int32(i)
 			if s.passes(w.fast >> (64 - quickBits)) {
 				n++
@@ -63,6 +64,27 @@ func (t *stream) lookUp(ready int) {
 		t.looked += len(words)
 	}
 }
+
+// follow has, for the byte behind a word, the shapes of the values that may go on
+// with it: names do not with what stands between the parts of addresses, and what
+// is compared as it is written does not with a space. Most words end there.
+var follow = func() (f [256]uint32) {
+	for c := range f {
+		switch {
+		case c <= ' ':
+			f[c] = namesOnly
+		case c == '"':
+		case strings.IndexByte("/:=@{}[]<>|%#?$~", byte(c)) >= 0:
+			f[c] = uint32(1<<nameShapes - 1)
+		default:
+			f[c] = ^uint32(0)
+		}
+	}
+	return f
+}()
+
+// namesOnly are the shapes of names.
+const namesOnly = 1<<32 - 1<<nameShapes
 
 // hashSlowly hashes a word that is long, or not ASCII.
 func (t *stream) hashSlowly(w *word) {
@@ -212,12 +234,10 @@ func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
 		}
 		w.all = k.link(w.all, next.fast)
 		for _, c := range gap {
-			if c == '"' {
-				w.leads = 0
-			}
+			w.leads &= follow[c]
 		}
-		if w.traits&notExact == 0 && !joins(gap) {
-			w.traits |= notExact
+		if len(gap) > maxGap {
+			w.leads &= namesOnly
 		}
 		t.tryShapes(s, w, i, n)
 	}
@@ -241,7 +261,7 @@ func (t *stream) tryShapes(s *sieve, w *word, i, n int) {
 	quick := chain(w.first, w.all)
 	words := t.words[i : i+n]
 	start, end := int(w.start), int(words[n-1].end)
-	if shape := exactShape[n]; w.leads>>shape&1 != 0 && w.traits&notExact == 0 && s.passes(quick) {
+	if shape := exactShape[n]; w.leads>>shape&1 != 0 && s.passes(quick) {
 		t.b = t.appendExact(t.b[:0], words, true)
 		m := k.severalOf(t.b, quick, shape)
 		t.match(m, start, end)

@@ -88,8 +88,14 @@ func (n *normal) cut() {
 func (n *normal) name() (mark, bool) {
 	n.cut()
 	letters := slices.ContainsFunc(n.words, func(w word) bool { return w.traits&notDigit != 0 })
-	if !letters || len(n.words) > maxNameWords {
+	if !letters || len(n.words) > maxNameWords || len(n.words) == 0 {
 		return 0, false
+	}
+	for i := range n.words[1:] {
+		gap := n.raw[n.words[i].end:n.words[i+1].start]
+		if len(gap) > maxNameGap || slices.ContainsFunc(gap, func(c byte) bool { return follow[c]&namesOnly == 0 }) {
+			return 0, false
+		}
 	}
 	text := n.appendName(nil, n.words)
 	if len(n.words) == 1 {

@@ -82,7 +82,7 @@ func (s *Search) Close() {
 	s.hits = nil
 	for _, c := range []*scan{s.body, s.text} {
 		c.root.begin(0, "", "")
-		c.seen = c.seen[:0]
+		c.seen, c.owned = c.seen[:0], c.owned[:0]
 	}
 	s.x.searches.Put(s)
 }
@@ -94,6 +94,9 @@ type scan struct {
 	// seen are the values within the window, those that wait for a second beside
 	// them and those that may be that.
 	seen []sight
+	// owned has, for each of seen, a bit for each owner, so that most pairs that have
+	// none in common cost one look.
+	owned []uint64
 }
 
 func newScan(x *Index) *scan {
@@ -122,42 +125,56 @@ type sight struct {
 
 // see notes a sight and compares it with those near it.
 func (c *scan) see(s sight) {
-	for i := range c.seen {
-		o := &c.seen[i]
-		if o.mark == s.mark || s.from-o.to > window || o.from-s.to > window {
-			continue
-		}
-		// A value that is part of the other says nothing new.
-		if s.from < o.to && o.from < s.to {
-			continue
-		}
-		for a := range s.count {
-			for b := range o.count {
-				if s.owners[a] == o.owners[b] {
-					s.beside |= 1 << a
-					o.beside |= 1 << b
-				}
-			}
+	if s.weak && s.count == 0 {
+		return // so many have it that it says nothing
+	}
+	owned := uint64(0)
+	for _, o := range s.owners[:s.count] {
+		owned |= 1 << (uint32(o) * 0x9e3779b1 >> 26)
+	}
+	for i, bits := range c.owned {
+		if bits&owned != 0 {
+			c.compare(&s, &c.seen[i])
 		}
 	}
 	c.seen = append(c.seen, s)
+	c.owned = append(c.owned, owned)
+}
+
+// compare marks two sights if they are near one another and may be of one owner.
+func (c *scan) compare(s, o *sight) {
+	if o.mark == s.mark || s.from-o.to > window || o.from-s.to > window {
+		return
+	}
+	// A value that is part of the other says nothing new.
+	if s.from < o.to && o.from < s.to {
+		return
+	}
+	for a := range s.count {
+		for b := range o.count {
+			if s.owners[a] == o.owners[b] {
+				s.beside |= 1 << a
+				o.beside |= 1 << b
+			}
+		}
+	}
 }
 
 // settle reports what needs nothing more, given that what comes later does not begin
 // before the offset, and forgets what is out of sight then.
 func (c *scan) settle(hits []Hit, held int64) []Hit {
-	kept := c.seen[:0]
-	for _, s := range c.seen {
+	kept, owned := c.seen[:0], c.owned[:0]
+	for i, s := range c.seen {
 		past := held-s.to > window
 		if !s.told && (!s.weak || past && s.beside != 0) {
 			hits = append(hits, c.hit(&s))
 			s.told = true
 		}
 		if !past {
-			kept = append(kept, s)
+			kept, owned = append(kept, s), append(owned, c.owned[i])
 		}
 	}
-	c.seen = kept
+	c.seen, c.owned = kept, owned
 	return hits
 }
 

@@ -272,7 +272,7 @@ func (t *text) escape() (n int, kind uint32) {
 		return 0, 0
 	}
 	if b[end-3] == '%' {
-		t.value = append(t.value[:0], hi<<4 | lo)
+		t.value = append(t.value[:0], hi<<4|lo)
 		return 3, fromPercent
 	}
 	if end >= 4 && b[end-3] == 'x' && b[end-4] == '\\' {
@@ -299,7 +299,7 @@ func (t *text) unit(r rune) (n int, kind uint32) {
 		return 9, fromJSON
 	}
 	if r >= 0xd800 && r < 0xe000 {
-		t.value = append(t.value[:0], 0xe0 | byte(r>>12), 0x80 | byte(r>>6)&63, 0x80 | byte(r)&63)
+		t.value = append(t.value[:0], 0xe0|byte(r>>12), 0x80|byte(r>>6)&63, 0x80|byte(r)&63)
 		return 6, fromJSON
 	}
 	t.value = utf8.AppendRune(t.value[:0], r)

@@ -33,7 +33,6 @@ const (
 	notASCII
 	isSign   // of a script with words of few signs
 	isTailed // of a script with syllables of several signs
-	notExact // what has been looked up together is no value that is compared exactly
 )
 
 // none is no index.
