@@ -24,7 +24,7 @@ func (t *stream) match(m mark, start, end int) {
 			continue
 		}
 		s.weak = weak(class) || t.readsAsTime(class, start, end)
-		s.from, s.to = t.offset(start), t.offset(end)
+		s.from, s.to = t.offset(start), t.offsetEnd(end)
 		s.form, s.undone = t.outer, t.undone(start, end)
 		if class == className || class == classPhone {
 			for _, c := range t.raw[start:end] {
@@ -35,6 +35,15 @@ func (t *stream) match(m mark, start, end int) {
 		}
 		t.scan.see(s)
 	}
+}
+
+// offsetEnd returns the offset behind the last byte before the index. A byte of
+// base64 lies in two digits.
+func (t *stream) offsetEnd(end int) int64 {
+	if t.depth == 0 {
+		return t.offset(end)
+	}
+	return t.offset(end-1) + 2
 }
 
 // at returns the byte at an index, a space where there is none.

@@ -106,15 +106,8 @@ func (t *stream) tidy() {
 	if len(t.raw) < 2*block {
 		return
 	}
-	keep := t.read
-	if t.begun != none && t.read-t.begun <= maxValue {
-		keep = t.begun
-	}
-	if len(t.words) > 0 {
-		keep = min(keep, int(t.words[0].start))
-	}
 	// Rows of digits are read back from where they may begin to be text.
-	keep = min(keep, t.read-minHex) - behind
+	keep := min(t.pending(), t.read-minHex) - behind
 	if keep <= 0 {
 		return
 	}
@@ -131,16 +124,24 @@ func (t *stream) tidy() {
 	}
 }
 
+// pending returns the index from which on words are not done with. What is too long
+// to be a value is.
+func (t *stream) pending() int {
+	for i := range t.words {
+		if w := &t.words[i]; w.end-w.start <= maxValue {
+			return int(w.start)
+		}
+	}
+	if t.begun != none && t.read-t.begun <= maxValue {
+		return t.begun
+	}
+	return t.read
+}
+
 // held returns the offset from which on what has come may yet become part of a hit:
 // what is not looked up, and what may go on.
 func (t *stream) held() int64 {
-	from := t.read
-	if t.begun != none && t.read-t.begun <= maxValue {
-		from = t.begun
-	}
-	if len(t.words) > 0 {
-		from = min(from, max(int(t.words[0].start), 0))
-	}
+	from := t.pending()
 	if t.depth < depth {
 		from = min(from, max(t.read-min(t.runs.length, minHex), 0))
 	}
