@@ -200,19 +200,17 @@ func textyBytes(b []byte) bool {
 	return true
 }
 
-// start opens the phase in which the group ends at index i, with the group before
-// the two that read as text.
+// start opens the phase in which the group ends at index i, with the two groups
+// before the two that read as text: a value may begin in the first of them behind
+// a letter that is not ASCII.
 func (t *stream) start(p, i, fed int) {
-	// Further in, only rows that are base64 as a whole are opened: it bounds the work.
-	if t.depth > 0 && p != 0 {
+	// In the innermost layer, only rows that are base64 as a whole are opened: it bounds
+	// the work.
+	if t.depth == depth-1 && p != 0 {
 		return
 	}
 	t.openPhase(p, "base64")
-	from := i - 7
-	if fed >= 12 {
-		from = i - 11
-	}
-	for ; from < i; from += 4 {
+	for from := i - 7 - 4*min(fed/4-2, 2); from < i; from += 4 {
 		var g uint32
 		for _, c := range t.raw[from : from+4] {
 			g = g<<6 | uint32(digit64[c]&63)

@@ -258,3 +258,7 @@ func TestOwners(t *testing.T) {
 		}
 	}
 }
+
+func fingerprintValue(v owned) fingerprint.Value {
+	return fingerprint.Value{Class: v.class, Text: v.text}
+}
