@@ -77,6 +77,10 @@ func (c *crowd) person(i int) person {
 		// Most family names are rare.
 		family = strings.ToUpper(alphabet[r.IntN(26):][:1]) + made(r, 4, 9)
 	}
+	if r.IntN(4) > 0 && !l.spaced {
+		signs := []rune(strings.Join(l.given, ""))
+		given = string(signs[r.IntN(len(signs))]) + string(signs[r.IntN(len(signs))]) + string(signs[r.IntN(len(signs))])
+	}
 	p.name = given + family
 	if l.spaced {
 		p.name = given + " " + family
