@@ -75,6 +75,11 @@ var actions = map[string]string{
 	"keys.unseal":   "A Gatehouse that had started sealed was given its passphrase; facts hold how many wrong ones came before.",
 	"keys.schedule": "The destruction of a version of a domain key was scheduled; facts hold the time. Until then it opens nothing and can be enabled again.",
 
+	"lineage.ask":     "Somebody looked at whose data went where; facts say about what. Of one person, it is sealed who that was. Without a service, an operator did.",
+	"lineage.erase":   "What led from flows to erased people was removed, and their fingerprints deleted; facts hold counts.",
+	"lineage.full":    "There are more fingerprints than the configuration allows: the oldest are forgotten before their time, and are not recognised any more.",
+	"lineage.probing": "A service tried to send many different values that were stopped. Everything of it that is recognised is stopped for an hour.",
+
 	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
 	"notice.take":   "A platform's signed notice was taken in and put before the app.",
 

@@ -1,0 +1,353 @@
+package lineage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/fingerprint"
+	"gatehouse/internal/wire"
+)
+
+// Transfer is one request on its way to somebody else.
+type Transfer struct {
+	Service     gatehouse.ServiceName
+	Purpose     gatehouse.PurposeName
+	Destination string
+	// May are the kinds of data that the destination may have.
+	May []gatehouse.DataClass
+	// Report is set when what may not be sent is recorded and passes.
+	Report bool
+}
+
+// errStopped is the only refusal: it says nothing about what was recognised.
+var errStopped = wire.Refuse(gatehouse.ErrDenied, "lineage/stopped",
+	"This transfer holds something that this destination may not receive, and was stopped. Your operator can see what kind of thing it was: gatehouse lineage destination.")
+
+var errLoading = wire.Refuse(gatehouse.ErrUnavailable, "lineage/loading",
+	"Gatehouse has just started and cannot recognise everything yet; try again in a moment.")
+
+// Transit is one request that is looked into. One goroutine owns it.
+type Transit struct {
+	lineage  *Lineage
+	transfer Transfer
+	search   *fingerprint.Search
+	refusal  error
+	judged   map[fingerprint.Print]bool // hits that are dealt with
+	counted  map[sum]bool               // flows that this transfer has counted in
+}
+
+// maxJudged bounds what one transfer remembers; a repeated hit beyond it is judged,
+// and counted, again.
+const maxJudged = 20_000
+
+// Search begins to look into one request.
+func (l *Lineage) Search(t Transfer) *Transit {
+	return &Transit{lineage: l, transfer: t, search: l.prints().Search(), judged: map[fingerprint.Print]bool{}, counted: map[sum]bool{}}
+}
+
+// Text looks at a text that is complete, such as an address or the value of a
+// header.
+func (t *Transit) Text(_, _, value string) {
+	if t.refusal == nil {
+		t.search.Text(value)
+	}
+}
+
+// Write looks at the next bytes of the body. It never fails.
+func (t *Transit) Write(p []byte) (int, error) {
+	if t.refusal == nil {
+		_, _ = t.search.Write(p)
+	}
+	return len(p), nil
+}
+
+// Judge returns how many bytes of the body, from its beginning, may be passed on by
+// now. When the error is nil, every flow that these bytes belong to is durable.
+func (t *Transit) Judge(ctx context.Context) (int64, error) {
+	if err := t.judge(ctx); err != nil {
+		return 0, err
+	}
+	return t.search.Safe(), nil
+}
+
+// End says that the body is complete, and judges the rest of it.
+func (t *Transit) End(ctx context.Context) error {
+	if t.refusal == nil {
+		t.search.End()
+	}
+	return t.judge(ctx)
+}
+
+// Close ends it, also when the request broke off.
+func (t *Transit) Close() { t.search, t.judged, t.counted = nil, nil, nil }
+
+// sight is one hit and what follows from it.
+type sight struct {
+	hit     fingerprint.Hit
+	verdict Verdict
+	// ways are where the data came from, for each of the hit's owners, or one for
+	// nobody's.
+	ways []Edge
+}
+
+func (t *Transit) judge(ctx context.Context) error {
+	if t.refusal != nil {
+		return t.refusal
+	}
+	l := t.lineage
+	if !t.transfer.Report && !l.Ready() {
+		t.refusal = errLoading
+		return t.refusal
+	}
+	var sights []sight
+	for _, h := range t.search.Take() {
+		if t.judged[h.Print] {
+			continue
+		}
+		if len(t.judged) < maxJudged {
+			t.judged[h.Print] = true
+		}
+		s, err := l.weigh(ctx, &t.transfer, h)
+		if err != nil {
+			// For good: what was recognised is not found a second time.
+			t.refusal = notNoted(err)
+			return t.refusal
+		}
+		sights = append(sights, s)
+	}
+	if len(sights) == 0 {
+		return nil
+	}
+	if l.probing(ctx, &t.transfer, sights) || slices.ContainsFunc(sights, func(s sight) bool { return s.verdict == Stopped }) {
+		// None of what was seen since the last judgement leaves.
+		for i := range sights {
+			sights[i].verdict = Stopped
+		}
+		t.refusal = errStopped
+	}
+	if err := t.record(ctx, sights); err != nil {
+		t.refusal = err
+	}
+	return t.refusal
+}
+
+// weigh decides about one hit.
+func (l *Lineage) weigh(ctx context.Context, t *Transfer, h fingerprint.Hit) (sight, error) {
+	s := sight{hit: h}
+	brands := len(h.Owners) > 0
+	for _, owner := range h.Owners {
+		o, err := l.origin(ctx, owner, h.Class, t.Service)
+		if err != nil {
+			return s, err
+		}
+		s.ways = append(s.ways, o.way)
+		brands = brands && o.brand
+	}
+	if len(h.Owners) == 0 {
+		s.ways = []Edge{{}}
+	}
+	switch {
+	case h.Class == gatehouse.Credential && l.config.ReportSecrets:
+		s.verdict = Reported
+	case h.Class == gatehouse.Credential:
+		s.verdict = Stopped
+	case slices.Contains(t.May, h.Class):
+		s.verdict = Passed
+	case t.Report || h.Shared || brands:
+		s.verdict = Reported
+	default:
+		s.verdict = Stopped
+	}
+	return s, nil
+}
+
+// record makes the hits' flows durable.
+func (t *Transit) record(ctx context.Context, sights []sight) error {
+	l := t.lineage
+	j := joining{l: l, now: time.Now()}
+	n := &l.noted
+	n.mu.Lock()
+	n.turn(l, j.now)
+	for i := range sights {
+		s := &sights[i]
+		f := BatchFlow{Person: -1, Day: dayOf(j.now), Edge: s.way(&t.transfer)}
+		var set []fingerprint.Owner
+		switch len(s.hit.Owners) {
+		case 0:
+		case 1:
+			f.Owner = s.hit.Owners[0]
+		default:
+			set = slices.Sorted(slices.Values(s.hit.Owners))
+		}
+		name := string(f.Edge.Verdict) + fmt.Sprint(f.Owner, set)
+		key := l.hash.of(sum{}, 5+int64(f.Day), name, string(f.Edge.Class), string(f.Edge.Operation), string(f.Edge.Purpose), string(f.Edge.App),
+			string(f.Edge.Service), f.Edge.Destination, string(f.Edge.SentFor))
+		if t.counted[key] {
+			continue
+		}
+		if len(t.counted) < maxJudged {
+			t.counted[key] = true
+		}
+		j.flow(key, func() BatchFlow {
+			if set != nil {
+				hash := setHash(set)
+				f.Person = j.into().person(l.hash.of(sum{}, 6, hash), pending{BatchPerson: BatchPerson{Hash: hash, Candidates: set}})
+			}
+			return f
+		})
+	}
+	n.mu.Unlock()
+	return j.wait(ctx)
+}
+
+// way is the way of a hit. Where several may be meant, it says what they have in
+// common.
+func (s *sight) way(t *Transfer) Edge {
+	e := s.ways[0]
+	for _, other := range s.ways[1:] {
+		if other.Platform != e.Platform {
+			e.Platform = ""
+		}
+		if other.App != e.App {
+			e.App = ""
+		}
+		if other.Operation != e.Operation {
+			e.Operation = ""
+		}
+		if other.Purpose != e.Purpose {
+			e.Purpose = ""
+		}
+	}
+	return Edge{
+		Kind: Sending, Verdict: s.verdict, Platform: e.Platform, App: e.App, Class: s.hit.Class, Operation: e.Operation, Purpose: e.Purpose,
+		Service: t.Service, Destination: t.Destination, SentFor: t.Purpose,
+	}
+}
+
+// setHash names a set of people: by their numbers, which are no secret.
+func setHash(set []fingerprint.Owner) string {
+	b := make([]byte, 0, 4*len(set))
+	for _, o := range set {
+		b = binary.BigEndian.AppendUint32(b, uint32(o))
+	}
+	digest := sha256.Sum256(b)
+	return "set:" + base64.RawURLEncoding.EncodeToString(digest[:])
+}
+
+// origins remember where somebody's data came from, for a minute.
+type origins struct {
+	mu     sync.Mutex // guards what follows
+	known  map[originKey]origin
+	turned time.Time
+	brands map[string]bool
+}
+
+type originKey struct {
+	owner   fingerprint.Owner
+	class   gatehouse.DataClass
+	service gatehouse.ServiceName
+}
+
+type origin struct {
+	way   Edge
+	brand bool
+}
+
+const (
+	originLife = time.Minute
+	maxOrigins = 20_000
+)
+
+// origin returns where the newest data of that kind of somebody came from.
+func (l *Lineage) origin(ctx context.Context, owner fingerprint.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (origin, error) {
+	x, key := &l.origins, originKey{owner, class, service}
+	x.mu.Lock()
+	if time.Since(x.turned) > originLife || len(x.known) >= maxOrigins {
+		x.known, x.turned, x.brands = map[originKey]origin{}, time.Now(), nil
+	}
+	o, known := x.known[key]
+	brands := x.brands
+	x.mu.Unlock()
+	if known {
+		return o, nil
+	}
+	if brands == nil {
+		hashes, err := l.config.Brands(ctx)
+		if err != nil {
+			return o, err
+		}
+		brands = map[string]bool{}
+		for _, h := range hashes {
+			brands[h] = true
+		}
+	}
+	var err error
+	if o.way, err = l.store.Origin(ctx, owner, class, service); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+		return o, err
+	}
+	people, err := l.store.People(ctx, []fingerprint.Owner{owner})
+	if err != nil {
+		return o, err
+	}
+	o.brand = len(people) > 0 && people[0].Hash != "" && brands[people[0].Hash]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.known[key], x.brands = o, brands
+	return o, nil
+}
+
+// probes count what was stopped, so that nobody can find out by trying what the
+// index knows.
+type probes struct {
+	mu sync.Mutex // guards what follows
+	of map[gatehouse.ServiceName]*probed
+}
+
+type probed struct {
+	since  time.Time
+	prints map[fingerprint.Print]bool
+	over   bool
+}
+
+const probeWindow = time.Hour
+
+// probing reports whether everything of a service that is recognised is stopped
+// now, because too many different values of it were within an hour. It counts the
+// hits that are stopped.
+func (l *Lineage) probing(ctx context.Context, t *Transfer, sights []sight) bool {
+	p := &l.probes
+	p.mu.Lock()
+	if p.of == nil {
+		p.of = map[gatehouse.ServiceName]*probed{}
+	}
+	of := p.of[t.Service]
+	if of == nil || time.Since(of.since) >= probeWindow {
+		of = &probed{since: time.Now(), prints: map[fingerprint.Print]bool{}}
+		p.of[t.Service] = of
+	}
+	for _, s := range sights {
+		if s.verdict == Stopped && len(of.prints) <= l.config.MaxProbes {
+			of.prints[s.hit.Print] = true
+		}
+	}
+	begins := !of.over && len(of.prints) > l.config.MaxProbes
+	of.over = of.over || begins
+	over := of.over
+	p.mu.Unlock()
+	if begins {
+		l.logger.WarnContext(ctx, "a service tried to send many different values that were stopped: everything of it that is recognised is stopped for an hour",
+			slog.String("service", string(t.Service)))
+		l.log.Refusal(audit.Entry{Action: "lineage.probing", Service: t.Service, Purpose: t.Purpose, Rule: "lineage/stopped"})
+	}
+	return over
+}

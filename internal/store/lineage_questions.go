@@ -1,0 +1,274 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"gatehouse"
+	"gatehouse/internal/fingerprint"
+	"gatehouse/internal/lineage"
+)
+
+const (
+	lineagePersonRow statement = `
+		SELECT p.hash, p.platform, p.erased, COALESCE(c.person, '') FROM lineage_people p
+		LEFT JOIN connect_people c ON c.user_hash = p.hash AND p.hash <> '' WHERE p.owner = $1`
+	lineageCandidatesOf statement = `SELECT candidate FROM lineage_candidates WHERE owner = $1 ORDER BY candidate`
+	lineageSetsOf       statement = `SELECT owner FROM lineage_candidates WHERE candidate = $1 ORDER BY owner`
+
+	lineageEdgesAll statement = `SELECT edge FROM lineage_edges ORDER BY edge`
+	lineageEdgesTo  statement = `SELECT edge FROM lineage_edges WHERE destination = $1 ORDER BY edge`
+	lineageEdgesOf  statement = `SELECT edge FROM lineage_edges WHERE service = $1 ORDER BY edge`
+	lineageEdgesFor statement = `SELECT edge FROM lineage_edges WHERE purpose = $1 OR sent_for = $1 ORDER BY edge`
+	lineageEdge     statement = `SELECT kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for
+		FROM lineage_edges WHERE edge = $1`
+
+	// The newest of a person's days are few rows away, whatever came before.
+	lineageOrigin statement = `
+		SELECT f.edge, e.service FROM lineage_flows f JOIN lineage_edges e ON e.edge = f.edge
+		WHERE f.owner = $1 AND e.kind = 'delivery' AND e.class = $2 ORDER BY f.day DESC LIMIT $3`
+
+	lineageFlowsOfOwner statement = `
+		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
+		WHERE owner = $1 AND day >= $2 AND (day, edge, handle) < ($3, $4, $5) ORDER BY day DESC, edge DESC, handle DESC LIMIT $6`
+	lineageFlowsOfEdge statement = `
+		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
+		WHERE edge = $1 AND day >= $2 AND (day, owner, handle) < ($3, $4, $5) ORDER BY day DESC, owner DESC, handle DESC LIMIT $6`
+	lineageFlowsOfHandle statement = `
+		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
+		WHERE handle = $1 AND handle > 0 AND day >= $2 AND (day, owner, edge) < ($3, $4, $5) ORDER BY day DESC, owner DESC, edge DESC LIMIT $6`
+	lineageReached statement = `
+		SELECT DISTINCT owner FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3 AND owner > $4 ORDER BY owner LIMIT $5`
+	lineageTotal statement = `
+		SELECT count(DISTINCT owner), CAST(COALESCE(sum(seen), 0) AS BIGINT), COALESCE(min(first_at), 0), COALESCE(max(last_at), 0)
+		FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3`
+	lineageHandleName statement = `SELECT handle FROM lineage_handles WHERE number = $1`
+)
+
+func scanNumber(r *rows) (n int64, err error) { return n, r.Scan(&n) }
+
+func scanOwner(r *rows) (fingerprint.Owner, error) {
+	n, err := scanNumber(r)
+	return fingerprint.Owner(n), err
+}
+
+func (s lineageStore) Owners(ctx context.Context, hashes []string) ([]fingerprint.Owner, error) {
+	var owners []fingerprint.Owner
+	for _, hash := range hashes {
+		found, err := collect[fingerprint.Owner](s.db.query(ctx, lineagePersonOf, hash))(scanOwner)
+		if err != nil {
+			return nil, err
+		}
+		owners = append(owners, found...)
+	}
+	return owners, nil
+}
+
+func (s lineageStore) People(ctx context.Context, owners []fingerprint.Owner) ([]lineage.PersonRow, error) {
+	people := make([]lineage.PersonRow, 0, len(owners))
+	for _, owner := range owners {
+		p := lineage.PersonRow{Owner: owner}
+		var erased int64
+		err := s.db.queryRow(ctx, lineagePersonRow, int64(owner)).Scan(&p.Hash, &p.Platform, &erased, &p.Person)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.Erased = fromMicros(erased)
+		if p.Candidates, err = collect[fingerprint.Owner](s.db.query(ctx, lineageCandidatesOf, int64(owner)))(scanOwner); err != nil {
+			return nil, err
+		}
+		people = append(people, p)
+	}
+	return people, nil
+}
+
+func (s lineageStore) Sets(ctx context.Context, owner fingerprint.Owner) ([]fingerprint.Owner, error) {
+	return collect[fingerprint.Owner](s.db.query(ctx, lineageSetsOf, int64(owner)))(scanOwner)
+}
+
+// originDepth bounds how many deliveries of a person are looked through for one to
+// a service.
+const originDepth = 500
+
+func (s lineageStore) Origin(ctx context.Context, owner fingerprint.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (lineage.Edge, error) {
+	type newest struct {
+		edge int64
+		to   gatehouse.ServiceName
+	}
+	list, err := collect[newest](s.db.query(ctx, lineageOrigin, int64(owner), class, originDepth))(func(r *rows) (n newest, err error) {
+		return n, r.Scan(&n.edge, &n.to)
+	})
+	if err != nil {
+		return lineage.Edge{}, err
+	}
+	if len(list) == 0 {
+		return lineage.Edge{}, gatehouse.ErrNotFound
+	}
+	return s.edge(ctx, list[max(0, slices.IndexFunc(list, func(n newest) bool { return n.to == service }))].edge)
+}
+
+func (s lineageStore) edge(ctx context.Context, id int64) (e lineage.Edge, err error) {
+	err = s.db.queryRow(ctx, lineageEdge, id).Scan(&e.Kind, &e.Verdict, &e.Platform, &e.App, &e.Class, &e.Operation, &e.Purpose, &e.Service,
+		&e.Destination, &e.SentFor)
+	return e, err
+}
+
+func (s lineageStore) edges(ctx context.Context, list statement, args ...any) ([]int64, error) {
+	return collect[int64](s.db.query(ctx, list, args...))(scanNumber)
+}
+
+// edgesOf returns the ways that a selection without an owner and a handle names.
+func (s lineageStore) edgesOf(ctx context.Context, sel lineage.Selection) ([]int64, error) {
+	switch {
+	case sel.Destination != "":
+		return s.edges(ctx, lineageEdgesTo, sel.Destination)
+	case sel.Service != "":
+		return s.edges(ctx, lineageEdgesOf, sel.Service)
+	case sel.Purpose != "":
+		return s.edges(ctx, lineageEdgesFor, sel.Purpose)
+	}
+	return s.edges(ctx, lineageEdgesAll)
+}
+
+// newestFirst is the order of every list of flows.
+func newestFirst(a, b lineage.FlowKey) int {
+	return cmp.Or(cmp.Compare(b.Day, a.Day), cmp.Compare(b.Owner, a.Owner), cmp.Compare(b.Edge, a.Edge), cmp.Compare(b.Handle, a.Handle))
+}
+
+func (s lineageStore) Flows(ctx context.Context, sel lineage.Selection) ([]lineage.FlowRow, error) {
+	after := sel.After
+	if after == (lineage.FlowKey{}) || after.Day > sel.Until {
+		after = lineage.FlowKey{Day: sel.Until + 1}
+	}
+	var flows []lineage.FlowRow
+	var err error
+	switch {
+	case sel.Owner != 0:
+		flows, err = s.flows(ctx, lineageFlowsOfOwner, int64(sel.Owner), int64(sel.Since), int64(after.Day), after.Edge, after.Handle, sel.Limit)
+	case sel.Handle != "":
+		var number int64
+		if err := s.db.queryRow(ctx, lineageHandleOf, sel.Handle).Scan(&number); err != nil {
+			if errors.Is(err, gatehouse.ErrNotFound) {
+				err = nil
+			}
+			return nil, err
+		}
+		flows, err = s.flows(ctx, lineageFlowsOfHandle, number, int64(sel.Since), int64(after.Day), int64(after.Owner), after.Edge, sel.Limit)
+	default:
+		flows, err = s.flowsOfEdges(ctx, sel, after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return flows, s.complete(ctx, flows)
+}
+
+// flowsOfEdges merges the lists of the ways, each of which an index keeps in order.
+func (s lineageStore) flowsOfEdges(ctx context.Context, sel lineage.Selection, after lineage.FlowKey) ([]lineage.FlowRow, error) {
+	edges, err := s.edgesOf(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	var all []lineage.FlowRow
+	for _, e := range edges {
+		// Of the same day and owner, what comes behind the end of the page before.
+		handle := after.Handle
+		if e > after.Edge {
+			handle = 0
+		} else if e < after.Edge {
+			handle = math.MaxInt64
+		}
+		some, err := s.flows(ctx, lineageFlowsOfEdge, e, int64(sel.Since), int64(after.Day), int64(after.Owner), handle, sel.Limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		slices.SortFunc(all, func(a, b lineage.FlowRow) int { return newestFirst(a.FlowKey, b.FlowKey) })
+		all = all[:min(len(all), sel.Limit)]
+	}
+	return all, nil
+}
+
+func (s lineageStore) flows(ctx context.Context, list statement, args ...any) ([]lineage.FlowRow, error) {
+	return collect[lineage.FlowRow](s.db.query(ctx, list, args...))(func(r *rows) (lineage.FlowRow, error) {
+		var f lineage.FlowRow
+		var owner, day, first, last int64
+		err := r.Scan(&owner, &day, &f.Edge, &f.Handle, &first, &last, &f.Seen)
+		f.Owner, f.Day, f.First, f.Last = fingerprint.Owner(owner), lineage.Day(day), fromMicros(first), fromMicros(last)
+		return f, err
+	})
+}
+
+// complete puts the ways and handles into flows.
+func (s lineageStore) complete(ctx context.Context, flows []lineage.FlowRow) error {
+	ways, handles := map[int64]lineage.Edge{}, map[int64]gatehouse.HandleID{0: ""}
+	for i := range flows {
+		f := &flows[i]
+		way, known := ways[f.Edge]
+		if !known {
+			var err error
+			if way, err = s.edge(ctx, f.Edge); err != nil {
+				return err
+			}
+			ways[f.Edge] = way
+		}
+		id, known := handles[f.Handle]
+		if !known {
+			if err := s.db.queryRow(ctx, lineageHandleName, f.Handle).Scan(&id); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+				return err
+			}
+			handles[f.Handle] = id
+		}
+		f.Way, f.HandleID = way, id
+	}
+	return nil
+}
+
+func (s lineageStore) Reached(ctx context.Context, sel lineage.Selection) ([]fingerprint.Owner, error) {
+	edges, err := s.edgesOf(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	var all []fingerprint.Owner
+	for _, e := range edges {
+		some, err := collect[fingerprint.Owner](s.db.query(ctx, lineageReached, e, int64(sel.Since), int64(sel.Until), int64(sel.After.Owner), sel.Limit))(scanOwner)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		slices.Sort(all)
+		all = slices.Compact(all)
+		all = all[:min(len(all), sel.Limit)]
+	}
+	return all, nil
+}
+
+func (s lineageStore) Totals(ctx context.Context, since, until lineage.Day) ([]lineage.Total, error) {
+	edges, err := s.edges(ctx, lineageEdgesAll)
+	if err != nil {
+		return nil, err
+	}
+	var all []lineage.Total
+	for _, e := range edges {
+		t := lineage.Total{EdgeID: e}
+		var first, last int64
+		if err := s.db.queryRow(ctx, lineageTotal, e, int64(since), int64(until)).Scan(&t.People, &t.Seen, &first, &last); err != nil {
+			return nil, err
+		}
+		if t.People == 0 {
+			continue
+		}
+		t.First, t.Last = fromMicros(first), fromMicros(last)
+		if t.Way, err = s.edge(ctx, e); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
