@@ -91,6 +91,7 @@ var sinks = []sink{
 			"internal/atrest":     "takes the fingerprints by which it is looked for in plain",
 			"internal/vault":      "seals it; stretches the passphrase of a root key",
 			"internal/vault/kms":  "logs in to key management systems and signs requests to them",
+			"internal/lineage":    "takes the fingerprints by which it is recognised; keeps nothing",
 			"internal/records":    "takes the keyed hash that finds a subject's person",
 			"internal/connect":    "puts the platform's token on the outgoing request",
 			"internal/identity":   "hashes what was presented",

@@ -23,6 +23,7 @@ import (
 	"gatehouse/internal/connect"
 	"gatehouse/internal/egress"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/lineage"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
@@ -75,6 +76,7 @@ type parts struct {
 	inspector egress.Inspector
 
 	compliance *compliance.Compliance
+	lineage    *lineage.Lineage
 
 	// rootChanges tells when the root key is lost and back; run takes it.
 	rootChanges chan vault.RootStatus
@@ -209,6 +211,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	p.observer = observe.New(observe.Config{Store: p.db.Observe(), Logger: logger})
+	if err := p.openLineage(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.openBackups(); err != nil {
 		return nil, err
 	}

@@ -166,11 +166,15 @@ func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
 	return nil
 }
 
-// destroyPerson destroys what is held of a person: what waits to be sent first,
-// then the key and everything under it, then the records that it sealed. It may be
+// destroyPerson destroys what is held of a person: what waits to be sent first, what
+// leads from flows to the person, then the key and everything under it, then the records that it sealed. It may be
 // repeated.
 func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) error {
 	if err := p.outbox.Forget(ctx, person); err != nil {
+		return err
+	}
+	// While what leads from the person to their hashes is still there.
+	if err := p.lineage.Erase(ctx, person); err != nil {
 		return err
 	}
 	if err := p.connect.ErasePerson(ctx, person); err != nil {

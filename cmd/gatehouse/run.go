@@ -34,8 +34,9 @@ func newRun(o *options) *cobra.Command {
 		Short: "Run Gatehouse",
 		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
 under way finish. SIGHUP reads the configuration again: purposes, services (with
-their rates and sources), third parties, who may fetch events and the mode change
-without a restart; for every other change the log says that it needs one.
+their rates and sources), third parties, who may fetch events and ask about lineage,
+and the mode change without a restart; for every other change the log says that it
+needs one.
 
 A root key under a passphrase that the configuration does not refer to starts
 Gatehouse sealed: its listeners answer /gatehouse/v1/health and refuse the rest, until
@@ -191,6 +192,7 @@ func (s *server) run(ctx context.Context) error {
 		group.Go(func() error { return s.backups.Run(ctx) })
 	}
 	group.Go(func() error { return s.compliance.Run(ctx) })
+	group.Go(func() error { return s.lineage.Run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })

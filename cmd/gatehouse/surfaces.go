@@ -86,6 +86,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Connections: p.connect, Directory: p.identity, Records: p.records,
 		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets, Health: p.health,
 		Events: p.outbox, EventReader: p.readsEvents,
+		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
@@ -245,7 +246,7 @@ func (s *server) apply(ctx context.Context) error {
 // live reports whether a change took effect with the reload: the gateway's
 // settings did, everything that was built at the start did not.
 func live(change string) bool {
-	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "mode", "until"} {
+	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "lineage.services", "mode", "until"} {
 		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
 			return true
 		}

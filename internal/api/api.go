@@ -1,8 +1,8 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
 // redeem, hand in, look at and revoke connections, make and revoke handles, fetch
-// events, have people erased and answer what must be done about their data, seal
-// and open data about people, keep it as records, and see what the platforms still
-// allow.
+// events, ask whose data went where, have people erased and answer what must be
+// done about their data, seal and open data about people, keep it as records, and
+// see what the platforms still allow.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -56,6 +56,8 @@ type Config struct {
 	// for each request, and one more for each further value that it seals or opens.
 	// Nil admits all: then a service can fill the log as fast as it asks.
 	Admit func(gatehouse.ServiceName, int) error
+	// Lineage knows whose data went where. Without Of, nobody may ask.
+	Lineage Lineage
 	// Duties are what must be done about people's data. Required.
 	Duties Duties
 	// Budgets know what the platforms still allow. Nil shows nothing.
@@ -76,6 +78,7 @@ type API struct {
 	readers     func(gatehouse.ServiceName) bool
 	admit       func(gatehouse.ServiceName, int) error
 	duties      Duties
+	lineage     Lineage
 	budgets     *budget.Budgets
 	health      func() Health
 	surface     *wire.Surface
@@ -100,7 +103,7 @@ func New(c Config) (*API, error) {
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, budgets: c.Budgets, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, health: c.Health, surface: c.Surface,
 	}, nil
 }
 
@@ -150,6 +153,13 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
 	{"GET", "/gatehouse/v1/events", false, (*API).listEvents},
 	{"POST", "/gatehouse/v1/events/{id}/ack", false, (*API).acknowledgeEvent},
+	{"GET", "/gatehouse/v1/lineage/persons/{person}", false, (*API).lineageOfPerson},
+	{"GET", "/gatehouse/v1/lineage/destinations/{host}", false, (*API).lineageOfDestination},
+	{"GET", "/gatehouse/v1/lineage/services/{service}", false, (*API).lineageOfService},
+	{"GET", "/gatehouse/v1/lineage/handles/{id}", false, (*API).lineageOfHandle},
+	{"GET", "/gatehouse/v1/lineage/purposes/{purpose}", false, (*API).lineageOfPurpose},
+	{"GET", "/gatehouse/v1/lineage/flows", false, (*API).lineageFlows},
+	{"GET", "/gatehouse/v1/lineage/status", false, (*API).lineageStatus},
 	{"POST", "/gatehouse/v1/seal", false, (*API).seal},
 	{"POST", "/gatehouse/v1/open", false, (*API).openSealed},
 	{"GET", "/gatehouse/v1/records", false, (*API).listRecords},

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,19 +29,7 @@ func (c *Config) validateEvents(d *decoder) {
 			d.failAt("events.url", "write the host in lower-case letters")
 		}
 	}
-	for i, name := range e.Services {
-		at := "events.services[" + strconv.Itoa(i) + "]"
-		if _, known := c.Services[name]; !known {
-			text := "there is no service of this name"
-			if near := nearest(string(name), names(c.Services)); near != "" {
-				text += "; did you mean " + near + "?"
-			}
-			d.failAt(at, text)
-		}
-		if slices.Contains(e.Services[:i], name) {
-			d.failAt(at, "stands in the list twice")
-		}
-	}
+	c.serviceList(d, "events.services", e.Services)
 	if e.GiveUpAfter != 0 && (e.GiveUpAfter < minGiveUp || e.GiveUpAfter > maxGiveUp) {
 		d.failAt("events.give_up_after", "must be from 1m to 720h")
 	}

@@ -47,6 +47,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateSandbox(d)
 	c.validateDuties(d)
 	c.validateEvents(d)
+	c.validateLineage(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)

@@ -94,6 +94,19 @@ func (c *Connections) UserKey(ctx context.Context, app gatehouse.AppName, user s
 	return c.userHash(ctx, a, user)
 }
 
+// UserKeys returns the keyed hashes (UserKey) of all that platforms call a person.
+// It needs no key of the person's, and finds none after ErasePerson.
+func (c *Connections) UserKeys(ctx context.Context, person gatehouse.PersonID) ([]string, error) {
+	var keys []string
+	err := c.each(ctx, Filter{Person: person, WithPending: true}, func(rec Record) error {
+		if rec.UserHash != "" && !slices.Contains(keys, rec.UserHash) {
+			keys = append(keys, rec.UserHash)
+		}
+		return nil
+	})
+	return keys, err
+}
+
 // Known is what is known of a person, opened for showing or for asking the app to
 // delete its own copy.
 type Known struct {

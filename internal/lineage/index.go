@@ -29,7 +29,7 @@ type loading struct {
 	// adding orders what is added behind what is forgotten: whoever was erased does
 	// not come back by a row that was read before. It guards erased.
 	adding sync.Mutex
-	erased map[fingerprint.Owner]time.Time
+	erased map[Owner]time.Time
 
 	ready atomic.Bool
 
@@ -38,7 +38,7 @@ type loading struct {
 	marks []mark
 	// swept is the last of the people who were looked at. It belongs to the goroutine
 	// of Run that sweeps.
-	swept fingerprint.Owner
+	swept Owner
 }
 
 type mark struct {
@@ -68,7 +68,7 @@ func (l *Lineage) add(entries []fingerprint.Entry) {
 }
 
 // forget takes people out of the index and the memory for good.
-func (l *Lineage) forget(owners ...fingerprint.Owner) {
+func (l *Lineage) forget(owners ...Owner) {
 	if len(owners) == 0 {
 		return
 	}
@@ -76,7 +76,7 @@ func (l *Lineage) forget(owners ...fingerprint.Owner) {
 	n := &l.noted
 	n.mu.Lock()
 	if n.gone == nil {
-		n.gone = map[fingerprint.Owner]time.Time{}
+		n.gone = map[Owner]time.Time{}
 	}
 	for _, o := range owners {
 		n.gone[o] = now
@@ -86,7 +86,7 @@ func (l *Lineage) forget(owners ...fingerprint.Owner) {
 	x.adding.Lock()
 	defer x.adding.Unlock()
 	if x.erased == nil {
-		x.erased = map[fingerprint.Owner]time.Time{}
+		x.erased = map[Owner]time.Time{}
 	}
 	for o, at := range x.erased {
 		// Whatever was read of them before is long added.
@@ -154,7 +154,7 @@ func (l *Lineage) take(ctx context.Context, after int64) (last int64, n int, err
 		return after, 0, err
 	}
 	entries := make([]fingerprint.Entry, 0, len(page))
-	var gone []fingerprint.Owner
+	var gone []Owner
 	last = after
 	for _, p := range page {
 		last = p.Seq
@@ -322,4 +322,26 @@ func (l *Lineage) EraseKeys(ctx context.Context, hashes ...string) error {
 		}})
 	}
 	return nil
+}
+
+// StatusView is a status for programs. Its keys are relied on from outside.
+type StatusView struct {
+	State           string    `json:"state"`
+	Percent         int       `json:"percent"`
+	Fingerprints    int64     `json:"fingerprints"`
+	MaxFingerprints int       `json:"max_fingerprints"`
+	NextExpiry      time.Time `json:"next_expiry_at,omitzero"`
+	Expired         int64     `json:"expired"`
+	Evicted         int64     `json:"evicted"`
+	EvictedAt       time.Time `json:"evicted_at,omitzero"`
+	LoadingAt       time.Time `json:"loading_at,omitzero"`
+	LoadedAt        time.Time `json:"loaded_at,omitzero"`
+}
+
+// View returns the status for programs.
+func (s Status) View() StatusView {
+	return StatusView{
+		State: s.State, Percent: s.Percent, Fingerprints: s.Prints, MaxFingerprints: s.MaxFingerprints, NextExpiry: s.NextExpiry,
+		Expired: s.Expired, Evicted: s.Evicted, EvictedAt: s.EvictedAt, LoadingAt: s.Progress.Began, LoadedAt: s.Progress.Done,
+	}
 }

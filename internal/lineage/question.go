@@ -11,7 +11,6 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
-	"gatehouse/internal/fingerprint"
 	"gatehouse/internal/wire"
 )
 
@@ -30,7 +29,7 @@ type Subject struct {
 	// Keys are the hashes of one human, as Config.Key makes them.
 	Keys []string
 	// Number is somebody's number, from another answer.
-	Number      fingerprint.Owner
+	Number      Owner
 	Handle      gatehouse.HandleID
 	Destination string
 	Service     gatehouse.ServiceName
@@ -65,13 +64,16 @@ type Question struct {
 	After string
 	// Limit bounds the page; zero means DefaultPage.
 	Limit int
+
+	// further is set for the pages of a walk, which is in the log once.
+	further bool
 }
 
 // Person is somebody in an answer. Its keys are relied on from outside.
 type Person struct {
 	// Number names the person in further questions. Zero is nobody: a secret of the
 	// app's own, or a value that many share.
-	Number   fingerprint.Owner  `json:"number"`
+	Number   Owner              `json:"number"`
 	Platform gatehouse.Platform `json:"platform,omitempty"`
 	// Person is set for somebody whose grant is held.
 	Person gatehouse.PersonID `json:"person,omitempty"`
@@ -177,7 +179,7 @@ func parsePlace(text string) (FlowKey, error) {
 		}
 		n[i] = int64(v)
 	}
-	k := FlowKey{Day: Day(n[0]), Owner: fingerprint.Owner(n[1]), Edge: n[2], Handle: n[3]}
+	k := FlowKey{Day: Day(n[0]), Owner: Owner(n[1]), Edge: n[2], Handle: n[3]}
 	if k == (FlowKey{}) {
 		return FlowKey{}, bad
 	}
@@ -186,6 +188,9 @@ func parsePlace(text string) (FlowKey, error) {
 
 // asked writes down that somebody looks, before they do.
 func (l *Lineage) asked(ctx context.Context, q *Question, person gatehouse.PersonID) error {
+	if q.further {
+		return nil
+	}
 	e := audit.Entry{Action: "lineage.ask", Verdict: "allow", Service: q.By, Facts: map[string]string{"about": q.About.kind()}}
 	if person != "" {
 		e.Person, e.Personal = person, map[string]string{"person": string(person)}
@@ -220,10 +225,49 @@ func (l *Lineage) Flows(ctx context.Context, q Question) (Flows, error) {
 	return answer, err
 }
 
+// EachFlow is Flows for all pages; it returns the note of the first. That it was
+// asked is in the log once.
+func (l *Lineage) EachFlow(ctx context.Context, q Question, visit func([]Flow) error) (note string, err error) {
+	for q.Limit = MaxPage; ; q.further = true {
+		page, err := l.Flows(ctx, q)
+		if err != nil {
+			return note, err
+		}
+		if !q.further {
+			note = page.Note
+		}
+		if err := visit(page.Flows); err != nil {
+			return note, err
+		}
+		if q.After = page.Next; q.After == "" {
+			return note, nil
+		}
+	}
+}
+
+// EachPerson is People for all pages, likewise.
+func (l *Lineage) EachPerson(ctx context.Context, q Question, visit func([]Reach) error) (note string, err error) {
+	for q.Limit = MaxPage; ; q.further = true {
+		page, err := l.People(ctx, q)
+		if err != nil {
+			return note, err
+		}
+		if !q.further {
+			note = page.Note
+		}
+		if err := visit(page.People); err != nil {
+			return note, err
+		}
+		if q.After = page.Next; q.After == "" {
+			return note, nil
+		}
+	}
+}
+
 // flowsOfPerson merges what there is of one human's numbers, and of the sets that
 // they may be meant by.
 func (l *Lineage) flowsOfPerson(ctx context.Context, q *Question, s Selection) ([]FlowRow, error) {
-	owners := []fingerprint.Owner{q.About.Number}
+	owners := []Owner{q.About.Number}
 	var err error
 	if q.About.Number == 0 {
 		if owners, err = l.store.Owners(ctx, q.About.Keys); err != nil {
@@ -308,8 +352,8 @@ func (l *Lineage) views(ctx context.Context, rows []FlowRow) ([]Flow, error) {
 	return flows, nil
 }
 
-func (l *Lineage) people(ctx context.Context, rows []FlowRow) (map[fingerprint.Owner]Person, error) {
-	var owners []fingerprint.Owner
+func (l *Lineage) people(ctx context.Context, rows []FlowRow) (map[Owner]Person, error) {
+	var owners []Owner
 	for i := range rows {
 		owners = append(owners, rows[i].Owner)
 	}
@@ -317,13 +361,13 @@ func (l *Lineage) people(ctx context.Context, rows []FlowRow) (map[fingerprint.O
 }
 
 // named returns what is known of people, candidates included.
-func (l *Lineage) named(ctx context.Context, owners []fingerprint.Owner, candidates bool) (map[fingerprint.Owner]Person, error) {
+func (l *Lineage) named(ctx context.Context, owners []Owner, candidates bool) (map[Owner]Person, error) {
 	slices.Sort(owners)
 	rows, err := l.store.People(ctx, slices.Compact(owners))
 	if err != nil {
 		return nil, err
 	}
-	people := make(map[fingerprint.Owner]Person, len(rows))
+	people := make(map[Owner]Person, len(rows))
 	for _, o := range owners {
 		people[o] = Person{Number: o}
 	}
@@ -386,7 +430,7 @@ func (l *Lineage) People(ctx context.Context, q Question) (People, error) {
 }
 
 // reach sums up the flows of one person that match.
-func (l *Lineage) reach(ctx context.Context, s Selection, o fingerprint.Owner) (Reach, error) {
+func (l *Lineage) reach(ctx context.Context, s Selection, o Owner) (Reach, error) {
 	r := Reach{Classes: []gatehouse.DataClass{}, Verdicts: []Verdict{}}
 	of := Selection{Owner: o, Since: s.Since, Until: s.Until, Limit: MaxPage}
 	for depth := 0; ; depth++ {

@@ -8,6 +8,14 @@ import (
 	"gatehouse/internal/fingerprint"
 )
 
+// What the index of fingerprints calls people and values, this package does, too.
+type (
+	// Owner is a person's number.
+	Owner = fingerprint.Owner
+	// Print is the fingerprint of a value.
+	Print = fingerprint.Print
+)
+
 // Store keeps the flows, the people's numbers and the fingerprints. Every write is
 // one transaction that is durable when it returns nil, and may be repeated. All of
 // it may be called concurrently, by several processes.
@@ -28,13 +36,13 @@ type FlowStore interface {
 	// Erase makes tombstones of the people with these hashes and deletes their
 	// fingerprints; other processes learn of it from Prints until the given time. It
 	// returns their numbers, and how many fingerprints were deleted.
-	Erase(ctx context.Context, hashes []string, at, until time.Time) ([]fingerprint.Owner, int64, error)
+	Erase(ctx context.Context, hashes []string, at, until time.Time) ([]Owner, int64, error)
 	// ExpireFlows deletes flows of days before the given one, at most limit, and
 	// returns how many there were.
 	ExpireFlows(ctx context.Context, before Day, limit int) (int64, error)
 	// ExpirePeople deletes people of whom nothing is left, among the next limit after
 	// a number; it returns the last number that it looked at, zero at the end.
-	ExpirePeople(ctx context.Context, after fingerprint.Owner, limit int) (fingerprint.Owner, error)
+	ExpirePeople(ctx context.Context, after Owner, limit int) (Owner, error)
 }
 
 // PrintStore keeps the fingerprints, from which a process fills its index.
@@ -56,19 +64,19 @@ type PrintStore interface {
 type QuestionStore interface {
 	// Owners returns the numbers that belong to hashes, in no order, without those
 	// that nobody has.
-	Owners(ctx context.Context, hashes []string) ([]fingerprint.Owner, error)
+	Owners(ctx context.Context, hashes []string) ([]Owner, error)
 	// People returns the people with these numbers, candidates resolved, in no order.
-	People(ctx context.Context, owners []fingerprint.Owner) ([]PersonRow, error)
+	People(ctx context.Context, owners []Owner) ([]PersonRow, error)
 	// Sets returns the sets to which a person belongs.
-	Sets(ctx context.Context, owner fingerprint.Owner) ([]fingerprint.Owner, error)
+	Sets(ctx context.Context, owner Owner) ([]Owner, error)
 	// Origin returns the newest delivery of a kind of data of a person, to the service
 	// if there is one, or else to any; ErrNotFound if there is none.
-	Origin(ctx context.Context, owner fingerprint.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (Edge, error)
+	Origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (Edge, error)
 	// Flows returns flows that match, newest day first.
 	Flows(ctx context.Context, s Selection) ([]FlowRow, error)
 	// Reached returns, in their order, the numbers after s.Owner of the people whose
 	// flows match.
-	Reached(ctx context.Context, s Selection) ([]fingerprint.Owner, error)
+	Reached(ctx context.Context, s Selection) ([]Owner, error)
 	// Totals returns what went each way in a time.
 	Totals(ctx context.Context, since, until Day) ([]Total, error)
 }
@@ -142,13 +150,13 @@ type BatchPerson struct {
 	Hash     string
 	Platform gatehouse.Platform
 	// Candidates make it a set of people.
-	Candidates []fingerprint.Owner
+	Candidates []Owner
 }
 
 // BatchFlow is a flow of Batch.People[Person], or if Person is negative, of Owner.
 type BatchFlow struct {
 	Person int
-	Owner  fingerprint.Owner
+	Owner  Owner
 	Edge   Edge
 	// EdgeID is the edge's number, zero if it is not known.
 	EdgeID      int64
@@ -161,20 +169,20 @@ type BatchFlow struct {
 // BatchPrint is a fingerprint of Batch.People[Person]; a negative Person is nobody.
 type BatchPrint struct {
 	Person int
-	Print  fingerprint.Print
+	Print  Print
 	Class  gatehouse.DataClass
 }
 
 // Noted are the numbers of a batch's people, edges and handles, in its order.
 type Noted struct {
-	Owners  []fingerprint.Owner
+	Owners  []Owner
 	Edges   []int64
 	Handles []int64
 }
 
 // FlowKey names a flow.
 type FlowKey struct {
-	Owner  fingerprint.Owner
+	Owner  Owner
 	Day    Day
 	Edge   int64
 	Handle int64
@@ -218,20 +226,20 @@ type Held struct {
 
 // PersonRow is somebody, or a set of people.
 type PersonRow struct {
-	Owner    fingerprint.Owner
+	Owner    Owner
 	Hash     string
 	Platform gatehouse.Platform
 	// Person is set for somebody whose grant is held.
 	Person gatehouse.PersonID
 	Erased time.Time
 	// Candidates are the members of a set.
-	Candidates []fingerprint.Owner
+	Candidates []Owner
 }
 
 // Selection says which flows. One of its subjects is used, in this order: Owner,
 // Handle, Destination, Service, Purpose; none selects all.
 type Selection struct {
-	Owner       fingerprint.Owner
+	Owner       Owner
 	Handle      gatehouse.HandleID
 	Destination string
 	Service     gatehouse.ServiceName

@@ -42,8 +42,8 @@ type Transit struct {
 	transfer Transfer
 	search   *fingerprint.Search
 	refusal  error
-	judged   map[fingerprint.Print]bool // hits that are dealt with
-	counted  map[sum]bool               // flows that this transfer has counted in
+	judged   map[Print]bool // hits that are dealt with
+	counted  map[sum]bool   // flows that this transfer has counted in
 }
 
 // maxJudged bounds what one transfer remembers; a repeated hit beyond it is judged,
@@ -52,7 +52,7 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.prints().Search(), judged: map[fingerprint.Print]bool{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.prints().Search(), judged: map[Print]bool{}, counted: map[sum]bool{}}
 }
 
 // Text looks at a text that is complete, such as an address or the value of a
@@ -181,7 +181,7 @@ func (t *Transit) record(ctx context.Context, sights []sight) error {
 	for i := range sights {
 		s := &sights[i]
 		f := BatchFlow{Person: -1, Day: dayOf(j.now), Edge: s.way(&t.transfer)}
-		var set []fingerprint.Owner
+		var set []Owner
 		switch len(s.hit.Owners) {
 		case 0:
 		case 1:
@@ -235,7 +235,7 @@ func (s *sight) way(t *Transfer) Edge {
 }
 
 // setHash names a set of people: by their numbers, which are no secret.
-func setHash(set []fingerprint.Owner) string {
+func setHash(set []Owner) string {
 	b := make([]byte, 0, 4*len(set))
 	for _, o := range set {
 		b = binary.BigEndian.AppendUint32(b, uint32(o))
@@ -253,7 +253,7 @@ type origins struct {
 }
 
 type originKey struct {
-	owner   fingerprint.Owner
+	owner   Owner
 	class   gatehouse.DataClass
 	service gatehouse.ServiceName
 }
@@ -269,7 +269,7 @@ const (
 )
 
 // origin returns where the newest data of that kind of somebody came from.
-func (l *Lineage) origin(ctx context.Context, owner fingerprint.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (origin, error) {
+func (l *Lineage) origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (origin, error) {
 	x, key := &l.origins, originKey{owner, class, service}
 	x.mu.Lock()
 	if time.Since(x.turned) > originLife || len(x.known) >= maxOrigins {
@@ -295,7 +295,7 @@ func (l *Lineage) origin(ctx context.Context, owner fingerprint.Owner, class gat
 	if o.way, err = l.store.Origin(ctx, owner, class, service); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 		return o, err
 	}
-	people, err := l.store.People(ctx, []fingerprint.Owner{owner})
+	people, err := l.store.People(ctx, []Owner{owner})
 	if err != nil {
 		return o, err
 	}
@@ -315,7 +315,7 @@ type probes struct {
 
 type probed struct {
 	since  time.Time
-	prints map[fingerprint.Print]bool
+	prints map[Print]bool
 	over   bool
 }
 
@@ -332,7 +332,7 @@ func (l *Lineage) probing(ctx context.Context, t *Transfer, sights []sight) bool
 	}
 	of := p.of[t.Service]
 	if of == nil || time.Since(of.since) >= probeWindow {
-		of = &probed{since: time.Now(), prints: map[fingerprint.Print]bool{}}
+		of = &probed{since: time.Now(), prints: map[Print]bool{}}
 		p.of[t.Service] = of
 	}
 	for _, s := range sights {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"gatehouse"
-	"gatehouse/internal/fingerprint"
 	"gatehouse/internal/lineage"
 )
 
@@ -88,7 +87,7 @@ func (s lineageStore) Note(ctx context.Context, b *lineage.Batch) (lineage.Noted
 	err := s.db.logTx(ctx, func(t *tx) error {
 		w := lineageWrite{tx: t, batch: b, edges: map[lineage.Edge]int64{}, handles: map[gatehouse.HandleID]int64{}}
 		noted = lineage.Noted{
-			Owners: make([]fingerprint.Owner, len(b.People)), Edges: make([]int64, len(b.Flows)), Handles: make([]int64, len(b.Flows)),
+			Owners: make([]lineage.Owner, len(b.People)), Edges: make([]int64, len(b.Flows)), Handles: make([]int64, len(b.Flows)),
 		}
 		fresh := make([]bool, len(b.People))
 		for _, i := range inOrder(b.People) {
@@ -124,7 +123,7 @@ type lineageWrite struct {
 	handles map[gatehouse.HandleID]int64
 }
 
-func (w *lineageWrite) person(ctx context.Context, p lineage.BatchPerson) (owner fingerprint.Owner, fresh bool, err error) {
+func (w *lineageWrite) person(ctx context.Context, p lineage.BatchPerson) (owner lineage.Owner, fresh bool, err error) {
 	number, fresh, err := w.number(ctx, lineagePersonOf, []any{p.Hash}, lineagePersonInsert, []any{p.Hash, p.Platform, micros(w.batch.Now)})
 	if err != nil {
 		return 0, false, err
@@ -137,7 +136,7 @@ func (w *lineageWrite) person(ctx context.Context, p lineage.BatchPerson) (owner
 			return 0, false, err
 		}
 	}
-	return fingerprint.Owner(number), fresh, nil
+	return lineage.Owner(number), fresh, nil
 }
 
 // number finds a row's number, or inserts the row.
@@ -194,7 +193,7 @@ func (w *lineageWrite) flows(ctx context.Context, noted *lineage.Noted) error {
 	return nil
 }
 
-func (w *lineageWrite) prints(ctx context.Context, owners []fingerprint.Owner, fresh []bool) error {
+func (w *lineageWrite) prints(ctx context.Context, owners []lineage.Owner, fresh []bool) error {
 	for _, p := range w.batch.Prints {
 		put, owner := lineagePrintMissed, int64(0)
 		if p.Person >= 0 {
@@ -223,7 +222,7 @@ func (s lineageStore) Count(ctx context.Context, counts []lineage.Count) error {
 	})
 }
 
-func (s lineageStore) Erase(ctx context.Context, hashes []string, at, until time.Time) (owners []fingerprint.Owner, prints int64, err error) {
+func (s lineageStore) Erase(ctx context.Context, hashes []string, at, until time.Time) (owners []lineage.Owner, prints int64, err error) {
 	err = s.db.logTx(ctx, func(t *tx) error {
 		owners, prints = nil, 0
 		for _, hash := range hashes {
@@ -246,7 +245,7 @@ func (s lineageStore) Erase(ctx context.Context, hashes []string, at, until time
 			if _, err := t.exec(ctx, lineagePrintInsert, owner, int64(0), "", micros(until)); err != nil {
 				return err
 			}
-			owners, prints = append(owners, fingerprint.Owner(owner)), prints+n
+			owners, prints = append(owners, lineage.Owner(owner)), prints+n
 		}
 		return nil
 	})
@@ -271,7 +270,7 @@ func (s lineageStore) ExpireFlows(ctx context.Context, before lineage.Day, limit
 	return gone, nil
 }
 
-func (s lineageStore) ExpirePeople(ctx context.Context, after fingerprint.Owner, limit int) (last fingerprint.Owner, err error) {
+func (s lineageStore) ExpirePeople(ctx context.Context, after lineage.Owner, limit int) (last lineage.Owner, err error) {
 	err = s.db.logTx(ctx, func(t *tx) error {
 		owners, err := collect[int64](t.query(ctx, lineagePeopleUpto, int64(after), limit))(func(r *rows) (n int64, err error) { return n, r.Scan(&n) })
 		if err != nil {
@@ -280,7 +279,7 @@ func (s lineageStore) ExpirePeople(ctx context.Context, after fingerprint.Owner,
 		upto := int64(math.MaxUint32)
 		if last = 0; len(owners) == limit {
 			upto = owners[len(owners)-1]
-			last = fingerprint.Owner(upto)
+			last = lineage.Owner(upto)
 		}
 		if _, err := t.exec(ctx, lineagePeopleExpire, int64(after), upto); err != nil {
 			return err
@@ -301,7 +300,7 @@ func (s lineageStore) Prints(ctx context.Context, after int64, limit int) ([]lin
 		var p lineage.StoredPrint
 		var print, owner, expires int64
 		err := r.Scan(&p.Seq, &print, &owner, &p.Class, &expires)
-		p.Print, p.Owner, p.Expires = fingerprint.Print(print), fingerprint.Owner(owner), fromMicros(expires)
+		p.Print, p.Owner, p.Expires = lineage.Print(print), lineage.Owner(owner), fromMicros(expires)
 		return p, err
 	})
 }

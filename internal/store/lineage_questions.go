@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"gatehouse"
-	"gatehouse/internal/fingerprint"
 	"gatehouse/internal/lineage"
 )
 
@@ -50,15 +49,15 @@ const (
 
 func scanNumber(r *rows) (n int64, err error) { return n, r.Scan(&n) }
 
-func scanOwner(r *rows) (fingerprint.Owner, error) {
+func scanOwner(r *rows) (lineage.Owner, error) {
 	n, err := scanNumber(r)
-	return fingerprint.Owner(n), err
+	return lineage.Owner(n), err
 }
 
-func (s lineageStore) Owners(ctx context.Context, hashes []string) ([]fingerprint.Owner, error) {
-	var owners []fingerprint.Owner
+func (s lineageStore) Owners(ctx context.Context, hashes []string) ([]lineage.Owner, error) {
+	var owners []lineage.Owner
 	for _, hash := range hashes {
-		found, err := collect[fingerprint.Owner](s.db.query(ctx, lineagePersonOf, hash))(scanOwner)
+		found, err := collect[lineage.Owner](s.db.query(ctx, lineagePersonOf, hash))(scanOwner)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +66,7 @@ func (s lineageStore) Owners(ctx context.Context, hashes []string) ([]fingerprin
 	return owners, nil
 }
 
-func (s lineageStore) People(ctx context.Context, owners []fingerprint.Owner) ([]lineage.PersonRow, error) {
+func (s lineageStore) People(ctx context.Context, owners []lineage.Owner) ([]lineage.PersonRow, error) {
 	people := make([]lineage.PersonRow, 0, len(owners))
 	for _, owner := range owners {
 		p := lineage.PersonRow{Owner: owner}
@@ -80,7 +79,7 @@ func (s lineageStore) People(ctx context.Context, owners []fingerprint.Owner) ([
 			return nil, err
 		}
 		p.Erased = fromMicros(erased)
-		if p.Candidates, err = collect[fingerprint.Owner](s.db.query(ctx, lineageCandidatesOf, int64(owner)))(scanOwner); err != nil {
+		if p.Candidates, err = collect[lineage.Owner](s.db.query(ctx, lineageCandidatesOf, int64(owner)))(scanOwner); err != nil {
 			return nil, err
 		}
 		people = append(people, p)
@@ -88,15 +87,15 @@ func (s lineageStore) People(ctx context.Context, owners []fingerprint.Owner) ([
 	return people, nil
 }
 
-func (s lineageStore) Sets(ctx context.Context, owner fingerprint.Owner) ([]fingerprint.Owner, error) {
-	return collect[fingerprint.Owner](s.db.query(ctx, lineageSetsOf, int64(owner)))(scanOwner)
+func (s lineageStore) Sets(ctx context.Context, owner lineage.Owner) ([]lineage.Owner, error) {
+	return collect[lineage.Owner](s.db.query(ctx, lineageSetsOf, int64(owner)))(scanOwner)
 }
 
 // originDepth bounds how many deliveries of a person are looked through for one to
 // a service.
 const originDepth = 500
 
-func (s lineageStore) Origin(ctx context.Context, owner fingerprint.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (lineage.Edge, error) {
+func (s lineageStore) Origin(ctx context.Context, owner lineage.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (lineage.Edge, error) {
 	type newest struct {
 		edge int64
 		to   gatehouse.ServiceName
@@ -200,7 +199,7 @@ func (s lineageStore) flows(ctx context.Context, list statement, args ...any) ([
 		var f lineage.FlowRow
 		var owner, day, first, last int64
 		err := r.Scan(&owner, &day, &f.Edge, &f.Handle, &first, &last, &f.Seen)
-		f.Owner, f.Day, f.First, f.Last = fingerprint.Owner(owner), lineage.Day(day), fromMicros(first), fromMicros(last)
+		f.Owner, f.Day, f.First, f.Last = lineage.Owner(owner), lineage.Day(day), fromMicros(first), fromMicros(last)
 		return f, err
 	})
 }
@@ -230,14 +229,14 @@ func (s lineageStore) complete(ctx context.Context, flows []lineage.FlowRow) err
 	return nil
 }
 
-func (s lineageStore) Reached(ctx context.Context, sel lineage.Selection) ([]fingerprint.Owner, error) {
+func (s lineageStore) Reached(ctx context.Context, sel lineage.Selection) ([]lineage.Owner, error) {
 	edges, err := s.edgesOf(ctx, sel)
 	if err != nil {
 		return nil, err
 	}
-	var all []fingerprint.Owner
+	var all []lineage.Owner
 	for _, e := range edges {
-		some, err := collect[fingerprint.Owner](s.db.query(ctx, lineageReached, e, int64(sel.Since), int64(sel.Until), int64(sel.After.Owner), sel.Limit))(scanOwner)
+		some, err := collect[lineage.Owner](s.db.query(ctx, lineageReached, e, int64(sel.Since), int64(sel.Until), int64(sel.After.Owner), sel.Limit))(scanOwner)
 		if err != nil {
 			return nil, err
 		}

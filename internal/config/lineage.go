@@ -1,0 +1,92 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse"
+)
+
+// Lineage says what is kept of whose data went where.
+type Lineage struct {
+	Keep            time.Duration           `yaml:"keep" doc:"How long a value is recognised after it was last delivered. Default 2160h (90 days)."`
+	KeepFlows       time.Duration           `yaml:"keep_flows" doc:"How long a flow stays on record. Default 17520h (two years)."`
+	MaxFingerprints int                     `yaml:"max_fingerprints" doc:"Most values that are recognised; beyond that the oldest are forgotten, and the log says so. Some 20 bytes of memory each, and 100 on disk. Default 10000000."`
+	Brands          []string                `yaml:"brands" doc:"Your own accounts, such as [x:12345]: their data is public on purpose, so it is reported at most and never stopped."`
+	Services        []gatehouse.ServiceName `yaml:"services" doc:"Services that may ask about everybody's data: GET /gatehouse/v1/lineage/…"`
+	Secrets         string                  `yaml:"secrets" doc:"What happens to a transfer that holds a token or another secret: stop (the default), or report."`
+}
+
+// WithDefaults returns l with its defaults filled in.
+func (l Lineage) WithDefaults() Lineage {
+	orDefault(&l.Keep, 90*24*time.Hour)
+	orDefault(&l.KeepFlows, 2*365*24*time.Hour)
+	orDefault(&l.MaxFingerprints, 10_000_000)
+	orDefault(&l.Secrets, "stop")
+	return l
+}
+
+// The bounds of what is kept. Fingerprints are noted again within a twenty-fourth
+// of keep, which has to stay a time in which little happens.
+const (
+	minLineage      = 24 * time.Hour
+	maxLineage      = 10 * 365 * 24 * time.Hour
+	maxFingerprints = 1_000_000_000
+)
+
+func (c *Config) validateLineage(d *decoder) {
+	l := &c.Lineage
+	for _, f := range []struct {
+		field string
+		value time.Duration
+	}{{"keep", l.Keep}, {"keep_flows", l.KeepFlows}} {
+		if f.value != 0 && (f.value < minLineage || f.value > maxLineage) {
+			d.failAt("lineage."+f.field, "must be from 24h to 87600h (ten years)")
+		}
+	}
+	if l.MaxFingerprints < 0 || l.MaxFingerprints > maxFingerprints {
+		d.failAt("lineage.max_fingerprints", "must be from 1 to 1000000000")
+	}
+	d.oneOf("lineage.secrets", l.Secrets, "", "stop", "report")
+	for i, brand := range l.Brands {
+		at := "lineage.brands[" + strconv.Itoa(i) + "]"
+		platform, id, cut := strings.Cut(brand, ":")
+		switch {
+		case !cut || id == "" || strings.ContainsAny(id, " \t"):
+			d.failAt(at, "must be a platform and its id of the account: x:12345")
+		case !c.usesPlatform(gatehouse.Platform(platform)):
+			d.failAt(at, "no app of this platform is configured")
+		case slices.Contains(l.Brands[:i], brand):
+			d.failAt(at, "stands in the list twice")
+		}
+	}
+	c.serviceList(d, "lineage.services", l.Services)
+}
+
+func (c *Config) usesPlatform(p gatehouse.Platform) bool {
+	for _, a := range c.Apps {
+		if a.Platform == p {
+			return true
+		}
+	}
+	return false
+}
+
+// serviceList checks a list of declared services.
+func (c *Config) serviceList(d *decoder, field string, list []gatehouse.ServiceName) {
+	for i, name := range list {
+		at := field + "[" + strconv.Itoa(i) + "]"
+		if _, known := c.Services[name]; !known {
+			text := "there is no service of this name"
+			if near := nearest(string(name), names(c.Services)); near != "" {
+				text += "; did you mean " + near + "?"
+			}
+			d.failAt(at, text)
+		}
+		if slices.Contains(list[:i], name) {
+			d.failAt(at, "stands in the list twice")
+		}
+	}
+}
