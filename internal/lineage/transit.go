@@ -321,29 +321,40 @@ type probed struct {
 
 const probeWindow = time.Hour
 
+// count takes in what was stopped, and reports whether it is too much by now, and
+// whether it was not before.
+func (p *probes) count(service gatehouse.ServiceName, most int, stopped []Print) (over, begins bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of == nil {
+		p.of = map[gatehouse.ServiceName]*probed{}
+	}
+	of := p.of[service]
+	if of == nil || time.Since(of.since) >= probeWindow {
+		of = &probed{since: time.Now(), prints: map[Print]bool{}}
+		p.of[service] = of
+	}
+	for _, print := range stopped {
+		if len(of.prints) <= most {
+			of.prints[print] = true
+		}
+	}
+	begins = !of.over && len(of.prints) > most
+	of.over = of.over || begins
+	return of.over, begins
+}
+
 // probing reports whether everything of a service that is recognised is stopped
 // now, because too many different values of it were within an hour. It counts the
 // hits that are stopped.
 func (l *Lineage) probing(ctx context.Context, t *Transfer, sights []sight) bool {
-	p := &l.probes
-	p.mu.Lock()
-	if p.of == nil {
-		p.of = map[gatehouse.ServiceName]*probed{}
-	}
-	of := p.of[t.Service]
-	if of == nil || time.Since(of.since) >= probeWindow {
-		of = &probed{since: time.Now(), prints: map[Print]bool{}}
-		p.of[t.Service] = of
-	}
-	for _, s := range sights {
-		if s.verdict == Stopped && len(of.prints) <= l.config.MaxProbes {
-			of.prints[s.hit.Print] = true
+	var stopped []Print
+	for i := range sights {
+		if sights[i].verdict == Stopped {
+			stopped = append(stopped, sights[i].hit.Print)
 		}
 	}
-	begins := !of.over && len(of.prints) > l.config.MaxProbes
-	of.over = of.over || begins
-	over := of.over
-	p.mu.Unlock()
+	over, begins := l.probes.count(t.Service, l.config.MaxProbes, stopped)
 	if begins {
 		l.logger.WarnContext(ctx, "a service tried to send many different values that were stopped: everything of it that is recognised is stopped for an hour",
 			slog.String("service", string(t.Service)))

@@ -1,0 +1,274 @@
+package lineage_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/fingerprint"
+	"gatehouse/internal/lineage"
+	"gatehouse/internal/secret"
+)
+
+// What leaves is judged by what it is and to whom it goes, and is on record.
+func TestTransfersAreJudged(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		const id, token = "111222333444", "tok-8f7e6d5c4b3a2910"
+		w.deliver(w.l, source, person(id))
+		if err := w.l.Guard(t.Context(), lineage.Guarded{UserKey: w.keys(id)[0], Platform: gatehouse.X, Secret: secret.New(token)},
+			lineage.Guarded{Secret: secret.New("app-secret-0011223344")}, lineage.Guarded{}); err != nil {
+			t.Fatal(err)
+		}
+		report := to("report.example")
+		report.Report = true
+		for _, test := range []struct {
+			to   lineage.Transfer
+			body string
+			want string
+		}{
+			{to("none.example"), "nothing of anybody's: 111222333445, mail@example.com", "passed"},
+			{to("no.example"), "an address: " + mail(id), "lineage/stopped"},
+			{to("near.example", gatehouse.Username, gatehouse.PseudonymousID), mail(id), "lineage/stopped"},
+			{to("may.example", gatehouse.EmailAddress), mail(id), "passed"},
+			{report, mail(id), "passed"},
+			{to("secret.example", gatehouse.DataClasses()...), token, "lineage/stopped"},
+			{report, "the app's app-secret-0011223344", "lineage/stopped"},
+		} {
+			if err := w.send(w.l, test.to, test.body); rule(err) != test.want {
+				t.Errorf("%q to %s: %v, want %s", test.body, test.to.Destination, err, test.want)
+			}
+		}
+		same(t, "the person's", w.of(w.l, id),
+			"delivery email web passed×1", "delivery pseudonymous-id web passed×1",
+			"transfer email may.example passed×1", "transfer email near.example stopped×1", "transfer email no.example stopped×1",
+			"transfer email report.example reported×1", "transfer secret secret.example stopped×1")
+		same(t, "the host's", w.ask(w.l, lineage.Subject{Destination: "report.example"}),
+			"transfer email report.example reported×1", "transfer secret report.example stopped×1")
+		for _, f := range w.flows(w.l, lineage.Subject{Destination: "may.example"}) {
+			if f.Operation != "GET /2/users/{id}" || f.Purpose != "insights" || f.SentFor != "analytics" || f.Service != "web" || f.Platform != gatehouse.X {
+				t.Errorf("the transfer came from %+v", f)
+			}
+		}
+		for _, f := range w.flows(w.l, lineage.Subject{Destination: "report.example"}) {
+			if f.Class == gatehouse.Credential && f.Person.Number != 0 {
+				t.Errorf("the app's own secret is %+v's", f.Person)
+			}
+		}
+	})
+}
+
+// A repeated transfer counts; the same value twice in one transfer does not.
+func TestTransfersAreCounted(t *testing.T) {
+	w, f := withFaulty(t)
+	w.deliver(w.l, source, person("111222333444"))
+	writes := f.notes.Load()
+	for range 3 {
+		if err := w.send(w.l, to("a.example", gatehouse.EmailAddress), mail("111222333444")+" "+mail("111222333444")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := f.notes.Load() - writes; n != 1 {
+		t.Errorf("three transfers took %d writes", n)
+	}
+	same(t, "counted", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example passed×3")
+}
+
+// A transfer whose flows cannot be noted is not let go, not even when it is judged
+// again.
+func TestTransfersThatCannotBeNoted(t *testing.T) {
+	w, f := withFaulty(t)
+	w.deliver(w.l, source, person("111222333444"))
+	for _, fault := range []interface{ Store(bool) }{&f.before, &f.after} {
+		fault.Store(true)
+		s := w.l.Search(to("a.example", gatehouse.EmailAddress))
+		_, _ = s.Write([]byte(mail("111222333444") + " "))
+		if _, err := s.Judge(t.Context()); rule(err) != "lineage/flows" {
+			t.Errorf("judged with %v", err)
+		}
+		fault.Store(false)
+		if n, err := s.Judge(t.Context()); rule(err) != "lineage/flows" || n != 0 {
+			t.Errorf("judged again: %d, %v", n, err)
+		}
+		if err := s.End(t.Context()); rule(err) != "lineage/flows" {
+			t.Errorf("ended with %v", err)
+		}
+		s.Close()
+	}
+}
+
+// What was stopped stays stopped, and every refusal is the same.
+func TestRefusalSaysNothing(t *testing.T) {
+	w := fresh(t, nil)
+	w.deliver(w.l, source, person("111222333444"))
+	if err := w.l.Guard(t.Context(), lineage.Guarded{Secret: secret.New("app-secret-0011223344")}); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]bool{}
+	for _, body := range []string{mail("111222333444"), "111222333444", "app-secret-0011223344"} {
+		s := w.l.Search(to("a.example"))
+		s.Text("url", "", "https://a.example/?q="+body)
+		_, err := s.Judge(t.Context())
+		if rule(err) != "lineage/stopped" {
+			t.Fatalf("%q: %v", body, err)
+		}
+		texts[err.Error()] = true
+		_, _ = s.Write([]byte("harmless"))
+		if n, again := s.Judge(t.Context()); again != err || n != 0 {
+			t.Errorf("judged again: %d, %v", n, again)
+		}
+		if again := s.End(t.Context()); again != err {
+			t.Errorf("ended with %v", again)
+		}
+		s.Close()
+	}
+	if len(texts) != 1 {
+		t.Errorf("the refusals differ: %v", texts)
+	}
+}
+
+// A value that may be one of several people's is nobody's in particular.
+func TestAmbiguousHits(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		shared := fingerprint.Value{Class: gatehouse.PhoneNumber, Text: "004930123456"}
+		w.deliver(w.l, source, person("111222333444", shared), person("555666777888", shared))
+		if err := w.send(w.l, to("a.example"), shared.Text); rule(err) != "lineage/stopped" {
+			t.Errorf("it went out: %v", err)
+		}
+		flows := w.flows(w.l, lineage.Subject{Destination: "a.example"})
+		if len(flows) != 1 || len(flows[0].Person.Candidates) != 2 || flows[0].Person.Person != "" || flows[0].Operation != "GET /2/users/{id}" {
+			t.Fatalf("the flows are %+v", flows)
+		}
+		for _, id := range []string{"111222333444", "555666777888"} {
+			same(t, id, w.of(w.l, id), "delivery email web passed×1", "delivery phone web passed×1", "delivery pseudonymous-id web passed×1",
+				"transfer phone a.example stopped×1")
+		}
+		if err := w.l.EraseKeys(t.Context(), w.keys("111222333444")...); err != nil {
+			t.Fatal(err)
+		}
+		flows = w.flows(w.l, lineage.Subject{Destination: "a.example"})
+		if c := flows[0].Person.Candidates; len(c) != 2 || c[0].Erased == c[1].Erased {
+			t.Errorf("the candidates are %+v", c)
+		}
+	})
+}
+
+// What many share, and what is the customer's own, is reported at most.
+func TestSharedValuesAndBrands(t *testing.T) {
+	w := fresh(t, nil)
+	link := fingerprint.Value{Class: gatehouse.ProfileLink, Text: "everybodys.example"}
+	for i := range 5 {
+		w.deliver(w.l, source, person(fmt.Sprint(111222333440+i), link))
+	}
+	w.deliver(w.l, source, person("900900900900"), person("900900900901"))
+	if err := w.send(w.l, to("a.example"), link.Text+" "+mail("900900900900")); err != nil {
+		t.Errorf("it was stopped: %v", err)
+	}
+	same(t, "reported", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example reported×1", "transfer profile-link a.example reported×1")
+	if err := w.send(w.l, to("b.example"), mail("900900900901")); rule(err) != "lineage/stopped" {
+		t.Errorf("somebody beside the brand: %v", err)
+	}
+}
+
+// Secrets pass only where the operator chose so, and are reported.
+func TestSecretsThatAreReported(t *testing.T) {
+	w := fresh(t, func(c *lineage.Config) { c.ReportSecrets = true })
+	if err := w.l.Guard(t.Context(), lineage.Guarded{Secret: secret.New("app-secret-0011223344")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.send(w.l, to("a.example"), "app-secret-0011223344"); err != nil {
+		t.Errorf("stopped: %v", err)
+	}
+	same(t, "reported", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer secret a.example reported×1")
+}
+
+// Whoever tries many values learns nothing more: the next that is recognised is
+// stopped, whatever it is, with the same words. Another service is not concerned.
+func TestProbing(t *testing.T) {
+	w := fresh(t, func(c *lineage.Config) { c.MaxProbes = 3 })
+	var people []lineage.Delivered
+	for i := range 10 {
+		people = append(people, person(fmt.Sprint(111222333440+i)))
+	}
+	w.deliver(w.l, source, people...)
+	allowed := to("may.example", gatehouse.EmailAddress)
+	try := func(i int) error { return w.send(w.l, to("a.example"), mail(fmt.Sprint(111222333440+i))) }
+	for range 10 {
+		_ = try(0) // the same value again and again is no probing
+	}
+	for i := range 3 {
+		if err := try(i); rule(err) != "lineage/stopped" {
+			t.Fatal(err)
+		}
+	}
+	if err := w.send(w.l, allowed, mail("111222333449")); err != nil {
+		t.Errorf("within the limit: %v", err)
+	}
+	if entries := w.actions("lineage.probing"); len(entries) != 0 {
+		t.Errorf("said within the limit: %q", entries)
+	}
+	last := try(3)
+	if err := w.send(w.l, allowed, mail("111222333448")); err == nil || err.Error() != last.Error() {
+		t.Errorf("beyond the limit: %v, want %v", err, last)
+	}
+	if err := w.send(w.l, allowed, "nothing of anybody's"); err != nil {
+		t.Errorf("what is not recognised: %v", err)
+	}
+	other := allowed
+	other.Service = "batch"
+	if err := w.send(w.l, other, mail("111222333448")); err != nil {
+		t.Errorf("another service: %v", err)
+	}
+	_ = try(4)
+	if entries := w.actions("lineage.probing"); len(entries) != 1 || strings.Contains(entries[0], "111222") {
+		t.Errorf("said %q", entries)
+	}
+}
+
+// A process that has not read everything yet refuses what it cannot judge, and says
+// so; in report mode it lets pass.
+func TestTransfersWhileLoading(t *testing.T) {
+	w := fresh(t, nil)
+	w.deliver(w.l, source, person("111222333444"))
+	l := w.start()
+	if l.Ready() {
+		t.Fatal("ready before anything was read")
+	}
+	if err := w.send(l, to("a.example"), "anything"); rule(err) != "lineage/loading" {
+		t.Errorf("judged with %v", err)
+	}
+	report := to("a.example")
+	report.Report = true
+	if err := w.send(l, report, "anything"); err != nil {
+		t.Errorf("in report mode: %v", err)
+	}
+	if err := l.Load(t.Context()); err != nil || !l.Ready() {
+		t.Fatalf("loaded with %v", err)
+	}
+	if err := w.send(l, to("a.example"), "anything"); err != nil {
+		t.Errorf("after loading: %v", err)
+	}
+	if err := w.send(l, to("a.example"), mail("111222333444")); rule(err) != "lineage/stopped" {
+		t.Errorf("after loading: %v", err)
+	}
+}
+
+// The hour of a service that probed ends.
+func TestProbingEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p lineage.Probes
+		if over, _ := p.Count("web", 2, 1, 2, 3); !over {
+			t.Fatal("three are not too many")
+		}
+		time.Sleep(time.Hour - time.Second)
+		if over, _ := p.Count("web", 2); !over {
+			t.Error("it ends early")
+		}
+		time.Sleep(time.Second)
+		if over, _ := p.Count("web", 2); over {
+			t.Error("it does not end")
+		}
+	})
+}
