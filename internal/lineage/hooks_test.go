@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"context"
+	"time"
 
 	"gatehouse"
 )
@@ -31,4 +32,19 @@ type Probes struct{ p probes }
 // Count takes in what was stopped of a service.
 func (p *Probes) Count(service gatehouse.ServiceName, most int, stopped ...Print) (over, begins bool) {
 	return p.p.count(service, most, stopped)
+}
+
+// Memory is what was noted lately.
+type Memory struct{ m memory[struct{}] }
+
+// Put remembers a number, at most so many.
+func (m *Memory) Put(n uint64, life time.Duration) {
+	m.m.turn(time.Now(), 100, life)
+	m.m.now[sum{n}] = struct{}{}
+}
+
+// Has reports whether a number is remembered.
+func (m *Memory) Has(n uint64) bool {
+	_, known := m.m.get(sum{n})
+	return known
 }
