@@ -289,7 +289,6 @@ func withNote(w io.Writer, note string, err error) error {
 	return err
 }
 
-
 // personLabel names somebody in a table.
 func personLabel(p lineage.Person) string {
 	switch {

@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/lineage"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
@@ -46,6 +47,7 @@ type world struct {
 	duty    api.Duties
 	events  *outbox.Outbox
 	budgets *budget.Budgets
+	lineage *lineage.Lineage
 	data    // see data_test.go
 }
 
@@ -84,6 +86,7 @@ func newWorld(t *testing.T) *world {
 			return nil
 		},
 		Budgets: w.budgets,
+		Lineage: w.setUpLineage(),
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewTextHandler(w.log, nil))},
 	})
 	if err != nil {

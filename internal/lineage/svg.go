@@ -18,8 +18,8 @@ const (
 	boxPadding  = 14.0
 	boxGap      = 22.0
 	nameHeight  = 22.0
-	nameLetters = 30
-	lineLetters = 36
+	nameLetters = 24
+	lineLetters = 32
 	maxBoxLines = 10
 )
 
