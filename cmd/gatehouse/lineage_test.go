@@ -129,7 +129,7 @@ func TestLineageCommands(t *testing.T) {
 		return strings.Contains(h.must("lineage", "status", "--json"), `"state": "ready"`)
 	})
 	var status lineage.StatusView
-	if err := h.api().do(t.Context(), "GET", "lineage/status", nil, &status); err != nil || status.Fingerprints != 2 {
+	if err := h.api().do(t.Context(), "GET", "/gatehouse/v1/lineage/status", nil, &status); err != nil || status.Fingerprints != 2 {
 		t.Errorf("the API's status is %+v, %v", status, err)
 	}
 	h.stop()
