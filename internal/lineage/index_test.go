@@ -171,6 +171,100 @@ func TestErasuresUnderTraffic(t *testing.T) {
 	})
 }
 
+// meddler does something between the store and whoever asked it.
+type meddler struct {
+	lineage.Store
+	afterPrints func([]lineage.StoredPrint) []lineage.StoredPrint
+	afterNote   func()
+}
+
+func (m *meddler) Prints(ctx context.Context, after int64, limit int) ([]lineage.StoredPrint, error) {
+	page, err := m.Store.Prints(ctx, after, limit)
+	if f := m.afterPrints; f != nil {
+		page = f(page)
+	}
+	return page, err
+}
+
+func (m *meddler) Note(ctx context.Context, b *lineage.Batch) (lineage.Noted, error) {
+	n, err := m.Store.Note(ctx, b)
+	if f := m.afterNote; f != nil {
+		m.afterNote = nil
+		f()
+	}
+	return n, err
+}
+
+// Whoever is erased while their rows are on the way from the table to the index
+// stays out of it.
+func TestErasedOnTheWay(t *testing.T) {
+	m := &meddler{}
+	w := fresh(t, func(c *lineage.Config) {
+		m.Store = c.Store
+		c.Store = m
+	})
+	erase := func(id string) {
+		if err := w.l.EraseKeys(t.Context(), w.keys(id)...); err != nil {
+			t.Error(err)
+		}
+	}
+	w.deliver(w.l, source, person("111222333444"))
+	m.afterPrints = func(page []lineage.StoredPrint) []lineage.StoredPrint {
+		m.afterPrints = nil
+		erase("111222333444")
+		return page
+	}
+	w.poll(w.l)
+	if w.recognises(w.l, "111222333444") {
+		t.Error("a page that was read before brought the person back")
+	}
+	m.afterNote = func() { erase("555666777888") }
+	w.deliver(w.l, source, person("555666777888"))
+	if w.recognises(w.l, "555666777888") {
+		t.Error("a delivery under way brought the person back")
+	}
+	// Nor is the delivery remembered as one of the new person.
+	w.deliver(w.l, source, person("555666777888"))
+	same(t, "again", w.of(w.l, "555666777888"), "delivery email web passed×1", "delivery pseudonymous-id web passed×1")
+	if !w.recognises(w.l, "555666777888") {
+		t.Error("who is delivered again is not recognised")
+	}
+}
+
+// A fingerprint may become visible after others with greater numbers; it is read all
+// the same.
+func TestLateFingerprintsAreRead(t *testing.T) {
+	m := &meddler{}
+	w := fresh(t, func(c *lineage.Config) {
+		m.Store = c.Store
+		c.Store = m
+	})
+	other := w.open()
+	var late int64
+	m.afterPrints = func(page []lineage.StoredPrint) (seen []lineage.StoredPrint) {
+		for _, p := range page {
+			if late == 0 {
+				late = p.Seq
+			}
+			if p.Seq > late+1 { // a person has two
+				seen = append(seen, p)
+			}
+		}
+		return seen
+	}
+	w.deliver(w.l, source, person("111222333444"))
+	w.deliver(w.l, source, person("555666777888"))
+	w.poll(other)
+	if w.recognises(other, "111222333444") || !w.recognises(other, "555666777888") {
+		t.Fatal("the first two are not late")
+	}
+	m.afterPrints = nil
+	w.poll(other)
+	if !w.recognises(other, "111222333444") {
+		t.Error("what came late was never read")
+	}
+}
+
 // Everything is read, page by page, and how far it has come can be seen.
 func TestLoading(t *testing.T) {
 	w := fresh(t, nil)

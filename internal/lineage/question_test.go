@@ -51,7 +51,11 @@ func TestQuestionsAreChecked(t *testing.T) {
 // over many pages; it says about what, and not about whom.
 func TestQuestionsAreInTheLog(t *testing.T) {
 	w := fresh(t, nil)
-	w.deliver(w.l, source, person("111222333444"), person("555666777888"))
+	many := []lineage.Delivered{person("111222333444"), person("555666777888")}
+	for i := range lineage.MaxPage / 2 {
+		many = append(many, person(fmt.Sprint(700000000+i)))
+	}
+	w.deliver(w.l, source, many...)
 	for _, about := range []lineage.Subject{{Keys: w.keys("111222333444")}, {Destination: "a.example"}, {}} {
 		before := len(w.actions("lineage.ask"))
 		w.flows(w.l, about)

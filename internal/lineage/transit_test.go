@@ -1,6 +1,7 @@
 package lineage_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -60,13 +61,14 @@ func TestTransfersAreJudged(t *testing.T) {
 	})
 }
 
-// A repeated transfer counts; the same value twice in one transfer does not.
+// A repeated transfer counts; the same value, or the same kind, twice in one
+// transfer does not.
 func TestTransfersAreCounted(t *testing.T) {
 	w, f := withFaulty(t)
-	w.deliver(w.l, source, person("111222333444"))
+	w.deliver(w.l, source, person("111222333444", fingerprint.Value{Class: gatehouse.EmailAddress, Text: "second@example.com"}))
 	writes := f.notes.Load()
 	for range 3 {
-		if err := w.send(w.l, to("a.example", gatehouse.EmailAddress), mail("111222333444")+" "+mail("111222333444")); err != nil {
+		if err := w.send(w.l, to("a.example", gatehouse.EmailAddress), mail("111222333444")+" second@example.com "+mail("111222333444")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,10 +118,10 @@ func TestRefusalSaysNothing(t *testing.T) {
 		}
 		texts[err.Error()] = true
 		_, _ = s.Write([]byte("harmless"))
-		if n, again := s.Judge(t.Context()); again != err || n != 0 {
+		if n, again := s.Judge(t.Context()); !errors.Is(again, err) || n != 0 {
 			t.Errorf("judged again: %d, %v", n, again)
 		}
-		if again := s.End(t.Context()); again != err {
+		if again := s.End(t.Context()); !errors.Is(again, err) {
 			t.Errorf("ended with %v", again)
 		}
 		s.Close()
