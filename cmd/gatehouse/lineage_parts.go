@@ -29,11 +29,13 @@ func (p *parts) openLineage(ctx context.Context) error {
 	var key fingerprint.Key
 	copy(key[:], raw)
 	c := p.cfg.Lineage.WithDefaults()
+	index, err := fingerprint.New(fingerprint.Config{Key: key, Capacity: c.MaxFingerprints, Form: ourForm})
+	if err != nil {
+		return err
+	}
 	p.lineage, err = lineage.New(lineage.Config{
 		Store: p.db.Lineage(), Log: p.log, Key: p.connect.UserKey, Keys: p.connect.UserKeys,
-		Index: func() *fingerprint.Index {
-			return fingerprint.New(fingerprint.Config{Key: key, Max: c.MaxFingerprints})
-		},
+		Index: index,
 		Keep: c.Keep, KeepFlows: c.KeepFlows, MaxFingerprints: c.MaxFingerprints,
 		Brands: p.brandKeys, ReportSecrets: c.Secrets == "report", Logger: p.logger,
 	})

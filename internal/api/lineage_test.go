@@ -24,9 +24,7 @@ func (w *world) setUpLineage() api.Lineage {
 	var err error
 	w.lineage, err = lineage.New(lineage.Config{
 		Store: w.DB.Lineage(), Log: w.Log, Key: w.Connections.UserKey, Keys: w.Connections.UserKeys,
-		Index: func() *fingerprint.Index {
-			return fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Max: 1000})
-		},
+		Index: index,
 	})
 	if err != nil {
 		w.t.Fatal(err)

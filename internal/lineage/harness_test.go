@@ -59,9 +59,7 @@ func (w *world) start() *lineage.Lineage {
 	w.t.Helper()
 	c := lineage.Config{
 		Store: w.DB.Lineage(), Log: w.Log, Key: w.Connections.UserKey, Keys: w.Connections.UserKeys,
-		Index: func() *fingerprint.Index {
-			return fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Max: 100_000})
-		},
+		Index: index,
 		Brands: func(ctx context.Context) ([]string, error) {
 			key, err := w.Connections.UserKey(ctx, "main-x", "900900900900")
 			return []string{key}, err

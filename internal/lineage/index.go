@@ -64,7 +64,7 @@ func (l *Lineage) add(entries []fingerprint.Entry) {
 		}
 		entries = kept
 	}
-	l.prints().Add(entries...)
+	l.config.Index.Add(entries...)
 }
 
 // forget takes people out of the index and the memory for good.
@@ -97,7 +97,7 @@ func (l *Lineage) forget(owners ...Owner) {
 	for _, o := range owners {
 		if _, done := x.erased[o]; !done {
 			x.erased[o] = now
-			l.prints().Forget(o)
+			l.config.Index.Forget(o)
 		}
 	}
 }
@@ -191,7 +191,7 @@ func (l *Lineage) poll(ctx context.Context) error {
 // sweep ends what is over, and makes room.
 func (l *Lineage) sweep(ctx context.Context) error {
 	now := time.Now()
-	l.prints().Expire(now)
+	l.config.Index.Expire(now)
 	for {
 		n, err := l.store.ExpirePrints(ctx, now, sweepBatch)
 		if err != nil {

@@ -43,9 +43,8 @@ type Config struct {
 	// Log gets an entry for each question and erasure, and for what is alerting.
 	// Required.
 	Log *audit.Log
-	// Index makes the index; it is called once, when it is first needed, since most
-	// commands never do. Required.
-	Index func() *fingerprint.Index
+	// Index holds the fingerprints; it is this lineage's own, and empty. Required.
+	Index *fingerprint.Index
 	// Key is the keyed hash of what a platform calls somebody towards an app
 	// registration: the one by which connections find their people. Required.
 	Key func(context.Context, gatehouse.AppName, string) (string, error)
@@ -80,9 +79,6 @@ type Lineage struct {
 	logger *slog.Logger
 	hash   hasher
 
-	makeIndex sync.Once
-	held      *fingerprint.Index // after makeIndex
-
 	writing chan struct{} // held by the one that writes a group
 	noted   notes
 	index   loading
@@ -114,12 +110,6 @@ func orDefault[T comparable](v *T, otherwise T) {
 	if *v == zero {
 		*v = otherwise
 	}
-}
-
-// prints is the index of fingerprints.
-func (l *Lineage) prints() *fingerprint.Index {
-	l.makeIndex.Do(func() { l.held = l.config.Index() })
-	return l.held
 }
 
 // touch is how much earlier than in truth the last delivery of a value may be

@@ -160,7 +160,7 @@ func (j *joining) deliver(s *Source, source sum, day Day, d *Delivered) {
 		if owner, known := n.prints.get(key); known && n.alive(owner) {
 			continue
 		}
-		print, ok := l.prints().Print(*v)
+		print, ok := l.config.Index.Print(*v)
 		if !ok {
 			continue
 		}
@@ -285,7 +285,7 @@ func (j *joining) guard(s Guarded) {
 	if owner, known := n.prints.get(key); known && n.alive(owner) {
 		return
 	}
-	print, ok := l.prints().Print(fingerprint.Value{Class: gatehouse.Credential, Text: text})
+	print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: text})
 	if !ok {
 		return
 	}

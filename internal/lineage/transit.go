@@ -52,7 +52,7 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.prints().Search(), judged: map[Print]bool{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[Print]bool{}, counted: map[sum]bool{}}
 }
 
 // Text looks at a text that is complete, such as an address or the value of a
