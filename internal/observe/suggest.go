@@ -359,13 +359,17 @@ func (n *narrowest) holds(f *Field) bool {
 // unlisted reports whether the configuration wants a name under unlisted.
 func (n *narrowest) unlisted(heading string, f *Field) bool {
 	op := string(n.used.Operation)
-	if n.p != platform.X {
-		return false
+	inPath := strings.Contains(op, "{"+f.Name+"}")
+	if known, described := platform.GraphParams(n.p, op); n.p != platform.X {
+		// Without the brackets or members that clients write lists and objects with.
+		bare, _, _ := strings.Cut(f.Name, "[")
+		bare, _, _ = strings.Cut(bare, ".")
+		return described && !known[bare] && !(heading == "params" && inPath)
 	}
 	if heading == "body" {
 		return !strings.HasPrefix(op, "POST /1.1/") && platform.UnknownField(n.p, f.Name) != ""
 	}
 	known, described := platform.QueryParams(op)
 	_, listed := known[f.Name]
-	return described && !listed && !strings.Contains(op, "{"+f.Name+"}")
+	return described && !listed && !inPath
 }

@@ -179,12 +179,15 @@ func TestSuggest(t *testing.T) {
 		{"a digit text of the Graph is a text", policy.Call{}, []*observe.Seen{
 			graphCall(nil, []policy.Argument{{Name: "message", Text: "2026"}, {Name: "place", Text: "7"}, {Name: "published", Text: "true"}}, `{"id":"1"}`, "POST /{id}/feed"),
 		}, "POST /{id}/feed params{} body{message: max 63206; place: max 10; published: boolean} fields[id]", ""},
+		{"a name that the Graph's documents do not have", policy.Call{}, []*observe.Seen{
+			graphCall(nil, []policy.Argument{{Name: "message", Text: "m"}, {Name: "odd", Text: "m"}, {Name: "attached_media[0]", Text: "m"}}, `{"id":"1"}`, "POST /{id}/feed"),
+		}, "POST /{id}/feed params{} body{attached_media[0]: max 10; message: max 63206; odd: max 10} fields[id] unlisted[odd]", "no document lists it"},
 		{"a number of JSON", policy.Call{}, []*observe.Seen{
 			graphCall(nil, []policy.Argument{{Name: "scheduled_publish_time", Kind: policy.IsNumber, Text: "1800000000"}}, `{"id":"1"}`, "POST /{id}/feed"),
 		}, "POST /{id}/feed params{} body{scheduled_publish_time: number} fields[id]", ""},
 		{"an upload", policy.Call{}, []*observe.Seen{
 			graphCall(nil, []policy.Argument{{Name: "source", Kind: policy.IsFile}, {Name: "caption", Text: "c"}}, `{"id":"1","post_id":"2"}`, "POST /{id}/photos"),
-		}, "POST /{id}/photos params{} body{caption: max 10; source: file} fields[id post_id]", ""},
+		}, "POST /{id}/photos params{} body{caption: max 10; source: file} fields[id post_id] unlisted[source]", ""},
 		{"a body of the Graph that cannot be read", policy.Call{}, []*observe.Seen{unjudged(graphCall(nil, nil, `{"id":"1"}`, "POST /{id}/videos"))},
 			"POST /{id}/videos fields[id]", "no params: once the body could not be read"},
 	} {
