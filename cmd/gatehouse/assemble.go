@@ -21,7 +21,6 @@ import (
 	"gatehouse/internal/compliance"
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
-	"gatehouse/internal/egress"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/notice"
@@ -71,12 +70,12 @@ type parts struct {
 	budgets   *budget.Budgets
 	egress    *wire.Egress
 	observer  *observe.Observer
-	// inspector looks into what is sent to third parties. nil means that nothing does,
-	// and that those which are to be inspected are refused.
-	inspector egress.Inspector
 
 	compliance *compliance.Compliance
 	lineage    *lineage.Lineage
+	// guarding has tokens recognised where they leave; nil in a command, which sends
+	// nothing to others.
+	guarding atomic.Pointer[guarding]
 
 	// rootChanges tells when the root key is lost and back; run takes it.
 	rootChanges chan vault.RootStatus
@@ -207,6 +206,11 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		Scopes:    p.scopes,
 		PublicURL: cfg.PublicURL, Returns: cfg.Returns,
 		RevokeHandles: p.identity.RevokeConnection, Tell: p.tellHealth, Budgets: p.budgets, Logger: logger,
+		Guard: func(ctx context.Context, person gatehouse.PersonID, text secret.Text) {
+			if g := p.guarding.Load(); g != nil {
+				g.token(ctx, person, text)
+			}
+		},
 	}); err != nil {
 		return nil, err
 	}

@@ -198,12 +198,8 @@ func printAuthorities(w io.Writer, all []wire.InspectionAuthority, stale, asPEM,
 	return err
 }
 
-// inspection binds what looks into tunnels; nil without an inspector, which leaves
-// destinations with inspection refused.
+// inspection binds what looks into tunnels.
 func inspection(p *parts, a *egress.Authority, inspector egress.Inspector, log *audit.Log) (egress.Terminate, error) {
-	if inspector == nil {
-		return nil, nil
-	}
 	return egress.NewTerminate(egress.InspectConfig{
 		Inspector: inspector, Certificate: a.Leaf, Log: log, Logger: p.logger, Silence: p.cfg.Limits.WithDefaults().TunnelIdle,
 	})

@@ -29,18 +29,22 @@ func (p *parts) openLineage(ctx context.Context) error {
 	var key fingerprint.Key
 	copy(key[:], raw)
 	c := p.cfg.Lineage.WithDefaults()
-	index, err := fingerprint.New(fingerprint.Config{Key: key, Capacity: c.MaxFingerprints, Form: ourForm})
+	index, err := fingerprint.New(fingerprint.Config{Key: key, Capacity: c.MaxFingerprints, Form: holdsOurs, FormLength: identity.FormLength})
 	if err != nil {
 		return err
 	}
 	p.lineage, err = lineage.New(lineage.Config{
 		Store: p.db.Lineage(), Log: p.log, Key: p.connect.UserKey, Keys: p.connect.UserKeys,
 		Index: index,
-		Keep: c.Keep, KeepFlows: c.KeepFlows, MaxFingerprints: c.MaxFingerprints,
+		Keep:  c.Keep, KeepFlows: c.KeepFlows, MaxFingerprints: c.MaxFingerprints,
 		Brands: p.brandKeys, ReportSecrets: c.Secrets == "report", Logger: p.logger,
 	})
 	return err
 }
+
+// holdsOurs reports whether a row of letters, digits and low lines holds a handle or a
+// service key of ours.
+func holdsOurs(row []byte) bool { return len(identity.FindForms(row)) > 0 }
 
 // brandKeys are the hashes of the customer's own accounts.
 func (p *parts) brandKeys(ctx context.Context) ([]string, error) {

@@ -25,8 +25,8 @@ func (s *server) bindProxy(certificate func() (*tls.Config, error)) error {
 	if err != nil {
 		return err
 	}
-	c.Inspector = s.inspector
-	if c.Terminate, err = inspection(s.parts, s.authority, s.inspector, s.log); err != nil {
+	c.Inspector = inspector{s.lineage}
+	if c.Terminate, err = inspection(s.parts, s.authority, c.Inspector, s.log); err != nil {
 		return err
 	}
 	if s.egressProxy, err = egress.New(c); err != nil {

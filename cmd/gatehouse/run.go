@@ -193,6 +193,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.lineage.Run(ctx) })
+	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })

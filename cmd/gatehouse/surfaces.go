@@ -33,6 +33,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		API:       own.Handler(),
 		Upstream:  upstreams(p.cfg),
 		Delivered: delivered(p),
+		Lineage:   p.deliver,
 		Observe:   p.observed,
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,

@@ -21,7 +21,10 @@ import (
 // setUpLineage makes what knows whose data went where; only the scheduler may ask.
 func (w *world) setUpLineage() api.Lineage {
 	w.t.Helper()
-	var err error
+	index, err := fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Capacity: 1000})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	w.lineage, err = lineage.New(lineage.Config{
 		Store: w.DB.Lineage(), Log: w.Log, Key: w.Connections.UserKey, Keys: w.Connections.UserKeys,
 		Index: index,

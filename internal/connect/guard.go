@@ -138,6 +138,10 @@ func (c *Connections) GuardAll(ctx context.Context, after gatehouse.ConnectionID
 		if err != nil {
 			return all, err
 		}
+		if len(page) == 0 {
+			all.Next = ""
+			return all, nil
+		}
 		e := audit.Entry{Action: "connect.guard", Facts: map[string]string{"connections": strconv.Itoa(len(page))}}
 		// Opening tells; see openTokens.
 		unreadable, err := c.openBatch(ctx, e, page, func(grant) {})

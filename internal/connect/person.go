@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -105,6 +106,21 @@ func (c *Connections) UserKeys(ctx context.Context, person gatehouse.PersonID) (
 		return nil
 	})
 	return keys, err
+}
+
+// KnownAs returns how lineage knows a person whose grant is held: the platform, and
+// what UserKey makes of what it calls them. ErrNotFound means that neither is known.
+func (c *Connections) KnownAs(ctx context.Context, person gatehouse.PersonID) (platform gatehouse.Platform, key string, err error) {
+	page, err := c.store.Connections(ctx, Filter{Person: person, WithPending: true, Limit: guardBatch})
+	if err != nil {
+		return "", "", err
+	}
+	for _, rec := range page {
+		if rec.UserHash != "" && rec.Kind != KindApp {
+			return c.apps[rec.App].Platform, rec.UserHash, nil
+		}
+	}
+	return "", "", fmt.Errorf("a person's platform: %w", gatehouse.ErrNotFound)
 }
 
 // Known is what is known of a person, opened for showing or for asking the app to

@@ -17,6 +17,12 @@ type Config struct {
 	// Capacity is how many fingerprints the index holds at most; when it is full, the
 	// ones that expire first make room. Zero is 10 million.
 	Capacity int
+	// Form recognises secrets by how they are made, without the index: it is shown
+	// every row of letters, digits and low lines that has FormLength bytes or more. nil
+	// means that there are none. It must be fast and keep nothing.
+	Form func(row []byte) bool
+	// FormLength is the length of the shortest secret that Form knows.
+	FormLength int
 }
 
 // Index holds fingerprints, and who may have the values. It is safe for concurrent
@@ -30,6 +36,8 @@ type Config struct {
 type Index struct {
 	keys     *keys
 	capacity int
+	form     func([]byte) bool
+	formed   int // FormLength
 	sieve    atomic.Pointer[sieve]
 	shards   [shards]shard
 	searches sync.Pool
@@ -61,7 +69,7 @@ func New(c Config) (*Index, error) {
 	if c.Capacity == 0 {
 		c.Capacity = 10_000_000
 	}
-	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity}
+	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity, form: c.Form, formed: max(c.FormLength, minExact)}
 	x.sieve.Store(newSieve(0))
 	basic()
 	return x, nil

@@ -24,8 +24,7 @@ func (t *stream) match(m mark, start, end int) {
 			continue
 		}
 		s.weak = weak(class) || t.readsAsTime(class, start, end)
-		s.from, s.to = t.offset(start), t.offsetEnd(end)
-		s.form, s.undone = t.outer, t.undone(start, end)
+		t.place(&s, start, end)
 		if class == className || class == classPhone {
 			for _, c := range t.raw[start:end] {
 				if c == '+' {
@@ -35,6 +34,19 @@ func (t *stream) match(m mark, start, end int) {
 		}
 		t.scan.see(s)
 	}
+}
+
+// see notes a secret that needs no index.
+func (t *stream) see(m mark, class uint8, start, end int) {
+	s := sight{mark: m, class: class}
+	t.place(&s, start, end)
+	t.scan.see(s)
+}
+
+// place says of a sight where it stands, and in what form.
+func (t *stream) place(s *sight, start, end int) {
+	s.from, s.to = t.offset(start), t.offsetEnd(end)
+	s.form, s.undone = t.outer, t.undone(start, end)
 }
 
 // offsetEnd returns the offset behind the last byte before the index. A byte of

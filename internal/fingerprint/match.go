@@ -27,6 +27,9 @@ func (t *stream) lookUp(ready int) {
 			n := int(w.end - w.start)
 			if n > 16 || w.traits&notASCII != 0 {
 				t.hashSlowly(w)
+				if x.form != nil && n >= x.formed && n <= maxValue && x.form(t.raw[w.start:w.end]) {
+					t.see(k.one(t.raw[w.start:w.end]), classSecret, int(w.start), int(w.end))
+				}
 				continue
 			}
 			v := binary.LittleEndian.Uint64(low[w.start:])

@@ -57,6 +57,10 @@ func (w *world) open() *lineage.Lineage {
 // start is a process whose index is not loaded yet.
 func (w *world) start() *lineage.Lineage {
 	w.t.Helper()
+	index, err := fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Capacity: 100_000})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	c := lineage.Config{
 		Store: w.DB.Lineage(), Log: w.Log, Key: w.Connections.UserKey, Keys: w.Connections.UserKeys,
 		Index: index,

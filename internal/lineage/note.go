@@ -273,6 +273,18 @@ func (l *Lineage) Guard(ctx context.Context, secrets ...Guarded) error {
 	return nil
 }
 
+// Hold has this process's index know secrets, at once and without whose they are,
+// for as long as the fingerprints of values live. Nothing of it is stored: what
+// other processes are to recognise is for [Lineage.Guard].
+func (l *Lineage) Hold(secrets ...secret.Text) {
+	expires := time.Now().Add(l.config.Keep)
+	for _, s := range secrets {
+		if print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: s.Reveal()}); ok {
+			l.config.Index.Add(fingerprint.Entry{Print: print, Class: gatehouse.Credential, Expires: expires})
+		}
+	}
+}
+
 // guard notes one secret. It holds notes.mu.
 func (j *joining) guard(s Guarded) {
 	l, n := j.l, &j.l.noted
