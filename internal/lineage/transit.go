@@ -89,7 +89,10 @@ func (t *Transit) End(ctx context.Context) error {
 }
 
 // Close ends it, also when the request broke off.
-func (t *Transit) Close() { t.search, t.judged, t.counted = nil, nil, nil }
+func (t *Transit) Close() {
+	t.search.Close()
+	t.search, t.judged, t.counted = nil, nil, nil
+}
 
 // sight is one hit and what follows from it.
 type sight struct {

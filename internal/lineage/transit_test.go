@@ -86,7 +86,7 @@ func TestTransfersThatCannotBeNoted(t *testing.T) {
 	for _, fault := range []interface{ Store(bool) }{&f.before, &f.after} {
 		fault.Store(true)
 		s := w.l.Search(to("a.example", gatehouse.EmailAddress))
-		_, _ = s.Write([]byte(mail("111222333444") + " "))
+		s.Text("header", "X-About", mail("111222333444"))
 		if _, err := s.Judge(t.Context()); rule(err) != "lineage/flows" {
 			t.Errorf("judged with %v", err)
 		}
@@ -160,7 +160,7 @@ func TestAmbiguousHits(t *testing.T) {
 // What many share, and what is the customer's own, is reported at most.
 func TestSharedValuesAndBrands(t *testing.T) {
 	w := fresh(t, nil)
-	link := fingerprint.Value{Class: gatehouse.ProfileLink, Text: "everybodys.example"}
+	link := fingerprint.Value{Class: gatehouse.ProfileLink, Text: "https://social.example/everybody"}
 	for i := range 5 {
 		w.deliver(w.l, source, person(fmt.Sprint(111222333440+i), link))
 	}
