@@ -188,6 +188,22 @@ func TestHellosInPieces(t *testing.T) {
 		}
 		conn.Close()
 	}
+	// With what follows it, in one write with the CONNECT: nothing is lost.
+	r.route("segment.test", serving(t, func(conn net.Conn) { _, _ = io.Copy(conn, conn) }))
+	eager, answers := r.dial()
+	text := "CONNECT segment.test:443 HTTP/1.1\r\nHost: x\r\n" + r.credentials() + "\r\n" + string(whole) + "and what follows"
+	if _, err := io.WriteString(eager, text); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.read(answers, text); a.status != http.StatusOK {
+		t.Fatal(a)
+	}
+	back := make([]byte, len(whole)+len("and what follows"))
+	if _, err := io.ReadFull(answers, back); err != nil || string(back) != string(whole)+"and what follows" {
+		t.Errorf("%d bytes came back: %v", len(back), err)
+	}
+	r.route("segment.test", r.party.address())
+
 	// Eagerly, in one write with the CONNECT.
 	conn, read := r.dial()
 	request := "CONNECT segment.test:443 HTTP/1.1\r\nHost: x\r\n" + r.credentials() + "\r\n"
