@@ -23,7 +23,8 @@ type keeper struct {
 	seen  []string // where and what
 	began []egress.Transfer
 	open  int
-	most  int // bytes that are never let go before the end
+	most  int  // bytes that are never let go before the end
+	late  bool // finds out about a body at its end only
 }
 
 const forbidden = "forbidden"
@@ -59,13 +60,18 @@ func (l *look) Write(p []byte) (int, error) {
 }
 
 func (l *look) Judge(context.Context) (int64, error) {
-	if strings.Contains(l.texts, forbidden) || bytes.Contains(l.body, []byte(forbidden)) {
-		return 0, wire.Refuse(gatehouse.ErrDenied, "refuse/test", "not this")
+	if strings.Contains(l.texts, forbidden) || !l.keeper.late && bytes.Contains(l.body, []byte(forbidden)) {
+		return 0, errForbidden
 	}
 	return int64(max(0, len(l.body)-len(forbidden)+1-l.keeper.most)), nil
 }
 
+var errForbidden = wire.Refuse(gatehouse.ErrDenied, "refuse/test", "not this")
+
 func (l *look) End(ctx context.Context) error {
+	if bytes.Contains(l.body, []byte(forbidden)) {
+		return errForbidden
+	}
 	_, err := l.Judge(ctx)
 	return err
 }
@@ -183,6 +189,25 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	}
 	if e := r.last(audit.KindOutcome); e.Bytes != 0 {
 		t.Errorf("the outcome is %+v", e.Leaf)
+	}
+}
+
+// What is found out at the end of a body keeps its last bytes, so that what arrived is
+// no whole request.
+func TestWhatIsFoundAtTheEnd(t *testing.T) {
+	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = &keeper{late: true} }})
+	for body, want := range map[string]int{"a forbidden thing": 403, "a fine thing": 200} {
+		reply, err := r.client("analytics", reports).Post("http://plain.test/", "text/plain", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		if reply.StatusCode != want {
+			t.Errorf("%s: %d", body, reply.StatusCode)
+		}
+	}
+	if got := r.plain.arrived(); len(got) != 1 || got[0].Body != "a fine thing" {
+		t.Errorf("arrived: %+v", got)
 	}
 }
 
