@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"gatehouse/internal/wire"
+
 	"github.com/gobwas/ws"
 )
 
@@ -43,6 +45,32 @@ func clientFrame(fin bool, op ws.OpCode, payload string) []byte {
 	ws.Cipher(data, h.Mask, 0)
 	b.Write(data)
 	return b.Bytes()
+}
+
+// What is no frame of a client's is refused here, whatever the destination makes of it.
+func TestFramesThatAreNone(t *testing.T) {
+	change := func(i int, to byte) []byte {
+		f := clientFrame(true, ws.OpText, "ok")
+		f[i] = to
+		return f
+	}
+	for name, c := range map[string]struct {
+		raw  []byte
+		rule string
+	}{
+		"good":       {change(0, 0x81), ""},
+		"compressed": {change(0, 0xc1), "egress/websocket-frame"},
+		"second bit": {change(0, 0xa1), "egress/websocket-frame"},
+		"reserved":   {change(0, 0x83), "egress/websocket-frame"},
+		"not masked": {change(1, 0x02), "egress/websocket-frame"},
+	} {
+		frames := &frameReader{request: bareRequest(t, nil), ctx: t.Context(), src: bufio.NewReader(bytes.NewReader(c.raw))}
+		out, err := io.ReadAll(frames)
+		frames.close()
+		if got := wire.RuleOf(err); got != c.rule || c.rule == "" && !bytes.Equal(out, c.raw) || c.rule != "" && len(out) > 0 {
+			t.Errorf("%s: rule %q, want %q; %x comes out", name, got, c.rule, out)
+		}
+	}
 }
 
 // Whatever a client sends: what comes out are whole frames up to the last, and no

@@ -310,6 +310,11 @@ func plainMethod(m string) bool {
 // stop notes the refusal that stops the request and breaks off what is under way.
 func (s *inspectedRequest) stop(err error) error {
 	if s.stopped.CompareAndSwap(nil, &err) && s.cancel != nil {
+		if s.websocket {
+			// Some servers take a message that a proper end of the connection cuts off for
+			// a whole one. There is no other request on this connection.
+			s.destination.Break()
+		}
 		s.cancel(err)
 	}
 	return *s.stopped.Load()

@@ -202,21 +202,25 @@ func TestWebSocketFramesAreJudged(t *testing.T) {
 				t.Fatal(err)
 			}
 			for {
-				f, err := ws.ReadFrame(r)
+				h, err := ws.ReadHeader(r)
+				payload := make([]byte, h.Length)
+				if err == nil {
+					_, err = io.ReadFull(r, payload)
+				}
 				if err != nil {
 					if c.want != "" {
 						t.Errorf("broken off: %v", err)
 					}
 					break
 				}
-				if f.Header.OpCode.IsControl() {
-					if strings.Contains(string(f.Payload), adasAddress) {
+				if h.OpCode.IsControl() {
+					if strings.Contains(string(payload), adasAddress) {
 						t.Error("the ping arrived")
 					}
 					continue
 				}
-				if string(f.Payload) != c.want || c.want == "" {
-					t.Errorf("%q comes back, want %q", f.Payload, c.want)
+				if string(payload) != c.want || c.want == "" {
+					t.Errorf("%q comes back, want %q", payload, c.want)
 				}
 				break
 			}

@@ -38,6 +38,20 @@ type Destination struct {
 	mu       sync.Mutex // guards what follows
 	ready    net.Conn   // made by Connect, for the first request
 	protocol string
+	open     map[*openConn]bool
+}
+
+// openConn is a connection below TLS. It is forgotten when it is closed.
+type openConn struct {
+	net.Conn
+	destination *Destination
+}
+
+func (c *openConn) Close() error {
+	c.destination.mu.Lock()
+	delete(c.destination.open, c)
+	c.destination.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // NewDestination returns the other side of a tunnel. Nothing is connected yet.
@@ -47,7 +61,7 @@ func NewDestination(c DestinationConfig) (*Destination, error) {
 	}
 	withDefault(&c.HandshakeTimeout, 10*time.Second)
 	withDefault(&c.WriteStall, 60*time.Second)
-	d := &Destination{config: c}
+	d := &Destination{config: c, open: map[*openConn]bool{}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -94,13 +108,17 @@ func (d *Destination) dial(ctx context.Context, offer []string) (*tls.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(&stallConn{raw, d.config.WriteStall}, &tls.Config{
+	under := &openConn{Conn: raw, destination: d}
+	d.mu.Lock()
+	d.open[under] = true
+	d.mu.Unlock()
+	conn := tls.Client(&stallConn{under, d.config.WriteStall}, &tls.Config{
 		MinVersion: tls.VersionTLS12, ServerName: d.config.Host, RootCAs: d.config.Roots, NextProtos: slices.Clone(offer),
 	})
 	ctx, cancel := context.WithTimeout(ctx, d.config.HandshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
+		under.Close()
 		return nil, err
 	}
 	return conn, nil
@@ -136,6 +154,16 @@ func (d *Destination) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, destinationError(r.Context(), err)
 	}
 	return reply, nil
+}
+
+// Break cuts every connection without a word. TLS's own end would be an end to those
+// who take it for one; after a cut it is plain that something is missing.
+func (d *Destination) Break() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.open {
+		c.Conn.Close()
+	}
 }
 
 // Close gives up the connections that no request uses.
