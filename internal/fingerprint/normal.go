@@ -191,7 +191,7 @@ func (n *normal) email() (mark, bool) {
 	if !ok || len(local) == 0 || !bytes.ContainsRune(domain, '.') || bytes.ContainsRune(domain, '@') {
 		return 0, false
 	}
-	return n.exact(true, minExact, minWord)
+	return n.exact(true, minWord, minWord)
 }
 
 func (n *normal) phone() (mark, bool) {
