@@ -16,7 +16,7 @@ import (
 // big is an index with ten million fingerprints as an app with one million people
 // would have them, made once for all benchmarks.
 var big = sync.OnceValues(func() (*fingerprint.Index, *crowd) {
-	c := newCrowd(1, 1_450_000)
+	c := newCrowd(1, 1_500_000)
 	return c.index(10_000_000), c
 })
 

@@ -155,34 +155,36 @@ func round(key [2]uint64, half uint32) uint32 {
 	return uint32(siphash.Hash(key[0], key[1], b[:]))
 }
 
-// Shapes of values of several words: how many words, exactly where it is few.
-// Values that are compared byte by byte and names have their own.
+// Shapes of values of several words: how many words, exactly where it is few. Values
+// that are compared byte by byte, addresses of e-mail and names have their own, so
+// that a word is looked at further only if what follows it fits.
 const (
 	maxExactWords = 64
+	maxEmailWords = 16
 	maxNameWords  = 32
-	exactShapes   = 1  // the first shape of values compared as they are written
-	nameShapes    = 15 // the first shape of names
+	exactShapes   = 1 // the first shape of values compared as they are written
+	emailShapes   = 14
+	nameShapes    = 18
+
+	exactOnly uint32 = 1<<emailShapes - 1<<exactShapes
+	emailOnly uint32 = 1<<nameShapes - 1<<emailShapes
+	namesOnly uint32 = 1<<32 - 1<<nameShapes
 )
 
-var exactShape, nameShape = func() (exact [maxExactWords + 1]uint8, name [maxNameWords + 1]uint8) {
-	shape := exactShapes
-	for words, last := range []int{2, 3, 4, 5, 6, 7, 8, 10, 13, 18, 26, 40, maxExactWords} {
-		_ = words
-		for n := range exact {
-			if n >= 2 && n <= last && exact[n] == 0 {
-				exact[n] = uint8(shape)
-			}
+var (
+	exactShape = shapesOf(exactShapes, 2, 3, 4, 5, 6, 7, 8, 10, 13, 18, 26, 40, maxExactWords)
+	emailShape = shapesOf(emailShapes, 3, 4, 5, maxEmailWords)
+	nameShape  = shapesOf(nameShapes, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 26, maxNameWords)
+)
+
+// shapesOf returns the shape of each number of words, given the largest of each
+// shape. Zero is none.
+func shapesOf(first int, largest ...int) (of [maxExactWords + 1]uint8) {
+	n := 2
+	for i, last := range largest {
+		for ; n <= last; n++ {
+			of[n] = uint8(first + i)
 		}
-		shape++
 	}
-	shape = nameShapes
-	for _, last := range []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 21, 26, maxNameWords} {
-		for n := range name {
-			if n >= 2 && n <= last && name[n] == 0 {
-				name[n] = uint8(shape)
-			}
-		}
-		shape++
-	}
-	return exact, name
-}()
+	return of
+}

@@ -17,7 +17,8 @@ func (t *stream) lookUp(ready int) {
 	k := x.keys
 	var pass [128]int32
 	// Short words are read eight bytes at once.
-	t.low = slices.Grow(t.low, 8)
+	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
+	raw := t.raw[:len(t.raw)+2]
 	for t.looked < ready {
 		words := t.words[t.looked:min(ready, t.looked+len(pass))]
 		low := t.low[:len(t.low)+8]
@@ -45,7 +46,8 @@ func (t *stream) lookUp(ready int) {
 		for i := range words {
 			w := &words[i]
 			w.first, w.all = w.fast, k.link(0, w.fast)
-			w.leads = s.lead(w.fast) & follow[t.raw[min(int(w.end), len(t.raw)-1)]]
+			// Behind the text there is room, and what stands there is of no consequence.
+			w.leads = s.lead(w.fast) & follow[raw[w.end]] & follow[raw[w.end+1]]
 			pass[n] = int32(i)
 			if s.passes(w.fast >> (64 - quickBits)) {
 				n++
@@ -68,26 +70,30 @@ func (t *stream) lookUp(ready int) {
 	}
 }
 
-// follow has, for the byte behind a word, the shapes of the values that may go on
-// with it: names do not with what stands between the parts of addresses, and what
-// is compared as it is written does not with a space. Most words end there.
+// follow has, for a byte behind a word, the shapes of the values that may go on with
+// it: names do not with what stands between the parts of addresses, addresses of
+// e-mail only with what may stand in them, and what is compared as it is written not
+// with a space. Most words end there.
 var follow = func() (f [256]uint32) {
 	for c := range f {
 		switch {
 		case c <= ' ':
 			f[c] = namesOnly
 		case c == '"':
-		case strings.IndexByte("/:=@{}[]<>|%#?$~", byte(c)) >= 0:
-			f[c] = uint32(1<<nameShapes - 1)
-		default:
+		case lanes[c]>>laneWord&1 != 0 || c >= 0x80:
 			f[c] = ^uint32(0)
+		case strings.IndexByte("/:=[]{}<>|%#?$~", byte(c)) >= 0:
+			f[c] = exactOnly
+		case c == '@':
+			f[c] = exactOnly | emailOnly
+		case c == '.' || c == '-' || c == '+' || c == '\'':
+			f[c] = ^uint32(0)
+		default:
+			f[c] = exactOnly | namesOnly
 		}
 	}
 	return f
 }()
-
-// namesOnly are the shapes of names.
-const namesOnly = 1<<32 - 1<<nameShapes
 
 // hashSlowly hashes a word that is long, or not ASCII.
 func (t *stream) hashSlowly(w *word) {
@@ -182,10 +188,9 @@ var shapesFrom = func() (from [maxExactWords + 1]uint32) {
 	for n := 2; n <= maxExactWords; n++ {
 		for m := n; m <= maxExactWords; m++ {
 			from[n] |= 1 << exactShape[m]
-			if m <= maxNameWords {
-				from[n] |= 1 << nameShape[m]
-			}
+			from[n] |= 1<<emailShape[m] | 1<<nameShape[m]
 		}
+		from[n] &^= 1 << shapeOne
 	}
 	return from
 }()
@@ -238,6 +243,9 @@ func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
 		w.all = k.link(w.all, next.fast)
 		for _, c := range gap {
 			w.leads &= follow[c]
+			if c == '@' {
+				w.traits |= hasAt
+			}
 		}
 		if len(gap) > maxGap {
 			w.leads &= namesOnly
@@ -260,24 +268,37 @@ func (t *stream) isAlone(i, ready int) bool {
 
 // tryShapes looks up the value that n words from i on may be.
 func (t *stream) tryShapes(s *sieve, w *word, i, n int) {
-	k := t.scan.x.keys
+	exact, email, name := exactShape[n], emailShape[n], nameShape[n]
+	hasExact := w.leads>>exact&1 != 0
+	hasEmail := w.leads>>email&1 != 0 && w.traits&hasAt != 0
+	hasName := w.leads>>name&1 != 0
+	if !hasExact && !hasEmail && !hasName {
+		return
+	}
 	quick := chain(w.first, w.all)
+	if !s.passes(quick) {
+		return
+	}
+	k := t.scan.x.keys
 	words := t.words[i : i+n]
 	start, end := int(w.start), int(words[n-1].end)
-	if shape := exactShape[n]; w.leads>>shape&1 != 0 && s.passes(quick) {
+	if hasExact || hasEmail {
 		t.b = t.appendExact(t.b[:0], words, true)
-		m := k.severalOf(t.b, quick, shape)
+	}
+	if hasEmail {
+		t.match(k.severalOf(t.b, quick, email), start, end)
+	}
+	if hasExact {
+		m := k.severalOf(t.b, quick, exact)
 		t.match(m, start, end)
 		t.b = t.appendExact(t.b[:0], words, false)
-		if other := k.severalOf(t.b, quick, shape); other != m {
+		if other := k.severalOf(t.b, quick, exact); other != m {
 			t.match(other, start, end)
 		}
 	}
-	if n <= maxNameWords {
-		if shape := nameShape[n]; w.leads>>shape&1 != 0 && s.passes(quick) {
-			t.b = t.appendName(t.b[:0], words)
-			t.match(k.severalOf(t.b, quick, shape), start, end)
-		}
+	if hasName {
+		t.b = t.appendName(t.b[:0], words)
+		t.match(k.severalOf(t.b, quick, name), start, end)
 	}
 }
 

@@ -48,7 +48,7 @@ func (x *Index) mark(v Value) (mark, bool) {
 	case gatehouse.PersonName:
 		return n.name()
 	case gatehouse.Username:
-		return n.exact(true, minWord, minWord)
+		return n.exact(true, minWord, minWord, &exactShape)
 	case gatehouse.EmailAddress:
 		return n.email()
 	case gatehouse.PhoneNumber:
@@ -56,9 +56,9 @@ func (x *Index) mark(v Value) (mark, bool) {
 	case gatehouse.ProfileLink:
 		return n.profile()
 	case gatehouse.PseudonymousID, gatehouse.PostID, gatehouse.MessageID:
-		return n.exact(false, minDigits, minExact)
+		return n.exact(false, minDigits, minExact, &exactShape)
 	case gatehouse.Credential:
-		return n.exact(false, minExact, minExact)
+		return n.exact(false, minExact, minExact, &exactShape)
 	}
 	return 0, false
 }
@@ -146,7 +146,7 @@ func (r *reader) first(words []word, k *keys) (uint64, bool) {
 // exact returns the mark of a value that is compared as it is written: what stands
 // before its first letter or digit, and behind its last, does not count. digits is
 // how long it must be if it is a number, and least otherwise.
-func (n *normal) exact(small bool, digits, least int) (mark, bool) {
+func (n *normal) exact(small bool, digits, least int, shapes *[maxExactWords + 1]uint8) (mark, bool) {
 	n.cut()
 	if len(n.words) == 0 || len(n.words) > maxExactWords {
 		return 0, false
@@ -155,7 +155,7 @@ func (n *normal) exact(small bool, digits, least int) (mark, bool) {
 	for i, w := range n.words {
 		// A number may have low lines in it, as the ids of posts do.
 		number = number && !slices.ContainsFunc(n.raw[w.start:w.end], func(c byte) bool { return c != '_' && (c < '0' || c > '9') })
-		if i > 0 && !joins(n.raw[n.words[i-1].end:w.start]) {
+		if i > 0 && !joins(n.raw[n.words[i-1].end:w.start], 1<<shapes[len(n.words)]) {
 			return 0, false
 		}
 	}
@@ -169,21 +169,15 @@ func (n *normal) exact(small bool, digits, least int) (mark, bool) {
 	if len(n.words) == 1 {
 		return n.one(text)
 	}
-	return n.several(text, exactShape[len(n.words)])
+	return n.several(text, shapes[len(n.words)])
 }
 
-// joins says whether this may stand between two words of a value that is compared
-// as it is written.
-func joins(gap []byte) bool {
-	if len(gap) > maxGap {
-		return false
-	}
+// joins says whether this may stand between two words of a value of a shape.
+func joins(gap []byte, shape uint32) bool {
 	for _, c := range gap {
-		if c <= ' ' || c == '"' {
-			return false
-		}
+		shape &= follow[c]
 	}
-	return true
+	return shape&^(1<<shapeOne) != 0 && len(gap) <= maxGap
 }
 
 func (n *normal) email() (mark, bool) {
@@ -191,7 +185,7 @@ func (n *normal) email() (mark, bool) {
 	if !ok || len(local) == 0 || !bytes.ContainsRune(domain, '.') || bytes.ContainsRune(domain, '@') {
 		return 0, false
 	}
-	return n.exact(true, minWord, minWord)
+	return n.exact(true, minWord, minWord, &emailShape)
 }
 
 func (n *normal) phone() (mark, bool) {
@@ -238,5 +232,5 @@ func (n *normal) profile() (mark, bool) {
 	}
 	n.reset(0)
 	n.copy([]byte(link))
-	return n.exact(true, minExact, minExact)
+	return n.exact(true, minExact, minExact, &exactShape)
 }

@@ -33,6 +33,7 @@ const (
 	notASCII
 	isSign   // of a script with words of few signs
 	isTailed // of a script with syllables of several signs
+	hasAt    // an at sign stands between the words that have been looked up together
 )
 
 // none is no index.
