@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -321,5 +320,5 @@ func TestNarrowestContracts(t *testing.T) {
 	if tried < 15 {
 		t.Errorf("only %d calls were made again", tried)
 	}
-	t.Log(fmt.Sprintf("%d calls made again with a field less", tried))
+	t.Logf("%d calls made again with a field less", tried)
 }
