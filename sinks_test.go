@@ -138,6 +138,7 @@ var sinks = []sink{
 		may: map[string]string{
 			"internal/vault":             "AES-256-GCM of the standard library under a person's key; keysets and their wrapping are Tink's",
 			"internal/vault/kms/kmstest": "plays the systems that encrypt",
+			"internal/fingerprint":       "one block of AES hides a fingerprint of 64 bits where it is stored",
 		},
 	},
 	{

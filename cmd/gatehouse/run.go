@@ -147,6 +147,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	if err := seeKeys(ctx, p); err != nil {
 		return err
 	}
+	p.guarding.Store(newGuarding(p))
 	s := &server{parts: p, authority: authority}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err

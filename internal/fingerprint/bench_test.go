@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -84,7 +85,8 @@ func BenchmarkMemory(b *testing.B) {
 		batch := make([]fingerprint.Entry, 1000)
 		for n := range 10_000 {
 			for i := range batch {
-				batch[i] = fingerprint.Entry{Print: fingerprint.Print(r.Uint64()), Owner: fingerprint.Owner(n + 1), Class: gatehouse.PostID, Expires: time.Unix(1_800_000_000+int64(n)*360, 0)}
+				print, _ := x.Print(fingerprint.Value{Class: gatehouse.PostID, Text: strconv.FormatUint(r.Uint64()|1<<60, 10)})
+				batch[i] = fingerprint.Entry{Print: print, Owner: fingerprint.Owner(n + 1), Class: gatehouse.PostID, Expires: time.Unix(1_800_000_000+int64(n)*360, 0)}
 			}
 			x.Add(batch...)
 			if s := x.Stats(); n >= 9000 && float64(s.Bytes)/float64(s.Entries) > worst {

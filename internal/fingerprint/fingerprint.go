@@ -31,8 +31,9 @@ type Value struct {
 // nobody's: a secret of the app or of Gatehouse itself.
 type Owner uint32
 
-// Print is the fingerprint of one value in its normal form.
-type Print uint64
+// Print is the fingerprint of one value in its normal form, 64 bits, encrypted. It
+// says nothing to whoever does not have the Key, save whether two are the same.
+type Print [16]byte
 
 // Entry is what the index holds of one value of one owner.
 type Entry struct {

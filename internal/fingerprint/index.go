@@ -115,16 +115,18 @@ func (x *Index) shard(m mark) (*shard, uint64) {
 // Add puts fingerprints into the index. One that is there for that owner is renewed:
 // it expires at the later time. Of each value and kind of data the owners are kept
 // up to four; with the fifth it becomes shared, and nobody's in particular, until it
-// expires. Entries of an unknown kind of data are left out.
+// expires. Entries of an unknown kind of data, and fingerprints of another Key, are
+// left out.
 func (x *Index) Add(entries ...Entry) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	for _, e := range entries {
 		class, known := classNumber(e.Class)
-		if !known {
+		m, ours := x.keys.mark(e.Print)
+		if !known || !ours {
 			continue
 		}
-		x.add(x.keys.mark(e.Print), item{owner: uint32(e.Owner), class: class, hour: hourOf(e.Expires)})
+		x.add(m, item{owner: uint32(e.Owner), class: class, hour: hourOf(e.Expires)})
 	}
 }
 

@@ -1,6 +1,8 @@
 package fingerprint
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 	"math/bits"
 
@@ -42,7 +44,7 @@ func (m mark) shape() int { return int(m & (1<<shapeBits - 1)) }
 type keys struct {
 	k0, k1 uint64
 	fast   [3]uint64
-	rounds [4][2]uint64
+	block  cipher.Block
 }
 
 func newKeys(k Key) *keys {
@@ -57,9 +59,10 @@ func newKeys(k Key) *keys {
 		// Odd, so that no part of a word is multiplied away.
 		ks.fast[i] = next() | 1
 	}
-	for i := range ks.rounds {
-		ks.rounds[i] = [2]uint64{next(), next()}
-	}
+	var block [16]byte
+	binary.BigEndian.PutUint64(block[:], next())
+	binary.BigEndian.PutUint64(block[8:], next())
+	ks.block, _ = aes.NewCipher(block[:]) // the length is right
 	return ks
 }
 
@@ -130,29 +133,18 @@ func (k *keys) fast16(x, y, n uint64) uint64 {
 	return hi ^ lo
 }
 
-// print encrypts a mark: four rounds of a Feistel network over SipHash-2-4 (Luby and
-// Rackoff), which without the key is as good as a random permutation.
+// print encrypts a mark: one block of AES-128, the mark followed by zeros.
 func (k *keys) print(m mark) Print {
-	l, r := uint32(m>>32), uint32(m)
-	for _, key := range k.rounds {
-		l, r = r, l^round(key, r)
-	}
-	return Print(uint64(l)<<32 | uint64(r))
+	var p Print
+	binary.BigEndian.PutUint64(p[:], uint64(m))
+	k.block.Encrypt(p[:], p[:])
+	return p
 }
 
-// mark undoes print.
-func (k *keys) mark(p Print) mark {
-	l, r := uint32(p>>32), uint32(p)
-	for i := len(k.rounds) - 1; i >= 0; i-- {
-		l, r = r^round(k.rounds[i], l), l
-	}
-	return mark(uint64(l)<<32 | uint64(r))
-}
-
-func round(key [2]uint64, half uint32) uint32 {
-	var b [4]byte
-	binary.LittleEndian.PutUint32(b[:], half)
-	return uint32(siphash.Hash(key[0], key[1], b[:]))
+// mark undoes print; false if it was made under another key.
+func (k *keys) mark(p Print) (mark, bool) {
+	k.block.Decrypt(p[:], p[:])
+	return mark(binary.BigEndian.Uint64(p[:])), binary.BigEndian.Uint64(p[8:]) == 0
 }
 
 // Shapes of values of several words: how many words, exactly where it is few. Values

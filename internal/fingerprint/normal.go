@@ -31,7 +31,7 @@ const (
 func (x *Index) Print(v Value) (Print, bool) {
 	m, ok := x.mark(v)
 	if !ok {
-		return 0, false
+		return Print{}, false
 	}
 	return x.keys.print(m), true
 }

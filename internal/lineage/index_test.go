@@ -274,7 +274,7 @@ func TestLoading(t *testing.T) {
 	n := lineage.Pages + 5
 	b := lineage.Batch{Now: time.Now(), Expires: time.Now().Add(time.Hour), People: []lineage.BatchPerson{{Hash: "h", Platform: gatehouse.X}}}
 	for i := range n {
-		b.Prints = append(b.Prints, lineage.BatchPrint{Print: lineage.Print(i), Class: gatehouse.PostID})
+		b.Prints = append(b.Prints, lineage.BatchPrint{Print: lineage.Print{13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}, Class: gatehouse.PostID})
 	}
 	if _, err := w.DB.Lineage().Note(t.Context(), &b); err != nil {
 		t.Fatal(err)

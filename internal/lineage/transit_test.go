@@ -261,7 +261,7 @@ func TestTransfersWhileLoading(t *testing.T) {
 func TestProbingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p lineage.Probes
-		if over, _ := p.Count("web", 2, 1, 2, 3); !over {
+		if over, _ := p.Count("web", 2, lineage.Print{1}, lineage.Print{2}, lineage.Print{3}); !over {
 			t.Fatal("three are not too many")
 		}
 		time.Sleep(time.Hour - time.Second)

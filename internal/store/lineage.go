@@ -35,11 +35,8 @@ const (
 		WHERE owner = $1 AND day = $2 AND edge = $3 AND handle = $4`
 
 	// What is extended gets a new number: others learn of it by that.
-	lineagePrintStale  statement = `DELETE FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3 AND expires < $4`
-	lineagePrintMissed statement = `
-		INSERT INTO lineage_prints (owner, print, class, expires)
-		SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT)
-		WHERE NOT EXISTS (SELECT 1 FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3)`
+	lineagePrintStale   statement = `DELETE FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3 AND expires < $4`
+	lineagePrintKnown   statement = `SELECT count(*) FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3`
 	lineagePrintInsert  statement = `INSERT INTO lineage_prints (owner, print, class, expires) VALUES ($1, $2, $3, $4)`
 	lineagePrintsAfter  statement = `SELECT seq, print, owner, class, expires FROM lineage_prints WHERE seq > $1 ORDER BY seq LIMIT $2`
 	lineagePrintsForget statement = `DELETE FROM lineage_prints WHERE owner = $1 AND class <> ''`
@@ -195,16 +192,23 @@ func (w *lineageWrite) flows(ctx context.Context, noted *lineage.Noted) error {
 
 func (w *lineageWrite) prints(ctx context.Context, owners []lineage.Owner, fresh []bool) error {
 	for _, p := range w.batch.Prints {
-		put, owner := lineagePrintMissed, int64(0)
+		owner := int64(0)
 		if p.Person >= 0 {
 			owner = int64(owners[p.Person])
 		}
-		if p.Person >= 0 && fresh[p.Person] {
-			put = lineagePrintInsert
-		} else if _, err := w.tx.exec(ctx, lineagePrintStale, owner, int64(p.Print), p.Class, micros(w.batch.Fresh)); err != nil {
-			return err
+		if p.Person < 0 || !fresh[p.Person] {
+			if _, err := w.tx.exec(ctx, lineagePrintStale, owner, p.Print[:], p.Class, micros(w.batch.Fresh)); err != nil {
+				return err
+			}
+			n, err := w.tx.count(ctx, lineagePrintKnown, owner, p.Print[:], p.Class)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				continue
+			}
 		}
-		if _, err := w.tx.exec(ctx, put, owner, int64(p.Print), p.Class, micros(w.batch.Expires)); err != nil {
+		if _, err := w.tx.exec(ctx, lineagePrintInsert, owner, p.Print[:], p.Class, micros(w.batch.Expires)); err != nil {
 			return err
 		}
 	}
@@ -242,7 +246,7 @@ func (s lineageStore) Erase(ctx context.Context, hashes []string, at, until time
 				return err
 			}
 			// Others read it behind everything that they have read of the owner.
-			if _, err := t.exec(ctx, lineagePrintInsert, owner, int64(0), "", micros(until)); err != nil {
+			if _, err := t.exec(ctx, lineagePrintInsert, owner, []byte{}, "", micros(until)); err != nil {
 				return err
 			}
 			owners, prints = append(owners, lineage.Owner(owner)), prints+n
@@ -298,9 +302,14 @@ func (s lineageStore) ExpirePeople(ctx context.Context, after lineage.Owner, lim
 func (s lineageStore) Prints(ctx context.Context, after int64, limit int) ([]lineage.StoredPrint, error) {
 	return collect[lineage.StoredPrint](s.db.query(ctx, lineagePrintsAfter, after, limit))(func(r *rows) (lineage.StoredPrint, error) {
 		var p lineage.StoredPrint
-		var print, owner, expires int64
+		var print []byte
+		var owner, expires int64
 		err := r.Scan(&p.Seq, &print, &owner, &p.Class, &expires)
-		p.Print, p.Owner, p.Expires = lineage.Print(print), lineage.Owner(owner), fromMicros(expires)
+		if err == nil && len(print) != len(p.Print) && p.Class != "" {
+			err = errors.New("a fingerprint of another length") // the column holds nothing else
+		}
+		copy(p.Print[:], print)
+		p.Owner, p.Expires = lineage.Owner(owner), fromMicros(expires)
 		return p, err
 	})
 }

@@ -5,7 +5,7 @@ import "testing"
 func TestLineageStatementsUseIndexes(t *testing.T) {
 	usesIndexes(t, map[string]statement{
 		"person": lineagePersonOf, "edge": lineageEdgeOf, "handle": lineageHandleOf, "put": lineageFlowPut, "count": lineageFlowCount,
-		"stale": lineagePrintStale, "missed": lineagePrintMissed, "after": lineagePrintsAfter, "forget": lineagePrintsForget,
+		"stale": lineagePrintStale, "known": lineagePrintKnown, "after": lineagePrintsAfter, "forget": lineagePrintsForget,
 		"expire": lineagePrintsExpire, "evict": lineagePrintsEvict, "last": lineagePrintsLast, "next": lineagePrintsNext,
 		"erase": lineageErase, "expire flows": lineageFlowsExpire, "people": lineagePeopleUpto, "expire people": lineagePeopleExpire,
 		"expire sets": lineageSetsExpire, "row": lineagePersonRow, "candidates": lineageCandidatesOf, "sets": lineageSetsOf,

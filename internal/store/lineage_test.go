@@ -107,18 +107,18 @@ func TestLineageFlowsAreNotedOnceAndCounted(t *testing.T) {
 
 func TestLineagePrints(t *testing.T) {
 	eachLineage(t, func(t *testing.T, s lineage.Store) {
-		p := func(n fingerprint.Print) lineage.BatchPrint {
-			return lineage.BatchPrint{Person: 0, Print: n, Class: gatehouse.EmailAddress}
+		p := func(n byte) lineage.BatchPrint {
+			return lineage.BatchPrint{Person: 0, Print: fingerprint.Print{15: n}, Class: gatehouse.EmailAddress}
 		}
-		secret := lineage.BatchPrint{Person: -1, Print: 1 << 63, Class: gatehouse.Credential}
+		secret := lineage.BatchPrint{Person: -1, Print: fingerprint.Print{0: 1 << 7}, Class: gatehouse.Credential}
 		owner := noteBatch(t, s, batch(0, []string{"a"}, nil, p(1), secret)).Owners[0]
 		// Fresh ones stay; a stale one comes again with a new number.
 		noteBatch(t, s, batch(10*time.Minute, []string{"a"}, nil, p(1), p(2), secret))
 		before := allPrints(t, s)
 		noteBatch(t, s, batch(40*time.Minute, []string{"a"}, nil, p(1)))
 		after := allPrints(t, s)
-		entry := func(print fingerprint.Print, o fingerprint.Owner, class gatehouse.DataClass, expires time.Duration) fingerprint.Entry {
-			return fingerprint.Entry{Print: print, Owner: o, Class: class, Expires: moment(expires)}
+		entry := func(print byte, o fingerprint.Owner, class gatehouse.DataClass, expires time.Duration) fingerprint.Entry {
+			return fingerprint.Entry{Print: fingerprint.Print{15: print}, Owner: o, Class: class, Expires: moment(expires)}
 		}
 		entries := func(list []lineage.StoredPrint) (out []fingerprint.Entry) {
 			for _, p := range list {
@@ -127,7 +127,7 @@ func TestLineagePrints(t *testing.T) {
 			return out
 		}
 		one, other := entry(1, owner, gatehouse.EmailAddress, time.Hour), entry(2, owner, gatehouse.EmailAddress, 70*time.Minute)
-		nobodys := entry(1<<63, 0, gatehouse.Credential, time.Hour)
+		nobodys := fingerprint.Entry{Print: secret.Print, Class: gatehouse.Credential, Expires: moment(time.Hour)}
 		if want := []fingerprint.Entry{one, nobodys, other}; !cmp.Equal(entries(before), want) {
 			t.Fatalf("the fingerprints: %s", cmp.Diff(want, entries(before)))
 		}
@@ -186,9 +186,9 @@ func TestLineageErase(t *testing.T) {
 		flow := func() []lineage.BatchFlow {
 			return []lineage.BatchFlow{{Person: 0, Edge: delivery(gatehouse.EmailAddress, "web"), Day: 10}}
 		}
-		print := lineage.BatchPrint{Person: 0, Print: 7, Class: gatehouse.EmailAddress}
+		print := lineage.BatchPrint{Person: 0, Print: fingerprint.Print{7}, Class: gatehouse.EmailAddress}
 		gone := noteBatch(t, s, batch(0, []string{"a"}, flow(), print)).Owners[0]
-		other := noteBatch(t, s, batch(0, []string{"b"}, flow(), lineage.BatchPrint{Person: 0, Print: 8, Class: gatehouse.EmailAddress})).Owners[0]
+		other := noteBatch(t, s, batch(0, []string{"b"}, flow(), lineage.BatchPrint{Person: 0, Print: fingerprint.Print{8}, Class: gatehouse.EmailAddress})).Owners[0]
 		for i, want := range [][]fingerprint.Owner{{gone}, nil} {
 			owners, prints, err := s.Erase(ctx, []string{"a", "unknown", ""}, moment(time.Hour), moment(2*time.Hour))
 			if err != nil || !cmp.Equal(owners, want) || prints != int64(1-i) {
@@ -334,7 +334,7 @@ func TestLineageExpiry(t *testing.T) {
 		e := delivery(gatehouse.EmailAddress, "web")
 		owners := noteBatch(t, s, batch(0, []string{"old", "new", "secret", "member"}, []lineage.BatchFlow{
 			{Person: 0, Edge: e, Day: 10, Handle: "h1"}, {Person: 1, Edge: e, Day: 10}, {Person: 1, Edge: e, Day: 12, Handle: "h2"}, {Person: 3, Edge: e, Day: 9},
-		}, lineage.BatchPrint{Person: 2, Print: 5, Class: gatehouse.Credential})).Owners
+		}, lineage.BatchPrint{Person: 2, Print: fingerprint.Print{5}, Class: gatehouse.Credential})).Owners
 		b := batch(0, nil, []lineage.BatchFlow{{Person: 0, Edge: transfer(gatehouse.EmailAddress, "a.example"), Day: 12}})
 		b.People = []lineage.BatchPerson{{Hash: "set", Candidates: owners[3:]}}
 		set := noteBatch(t, s, b).Owners[0]
@@ -404,7 +404,7 @@ func TestLineageIsSharedByProcesses(t *testing.T) {
 					people = append(people, fmt.Sprint("person ", i))
 					flows = append(flows, lineage.BatchFlow{Person: i, Edge: delivery(gatehouse.Username, "web"), Handle: "h", Day: 10})
 				}
-				n, err := s.Note(t.Context(), batch(0, people, flows, lineage.BatchPrint{Person: 3, Print: 9, Class: gatehouse.Username}))
+				n, err := s.Note(t.Context(), batch(0, people, flows, lineage.BatchPrint{Person: 3, Print: fingerprint.Print{9}, Class: gatehouse.Username}))
 				done <- result{n, err}
 			}()
 		}

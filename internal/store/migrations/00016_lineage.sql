@@ -64,7 +64,7 @@ CREATE INDEX lineage_flows_handle ON lineage_flows (handle, day, owner, edge) WH
 -- owner is to be forgotten.
 CREATE TABLE lineage_prints (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-    print   BIGINT NOT NULL,
+    print   BLOB   NOT NULL,
     owner   BIGINT NOT NULL,
     class   TEXT   NOT NULL,
     expires BIGINT NOT NULL
