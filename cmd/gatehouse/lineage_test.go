@@ -97,8 +97,7 @@ func TestLineageCommands(t *testing.T) {
 		{[]string{"flows", "--openlineage"}, `"schemaURL":"https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"`, person},
 		{[]string{"diagram"}, "demo → api.example.net", person},
 		{[]string{"diagram", "--svg", "-"}, "</svg>", person},
-		{[]string{"status"}, "fingerprints  2 of at most 10000000", ""},
-		{[]string{"status", "--json"}, `"fingerprints": 2`, ""},
+		{[]string{"status"}, " of at most 10000000", ""},
 	} {
 		out := h.must(append([]string{"lineage"}, c.args...)...)
 		if !strings.Contains(out, c.want) || c.not != "" && strings.Contains(out, c.not) {
@@ -123,13 +122,23 @@ func TestLineageCommands(t *testing.T) {
 		}
 	}
 
+	held := func() (n int64) {
+		var status lineage.StatusView
+		if err := json.Unmarshal([]byte(h.must("lineage", "status", "--json")), &status); err != nil {
+			t.Fatal(err)
+		}
+		return status.Fingerprints
+	}
 	// The running program reads the fingerprints, and its API answers the service.
 	h.start()
 	eventually(t, "the index is loaded", func() bool {
 		return strings.Contains(h.must("lineage", "status", "--json"), `"state": "ready"`)
 	})
+	// Two addresses; the secrets of two apps, of which Facebook makes one more; ada's
+	// tokens, and the same before it was known whose they are.
+	eventually(t, "everything is told", func() bool { return held() == 10 })
 	var status lineage.StatusView
-	if err := h.api().do(t.Context(), "GET", "/gatehouse/v1/lineage/status", nil, &status); err != nil || status.Fingerprints != 2 {
+	if err := h.api().do(t.Context(), "GET", "/gatehouse/v1/lineage/status", nil, &status); err != nil || status.Fingerprints != 10 {
 		t.Errorf("the API's status is %+v, %v", status, err)
 	}
 	h.stop()
@@ -147,8 +156,9 @@ func TestLineageCommands(t *testing.T) {
 	if out := h.must("lineage", "service", "demo"); strings.Count(out, "erased") != 2 || strings.Contains(out, person) {
 		t.Errorf("after the erasure: %s", out)
 	}
-	if out := h.must("lineage", "status"); !strings.Contains(out, "fingerprints  2 of") { // the other's, and the word to processes
-		t.Errorf("after the erasure: %s", out)
+	// Ada's address and two tokens have gone, and the word to other processes has come.
+	if n := held(); n != 8 {
+		t.Errorf("after the erasure there are %d fingerprints", n)
 	}
 	if out := h.must("audit", "verify"); !strings.Contains(out, "verif") {
 		t.Errorf("the log: %s", out)
