@@ -238,7 +238,7 @@ func (p *parts) showFlows(c *cobra.Command, f *lineageFlags, about lineage.Subje
 			}
 			rows = append(rows, []string{
 				v.Day, personLabel(v.Person), string(v.Class), dash(string(v.Operation)), dash(string(v.Purpose)), string(v.Service), to,
-				string(v.Verdict), figure(v.Count), when(v.Last),
+				flagged(v), figure(v.Count), when(v.Last),
 			})
 		}
 		return nil
@@ -452,4 +452,16 @@ func lineageStatus(o *options) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// flagged is a flow's verdict, with a word where it stood in an address or a header:
+// those end up in logs.
+func flagged(v lineage.Flow) string {
+	switch v.Part {
+	case "url":
+		return string(v.Verdict) + ", in the URL"
+	case "header":
+		return string(v.Verdict) + ", in a header"
+	}
+	return string(v.Verdict)
 }

@@ -170,7 +170,7 @@ func runID(k runKey) string {
 // CSVHeader are the columns of Flow.CSV.
 func CSVHeader() []string {
 	return []string{"day", "kind", "verdict", "number", "person", "erased", "candidates", "class", "platform", "app", "operation", "purpose",
-		"service", "destination", "sent_for", "handle", "first_at", "last_at", "count"}
+		"service", "destination", "sent_for", "part", "handle", "first_at", "last_at", "count"}
 }
 
 // CSV is a flow as a row of a table.
@@ -185,6 +185,6 @@ func (f *Flow) CSV() []string {
 	return []string{
 		f.Day, string(f.Kind), string(f.Verdict), fmt.Sprint(f.Person.Number), string(f.Person.Person), fmt.Sprint(f.Person.Erased), candidates,
 		string(f.Class), string(f.Platform), string(f.App), string(f.Operation), string(f.Purpose), string(f.Service), f.Destination,
-		string(f.SentFor), string(f.Handle), f.First.UTC().Format(time.RFC3339Nano), f.Last.UTC().Format(time.RFC3339Nano), fmt.Sprint(f.Count),
+		string(f.SentFor), f.Part, string(f.Handle), f.First.UTC().Format(time.RFC3339Nano), f.Last.UTC().Format(time.RFC3339Nano), fmt.Sprint(f.Count),
 	}
 }

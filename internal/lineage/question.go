@@ -95,6 +95,7 @@ type Flow struct {
 	Service     gatehouse.ServiceName `json:"service"`
 	Destination string                `json:"destination,omitempty"`
 	SentFor     gatehouse.PurposeName `json:"sent_for,omitempty"`
+	Part        string                `json:"part,omitempty"`
 	Handle      gatehouse.HandleID    `json:"handle,omitempty"`
 	Day         string                `json:"day"`
 	First       time.Time             `json:"first_at"`
@@ -345,7 +346,7 @@ func (l *Lineage) views(ctx context.Context, rows []FlowRow) ([]Flow, error) {
 		w := &r.Way
 		flows = append(flows, Flow{
 			Kind: w.Kind, Verdict: w.Verdict, Person: people[r.Owner], Class: w.Class, Platform: w.Platform, App: w.App, Operation: w.Operation,
-			Purpose: w.Purpose, Service: w.Service, Destination: w.Destination, SentFor: w.SentFor, Handle: r.HandleID,
+			Purpose: w.Purpose, Service: w.Service, Destination: w.Destination, SentFor: w.SentFor, Part: w.Part, Handle: r.HandleID,
 			Day: r.Day.Time().Format(time.DateOnly), First: r.First, Last: r.Last, Count: r.Seen,
 		})
 	}

@@ -132,6 +132,9 @@ type Edge struct {
 	Destination string
 	// SentFor is the purpose of a transfer.
 	SentFor gatehouse.PurposeName
+	// Part is where in a transfer it stood: url, header or body. Addresses and headers
+	// end up in other people's logs.
+	Part string
 }
 
 // Batch is what one write takes in.

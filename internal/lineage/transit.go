@@ -42,8 +42,24 @@ type Transit struct {
 	transfer Transfer
 	search   *fingerprint.Search
 	refusal  error
-	judged   map[Print]bool // hits that are dealt with
-	counted  map[sum]bool   // flows that this transfer has counted in
+	judged   map[placed]bool // hits that are dealt with
+	found    []found
+	counted  map[sum]bool // flows that this transfer has counted in
+}
+
+// inBody is the part of a request that is no address and no header.
+const inBody = "body"
+
+// found is a hit, and in which part of the request it stands.
+type found struct {
+	fingerprint.Hit
+	part string
+}
+
+// placed is a value in a part of a request.
+type placed struct {
+	print Print
+	part  string
 }
 
 // maxJudged bounds what one transfer remembers; a repeated hit beyond it is judged,
@@ -52,14 +68,23 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[Print]bool{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]bool{}, counted: map[sum]bool{}}
 }
 
-// Text looks at a text that is complete, such as an address or the value of a
-// header.
-func (t *Transit) Text(_, _, value string) {
+// Text looks at a text that is complete; where is what it is: url, header, or body
+// for a message that ends.
+func (t *Transit) Text(where, _, value string) {
 	if t.refusal == nil {
+		t.take(inBody)
 		t.search.Text(value)
+		t.take(where)
+	}
+}
+
+// take notes what was recognised since it was last called.
+func (t *Transit) take(part string) {
+	for _, h := range t.search.Take() {
+		t.found = append(t.found, found{h, part})
 	}
 }
 
@@ -96,7 +121,7 @@ func (t *Transit) Close() {
 
 // sight is one hit and what follows from it.
 type sight struct {
-	hit     fingerprint.Hit
+	hit     found
 	verdict Verdict
 	// ways are where the data came from, for each of the hit's owners, or one for
 	// nobody's.
@@ -113,12 +138,15 @@ func (t *Transit) judge(ctx context.Context) error {
 		return t.refusal
 	}
 	var sights []sight
-	for _, h := range t.search.Take() {
-		if t.judged[h.Print] {
+	t.take(inBody)
+	hits := t.found
+	t.found = t.found[:0]
+	for _, h := range hits {
+		if t.judged[placed{h.Print, h.part}] {
 			continue
 		}
 		if len(t.judged) < maxJudged {
-			t.judged[h.Print] = true
+			t.judged[placed{h.Print, h.part}] = true
 		}
 		s, err := l.weigh(ctx, &t.transfer, h)
 		if err != nil {
@@ -145,7 +173,7 @@ func (t *Transit) judge(ctx context.Context) error {
 }
 
 // weigh decides about one hit.
-func (l *Lineage) weigh(ctx context.Context, t *Transfer, h fingerprint.Hit) (sight, error) {
+func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error) {
 	s := sight{hit: h}
 	brands := len(h.Owners) > 0
 	for _, owner := range h.Owners {
@@ -194,7 +222,7 @@ func (t *Transit) record(ctx context.Context, sights []sight) error {
 		}
 		name := string(f.Edge.Verdict) + fmt.Sprint(f.Owner, set)
 		key := l.hash.of(sum{}, 5+int64(f.Day), name, string(f.Edge.Class), string(f.Edge.Operation), string(f.Edge.Purpose), string(f.Edge.App),
-			string(f.Edge.Service), f.Edge.Destination, string(f.Edge.SentFor))
+			string(f.Edge.Service), f.Edge.Destination, string(f.Edge.SentFor), f.Edge.Part)
 		if t.counted[key] {
 			continue
 		}
@@ -233,7 +261,7 @@ func (s *sight) way(t *Transfer) Edge {
 	}
 	return Edge{
 		Kind: Sending, Verdict: s.verdict, Platform: e.Platform, App: e.App, Class: s.hit.Class, Operation: e.Operation, Purpose: e.Purpose,
-		Service: t.Service, Destination: t.Destination, SentFor: t.Purpose,
+		Service: t.Service, Destination: t.Destination, SentFor: t.Purpose, Part: s.hit.part,
 	}
 }
 

@@ -3,6 +3,7 @@ package lineage_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,31 @@ func TestTransfersAreCounted(t *testing.T) {
 		t.Errorf("three transfers took %d writes", n)
 	}
 	same(t, "counted", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example passed×3")
+}
+
+// It is known in which part of a transfer something stood: what is in an address or
+// a header ends up in logs. The same value in two parts is two flows.
+func TestPartsOfATransfer(t *testing.T) {
+	w := fresh(t, nil)
+	w.deliver(w.l, source, person("111222333444"))
+	s := w.l.Search(to("a.example", gatehouse.EmailAddress))
+	defer s.Close()
+	s.Text("url", "", "https://a.example/?m="+mail("111222333444"))
+	s.Text("header", "X-Mail", "none")
+	_, _ = s.Write([]byte(mail("111222333444")))
+	if err := s.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Text("header", "X-Trailer", mail("111222333444"))
+	if err := s.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	parts := []string{}
+	for _, f := range w.flows(w.l, lineage.Subject{Destination: "a.example"}) {
+		parts = append(parts, fmt.Sprint(f.Part, f.Count))
+	}
+	slices.Sort(parts)
+	same(t, "the parts", parts, "body1", "header1", "url1")
 }
 
 // A transfer whose flows cannot be noted is not let go, not even when it is judged

@@ -19,11 +19,11 @@ const (
 		ON CONFLICT (hash) WHERE hash <> '' DO NOTHING`
 	lineageCandidateInsert statement = `INSERT INTO lineage_candidates (owner, candidate) VALUES ($1, $2) ON CONFLICT (owner, candidate) DO NOTHING`
 	lineageEdgeOf          statement = `SELECT edge FROM lineage_edges WHERE kind = $1 AND verdict = $2 AND platform = $3 AND app = $4 AND class = $5
-		AND operation = $6 AND purpose = $7 AND service = $8 AND destination = $9 AND sent_for = $10`
+		AND operation = $6 AND purpose = $7 AND service = $8 AND destination = $9 AND sent_for = $10 AND part = $11`
 	lineageEdgeInsert statement = `
-		INSERT INTO lineage_edges (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for) DO NOTHING`
+		INSERT INTO lineage_edges (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+		ON CONFLICT (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part) DO NOTHING`
 	lineageHandleOf     statement = `SELECT number FROM lineage_handles WHERE handle = $1`
 	lineageHandleInsert statement = `INSERT INTO lineage_handles (handle) VALUES ($1) ON CONFLICT (handle) DO NOTHING`
 	lineageFlowPut      statement = `
@@ -152,7 +152,7 @@ func (w *lineageWrite) edge(ctx context.Context, e lineage.Edge) (int64, error) 
 	if n, known := w.edges[e]; known {
 		return n, nil
 	}
-	values := []any{e.Kind, e.Verdict, e.Platform, e.App, e.Class, e.Operation, e.Purpose, e.Service, e.Destination, e.SentFor}
+	values := []any{e.Kind, e.Verdict, e.Platform, e.App, e.Class, e.Operation, e.Purpose, e.Service, e.Destination, e.SentFor, e.Part}
 	n, _, err := w.number(ctx, lineageEdgeOf, values, lineageEdgeInsert, values)
 	w.edges[e] = n
 	return n, err

@@ -14,8 +14,8 @@ import (
 var flowsSeeded = goflag.Int("lineage.flows", 200_000, "flows to measure questions on")
 
 const (
-	seedEdges statement = `INSERT INTO lineage_edges (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for)
-		VALUES ($1, 'passed', 'x', 'main-x', 'email', $2, 'insights', 'web', $3, 'analytics')`
+	seedEdges statement = `INSERT INTO lineage_edges (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part)
+		VALUES ($1, 'passed', 'x', 'main-x', 'email', $2, 'insights', 'web', $3, 'analytics', 'body')`
 	seedPeople statement = `
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO lineage_people (hash, platform, created, erased) SELECT 'hash-' || i, 'x', 0, 0 FROM n`

@@ -22,7 +22,7 @@ const (
 	lineageEdgesTo  statement = `SELECT edge FROM lineage_edges WHERE destination = $1 ORDER BY edge`
 	lineageEdgesOf  statement = `SELECT edge FROM lineage_edges WHERE service = $1 ORDER BY edge`
 	lineageEdgesFor statement = `SELECT edge FROM lineage_edges WHERE purpose = $1 OR sent_for = $1 ORDER BY edge`
-	lineageEdge     statement = `SELECT kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for
+	lineageEdge     statement = `SELECT kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part
 		FROM lineage_edges WHERE edge = $1`
 
 	// The newest of a person's days are few rows away, whatever came before.
@@ -114,7 +114,7 @@ func (s lineageStore) Origin(ctx context.Context, owner lineage.Owner, class gat
 
 func (s lineageStore) edge(ctx context.Context, id int64) (e lineage.Edge, err error) {
 	err = s.db.queryRow(ctx, lineageEdge, id).Scan(&e.Kind, &e.Verdict, &e.Platform, &e.App, &e.Class, &e.Operation, &e.Purpose, &e.Service,
-		&e.Destination, &e.SentFor)
+		&e.Destination, &e.SentFor, &e.Part)
 	return e, err
 }
 

@@ -33,7 +33,8 @@ CREATE TABLE lineage_edges (
     service     TEXT NOT NULL,
     destination TEXT NOT NULL,
     sent_for    TEXT NOT NULL,
-    UNIQUE (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for)
+    part        TEXT NOT NULL,
+    UNIQUE (kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part)
 );
 CREATE INDEX lineage_edges_destination ON lineage_edges (destination);
 CREATE INDEX lineage_edges_service ON lineage_edges (service);
