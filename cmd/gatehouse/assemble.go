@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -61,6 +63,7 @@ type parts struct {
 	vault     *vault.Vault
 	keys      *vault.Keys
 	log       *audit.Log
+	logIndex  audit.IndexHash // hashes what the log's entries are found by
 	identity  *identity.Directory
 	outbox    *outbox.Outbox
 	records   *records.Records
@@ -239,8 +242,11 @@ func (p *parts) openLog(ctx context.Context) error {
 	if p.signer, err = note.NewSigner(key.Reveal()); err != nil {
 		return errors.New("the audit log's signing key cannot be read")
 	}
+	if p.logIndex, err = newLogIndex(ctx, p.vault); err != nil {
+		return err
+	}
 	if p.log, err = audit.Open(ctx, audit.Config{
-		Store: p.db.Audit(), Signer: p.signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Log: p.logger,
+		Store: p.db.Audit(), Signer: p.signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Index: p.logIndex, Log: p.logger,
 	}); err != nil {
 		return err
 	}
@@ -249,6 +255,22 @@ func (p *parts) openLog(ctx context.Context) error {
 	p.group = new(errgroup.Group)
 	p.group.Go(func() error { return p.log.Run(run) })
 	return nil
+}
+
+// newLogIndex returns the keyed hash of what the log's entries are found by. The key
+// is derived once, because every call takes several hashes.
+func newLogIndex(ctx context.Context, v *vault.Vault) (audit.IndexHash, error) {
+	key, err := v.Derive(ctx, "audit/search")
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of the log's index: %w", err)
+	}
+	return func(kind, value string) []byte {
+		h := hmac.New(sha256.New, []byte(key.Reveal()))
+		h.Write([]byte(kind))
+		h.Write([]byte{0})
+		h.Write([]byte(value))
+		return h.Sum(nil)
+	}, nil
 }
 
 // Close writes what the log still holds and closes the store.

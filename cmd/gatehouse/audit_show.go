@@ -2,15 +2,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/vault"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +24,8 @@ type showOptions struct {
 	id                 string
 	service, operation string
 	action, verdict    string
-	connection         string
+	connection, person string
+	handle             string
 	people, checkpoint bool
 	json               bool
 }
@@ -34,7 +37,7 @@ func auditShow(o *options) *cobra.Command {
 		Short: "Show entries of the log",
 		Long: `Shows the newest entries, the oldest of them first. What belongs to a person is
 sealed in the log; --people opens it with the root key, as far as that person has
-not been erased.`,
+not been erased. Nothing finds the entries of a person who was erased.`,
 		Example: `  gatehouse audit show -n 20
   gatehouse audit show --operation 'POST /2/tweets' --since 24h --json
   gatehouse audit show --id 06h0dyvhg3fs7nz5jeqkyz7s9w --people`,
@@ -55,6 +58,9 @@ not been erased.`,
 	f.StringVar(&s.action, "action", "", "only this action (docs/log-events.md)")
 	f.StringVar(&s.verdict, "verdict", "", "only this verdict: allow, refuse, done, failed, …")
 	f.StringVar(&s.connection, "connection", "", "only this connection's")
+	f.StringVar(&s.person, "person", "", "only this person's: subject:NAME, x:12345, con…")
+	f.StringVar(&s.handle, "handle", "", "only this handle's")
+	c.MarkFlagsMutuallyExclusive("id", "connection", "person", "handle")
 	f.BoolVar(&s.people, "people", false, "open what belongs to people")
 	f.BoolVar(&s.checkpoint, "checkpoint", false, "print the newest signed checkpoint instead")
 	f.BoolVar(&s.json, "json", false, "print JSON")
@@ -76,32 +82,22 @@ func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 		_, err = out.Write(head.Note)
 		return err
 	}
-	var found []audit.Shown
-	var err error
-	if s.id != "" {
-		found, err = audit.Show(ctx, p.db.Audit(), s.id)
-		if errors.Is(err, gatehouse.ErrNotFound) {
-			return fmt.Errorf("there is no entry %s: %w", s.id, gatehouse.ErrNotFound)
-		}
-	} else {
-		filter := audit.Filter{
-			Last: s.last, Search: s.connection, Action: s.action, Service: gatehouse.ServiceName(s.service),
-			Operation: gatehouse.Operation(s.operation), Verdict: s.verdict,
-		}
-		if s.since > 0 {
-			filter.Since = time.Now().Add(-s.since)
-		}
-		found, err = audit.List(ctx, p.db.Audit(), filter)
-	}
+	found, err := s.find(ctx, p)
 	if err != nil {
 		return err
+	}
+	var owners map[string]gatehouse.PersonID
+	if s.people {
+		if owners, err = p.owners(ctx, found); err != nil {
+			return err
+		}
 	}
 	list := make([]shownEntry, 0, len(found))
 	rows := make([][]string, 0, len(found))
 	for _, e := range found {
 		entry := shownEntry{Shown: e}
 		if s.people {
-			if entry.People, err = p.open(ctx, e); err != nil {
+			if entry.People, err = p.open(ctx, e, owners); err != nil {
 				return fmt.Errorf("opening what entry %s says of a person: %w", e.ID, err)
 			}
 		}
@@ -116,61 +112,179 @@ func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 	return table(out, "No entry fits.", []string{"TIME", "ID", "KIND", "ACTION", "VERDICT", "OPERATION", "PURPOSE", "SERVICE", "STATUS", "RULE", "PEOPLE"}, rows)
 }
 
-// open opens what an entry says of a person. Whose key it takes is known through
-// the entry's connection.
-func (p *parts) open(ctx context.Context, e audit.Shown) (map[string]string, error) {
+// find returns the entries that the flags ask for.
+func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error) {
+	if s.id != "" {
+		found, err := audit.Show(ctx, p.db.Audit(), s.id)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return nil, fmt.Errorf("there is no entry %s: %w", s.id, gatehouse.ErrNotFound)
+		}
+		return found, err
+	}
+	filter := audit.Filter{
+		Last: s.last, Action: s.action, Service: gatehouse.ServiceName(s.service),
+		Operation: gatehouse.Operation(s.operation), Verdict: s.verdict,
+	}
+	if s.since > 0 {
+		filter.Since = time.Now().Add(-s.since)
+	}
+	whose, err := s.whose(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if whose == nil {
+		return audit.List(ctx, p.db.Audit(), filter)
+	}
+	var found []audit.Shown
+	for _, filter.Found = range whose {
+		more, err := audit.List(ctx, p.db.Audit(), filter)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	// A human may be several people, one for each platform's account.
+	slices.SortFunc(found, func(a, b audit.Shown) int { return cmp.Compare(a.Seq, b.Seq) })
+	found = slices.CompactFunc(found, func(a, b audit.Shown) bool { return a.Seq == b.Seq })
+	return found[max(0, len(found)-s.last):], nil
+}
+
+// whose turns the flags about people into what the log's index knows; nil is
+// everybody.
+func (s *showOptions) whose(ctx context.Context, p *parts) ([]audit.Found, error) {
+	switch {
+	case s.connection != "":
+		whose := audit.Found{Hash: p.logIndex, Connection: gatehouse.ConnectionID(s.connection)}
+		con, err := p.connect.Get(ctx, whose.Connection)
+		if err == nil {
+			whose.Person, whose.Kind, whose.Value = con.Person, "connection", s.connection
+		} else if !errors.Is(err, gatehouse.ErrNotFound) {
+			return nil, err
+		}
+		return []audit.Found{whose}, nil
+	case s.handle != "":
+		h, err := p.identity.Handle(ctx, gatehouse.HandleID(s.handle))
+		if err != nil {
+			return nil, err
+		}
+		return []audit.Found{{Hash: p.logIndex, Person: h.Person, Connection: h.Connection, Kind: "handle", Value: s.handle}}, nil
+	case s.person != "":
+		people, err := p.peopleNamed(ctx, s.person)
+		if err != nil {
+			return nil, err
+		}
+		whose := []audit.Found{}
+		for _, person := range people {
+			whose = append(whose, audit.Found{Hash: p.logIndex, Person: person})
+		}
+		return whose, nil
+	}
+	return nil, nil
+}
+
+// owners finds out whose the entries are: the log knows only a keyed hash, so
+// everybody's is compared until all are found.
+func (p *parts) owners(ctx context.Context, entries []audit.Shown) (map[string]gatehouse.PersonID, error) {
+	wanted := map[string]bool{}
+	for i, e := range entries {
+		if len(e.Sealed) == 0 || e.Version == 1 {
+			continue
+		}
+		if e.Owner == nil {
+			owner, err := p.db.Audit().OwnerOf(ctx, e.Seq)
+			if errors.Is(err, gatehouse.ErrNotFound) {
+				continue // erased, or nobody's
+			}
+			if err != nil {
+				return nil, err
+			}
+			entries[i].Owner = owner
+		}
+		wanted[string(entries[i].Owner)] = true
+	}
+	owners := map[string]gatehouse.PersonID{}
+	if len(wanted) == 0 {
+		return owners, nil
+	}
+	err := p.eachPerson(ctx, func(person gatehouse.PersonID) bool {
+		if hash := string(audit.PersonHash(p.logIndex, person)); wanted[hash] {
+			owners[hash] = person
+		}
+		return len(owners) < len(wanted)
+	})
+	return owners, err
+}
+
+// eachPerson calls visit for everybody who has a key, until it returns false.
+func (p *parts) eachPerson(ctx context.Context, visit func(gatehouse.PersonID) bool) error {
+	const page = 1000
+	for after := gatehouse.PersonID(""); ; {
+		people, err := p.db.Vault().People(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for _, person := range people {
+			if !visit(person) {
+				return nil
+			}
+		}
+		if len(people) < page {
+			return nil
+		}
+		after = people[len(people)-1]
+	}
+}
+
+// open opens what an entry says of a person, as far as it is known whose key that
+// takes. Without a person it is the domain's.
+func (p *parts) open(ctx context.Context, e audit.Shown, owners map[string]gatehouse.PersonID) (map[string]string, error) {
 	if len(e.Sealed) == 0 {
 		return nil, nil
 	}
-	if e.Search == "" {
-		return p.openUnnamed(ctx, e)
-	}
-	con, err := p.connect.Get(ctx, gatehouse.ConnectionID(e.Search))
-	if err != nil {
+	opened, person, err := p.openFields(ctx, e, owners)
+	if err != nil || opened == nil {
 		return nil, err
 	}
-	plain, err := p.vault.OpenPersonal(ctx, con.Person, audit.SealContext(e.ID), e.Sealed)
-	if err != nil && e.Kind == audit.KindOutcome {
-		// An outcome without fields of its own commits only to its connection,
-		// and not with the person's key.
-		plain, err = p.vault.OpenPersonal(ctx, "", audit.SealContext(e.ID), e.Sealed)
+	people := map[string]string{}
+	for name, o := range opened {
+		people[name] = o.Value
 	}
-	if err != nil {
-		return nil, err
+	if id := people["connection"]; id != "" && person != "" {
+		if con, err := p.connect.Get(ctx, gatehouse.ConnectionID(id)); err == nil {
+			people["subject"] = string(con.Subject)
+		}
 	}
-	fields, err := sealedFields(plain)
-	if err != nil {
-		return nil, err
-	}
-	fields["subject"] = string(con.Subject)
-	return fields, nil
+	return people, nil
 }
 
-// openUnnamed opens what is sealed and belongs to nobody whom the entry names: a host
-// that a service asked for, which nobody declared.
-func (p *parts) openUnnamed(ctx context.Context, e audit.Shown) (map[string]string, error) {
-	plain, err := p.vault.OpenPersonal(ctx, "", audit.SealContext(e.ID), e.Sealed)
-	if errors.Is(err, gatehouse.ErrUnavailable) {
-		return nil, err
+// openFields opens and checks the personal fields of an entry; nil if they are
+// erased.
+func (p *parts) openFields(ctx context.Context, e audit.Shown, owners map[string]gatehouse.PersonID) (map[string]audit.Opened, gatehouse.PersonID, error) {
+	keys := []gatehouse.PersonID{owners[string(e.Owner)], ""}
+	if e.Version == 1 {
+		con, err := p.connect.Get(ctx, gatehouse.ConnectionID(e.SearchV1))
+		if err != nil {
+			return nil, "", err
+		}
+		keys[0] = con.Person
 	}
-	if err != nil {
-		return nil, nil // it is somebody's, and the entry does not say whose
+	var failed error
+	for _, person := range slices.Compact(keys) {
+		text, err := p.vault.OpenPersonal(ctx, person, audit.SealContext(e.ID), e.Sealed)
+		if errors.Is(err, vault.ErrErased) {
+			return nil, "", nil
+		}
+		if err != nil {
+			failed = err
+			continue
+		}
+		opened, err := audit.OpenFields(&e.Leaf, text)
+		return opened, person, err
 	}
-	return sealedFields(plain)
-}
-
-// sealedFields reads what was sealed.
-func sealedFields(plain []byte) (map[string]string, error) {
-	var people struct {
-		Fields map[string]string `json:"fields"`
+	if keys[0] == "" {
+		return nil, "", nil // nobody is left whose key could open it
 	}
-	if err := json.Unmarshal(plain, &people); err != nil {
-		return nil, err
-	}
-	if people.Fields == nil {
-		people.Fields = map[string]string{}
-	}
-	return people.Fields, nil
+	return nil, "", failed
 }
 
 func dash(s string) string {
@@ -190,7 +304,7 @@ func number(n int) string {
 // words lists names and values in order of the names.
 func words(m map[string]string) string {
 	var b bytes.Buffer
-	for _, k := range []string{"subject", "connection", "handle", "host"} {
+	for _, k := range []string{"subject", "connection", "handle"} {
 		if v, ok := m[k]; ok {
 			if b.Len() > 0 {
 				b.WriteByte(' ')

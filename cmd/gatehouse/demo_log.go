@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"gatehouse"
 	"gatehouse/internal/audit"
 )
 
@@ -44,7 +43,7 @@ type follower struct {
 	w       io.Writer
 	color   bool
 	seen    int64
-	who     map[string]string      // connection → subject
+	who     map[string]string      // hash of the person → subject
 	intents map[string]audit.Shown // that have no outcome yet
 }
 
@@ -96,18 +95,26 @@ func (f *follower) line(ctx context.Context, e, intent audit.Shown, took time.Du
 	return err
 }
 
-// subject names the person of an entry, by its connection.
+// subject names the person of an entry.
 func (f *follower) subject(ctx context.Context, e audit.Shown) string {
-	if e.Search == "" {
+	if len(e.Sealed) == 0 {
 		return "-"
 	}
-	if known, ok := f.who[e.Search]; ok {
-		return known
-	}
-	con, err := f.connect.Get(ctx, gatehouse.ConnectionID(e.Search))
+	owner, err := f.db.Audit().OwnerOf(ctx, e.Seq)
 	if err != nil {
 		return "?"
 	}
-	f.who[e.Search] = string(con.Subject)
-	return string(con.Subject)
+	if known, ok := f.who[string(owner)]; ok {
+		return known
+	}
+	owners, err := f.owners(ctx, []audit.Shown{e})
+	if err != nil {
+		return "?"
+	}
+	known, err := f.connect.Known(ctx, owners[string(owner)])
+	if err != nil || len(known.Subjects()) == 0 {
+		return "?"
+	}
+	f.who[string(owner)] = string(known.Subjects()[0])
+	return f.who[string(owner)]
 }

@@ -162,7 +162,7 @@ func (c *canaries) remove(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	if c.person != "" {
-		errs = append(errs, c.parts.vault.DestroyPerson(ctx, c.person))
+		errs = append(errs, c.parts.vault.DestroyPerson(ctx, c.person), c.parts.log.ForgetPerson(ctx, c.person))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("taking the canaries away: %w", err)

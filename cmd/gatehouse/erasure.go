@@ -167,8 +167,8 @@ func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
 }
 
 // destroyPerson destroys what is held of a person: what waits to be sent first, what
-// leads from flows to the person, then the key and everything under it, then the records that it sealed. It may be
-// repeated.
+// leads from flows to the person, then the key and everything under it, then the
+// records that it sealed, and what entries of the log are found by. It may be repeated.
 func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) error {
 	if err := p.outbox.Forget(ctx, person); err != nil {
 		return err
@@ -180,7 +180,15 @@ func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) er
 	if err := p.connect.ErasePerson(ctx, person); err != nil {
 		return err
 	}
-	return p.records.Forget(ctx, person)
+	if err := p.records.Forget(ctx, person); err != nil {
+		return err
+	}
+	// The rows of connections say whose they were also after they are erased.
+	known, err := p.connect.ConnectionsOf(ctx, person)
+	if err != nil {
+		return err
+	}
+	return p.log.ForgetPerson(ctx, person, known...)
 }
 
 // forward puts a platform's notice before the app.

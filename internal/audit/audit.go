@@ -5,8 +5,9 @@
 // that a change, removal, insertion or reordering of anything stored is found
 // by Verify and named, and that when entries can no longer be written, intents
 // are refused rather than lost. It must never put into a leaf what belongs to a
-// person (such fields are sealed with the person's key, outside the tree, and
-// the leaf commits to the ciphertext), and never open what it has sealed.
+// person or what joins two of their entries (such fields are sealed with the
+// person's key, outside the tree, and the leaf holds salted commitments), and never
+// open what it has sealed.
 package audit
 
 import (
@@ -44,13 +45,14 @@ type Entry struct {
 	// connection or a handle, and nothing that a caller chose freely.
 	Facts map[string]string
 
-	// Person's key seals Personal. It is not itself recorded.
+	// Person's key seals Personal. It is not itself recorded; a keyed hash of it
+	// outside the tree finds the entry until the person is erased.
 	Person gatehouse.PersonID
 	// Personal are the details that belong to a person: connection, handle,
-	// platform's user id, subject.
+	// platform's user id, subject. Names are lower-case words.
 	Personal map[string]string
-	// Search is a connection's id for searching; it is kept in a column outside
-	// the tree, to be removed when the person is erased.
+	// Search is the id of the connection by which the entry is found, where Personal
+	// does not hold it. Nothing but a keyed hash of it is kept, outside the tree.
 	Search string
 }
 
@@ -60,6 +62,8 @@ type Receipt struct{ *receipt }
 type receipt struct {
 	id     string
 	action string
+	// index is what the intent is found by.
+	index Index
 	// ended guards against a second outcome for one intent.
 	ended chan struct{}
 }
@@ -106,6 +110,11 @@ func (e *Entry) validate(kind string) error {
 	}
 	if len(e.Search) > maxSearch {
 		return fmt.Errorf("audit: the search key of a %s entry is longer than %d bytes: %w", e.Action, maxSearch, gatehouse.ErrInvalid)
+	}
+	for name := range e.Personal {
+		if !validField(name) {
+			return fmt.Errorf("audit: a personal field of a %s entry has a name that is no lower-case word of up to %d letters: %w", e.Action, maxField, gatehouse.ErrInvalid)
+		}
 	}
 	for _, v := range verdicts[kind] {
 		if v == e.Verdict {

@@ -49,17 +49,23 @@ func ParseCheckpoint(signed []byte, verifier note.Verifier) (size int64, root [3
 	if !bytes.Equal([]byte(canonical), signed) {
 		return 0, root, errCheckpoint
 	}
-	lines := strings.Split(n.Text, "\n")
-	if len(lines) != 4 || lines[0] != verifier.Name() || lines[3] != "" {
-		return 0, root, errCheckpoint
+	point, err := parsePoint(n.Text, verifier.Name())
+	return point.Size, point.Root, err
+}
+
+// parsePoint reads the text of a checkpoint, of which it accepts one spelling.
+func parsePoint(text, origin string) (p Point, err error) {
+	lines := strings.Split(text, "\n")
+	if len(lines) != 4 || lines[0] != origin || lines[3] != "" {
+		return p, errCheckpoint
 	}
-	size, err = strconv.ParseInt(lines[1], 10, 64)
+	size, err := strconv.ParseInt(lines[1], 10, 64)
 	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
-		return 0, root, errCheckpoint
+		return p, errCheckpoint
 	}
 	hash, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	if err != nil || len(hash) != len(root) {
-		return 0, root, errCheckpoint
+	if err != nil || len(hash) != len(p.Root) {
+		return p, errCheckpoint
 	}
-	return size, [32]byte(hash), nil
+	return Point{size, tlog.Hash(hash)}, nil
 }

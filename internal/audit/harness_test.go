@@ -3,7 +3,9 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"sync"
@@ -45,6 +47,18 @@ func seal(_ context.Context, person gatehouse.PersonID, context string, plain []
 	return fmt.Appendf(salt, "%s|%s|%s", person, context, plain), nil
 }
 
+// index is the keyed hash of these tests.
+func index(kind, value string) []byte {
+	h := hmac.New(sha256.New, []byte("the key of the index"))
+	h.Write([]byte(kind + "\x00" + value))
+	return h.Sum(nil)
+}
+
+// connection chooses the entries of a connection of a person.
+func connection(person gatehouse.PersonID, id string) audit.Found {
+	return audit.Found{Hash: index, Person: person, Connection: gatehouse.ConnectionID(id), Kind: "connection", Value: id}
+}
+
 // config is a log's configuration whose faults fail the test.
 func config(t testing.TB, s audit.Store, private string) audit.Config {
 	t.Helper()
@@ -53,7 +67,7 @@ func config(t testing.TB, s audit.Store, private string) audit.Config {
 		t.Fatal(err)
 	}
 	return audit.Config{
-		Store: s, Signer: signer, Environment: "production", Seal: seal,
+		Store: s, Signer: signer, Environment: "production", Seal: seal, Index: index,
 		OnFault: func(err error) { t.Errorf("fault: %v", err) },
 	}
 }
@@ -121,4 +135,32 @@ func call() audit.Entry {
 		Person: "person-1", Personal: map[string]string{"connection": "connection-1", "handle": "handle-1"},
 		Search: "connection-1",
 	}
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func mustVerifier(t testing.TB, key string) note.Verifier {
+	t.Helper()
+	v, err := note.NewVerifier(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// verifyLog verifies the log, whatever comes of it.
+func verifyLog(t testing.TB, s audit.VerifyStore, v note.Verifier) audit.Report {
+	t.Helper()
+	report, err := audit.Verify(t.Context(), s, v, audit.VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
 }

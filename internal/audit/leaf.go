@@ -3,10 +3,8 @@ package audit
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,8 +18,10 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// leafVersion is the version of the leaf's format.
-const leafVersion = 1
+// leafVersion is the version of the leaf's format that is written. Version 1,
+// which logs of earlier programs hold, is still read: it committed to the sealed
+// personal fields and the search key as one, instead of to each field.
+const leafVersion = 2
 
 // A Leaf is one entry as the tree holds it. Its bytes are canonical JSON
 // (RFC 8785): keys in order, no space, no empty member, so that one content has
@@ -37,13 +37,19 @@ type Leaf struct {
 	Intent    string              `json:"intent,omitempty"`
 	Kind      string              `json:"kind"`
 	Operation gatehouse.Operation `json:"operation,omitempty"`
-	// PersonalHash commits to what lies outside the tree; see commitment.
+	// Personal are the names of the fields that belong to a person, each with the
+	// commitment to its value; see Commitment.
+	Personal map[string]string `json:"personal,omitempty"`
+	// PersonalHash is what version 1 had in place of Personal and SealedHash.
 	PersonalHash string                `json:"personal_sha256,omitempty"`
 	Platform     gatehouse.Platform    `json:"platform,omitempty"`
 	Purpose      gatehouse.PurposeName `json:"purpose,omitempty"`
 	Rule         string                `json:"rule,omitempty"`
-	Service      gatehouse.ServiceName `json:"service,omitempty"`
-	Status       int                   `json:"status,omitempty"`
+	// SealedHash is the hash of the sealed fields as they lie beside the tree, so
+	// that nobody can swap them unnoticed; see sealedHash.
+	SealedHash string                `json:"sealed_sha256,omitempty"`
+	Service    gatehouse.ServiceName `json:"service,omitempty"`
+	Status     int                   `json:"status,omitempty"`
 	// Time is in microseconds since 1970, UTC.
 	Time    int64  `json:"time"`
 	Version int    `json:"v"`
@@ -62,27 +68,19 @@ func (l *Leaf) appendJSON(b []byte) []byte {
 	b = appendMember(b, `,"app":`, string(l.App))
 	b = appendNumber(b, `,"bytes":`, l.Bytes)
 	b = appendMember(b, `,"env":`, string(l.Environment))
-	if len(l.Facts) > 0 {
-		b = append(b, `,"facts":{`...)
-		for i, name := range slices.Sorted(maps.Keys(l.Facts)) {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(appendString(b, name), ':')
-			b = appendString(b, l.Facts[name])
-		}
-		b = append(b, '}')
-	}
+	b = appendObject(b, `,"facts":{`, l.Facts)
 	b = append(b, `,"id":`...)
 	b = appendString(b, l.ID)
 	b = appendMember(b, `,"intent":`, l.Intent)
 	b = append(b, `,"kind":`...)
 	b = appendString(b, l.Kind)
 	b = appendMember(b, `,"operation":`, string(l.Operation))
+	b = appendObject(b, `,"personal":{`, l.Personal)
 	b = appendMember(b, `,"personal_sha256":`, l.PersonalHash)
 	b = appendMember(b, `,"platform":`, string(l.Platform))
 	b = appendMember(b, `,"purpose":`, string(l.Purpose))
 	b = appendMember(b, `,"rule":`, l.Rule)
+	b = appendMember(b, `,"sealed_sha256":`, l.SealedHash)
 	b = appendMember(b, `,"service":`, string(l.Service))
 	b = appendNumber(b, `,"status":`, int64(l.Status))
 	b = append(b, `,"time":`...)
@@ -98,6 +96,21 @@ func appendMember(b []byte, key, value string) []byte {
 		return b
 	}
 	return appendString(append(b, key...), value)
+}
+
+func appendObject(b []byte, key string, members map[string]string) []byte {
+	if len(members) == 0 {
+		return b
+	}
+	b = append(b, key...)
+	for i, name := range slices.Sorted(maps.Keys(members)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = appendString(b, members[name])
+	}
+	return append(b, '}')
 }
 
 func appendNumber(b []byte, key string, n int64) []byte {
@@ -161,27 +174,29 @@ func DecodeLeaf(data []byte) (*Leaf, error) {
 			return nil, errLeaf
 		}
 	}
-	if l.Version != leafVersion {
-		return nil, fmt.Errorf("the entry has version %d, this program knows %d: %w", l.Version, leafVersion, gatehouse.ErrInvalid)
+	if l.Version != 1 && l.Version != leafVersion {
+		return nil, fmt.Errorf("the entry has version %d, this program knows 1 to %d: %w", l.Version, leafVersion, gatehouse.ErrInvalid)
 	}
-	if !bytes.Equal(l.appendJSON(nil), data) {
+	if !l.consistent() || !bytes.Equal(l.appendJSON(nil), data) {
 		return nil, errLeaf
 	}
 	return &l, nil
 }
 
-// commitment is what a leaf holds of its personal part: SHA-256 over the
-// ciphertext's length (four bytes, big-endian), the ciphertext, and the search
-// key. The ciphertext is random to anybody without the person's key, so once it
-// is destroyed the hash says nothing about the search key either.
-func commitment(personal []byte, search string) string {
-	h := sha256.New()
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(personal)))
-	h.Write(n[:])
-	h.Write(personal)
-	h.Write([]byte(search))
-	return hex.EncodeToString(h.Sum(nil))
+// consistent reports whether the members are those of the leaf's version.
+func (l *Leaf) consistent() bool {
+	if l.Version == 1 {
+		return len(l.Personal) == 0 && l.SealedHash == ""
+	}
+	if l.PersonalHash != "" || (len(l.Personal) > 0) != (l.SealedHash != "") || l.SealedHash != "" && !isHash(l.SealedHash) {
+		return false
+	}
+	for name, commitment := range l.Personal {
+		if !validField(name) || !isHash(commitment) {
+			return false
+		}
+	}
+	return true
 }
 
 // LeafHash is RFC 6962's hash of a leaf.

@@ -18,9 +18,18 @@ var full = audit.Leaf{
 	Action: "call", App: "main-x", Bytes: 1 << 40, Environment: "production",
 	Facts: map[string]string{"b": "2", "a": "quote\" back\\ tab\t newline\n nul\x00 bell\x07 del\x7f", "c": "<&>\u2028 ünï 🦊"},
 	ID:    "06h0dyxv57fwk89q3fc77fzqtw", Intent: "06h0dyxv57fwk89q3fc77fzqtx", Kind: audit.KindOutcome,
-	Operation: "GET /2/users/{id}", PersonalHash: strings.Repeat("ab", 32), Platform: gatehouse.X, Purpose: "publish",
-	Rule: "publish/1", Service: "scheduler", Status: 200, Time: 1795000000123456, Version: 1, Verdict: "done",
+	Operation: "GET /2/users/{id}", Personal: map[string]string{"connection": aHash, "handle": aHash}, SealedHash: aHash, Platform: gatehouse.X, Purpose: "publish",
+	Rule: "publish/1", Service: "scheduler", Status: 200, Time: 1795000000123456, Version: 2, Verdict: "done",
 }
+
+// fullV1 has every field of the first version.
+var fullV1 = func() audit.Leaf {
+	l := full
+	l.Personal, l.SealedHash, l.PersonalHash, l.Version = nil, "", strings.Repeat("ab", 32), 1
+	return l
+}()
+
+var aHash = strings.Repeat("Ab0_", 10) + "-zQ"
 
 // canonical is the form of RFC 8785, by way of package encoding/json: its keys
 // are in order because the struct's are, and it can be told not to escape what
@@ -40,8 +49,10 @@ func canonical(t *testing.T, l *audit.Leaf) []byte {
 
 func TestLeafIsCanonicalJSON(t *testing.T) {
 	for name, l := range map[string]audit.Leaf{
-		"full":  full,
-		"least": {Action: "init", ID: "x", Kind: audit.KindEvent, Version: 1},
+		"full":               full,
+		"full, version 1":    fullV1,
+		"least":              {Action: "init", ID: "x", Kind: audit.KindEvent, Version: 2},
+		"least of version 1": {Action: "init", ID: "x", Kind: audit.KindEvent, Version: 1},
 	} {
 		got, want := audit.AppendLeaf(nil, &l), canonical(t, &l)
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
@@ -59,23 +70,32 @@ func TestLeafIsCanonicalJSON(t *testing.T) {
 
 func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
 	good := string(audit.AppendLeaf(nil, &full))
+	v1 := string(audit.AppendLeaf(nil, &fullV1))
 	for name, evil := range map[string]string{
-		"nothing":          "",
-		"space":            " " + good,
-		"space at the end": good + "\n",
-		"a second value":   good + "{}",
-		"unknown member":   strings.Replace(good, `{"action"`, `{"aa":1,"action"`, 1),
-		"twice the same":   strings.Replace(good, `,"app":`, `,"app":"other","app":`, 1),
-		"other order":      strings.Replace(strings.Replace(good, `,"v":1`, "", 1), `{"action"`, `{"v":1,"action"`, 1),
-		"empty member":     strings.Replace(good, `,"rule":"publish/1"`, `,"rule":""`, 1),
-		"escaped letter":   strings.Replace(good, `"done"`, `"d\u006fne"`, 1),
-		"number with dot":  strings.Replace(good, `"status":200`, `"status":200.0`, 1),
-		"other case":       strings.Replace(good, `"action"`, `"Action"`, 1),
-		"not UTF-8":        strings.Replace(good, `"done"`, "\"\xff\"", 1),
-		"another version":  strings.Replace(good, `"v":1`, `"v":2`, 1),
-		"an array":         "[" + good + "]",
-		"null":             "null",
-		"too long":         strings.Replace(good, `"done"`, `"`+strings.Repeat("d", 65536)+`"`, 1),
+		"nothing":            "",
+		"space":              " " + good,
+		"space at the end":   good + "\n",
+		"a second value":     good + "{}",
+		"unknown member":     strings.Replace(good, `{"action"`, `{"aa":1,"action"`, 1),
+		"twice the same":     strings.Replace(good, `,"app":`, `,"app":"other","app":`, 1),
+		"other order":        strings.Replace(strings.Replace(good, `,"v":2`, "", 1), `{"action"`, `{"v":2,"action"`, 1),
+		"empty member":       strings.Replace(good, `,"rule":"publish/1"`, `,"rule":""`, 1),
+		"escaped letter":     strings.Replace(good, `"done"`, `"d\u006fne"`, 1),
+		"number with dot":    strings.Replace(good, `"status":200`, `"status":200.0`, 1),
+		"other case":         strings.Replace(good, `"action"`, `"Action"`, 1),
+		"not UTF-8":          strings.Replace(good, `"done"`, "\"\xff\"", 1),
+		"another version":    strings.Replace(good, `"v":2`, `"v":3`, 1),
+		"version 0":          strings.Replace(good, `"v":2`, `"v":0`, 1),
+		"2 that says 1":      strings.Replace(good, `"v":2`, `"v":1`, 1),
+		"1 that says 2":      strings.Replace(v1, `"v":1`, `"v":2`, 1),
+		"fields unsealed":    strings.Replace(good, `,"sealed_sha256":"`+aHash+`"`, "", 1),
+		"a short hash":       strings.Replace(good, aHash, aHash[1:], 1),
+		"an odd hash":        strings.Replace(good, aHash, aHash[:42]+"R", 1),
+		"a hash in hex":      strings.Replace(good, aHash, strings.Repeat("ab", 32), 1),
+		"a name in capitals": strings.Replace(good, `"handle":`, `"Handle":`, 1),
+		"an array":           "[" + good + "]",
+		"null":               "null",
+		"too long":           strings.Replace(good, `"done"`, `"`+strings.Repeat("d", 65536)+`"`, 1),
 	} {
 		if _, err := audit.DecodeLeaf([]byte(evil)); !errors.Is(err, gatehouse.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
@@ -85,6 +105,7 @@ func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
 
 func FuzzDecodeLeaf(f *testing.F) {
 	f.Add(audit.AppendLeaf(nil, &full))
+	f.Add(audit.AppendLeaf(nil, &fullV1))
 	f.Add([]byte(`{"action":"init","id":"x","kind":"event","time":0,"v":1}`))
 	f.Add([]byte(`{"action":"\ud800","facts":{"":""},"id":"","kind":"","time":-1,"v":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

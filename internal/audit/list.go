@@ -16,8 +16,8 @@ type Filter struct {
 	Last int
 	// Since leaves out what is older.
 	Since time.Time
-	// Search is a connection's id.
-	Search string
+	// Found chooses by whose entries they are.
+	Found Found
 
 	Action    string
 	Service   gatehouse.ServiceName
@@ -41,10 +41,12 @@ type Shown struct {
 	Leaf
 	// When is the leaf's time in a readable form.
 	When time.Time `json:"when"`
-	// Search is the connection that the entry is found by; it stands outside the
+	// SearchV1 is the connection of an entry of version 1, and Owner the hash of the
+	// person (see PersonHash) if the entry was looked for by it. They stand outside the
 	// tree.
-	Search string `json:"-"`
-	Sealed []byte `json:"-"`
+	SearchV1 string `json:"-"`
+	Owner    []byte `json:"-"`
+	Sealed   []byte `json:"-"`
 }
 
 func shown(r Row) (Shown, error) {
@@ -52,7 +54,7 @@ func shown(r Row) (Shown, error) {
 	if err != nil {
 		return Shown{}, fmt.Errorf("reading entry %d (%s); `gatehouse audit verify` says more: %w", r.Seq, r.ID, err)
 	}
-	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), Search: r.Search, Sealed: r.Personal}, nil
+	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), SearchV1: r.SearchV1, Owner: r.Index.Person, Sealed: r.Personal}, nil
 }
 
 // List returns the newest entries that the filter chooses, the oldest first.
@@ -64,19 +66,24 @@ func List(ctx context.Context, s ListStore, f Filter) ([]Shown, error) {
 	if f.Last < 0 {
 		return nil, fmt.Errorf("listing the log: %d entries cannot be shown: %w", f.Last, gatehouse.ErrInvalid)
 	}
+	person, term := f.Found.keys()
 	var found []Shown
 	for before := int64(math.MaxInt64); len(found) < f.Last; {
 		var rows []Row
 		var err error
-		if f.Search != "" {
-			rows, err = s.Searched(ctx, f.Search, before, readBatch)
+		if person != nil {
+			rows, err = s.Indexed(ctx, person, string(f.Found.Connection), before, readBatch)
 		} else {
 			rows, err = s.Before(ctx, before, readBatch)
 		}
 		if err != nil {
 			return nil, err
 		}
+		full := len(rows) == readBatch
 		for _, r := range rows {
+			if term != nil && r.SearchV1 == "" && !r.Index.has(term) {
+				continue
+			}
 			e, err := shown(r)
 			if err != nil {
 				return nil, err
@@ -85,14 +92,14 @@ func List(ctx context.Context, s ListStore, f Filter) ([]Shown, error) {
 			// time, so one that is too old may stand before one that is not;
 			// a minute later none can.
 			if e.When.Before(f.Since.Add(-time.Minute)) {
-				rows = nil
+				full = false
 				break
 			}
 			if !e.When.Before(f.Since) && f.matches(&e.Leaf) && len(found) < f.Last {
 				found = append(found, e)
 			}
 		}
-		if len(rows) < readBatch {
+		if !full {
 			break
 		}
 		before = rows[len(rows)-1].Seq

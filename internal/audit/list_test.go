@@ -24,6 +24,7 @@ func TestListAndShow(t *testing.T) {
 		}
 		other := call()
 		other.Service, other.Search, other.Operation = "mailer", "connection-2", "POST /2/tweets"
+		other.Personal = map[string]string{"connection": "connection-2", "handle": "handle-2"}
 		second, err := log.Intent(t.Context(), other)
 		if err != nil {
 			t.Fatal(err)
@@ -52,8 +53,14 @@ func TestListAndShow(t *testing.T) {
 			"of a service":             {audit.Filter{Service: "mailer"}, []string{second.ID(), refusal}},
 			"the last of a service":    {audit.Filter{Service: "mailer", Last: 1}, []string{refusal}},
 			"of an operation":          {audit.Filter{Operation: "POST /2/tweets"}, []string{second.ID()}},
-			"of a connection":          {audit.Filter{Search: "connection-1"}, []string{first.ID()}},
-			"of a connection unheard":  {audit.Filter{Search: "connection-3"}, nil},
+			"of a connection":          {audit.Filter{Found: connection("person-1", "connection-1")}, []string{first.ID(), outcome}},
+			"of another connection":    {audit.Filter{Found: connection("person-1", "connection-2")}, []string{second.ID()}},
+			"of a handle":              {audit.Filter{Found: audit.Found{Hash: index, Person: "person-1", Kind: "handle", Value: "handle-2"}}, []string{second.ID()}},
+			"of a person":              {audit.Filter{Found: audit.Found{Hash: index, Person: "person-1"}}, []string{first.ID(), second.ID(), outcome}},
+			"the last of a person":     {audit.Filter{Last: 1, Found: audit.Found{Hash: index, Person: "person-1"}}, []string{outcome}},
+			"of a person unheard":      {audit.Filter{Found: audit.Found{Hash: index, Person: "person-2"}}, nil},
+			"of a connection unheard":  {audit.Filter{Found: connection("person-1", "connection-3")}, nil},
+			"of nobody's connection":   {audit.Filter{Found: audit.Found{Hash: index, Connection: "connection-1"}}, nil},
 			"of a verdict and service": {audit.Filter{Verdict: "refuse", Service: "scheduler"}, nil},
 		} {
 			got, err := audit.List(t.Context(), db.Audit(), c.filter)

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +28,9 @@ type Config struct {
 	// be opened with another context. Without it entries with personal fields
 	// are refused.
 	Seal func(ctx context.Context, person gatehouse.PersonID, context string, plaintext []byte) ([]byte, error)
+	// Index hashes what entries are found by: people, connections, handles. Without
+	// it entries are found by their leaves only.
+	Index IndexHash
 	// Log receives faults; the zero discards them.
 	Log *slog.Logger
 	// OnFault is told, once for each outage, why the log cannot be written.
@@ -90,45 +92,46 @@ func (l *Log) Intent(ctx context.Context, e Entry) (Receipt, error) {
 	if e.Verdict == "" {
 		e.Verdict = "allow"
 	}
-	id, err := l.write(ctx, KindIntent, "", e)
+	row, err := l.write(ctx, KindIntent, "", e)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{&receipt{id: id, action: e.Action, ended: make(chan struct{}, 1)}}, nil
+	return Receipt{&receipt{id: row.ID, action: e.Action, index: row.Index, ended: make(chan struct{}, 1)}}, nil
 }
 
 // Record records one thing that stands for itself. When it returns, the entry
 // is on disk.
 func (l *Log) Record(ctx context.Context, e Entry) (id string, err error) {
-	return l.write(ctx, KindEvent, "", e)
+	row, err := l.write(ctx, KindEvent, "", e)
+	return row.ID, err
 }
 
 // write builds an entry and waits until it is on disk.
-func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (string, error) {
+func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (Row, error) {
 	if err := e.validate(kind); err != nil {
-		return "", err
+		return Row{}, err
 	}
 	if err := l.open(); err != nil {
-		return "", err
+		return Row{}, err
 	}
 	row, err := l.build(ctx, kind, intent, &e)
 	if err != nil {
-		return "", err
+		return Row{}, err
 	}
 	g, err := l.queue.wait(row)
 	if err != nil {
-		return "", err
+		return Row{}, err
 	}
 	select {
 	case <-g.done:
 		if g.err != nil {
-			return "", fmt.Errorf("writing the log: %w", unavailable(g.err))
+			return Row{}, fmt.Errorf("writing the log: %w", unavailable(g.err))
 		}
-		return row.ID, nil
+		return row, nil
 	case <-ctx.Done():
 		// It may still be written; then it is an intent without an outcome,
 		// which is what happened.
-		return "", fmt.Errorf("waiting for the log: %w: %w", ctx.Err(), gatehouse.ErrUnavailable)
+		return Row{}, fmt.Errorf("waiting for the log: %w: %w", ctx.Err(), gatehouse.ErrUnavailable)
 	}
 }
 
@@ -181,8 +184,13 @@ func (l *Log) Outcome(r Receipt, e Entry) {
 	if e.Verdict == "" {
 		e.Verdict = "done"
 	}
+	row := l.must(KindOutcome, r.id, e)
+	if e.Person == "" && r.index.Person != nil {
+		// What the intent is found by finds its outcome, too.
+		row.Index = r.index
+	}
 	// Never bounded: an outcome follows an admitted intent, and those are.
-	if err := l.queue.put(l.must(KindOutcome, r.id, e), false); err != nil {
+	if err := l.queue.put(row, false); err != nil {
 		l.lost(err)
 	}
 }
@@ -201,6 +209,13 @@ func (l *Log) must(kind, intent string, e Entry) Row {
 		if len(e.Search) > maxSearch {
 			e.Search = ""
 		}
+		valid := make(map[string]string, len(e.Personal))
+		for name, value := range e.Personal {
+			if validField(name) {
+				valid[name] = value
+			}
+		}
+		e.Personal = valid
 	}
 	ctx, cancel := context.WithTimeout(l.base, sealTimeout)
 	defer cancel()
@@ -242,19 +257,19 @@ func (l *Log) lost(err error) {
 // and hashes it, all in the caller's goroutine. The index is given by the writer.
 func (l *Log) build(ctx context.Context, kind, intent string, e *Entry) (Row, error) {
 	now := time.Now()
-	row := Row{ID: newID(now), Search: e.Search}
+	row := Row{ID: newID(now), Index: l.index(e)}
 	leaf := Leaf{
 		Version: leafVersion, ID: row.ID, Kind: kind, Time: microseconds(now), Environment: l.config.Environment,
 		Action: e.Action, Service: e.Service, Purpose: e.Purpose, Platform: e.Platform, App: e.App,
 		Operation: e.Operation, Verdict: e.Verdict, Rule: e.Rule, Status: e.Status, Bytes: e.Bytes,
 		Facts: e.Facts, Intent: intent,
 	}
-	if len(e.Personal) > 0 || e.Search != "" {
-		sealed, err := l.seal(ctx, row.ID, e)
-		if err != nil {
+	if len(e.Personal) > 0 {
+		var err error
+		if leaf.Personal, row.Personal, err = l.seal(ctx, row.ID, e); err != nil {
 			return Row{}, err
 		}
-		row.Personal, leaf.PersonalHash = sealed, commitment(sealed, e.Search)
+		leaf.SealedHash = sealedHash(row.Personal)
 	}
 	row.Leaf = leaf.appendJSON(make([]byte, 0, 512))
 	if len(row.Leaf) > maxLeaf {
@@ -269,26 +284,19 @@ func (l *Log) build(ctx context.Context, kind, intent string, e *Entry) (Row, er
 // whoever opens them needs it.
 func SealContext(id string) string { return "audit/" + id }
 
-// seal seals the personal fields and the search key, as a JSON object.
-func (l *Log) seal(ctx context.Context, id string, e *Entry) ([]byte, error) {
+// seal commits to the personal fields and seals what opens the commitments.
+func (l *Log) seal(ctx context.Context, id string, e *Entry) (commitments map[string]string, sealed []byte, err error) {
 	if l.config.Seal == nil {
-		return nil, fmt.Errorf("audit: an entry of action %s has personal fields and this log cannot seal: %w", e.Action, gatehouse.ErrUnavailable)
+		return nil, nil, fmt.Errorf("audit: an entry of action %s has personal fields and this log cannot seal: %w", e.Action, gatehouse.ErrUnavailable)
 	}
-	plain, err := json.Marshal(struct {
-		Fields map[string]string `json:"fields,omitempty"`
-		Search string            `json:"search,omitempty"`
-	}{e.Personal, e.Search})
-	if err != nil {
-		return nil, fmt.Errorf("audit: encoding personal fields: %w", err)
+	commitments, text := commit(e.Personal)
+	if len(text) > maxPersonal {
+		return nil, nil, fmt.Errorf("audit: the personal fields of an entry of action %s have more than %d bytes: %w", e.Action, maxPersonal, gatehouse.ErrInvalid)
 	}
-	if len(plain) > maxPersonal {
-		return nil, fmt.Errorf("audit: the personal fields of an entry of action %s have more than %d bytes: %w", e.Action, maxPersonal, gatehouse.ErrInvalid)
+	if sealed, err = l.config.Seal(ctx, e.Person, SealContext(id), text); err != nil {
+		return nil, nil, fmt.Errorf("sealing an entry's personal fields: %w", err)
 	}
-	sealed, err := l.config.Seal(ctx, e.Person, SealContext(id), plain)
-	if err != nil {
-		return nil, fmt.Errorf("sealing an entry's personal fields: %w", err)
-	}
-	return sealed, nil
+	return commitments, sealed, nil
 }
 
 // open returns why the gates are closed, or nil.

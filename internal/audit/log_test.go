@@ -35,13 +35,12 @@ func TestNothingPersonalStandsInALeaf(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, rows := sound(t, db.Audit(), verifier)
-	var hashes []string
+	seen := map[string]bool{}
 	for _, r := range rows {
 		leaf, err := audit.DecodeLeaf(r.Leaf)
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes = append(hashes, leaf.PersonalHash)
 		for _, personal := range []string{"person-1", "connection-1", "handle-1"} {
 			if bytes.Contains(r.Leaf, []byte(personal)) {
 				t.Errorf("%q stands in a leaf: %s", personal, r.Leaf)
@@ -50,13 +49,20 @@ func TestNothingPersonalStandsInALeaf(t *testing.T) {
 		if !bytes.Contains(r.Leaf, []byte(`"operation":"GET /2/users/me"`)) {
 			t.Errorf("the operation does not stand in clear: %s", r.Leaf)
 		}
-		want := `person-1|audit/` + r.ID + `|{"fields":{"connection":"connection-1","handle":"handle-1"},"search":"connection-1"}`
-		if !bytes.HasSuffix(r.Personal, []byte(want)) {
-			t.Errorf("sealed %q, want it to end with %q", r.Personal, want)
+		for _, hash := range []string{leaf.Personal["connection"], leaf.Personal["handle"], leaf.SealedHash} {
+			if len(hash) != 43 || seen[hash] {
+				t.Errorf("the hash %q in %s is none, or stands twice, which joins two entries", hash, r.Leaf)
+			}
+			seen[hash] = true
 		}
-	}
-	if hashes[0] == hashes[1] {
-		t.Error("two entries of one person have one commitment, which joins them")
+		text, ok := bytes.CutPrefix(r.Personal[16:], []byte("person-1|audit/"+r.ID+"|"))
+		if !ok || len(text)%64 != 0 {
+			t.Errorf("sealed %q of %d bytes, want it under the person's key and filled up", r.Personal, len(text))
+		}
+		fields, err := audit.OpenFields(leaf, text)
+		if err != nil || len(fields) != 2 || fields["connection"].Value != "connection-1" || fields["handle"].Value != "handle-1" {
+			t.Errorf("opened %v, %v", fields, err)
+		}
 	}
 }
 
@@ -75,14 +81,15 @@ func TestEntriesThatAreRefused(t *testing.T) {
 		entry audit.Entry
 		kind  error
 	}{
-		"an unregistered action":   {audit.Entry{Action: "frobnicate"}, gatehouse.ErrInvalid},
-		"no action":                {audit.Entry{}, gatehouse.ErrInvalid},
-		"an outcome's verdict":     {audit.Entry{Action: "call", Verdict: "done"}, gatehouse.ErrInvalid},
-		"an unknown verdict":       {audit.Entry{Action: "call", Verdict: "maybe"}, gatehouse.ErrInvalid},
-		"an enormous fact":         {audit.Entry{Action: "call", Facts: map[string]string{"x": strings.Repeat("x", 65536)}}, gatehouse.ErrInvalid},
-		"an enormous search key":   {audit.Entry{Action: "call", Search: strings.Repeat("x", 257)}, gatehouse.ErrInvalid},
-		"enormous personal fields": {audit.Entry{Action: "call", Personal: map[string]string{"x": strings.Repeat("x", 65536)}}, gatehouse.ErrInvalid},
-		"a person without a key":   {audit.Entry{Action: "call", Person: "destroyed", Personal: map[string]string{"a": "b"}}, gatehouse.ErrNotFound},
+		"an unregistered action":         {audit.Entry{Action: "frobnicate"}, gatehouse.ErrInvalid},
+		"no action":                      {audit.Entry{}, gatehouse.ErrInvalid},
+		"an outcome's verdict":           {audit.Entry{Action: "call", Verdict: "done"}, gatehouse.ErrInvalid},
+		"an unknown verdict":             {audit.Entry{Action: "call", Verdict: "maybe"}, gatehouse.ErrInvalid},
+		"an enormous fact":               {audit.Entry{Action: "call", Facts: map[string]string{"x": strings.Repeat("x", 65536)}}, gatehouse.ErrInvalid},
+		"a field with a name of its own": {audit.Entry{Action: "call", Personal: map[string]string{"Con Nection": "b"}}, gatehouse.ErrInvalid},
+		"an enormous search key":         {audit.Entry{Action: "call", Search: strings.Repeat("x", 257)}, gatehouse.ErrInvalid},
+		"enormous personal fields":       {audit.Entry{Action: "call", Personal: map[string]string{"x": strings.Repeat("x", 65536)}}, gatehouse.ErrInvalid},
+		"a person without a key":         {audit.Entry{Action: "call", Person: "destroyed", Personal: map[string]string{"a": "b"}}, gatehouse.ErrNotFound},
 	} {
 		r, err := log.Intent(t.Context(), e.entry)
 		if !errors.Is(err, e.kind) || r.Valid() || r.ID() != "" {
@@ -123,7 +130,7 @@ func TestRefusalsAndOutcomesAreWrittenWhateverIsWrong(t *testing.T) {
 		log.Refusal(audit.Entry{Action: "call", Facts: map[string]string{"x": strings.Repeat("x", 65536)}, Service: "job2"}): `"facts":{"details":"lost"}`,
 		log.Refusal(audit.Entry{Action: "call", Search: strings.Repeat("x", 257)}):                                           `"verdict":"refuse"`,
 	}
-	log.Outcome(r, audit.Entry{Person: "destroyed", Search: "c", Verdict: "maybe"})
+	log.Outcome(r, audit.Entry{Person: "destroyed", Personal: map[string]string{"a": "b", "A": "b"}, Verdict: "maybe"})
 	if got := faults.Load(); got != 7 {
 		t.Errorf("%d faults were reported, want 7", got)
 	}
@@ -369,7 +376,7 @@ func TestOutcomeAfterErasure(t *testing.T) {
 	}
 	_, rows := sound(t, db.Audit(), verifier)
 	last := rows[len(rows)-1]
-	if leaf := string(last.Leaf); !strings.Contains(leaf, `"facts":{"attempt":"2","details":"erased"}`) || !strings.Contains(leaf, `"status":200`) || last.Personal != nil || last.Search != "" {
-		t.Errorf("the outcome is %s, %q, %q", leaf, last.Personal, last.Search)
+	if leaf := string(last.Leaf); !strings.Contains(leaf, `"facts":{"attempt":"2","details":"erased"}`) || !strings.Contains(leaf, `"status":200`) || last.Personal != nil || last.SearchV1 != "" {
+		t.Errorf("the outcome is %s, %q, %q", leaf, last.Personal, last.SearchV1)
 	}
 }

@@ -35,7 +35,10 @@ type Report struct {
 	Checkpoints int64  `json:"checkpoints"`
 	Tiles       int64  `json:"tiles"`
 	// Bytes is how many bytes of entries were hashed.
-	Bytes        int64        `json:"bytes"`
+	Bytes int64 `json:"bytes"`
+	// Erased counts entries of version 1 whose personal fields are gone, as an erasure
+	// leaves them.
+	Erased       int64        `json:"erased,omitempty"`
 	Problems     []Problem    `json:"problems,omitempty"`
 	ProblemCount int64        `json:"problem_count"`
 	Open         []OpenIntent `json:"open,omitempty"`
@@ -66,6 +69,9 @@ func (r *Report) Print(w io.Writer) {
 		return
 	}
 	p("The log %s verifies: %d entries, %d checkpoints, %d tiles, root %s.", r.Origin, r.Size, r.Checkpoints, r.Tiles, r.Root)
+	if r.Erased > 0 {
+		p("%d entries of the first version have no personal fields any more: their people were erased.", r.Erased)
+	}
 	if r.OpenCount > 0 {
 		p("%d intents have no outcome (a process ended in the middle, or still works on them):", r.OpenCount)
 		for _, o := range r.Open {

@@ -18,15 +18,17 @@ func scanLeaf(data []byte) (l Leaf, ok bool) {
 	l.App = gatehouse.AppName(s.optional(`,"app":"`))
 	l.Bytes = s.number(`,"bytes":`)
 	l.Environment = gatehouse.Environment(s.optional(`,"env":"`))
-	l.Facts = s.facts()
+	l.Facts = s.object(`,"facts":{"`)
 	l.ID = s.text(`,"id":"`)
 	l.Intent = s.optional(`,"intent":"`)
 	l.Kind = s.text(`,"kind":"`)
 	l.Operation = gatehouse.Operation(s.optional(`,"operation":"`))
+	l.Personal = s.object(`,"personal":{"`)
 	l.PersonalHash = s.optional(`,"personal_sha256":"`)
 	l.Platform = gatehouse.Platform(s.optional(`,"platform":"`))
 	l.Purpose = gatehouse.PurposeName(s.optional(`,"purpose":"`))
 	l.Rule = s.optional(`,"rule":"`)
+	l.SealedHash = s.optional(`,"sealed_sha256":"`)
 	l.Service = gatehouse.ServiceName(s.optional(`,"service":"`))
 	l.Status = int(s.number(`,"status":`))
 	l.Time = s.number(`,"time":`)
@@ -96,15 +98,16 @@ func (s *scanner) number(prefix string) int64 {
 	return n
 }
 
-// facts consumes the object of facts if it is there.
-func (s *scanner) facts() map[string]string {
-	if !s.is(`,"facts":{"`) {
+// object consumes an object of strings if it is there; prefix ends with the
+// quote of its first name.
+func (s *scanner) object(prefix string) map[string]string {
+	if !s.is(prefix) {
 		return nil
 	}
-	facts := make(map[string]string, 4)
+	members := make(map[string]string, 4)
 	for s.ok {
 		name := s.string()
-		facts[name] = s.text(`:"`)
+		members[name] = s.text(`:"`)
 		if s.is(`}`) {
 			break
 		}
@@ -112,5 +115,5 @@ func (s *scanner) facts() map[string]string {
 			s.ok = false
 		}
 	}
-	return facts
+	return members
 }

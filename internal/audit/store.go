@@ -11,8 +11,12 @@ type Row struct {
 	Leaf, Hash []byte
 	// Personal is sealed with a person's key; nil when there is none.
 	Personal []byte
-	// Search is a connection's id, or empty.
-	Search string
+	// Index is what the entry is found by. It is written with the row, and only List
+	// reads it.
+	Index Index
+	// SearchV1 is the connection's id that entries of version 1 hold in clear; later
+	// ones have Index.
+	SearchV1 string
 }
 
 // A Head is the newest state of the log.
@@ -52,6 +56,7 @@ type Store interface {
 	// is still the given one in size and number of checkpoints; otherwise it
 	// changes nothing and returns ErrConflict. After any other error the batch
 	// may have been stored.
+	// What rows are found by is left out of those whose Index.Person was forgotten.
 	Append(ctx context.Context, expect Head, b Batch) error
 	// Find returns the index of the entry with the id, or ErrNotFound.
 	Find(ctx context.Context, id string) (int64, error)
@@ -59,6 +64,21 @@ type Store interface {
 	Hashes(ctx context.Context, from, to int64) ([][]byte, error)
 	// Tiles returns full tiles of a level in order, from an index on.
 	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
+	ForgetStore
+}
+
+// ForgetStore deletes what leads from a person to their entries. Every method is
+// one transaction that is durable when it returns nil, and may be repeated.
+type ForgetStore interface {
+	// Forget has every Append that is not durable when it returns, in any process,
+	// leave out what rows of this Index.Person are found by.
+	Forget(ctx context.Context, person []byte) error
+	// DropIndex deletes what up to limit rows of an Index.Person, which was forgotten
+	// before, are found by, and returns how many these were.
+	DropIndex(ctx context.Context, person []byte, limit int) (int64, error)
+	// BlankV1 removes connection and sealed fields from up to limit rows of version 1
+	// with this connection, and returns how many these were.
+	BlankV1(ctx context.Context, connection string, limit int) (int64, error)
 }
 
 // VerifyStore is what Verify reads.
@@ -84,8 +104,15 @@ type Reader interface {
 type ListStore interface {
 	// Before returns entries with an index below seq, the newest first.
 	Before(ctx context.Context, seq int64, limit int) ([]Row, error)
-	// Searched is Before for the entries with a search key.
-	Searched(ctx context.Context, search string, seq int64, limit int) ([]Row, error)
+	// Indexed is Before for the entries of an Index.Person, with their Index, and for
+	// those of version 1 with a connection.
+	Indexed(ctx context.Context, person []byte, connectionV1 string, seq int64, limit int) ([]Row, error)
 	// Entry returns the entry with the id, or ErrNotFound.
 	Entry(ctx context.Context, id string) (Row, error)
+}
+
+// OwnerStore tells whose an entry is.
+type OwnerStore interface {
+	// OwnerOf returns the Index.Person of the entry, or ErrNotFound.
+	OwnerOf(ctx context.Context, seq int64) ([]byte, error)
 }

@@ -153,7 +153,7 @@ func (c *Cases) Open(ctx context.Context, r Request) (Duty, error) {
 	d.Version = 1
 	// The row is what the duty consists in; an entry that is lost with this process
 	// is made up for when it is closed.
-	if _, err := c.log.Record(ctx, c.entry("duty.open", d, "done")); err != nil {
+	if _, err := c.record(ctx, "duty.open", d, "done"); err != nil {
 		return Duty{}, err
 	}
 	c.Wake()
@@ -194,7 +194,7 @@ func (c *Cases) join(ctx context.Context, known, request Duty) (Duty, error) {
 		return Duty{}, err
 	}
 	known.Version++
-	_, err := c.log.Record(ctx, c.entry("duty.open", known, "done"))
+	_, err := c.record(ctx, "duty.open", known, "done")
 	return known, err
 }
 
@@ -305,7 +305,7 @@ func (c *Cases) change(ctx context.Context, id, action string, edit func(*Duty) 
 		if err != nil || !changed {
 			return d, err
 		}
-		entry, err := c.log.Record(ctx, c.entry(action, d, "done"))
+		entry, err := c.record(ctx, action, d, "done")
 		if err != nil {
 			return Duty{}, err
 		}
@@ -325,11 +325,24 @@ func (c *Cases) change(ctx context.Context, id, action string, edit func(*Duty) 
 	}
 }
 
-// entry is what the log says of a duty. Its id stands in clear: once the person is
-// erased it leads to nobody, and then nothing could be sealed any more.
-func (c *Cases) entry(action string, d Duty, verdict string) audit.Entry {
-	return audit.Entry{
+// record writes what the log says of a duty. Its id belongs to the person while there
+// is one: the row of the duty leads to them. Once they are erased nothing can be sealed
+// any more, and what is left is the kind, and the entry's id in the duty's row.
+func (c *Cases) record(ctx context.Context, action string, d Duty, verdict string) (id string, err error) {
+	e := audit.Entry{
 		Action: action, Platform: d.Platform, App: d.App, Verdict: verdict,
-		Facts: map[string]string{"kind": string(d.Kind), "origin": string(d.Origin), "duty": d.ID},
+		Facts: map[string]string{"kind": string(d.Kind), "origin": string(d.Origin)},
 	}
+	if d.Person == "" {
+		e.Facts["duty"] = d.ID
+		return c.log.Record(ctx, e)
+	}
+	if d.Shredded.IsZero() {
+		e.Person, e.Personal = d.Person, map[string]string{"duty": d.ID}
+		if id, err = c.log.Record(ctx, e); !errors.Is(err, gatehouse.ErrNotFound) {
+			return id, err
+		}
+		e.Person, e.Personal = "", nil
+	}
+	return c.log.Record(ctx, e)
 }

@@ -87,7 +87,7 @@ func (c *Cases) advance(ctx context.Context, d Duty) (Duty, error) {
 		failed = err
 	}
 	if now.After(d.Deadline) && d.Noted.IsZero() {
-		if _, err := c.log.Record(ctx, c.entry("duty.overdue", d, "failed")); err != nil {
+		if _, err := c.record(ctx, "duty.overdue", d, "failed"); err != nil {
 			return before, errors.Join(failed, err)
 		}
 		d.Noted = now
@@ -104,7 +104,7 @@ func (c *Cases) advance(ctx context.Context, d Duty) (Duty, error) {
 		}
 	}
 	if failed == nil && len(d.Waiting()) == 0 {
-		proof, err := c.log.Record(ctx, c.entry("duty.done", d, "done"))
+		proof, err := c.record(ctx, "duty.done", d, "done")
 		if err != nil {
 			return before, err
 		}

@@ -152,6 +152,20 @@ func (c *Connections) Known(ctx context.Context, person gatehouse.PersonID) (Kno
 	return k, err
 }
 
+// ConnectionsOf returns the ids of all connections that a person has or had, pending
+// and erased ones among them. It opens nothing.
+func (c *Connections) ConnectionsOf(ctx context.Context, person gatehouse.PersonID) ([]gatehouse.ConnectionID, error) {
+	if person == "" {
+		return nil, wire.Refuse(gatehouse.ErrInvalid, "person/none", "No person is named.")
+	}
+	var ids []gatehouse.ConnectionID
+	err := c.each(ctx, Filter{Person: person, WithPending: true}, func(rec Record) error {
+		ids = append(ids, rec.ID)
+		return nil
+	})
+	return ids, err
+}
+
 // each calls f for every record that matches, page by page.
 func (c *Connections) each(ctx context.Context, f Filter, visit func(Record) error) error {
 	f.Limit = 500

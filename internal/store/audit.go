@@ -10,16 +10,18 @@ import (
 )
 
 const (
-	selectHead       statement = `SELECT size, checkpoints, note FROM audit_head WHERE id = 1`
-	selectHeads      statement = `SELECT id, size, checkpoints, note FROM audit_head ORDER BY id`
-	selectLastKept   statement = `SELECT size FROM audit_checkpoints ORDER BY num DESC LIMIT 1`
-	insertHead       statement = `INSERT INTO audit_head (id, size, checkpoints, note) VALUES (1, $1, $2, $3)`
-	updateHead       statement = `UPDATE audit_head SET size = $1, checkpoints = $2, note = $3 WHERE id = 1 AND size = $4 AND checkpoints = $5`
+	selectHead     statement = `SELECT size, checkpoints, note FROM audit_head WHERE id = 1`
+	selectHeads    statement = `SELECT id, size, checkpoints, note FROM audit_head ORDER BY id`
+	selectLastKept statement = `SELECT size FROM audit_checkpoints ORDER BY num DESC LIMIT 1`
+	insertHead     statement = `INSERT INTO audit_head (id, size, checkpoints, note) VALUES (1, $1, $2, $3)`
+	updateHead     statement = `UPDATE audit_head SET size = $1, checkpoints = $2, note = $3 WHERE id = 1 AND size = $4 AND checkpoints = $5
+		AND ` + lastForgotten + ` = $6`
 	insertTile       statement = `INSERT INTO audit_tiles (level, idx, hashes) VALUES ($1, $2, $3)`
 	insertCheckpoint statement = `INSERT INTO audit_checkpoints (num, size, note) VALUES ($1, $2, $3)`
 
 	selectSeq         statement = `SELECT seq FROM audit_entries WHERE id = $1`
 	selectHashes      statement = `SELECT leaf_hash FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq`
+	selectLeaves      statement = `SELECT leaf FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq`
 	selectTiles       statement = `SELECT level, idx, hashes FROM audit_tiles WHERE level = $1 AND idx >= $2 ORDER BY idx LIMIT $3`
 	selectLevels      statement = `SELECT level, count(*) FROM audit_tiles GROUP BY level`
 	selectCheckpoints statement = `SELECT num, size, note FROM audit_checkpoints WHERE num >= $1 ORDER BY num LIMIT $2`
@@ -27,7 +29,6 @@ const (
 	entryColumns            = `seq, id, leaf, leaf_hash, personal, search`
 	selectEntries statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq >= $1 ORDER BY seq LIMIT $2`
 	selectBefore  statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq < $1 ORDER BY seq DESC LIMIT $2`
-	selectSearch  statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE search = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3`
 	selectEntry   statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE id = $1`
 )
 
@@ -51,6 +52,8 @@ var (
 	_ audit.Store       = (*Audit)(nil)
 	_ audit.VerifyStore = (*Audit)(nil)
 	_ audit.ListStore   = (*Audit)(nil)
+	_ audit.OwnerStore  = (*Audit)(nil)
+	_ audit.TileStore   = (*Audit)(nil)
 )
 
 // Audit returns the store of package audit.
@@ -91,9 +94,16 @@ func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) er
 		var n int64
 		var err error
 		if len(expect.Note) == 0 {
+			// The first one of all; who was erased before then does not matter.
 			n, err = t.exec(ctx, insertHead, size, kept, b.Note)
 		} else {
-			n, err = t.exec(ctx, updateHead, size, kept, b.Note, expect.Size, expect.Checkpoints)
+			n, err = t.exec(ctx, updateHead, size, kept, b.Note, expect.Size, expect.Checkpoints, a.db.forgotten.last())
+			if err == nil && n == 0 {
+				// Perhaps only somebody was erased since.
+				if err = a.readForgotten(ctx, t); err == nil {
+					n, err = t.exec(ctx, updateHead, size, kept, b.Note, expect.Size, expect.Checkpoints, a.db.forgotten.last())
+				}
+			}
 		}
 		if err != nil {
 			return err
@@ -102,6 +112,9 @@ func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) er
 			return gatehouse.ErrConflict
 		}
 		if err := t.insertEntries(ctx, b.Rows); err != nil {
+			return err
+		}
+		if err := t.insertIndex(ctx, b.Rows, &a.db.forgotten); err != nil {
 			return err
 		}
 		for _, tile := range b.Tiles {
@@ -133,8 +146,8 @@ func (t *tx) insertEntries(ctx context.Context, rows []audit.Row) error {
 			if r.Personal != nil {
 				personal = r.Personal
 			}
-			if r.Search != "" {
-				search = r.Search
+			if r.SearchV1 != "" {
+				search = r.SearchV1
 			}
 			args = append(args, r.Seq, r.ID, r.Leaf, r.Hash, personal, search)
 		}
@@ -162,6 +175,17 @@ func (a *Audit) Hashes(ctx context.Context, from, to int64) ([][]byte, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's hashes: %w", err)
+	}
+	return all, nil
+}
+
+// Leaves implements audit.TileStore.
+func (a *Audit) Leaves(ctx context.Context, from, to int64) ([][]byte, error) {
+	all, err := collect[[]byte](a.db.query(ctx, selectLeaves, from, to))(func(r *rows) (leaf []byte, err error) {
+		return leaf, r.Scan(&leaf)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the log's entries: %w", err)
 	}
 	return all, nil
 }
@@ -196,7 +220,7 @@ func scanEntry(r *rows) (audit.Row, error) {
 		return e, err
 	}
 	if search != nil {
-		e.Search = *search
+		e.SearchV1 = *search
 	}
 	return e, nil
 }
@@ -266,11 +290,6 @@ func (a auditReader) Checkpoints(ctx context.Context, from int64, limit int) ([]
 // Before implements audit.ListStore.
 func (a *Audit) Before(ctx context.Context, seq int64, limit int) ([]audit.Row, error) {
 	return entries(a.db.query(ctx, selectBefore, seq, limit))
-}
-
-// Searched implements audit.ListStore.
-func (a *Audit) Searched(ctx context.Context, search string, seq int64, limit int) ([]audit.Row, error) {
-	return entries(a.db.query(ctx, selectSearch, search, seq, limit))
 }
 
 // Entry implements audit.ListStore.

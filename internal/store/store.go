@@ -36,6 +36,8 @@ type DB struct {
 	cache *cache
 	// open knows which goroutines are inside a transaction.
 	open nesting
+	// forgotten are the people whose log entries get no index any more.
+	forgotten forgotten
 }
 
 // engine is what differs between the two databases.

@@ -46,6 +46,8 @@ const (
 		SELECT person, version, state, domain_version, keyring, wrapped, created, destroyed
 		FROM vault_person_keys WHERE person = $1
 		ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, version DESC LIMIT 1`
+	peopleWithKeys statement = `SELECT DISTINCT person FROM vault_person_keys WHERE person > $1 AND state <> 'destroyed' ORDER BY person LIMIT $2`
+
 	destroyPersonKeys statement = `
 		UPDATE vault_person_keys
 		SET wrapped = $2, state = 'destroyed', domain_version = 0, keyring = 0,
@@ -272,6 +274,14 @@ func (s *Vault) DestroyPersonKeys(ctx context.Context, person gatehouse.PersonID
 			err = fmt.Errorf("the person has no key: %w", gatehouse.ErrNotFound)
 		}
 		return err
+	})
+}
+
+// People returns up to limit people with keys that are not destroyed, in order, from
+// after one on.
+func (s *Vault) People(ctx context.Context, after gatehouse.PersonID, limit int) ([]gatehouse.PersonID, error) {
+	return collect[gatehouse.PersonID](s.db.query(ctx, peopleWithKeys, string(after), limit))(func(r *rows) (person gatehouse.PersonID, err error) {
+		return person, r.Scan(&person)
 	})
 }
 
