@@ -18,14 +18,14 @@ import (
 func newAudit(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "The log: verify it, look at it",
+		Short: "The log: verify it, look at it, prove what stands in it",
 	}
-	c.AddCommand(auditVerify(o), auditShow(o))
+	c.AddCommand(auditVerify(o), auditShow(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen())
 	return c
 }
 
 func auditVerify(o *options) *cobra.Command {
-	var keyFile string
+	var keyFile, since string
 	var known []string
 	var asJSON bool
 	c := &cobra.Command{
@@ -39,7 +39,9 @@ Intents without an outcome are listed: the process died in between, or the call 
 under way. They are no sign of tampering.
 
 Checkpoints that you keep elsewhere ('gatehouse audit show --checkpoint') show
-whether the log was rolled back as a whole: give them with --checkpoint.`,
+whether the log was rolled back as a whole: give them with --checkpoint. With --since
+only what came after such a checkpoint is looked at entry by entry, and that the log
+up to there is still the same is checked by its hashes.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()
@@ -61,6 +63,11 @@ whether the log was rolled back as a whole: give them with --checkpoint.`,
 					return err
 				}
 				options.Known = append(options.Known, b)
+			}
+			if since != "" {
+				if options.Since, err = os.ReadFile(since); err != nil {
+					return err
+				}
 			}
 			if onTerminal(c.ErrOrStderr()) {
 				options.Progress = progress(c.ErrOrStderr(), "verifying")
@@ -89,6 +96,7 @@ whether the log was rolled back as a whole: give them with --checkpoint.`,
 	}
 	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
 	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
+	c.Flags().StringVar(&since, "since", "", "file with a checkpoint up to which the log was verified before")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

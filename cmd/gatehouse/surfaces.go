@@ -88,6 +88,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets, Health: p.health,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
+		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
@@ -122,6 +123,11 @@ func (p *parts) purposesOf(name gatehouse.ServiceName) []api.Purpose {
 // events.
 func (p *parts) readsEvents(name gatehouse.ServiceName) bool {
 	return slices.Contains(p.inForce.Load().cfg.Events.Services, name)
+}
+
+// readsLog reports whether the configuration in force lets a service read the log.
+func (p *parts) readsLog(name gatehouse.ServiceName) bool {
+	return slices.Contains(p.inForce.Load().cfg.Audit.Readers, name)
 }
 
 // publicConfig binds the public pages to the parts.

@@ -2,7 +2,7 @@
 // redeem, hand in, look at and revoke connections, make and revoke handles, fetch
 // events, ask whose data went where, have people erased and answer what must be
 // done about their data, seal and open data about people, keep it as records, and
-// see what the platforms still allow.
+// see what the platforms still allow; the audit log for those who may read it.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
@@ -62,6 +63,11 @@ type Config struct {
 	Duties Duties
 	// Budgets know what the platforms still allow. Nil shows nothing.
 	Budgets *budget.Budgets
+	// Log is where the audit log is read from. Nil means that nobody may read it.
+	Log audit.Source
+	// LogReader reports whether the configuration now in force lets a service read the
+	// log. Nil means that none may.
+	LogReader func(gatehouse.ServiceName) bool
 	// Health says how Gatehouse is, to anybody. Nil says that it is open.
 	Health func() Health
 	// Surface renders errors and logs; it is the app listener's.
@@ -80,6 +86,8 @@ type API struct {
 	duties      Duties
 	lineage     Lineage
 	budgets     *budget.Budgets
+	log         audit.Source
+	logReaders  func(gatehouse.ServiceName) bool
 	health      func() Health
 	surface     *wire.Surface
 }
@@ -98,12 +106,15 @@ func New(c Config) (*API, error) {
 	if c.EventReader == nil {
 		c.EventReader = func(gatehouse.ServiceName) bool { return false }
 	}
+	if c.LogReader == nil {
+		c.LogReader = func(gatehouse.ServiceName) bool { return false }
+	}
 	if c.Health == nil {
 		c.Health = func() Health { return Health{Status: Open} }
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logReaders: c.LogReader, health: c.Health, surface: c.Surface,
 	}, nil
 }
 
@@ -160,6 +171,8 @@ var routes = []route{
 	{"GET", "/gatehouse/v1/lineage/purposes/{purpose}", false, (*API).lineageOfPurpose},
 	{"GET", "/gatehouse/v1/lineage/flows", false, (*API).lineageFlows},
 	{"GET", "/gatehouse/v1/lineage/status", false, (*API).lineageStatus},
+	{"GET", logPath + "checkpoint", false, (*API).logCheckpoint},
+	{"GET", logPath + "tile/{path...}", false, (*API).logTile},
 	{"POST", "/gatehouse/v1/seal", false, (*API).seal},
 	{"POST", "/gatehouse/v1/open", false, (*API).openSealed},
 	{"GET", "/gatehouse/v1/records", false, (*API).listRecords},

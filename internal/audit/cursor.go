@@ -128,14 +128,16 @@ func (c *checkpointCursor) init(v *verification) {
 	*c = checkpointCursor{v: v, from: math.MinInt64}
 	for i, n := range v.options.Known {
 		where := fmt.Sprintf("known checkpoint %d", i)
-		size, root, err := ParseCheckpoint(n, v.verifier)
+		p, err := OpenCheckpoint(n, v.verifier)
 		switch {
 		case err != nil:
-			v.report.add(where, "is %v", err)
-		case size > v.size:
-			v.report.add(where, "covers %d entries and the log ends at %d: it was rolled back", size, v.size)
+			v.report.add(where, "is %v", errCheckpoint)
+		case p.Size > v.size:
+			v.report.add(where, "covers %d entries and the log ends at %d: it was rolled back", p.Size, v.size)
+		case p.Size < v.start:
+			v.report.add(where, "covers %d entries, and the log was to be verified from %d on", p.Size, v.start)
 		default:
-			c.known = append(c.known, mark{where, size, root})
+			c.known = append(c.known, mark{where, p.Size, p.Root})
 		}
 	}
 	if size, root, err := ParseCheckpoint(v.head.Note, v.verifier); err == nil {
@@ -199,6 +201,9 @@ func (c *checkpointCursor) take(k Checkpoint) {
 			report.add(fmt.Sprintf("checkpoints %d to %d", c.number, k.Number-1), "are missing")
 		}
 		c.number = k.Number + 1
+	}
+	if k.Size < c.v.start {
+		return // compared when the log was verified up to there
 	}
 	report.Checkpoints++
 	size, root, err := ParseCheckpoint(k.Note, c.v.verifier)

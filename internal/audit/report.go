@@ -29,11 +29,13 @@ type OpenIntent struct {
 
 // A Report is what Verify found.
 type Report struct {
-	Origin      string `json:"origin"`
-	Size        int64  `json:"size"`
-	Root        string `json:"root"`
-	Checkpoints int64  `json:"checkpoints"`
-	Tiles       int64  `json:"tiles"`
+	Origin string `json:"origin"`
+	Size   int64  `json:"size"`
+	Root   string `json:"root"`
+	// Since is the first entry that was looked at.
+	Since       int64 `json:"since,omitempty"`
+	Checkpoints int64 `json:"checkpoints"`
+	Tiles       int64 `json:"tiles"`
 	// Bytes is how many bytes of entries were hashed.
 	Bytes int64 `json:"bytes"`
 	// Erased counts entries of version 1 whose personal fields are gone, as an erasure
@@ -67,6 +69,9 @@ func (r *Report) Print(w io.Writer) {
 	if !r.OK() {
 		p("The log %s does NOT verify: %d problems in %d entries.", r.Origin, r.ProblemCount, r.Size)
 		return
+	}
+	if r.Since > 0 {
+		p("Up to entry %d the log is the one of the checkpoint given.", r.Since)
 	}
 	p("The log %s verifies: %d entries, %d checkpoints, %d tiles, root %s.", r.Origin, r.Size, r.Checkpoints, r.Tiles, r.Root)
 	if r.Erased > 0 {

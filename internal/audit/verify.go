@@ -19,6 +19,10 @@ type VerifyOptions struct {
 	// each of them. They are what shows that a whole log was rolled back or
 	// replaced by another that the same key signed.
 	Known [][]byte
+	// Since, if not nil, is a signed checkpoint up to which the log was verified
+	// before: that it still is the same up to there is checked by the tiles, and all
+	// else from there on. Known checkpoints must not be older.
+	Since []byte
 	// Progress, if not nil, is called now and then.
 	Progress func(done, total int64)
 }
@@ -58,8 +62,9 @@ type verification struct {
 	// head is the newest state, and size how many entries there should be.
 	head Head
 	size int64
-	// next is the index of the entry that comes next.
-	next int64
+	// next is the index of the entry that comes next, and start the first that is
+	// looked at.
+	next, start int64
 
 	// main is the tree as it most probably was. Where an entry's bytes and the
 	// hashes stored for it disagree and nothing yet tells which was changed,
@@ -89,8 +94,14 @@ func (v *verification) run() error {
 	if err := v.readHead(); err != nil {
 		return err
 	}
-	v.marks.init(v)
 	from := int64(math.MinInt64)
+	if v.options.Since != nil {
+		if ok, err := v.begin(); err != nil || !ok {
+			return err
+		}
+		from = v.start
+	}
+	v.marks.init(v)
 	for {
 		rows, err := v.reader.Entries(v.ctx, from, readBatch)
 		if err != nil {
@@ -398,50 +409,6 @@ func (v *verification) unsettled() {
 	v.doubts = nil
 }
 
-// contents checks what the tree does not: the columns beside the leaf, and that
-// outcomes follow intents.
-func (v *verification) contents(r *Row) {
-	where := entryName(r.Seq, r.ID)
-	leaf, err := DecodeLeaf(r.Leaf)
-	if err != nil {
-		v.report.add(where, "%v", err)
-		return
-	}
-	if leaf.ID != r.ID {
-		v.report.add(where, "the id stored beside it was changed; it is %s", leaf.ID)
-	}
-	v.beside(where, leaf, r)
-	switch leaf.Kind {
-	case KindIntent:
-		v.open[leaf.ID] = OpenIntent{r.Seq, leaf.ID, leaf.Action, leaf.When()}
-	case KindOutcome:
-		if _, ok := v.open[leaf.Intent]; !ok {
-			v.report.add(where, "is the outcome of %q, which is no open intent before it", leaf.Intent)
-		}
-		delete(v.open, leaf.Intent)
-	}
-}
-
-// beside checks what lies beside the tree and a leaf commits to.
-func (v *verification) beside(where string, leaf *Leaf, r *Row) {
-	switch {
-	case leaf.PersonalHash != "" && r.Personal == nil && r.SearchV1 == "":
-		// Of version 1 nothing can go and leave the rest provable, so an erasure
-		// takes all of it. The report says how many these are.
-		v.report.Erased++
-	case leaf.SealedHash == "" && leaf.PersonalHash == "" && (r.Personal != nil || r.SearchV1 != ""),
-		leaf.SealedHash != "" && r.SearchV1 != "":
-		v.report.add(where, "personal fields were added to it")
-	case leaf.SealedHash == "" && leaf.PersonalHash == "":
-	case r.Personal == nil:
-		v.report.add(where, "its personal fields were removed")
-	case leaf.PersonalHash != "" && leaf.PersonalHash != commitmentV1(r.Personal, r.SearchV1):
-		v.report.add(where, "its sealed personal fields or its search key were changed")
-	case leaf.SealedHash != "" && leaf.SealedHash != sealedHash(r.Personal):
-		v.report.add(where, "its sealed personal fields were changed")
-	}
-}
-
 // finish checks what can be checked only after the last entry.
 func (v *verification) finish() error {
 	if err := v.marks.rest(); err != nil {
@@ -487,6 +454,10 @@ func (v *verification) cursor(level int) *tileCursor {
 	c := v.tiles[level]
 	if c == nil {
 		c = &tileCursor{v: v, level: level, from: math.MinInt64}
+		if v.start > 0 && level >= 0 && level < 8 {
+			c.from = v.start >> (tileHeight * (level + 1))
+			c.next = c.from
+		}
 		v.tiles[level] = c
 	}
 	return c

@@ -348,6 +348,8 @@ func TestRefusals(t *testing.T) {
 		{"events with a query", "services:", "events: {url: \"https://app.example/e?key=1\"}\nservices:", "events.url: has a query"},
 		{"events in capitals", "services:", "events: {url: \"https://App.example/e\"}\nservices:", "events.url: write the host in lower-case"},
 		{"events for an unknown service", "services:", "events: {services: [wep]}\nservices:", "events.services[0]: there is no service of this name; did you mean web?"},
+		{"the log for an unknown service", "services:", "audit: {readers: [wep]}\nservices:", "audit.readers[0]: there is no service of this name; did you mean web?"},
+		{"the log for a service twice", "services:", "audit: {readers: [web, web]}\nservices:", "audit.readers[1]: stands in the list twice"},
 		{"events for a service twice", "services:", "events: {services: [web, web]}\nservices:", "events.services[1]: stands in the list twice"},
 		{"events given up at once", "services:", "events: {give_up_after: 59s}\nservices:", "events.give_up_after: must be from 1m to 720h"},
 		{"events never given up", "services:", "events: {give_up_after: 721h}\nservices:", "events.give_up_after: must be from 1m to 720h"},

@@ -48,6 +48,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateDuties(d)
 	c.validateEvents(d)
 	c.validateLineage(d)
+	c.validateAudit(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// proveOptions are the flags of 'audit prove'.
+type proveOptions struct {
+	out, checkpoint string
+	reveal          []string
+}
+
+func auditProve(o *options) *cobra.Command {
+	var p proveOptions
+	c := &cobra.Command{
+		Use:   "prove ENTRY-ID",
+		Short: "Write a proof that an entry stands in the log",
+		Long: `Writes a small file (C2SP tlog-proof) with which anybody who has the log's public key
+can check, offline, that an entry stands in the log: 'gatehouse audit check-proof', or
+any other program for this format.
+
+What belongs to a person stays sealed. --reveal opens single fields and puts them into
+the file, with what it takes to check them; that they were opened stands in the log.
+--reveal needs the root key, and nothing opens the fields of a person who was erased.`,
+		Example: `  gatehouse audit prove 06h0dyvhg3fs7nz5jeqkyz7s9w --out entry.tlog-proof
+  gatehouse audit prove 06h0dyvhg3fs7nz5jeqkyz7s9w --reveal connection
+  gatehouse audit prove 06h0dyvhg3fs7nz5jeqkyz7s9w --checkpoint watched/cosigned`,
+		Args: one("ENTRY-ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return with(c.Context(), o, func(parts *parts) error { return p.prove(c.Context(), parts, args[0], c.OutOrStdout()) })
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&p.out, "out", "", "file to write (default: standard output)")
+	f.StringVar(&p.checkpoint, "checkpoint", "", "file with the checkpoint to prove it by, such as one that a witness co-signed (default: the newest)")
+	f.StringSliceVar(&p.reveal, "reveal", nil, "a personal field to open in the proof, such as connection; may be repeated")
+	return c
+}
+
+func (o *proveOptions) prove(ctx context.Context, p *parts, id string, out io.Writer) error {
+	shown, err := audit.Show(ctx, p.db.Audit(), id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return fmt.Errorf("there is no entry %s: %w", id, gatehouse.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	entry := shown[0]
+	verifier, err := readVerifier(beside(p.cfg, logKeyFile))
+	if err != nil {
+		return err
+	}
+	source := audit.NewSource(p.db.Audit())
+	view, err := audit.Newest(ctx, source, verifier)
+	if err != nil {
+		return err
+	}
+	if o.checkpoint != "" {
+		signed, point, err := readCheckpoint(o.checkpoint, verifier)
+		if err != nil {
+			return err
+		}
+		if err := view.GrownFrom(point); err != nil {
+			return err
+		}
+		view = audit.NewView(ctx, source, point, signed)
+	}
+	proof, err := view.Prove(ctx, entry.Seq)
+	if err != nil {
+		return err
+	}
+	if len(o.reveal) > 0 {
+		if proof.Extra.Opened, err = o.open(ctx, p, entry); err != nil {
+			return err
+		}
+	}
+	data, err := proof.Marshal()
+	if err != nil {
+		return err
+	}
+	if _, err := audit.CheckProof(data, verifier); err != nil {
+		return fmt.Errorf("the proof does not hold: %w", err)
+	}
+	if o.out == "" {
+		_, err = out.Write(data)
+		return err
+	}
+	return writeFileSync(o.out, data, 0o600)
+}
+
+// open opens the fields that were asked for, after this is on record.
+func (o *proveOptions) open(ctx context.Context, p *parts, entry audit.Shown) (map[string]audit.Opened, error) {
+	for _, name := range o.reveal {
+		if entry.Version == 1 {
+			return nil, fmt.Errorf("--reveal %s: entries of the first version cannot be opened field by field: %w", name, gatehouse.ErrInvalid)
+		}
+		if _, ok := entry.Personal[name]; !ok {
+			return nil, fmt.Errorf("--reveal %s: the entry has no such field; it has %s: %w", name, strings.Join(slices.Sorted(maps.Keys(entry.Personal)), ", "), gatehouse.ErrInvalid)
+		}
+	}
+	list := []audit.Shown{entry}
+	owners, err := p.owners(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	// Which entry it was is the person's, too: it would join the two.
+	receipt, err := p.log.Intent(ctx, audit.Entry{
+		Action: "audit.reveal", Person: owners[string(list[0].Owner)], Personal: map[string]string{"entry": entry.ID},
+		Facts: map[string]string{"fields": strings.Join(slices.Sorted(slices.Values(o.reveal)), " ")},
+	})
+	if err != nil {
+		return nil, err
+	}
+	opened, _, err := p.openFields(ctx, list[0], owners)
+	if err == nil && opened == nil {
+		err = fmt.Errorf("--reveal: nothing opens the fields of this entry any more: its person was erased: %w", gatehouse.ErrNotFound)
+	}
+	if err != nil {
+		p.log.Outcome(receipt, audit.Entry{Verdict: "failed"})
+		return nil, err
+	}
+	p.log.Outcome(receipt, audit.Entry{Verdict: "done"})
+	revealed := map[string]audit.Opened{}
+	for _, name := range o.reveal {
+		revealed[name] = opened[name]
+	}
+	return revealed, nil
+}
+
+// readCheckpoint reads a file with a signed checkpoint.
+func readCheckpoint(path string, verifier note.Verifier) ([]byte, audit.Point, error) {
+	signed, err := os.ReadFile(path)
+	if err != nil {
+		return nil, audit.Point{}, err
+	}
+	point, err := audit.OpenCheckpoint(signed, verifier)
+	if err != nil {
+		return nil, point, fmt.Errorf("%s: %w", path, err)
+	}
+	return signed, point, nil
+}
+
+func auditCheckProof() *cobra.Command {
+	var keyFile string
+	var witnesses []string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "check-proof FILE",
+		Short: "Check a proof of an entry, offline",
+		Long: `Checks a file of 'gatehouse audit prove' with nothing but the log's public key: that
+the entry stands in a log that this key signed, and that the opened fields are those
+that the entry commits to. It needs no configuration and no network. --witness demands
+the co-signature of a witness as well.`,
+		Example: `  gatehouse audit check-proof entry.tlog-proof --key log.pub`,
+		Args:    one("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if keyFile == "" {
+				return usagef("say with --key which public key the log has")
+			}
+			verifier, err := readVerifier(keyFile)
+			if err != nil {
+				return err
+			}
+			var list []note.Verifier
+			for _, path := range witnesses {
+				w, err := readWitness(path)
+				if err != nil {
+					return err
+				}
+				list = append(list, w)
+			}
+			data, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			checked, err := audit.CheckProof(data, verifier, list...)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			for _, w := range list {
+				if !slices.Contains(checked.Witnesses, w.Name()) {
+					return fmt.Errorf("%s: witness %s has not co-signed its checkpoint: %w", args[0], w.Name(), gatehouse.ErrConflict)
+				}
+			}
+			return printChecked(c.OutOrStdout(), checked, verifier.Name(), asJSON)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&keyFile, "key", "", "the log's public key")
+	f.StringSliceVar(&witnesses, "witness", nil, "file with the public key of a witness who must have co-signed; may be repeated")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printChecked(w io.Writer, c *audit.Checked, origin string, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, struct {
+			Origin    string            `json:"origin"`
+			Seq       int64             `json:"seq"`
+			Size      int64             `json:"size"`
+			Entry     audit.Leaf        `json:"entry"`
+			When      string            `json:"when"`
+			Opened    map[string]string `json:"opened,omitempty"`
+			Witnesses []string          `json:"witnesses,omitempty"`
+		}{origin, c.Seq, c.Size, c.Leaf, stamp(c.Leaf.When()), c.Opened, c.Witnesses})
+	}
+	fmt.Fprintf(w, "Entry %d (%s) stands in the log %s of %d entries.\n", c.Seq, c.Leaf.ID, origin, c.Size)
+	fmt.Fprintf(w, "%s  %s %s %s %s\n", when(c.Leaf.When()), c.Leaf.Kind, c.Leaf.Action, dash(c.Leaf.Verdict), dash(string(c.Leaf.Operation)))
+	for _, name := range slices.Sorted(maps.Keys(c.Opened)) {
+		fmt.Fprintf(w, "%s = %s\n", name, c.Opened[name])
+	}
+	for _, name := range c.Witnesses {
+		fmt.Fprintf(w, "co-signed by %s\n", name)
+	}
+	return nil
+}
+
+func auditConsistency(o *options) *cobra.Command {
+	var l logFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "consistency OLD NEW",
+		Short: "Check that a log has grown by appending alone",
+		Long: `Checks that the log of the checkpoint NEW begins with the log of the checkpoint OLD,
+and that both are parts of the log as it is now. OLD and NEW are files with signed
+checkpoints, or numbers of entries.`,
+		Example: `  gatehouse audit consistency checkpoint-of-monday checkpoint-of-friday
+  gatehouse audit consistency 1000 2000 --tiles https://logs.example.com/gatehouse --key log.pub`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("give OLD and NEW")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			return l.view(c.Context(), o, func(view *audit.View, verifier note.Verifier) error {
+				var points [2]audit.Point
+				for i, arg := range args {
+					var err error
+					if points[i], err = pointOf(view, verifier, arg); err != nil {
+						return err
+					}
+				}
+				if points[0].Size > points[1].Size {
+					return usagef("OLD has %d entries and NEW %d: give the older one first", points[0].Size, points[1].Size)
+				}
+				for i, p := range points {
+					if err := view.GrownFrom(p); err != nil {
+						return fmt.Errorf("%s: %w", args[i], err)
+					}
+				}
+				type shown struct {
+					Size int64  `json:"size"`
+					Root string `json:"root"`
+				}
+				older, newer := shown{points[0].Size, points[0].Root.String()}, shown{points[1].Size, points[1].Root.String()}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), map[string]any{"origin": verifier.Name(), "old": older, "new": newer, "consistent": true})
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "The log %s has grown from %d entries (root %s) to %d (root %s) by appending alone.\n",
+					verifier.Name(), older.Size, older.Root, newer.Size, newer.Root)
+				return err
+			})
+		},
+	}
+	l.register(c, "tiles", "directory or address of the log's tiles, in place of the database")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// pointOf reads a file with a checkpoint, or a number of entries.
+func pointOf(view *audit.View, verifier note.Verifier, arg string) (audit.Point, error) {
+	if _, err := os.Stat(arg); err == nil {
+		_, point, err := readCheckpoint(arg, verifier)
+		return point, err
+	}
+	var size int64
+	if _, err := fmt.Sscanf(arg, "%d", &size); err != nil || fmt.Sprint(size) != arg || size < 0 {
+		return audit.Point{}, usagef("%s is neither a file nor a number of entries", arg)
+	}
+	return view.At(size)
+}

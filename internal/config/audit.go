@@ -1,0 +1,12 @@
+package config
+
+import "gatehouse"
+
+// Audit says who may read the audit log.
+type Audit struct {
+	Readers []gatehouse.ServiceName `yaml:"readers" doc:"Services that may read the log as C2SP tlog-tiles: GET /gatehouse/v1/log/checkpoint and below /gatehouse/v1/log/tile/. Entries name no people, but say what every service does. A service of its own, without purposes, suits a witness or an auditor."`
+}
+
+func (c *Config) validateAudit(d *decoder) {
+	c.serviceList(d, "audit.readers", c.Audit.Readers)
+}
