@@ -13,12 +13,13 @@ import (
 const (
 	// lastForgotten is a number that grows with every person who is forgotten. Append
 	// compares it while it changes the head, so that it need not ask.
-	lastForgotten             = `(SELECT coalesce(max(num), 0) FROM audit_forgotten)`
-	selectForgotten statement = `SELECT num, person FROM audit_forgotten WHERE num > $1 ORDER BY num`
-	insertForgotten statement = `INSERT INTO audit_forgotten (num, person, at) VALUES (` + lastForgotten + ` + 1, $1, $2) ON CONFLICT (person) DO NOTHING`
-	deleteForgotten statement = `DELETE FROM audit_forgotten WHERE at < $1 AND num < ` + lastForgotten
-	indexColumns              = `seq, person, terms`
-	selectIndexed   statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
+	lastForgotten                 = `(SELECT coalesce(max(num), 0) FROM audit_forgotten)`
+	selectLastForgotten statement = `SELECT coalesce(max(num), 0) FROM audit_forgotten`
+	selectForgotten     statement = `SELECT num, person FROM audit_forgotten WHERE num > $1 ORDER BY num`
+	insertForgotten     statement = `INSERT INTO audit_forgotten (num, person, at) VALUES (` + lastForgotten + ` + 1, $1, $2) ON CONFLICT (person) DO NOTHING`
+	deleteForgotten     statement = `DELETE FROM audit_forgotten WHERE at < $1 AND num < ` + lastForgotten
+	indexColumns                  = `seq, person, terms`
+	selectIndexed       statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
 		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2
 		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2
 		ORDER BY seq DESC LIMIT $4`
@@ -63,14 +64,26 @@ func (f *forgotten) has(person []byte) bool {
 	return ok
 }
 
-// readForgotten reads who was forgotten since.
+// readForgotten reads who was forgotten since. If there are fewer than before, somebody
+// has changed the table, and what it says now is what counts.
 func (a *Audit) readForgotten(ctx context.Context, t *tx) error {
 	f := &a.db.forgotten
+	var last int64
+	if err := t.queryRow(ctx, selectLastForgotten).Scan(&last); err != nil {
+		return err
+	}
+	known := f.last()
+	if last == known {
+		return nil
+	}
+	if last < known {
+		known = 0
+	}
 	type line struct {
 		num    int64
 		person []byte
 	}
-	lines, err := collect[line](t.query(ctx, selectForgotten, f.last()))(func(r *rows) (l line, err error) {
+	lines, err := collect[line](t.query(ctx, selectForgotten, known))(func(r *rows) (l line, err error) {
 		return l, r.Scan(&l.num, &l.person)
 	})
 	if err != nil {
@@ -78,12 +91,13 @@ func (a *Audit) readForgotten(ctx context.Context, t *tx) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.people == nil {
+	if f.people == nil || known == 0 {
 		f.people = map[string]struct{}{}
 	}
 	for _, l := range lines {
-		f.people[string(l.person)], f.num = struct{}{}, max(f.num, l.num)
+		f.people[string(l.person)] = struct{}{}
 	}
+	f.num = last
 	return nil
 }
 
