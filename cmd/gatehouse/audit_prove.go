@@ -116,11 +116,13 @@ func (o *proveOptions) open(ctx context.Context, p *parts, entry audit.Shown) (m
 	if err != nil {
 		return nil, err
 	}
-	// Which entry it was is the person's, too: it would join the two.
-	receipt, err := p.log.Intent(ctx, audit.Entry{
-		Action: "audit.reveal", Person: owners[string(list[0].Owner)], Personal: map[string]string{"entry": entry.ID},
-		Facts: map[string]string{"fields": strings.Join(slices.Sorted(slices.Values(o.reveal)), " ")},
-	})
+	e := audit.Entry{Action: "audit.reveal", Facts: map[string]string{"fields": strings.Join(slices.Sorted(slices.Values(o.reveal)), " ")}}
+	if owner := owners[string(list[0].Owner)]; owner != "" {
+		// Which entry it was is the person's, too: in clear, or under a key that is
+		// left when they are erased, it would join the two.
+		e.Person, e.Personal = owner, map[string]string{"entry": entry.ID}
+	}
+	receipt, err := p.log.Intent(ctx, e)
 	if err != nil {
 		return nil, err
 	}

@@ -185,13 +185,23 @@ func (o *Outbox) attempt(ctx context.Context, rec Record) verdict {
 	return v
 }
 
+// named are the fields of a log entry that say which event it is about. One that is
+// nobody's may still be named after a connection whose person was erased, and would be
+// sealed with a key that is left.
+func named(rec Record) map[string]string {
+	if rec.Person == "" {
+		return nil
+	}
+	return map[string]string{"event": rec.ID}
+}
+
 // open records the intent to hand an event's content to the app, and opens it.
 func (o *Outbox) open(ctx context.Context, action string, service gatehouse.ServiceName, rec Record) (audit.Receipt, secret.Text, error) {
 	if rec.Data == nil {
 		return audit.Receipt{}, secret.Text{}, vault.ErrErased
 	}
 	receipt, err := o.config.Log.Intent(ctx, audit.Entry{
-		Action: action, Service: service, App: rec.App, Person: rec.Person, Personal: map[string]string{"event": rec.ID},
+		Action: action, Service: service, App: rec.App, Person: rec.Person, Personal: named(rec),
 		Facts: map[string]string{"type": rec.Type, "attempt": strconv.Itoa(rec.Attempts)},
 	})
 	if err != nil {

@@ -126,7 +126,7 @@ func (o *Outbox) Acknowledge(ctx context.Context, service gatehouse.ServiceName,
 		if try == 1 {
 			if _, err := o.config.Log.Record(ctx, audit.Entry{
 				Action: "event.ack", Service: service, App: rec.App, Verdict: "done", Person: rec.Person,
-				Personal: map[string]string{"event": rec.ID}, Facts: map[string]string{"type": rec.Type, "attempts": strconv.Itoa(rec.Attempts)},
+				Personal: named(rec), Facts: map[string]string{"type": rec.Type, "attempts": strconv.Itoa(rec.Attempts)},
 			}); err != nil && !errors.Is(err, vault.ErrErased) {
 				return err
 			}

@@ -75,7 +75,7 @@ func (o *Outbox) Replay(ctx context.Context, id string) error {
 		return wire.Refuse(gatehouse.ErrConflict, "events/not-its-turn", "an earlier event of its stream waits; replay that one")
 	}
 	receipt, err := o.config.Log.Intent(ctx, audit.Entry{
-		Action: "event.replay", App: rec.App, Person: rec.Person, Personal: map[string]string{"event": rec.ID},
+		Action: "event.replay", App: rec.App, Person: rec.Person, Personal: named(rec),
 		Facts: map[string]string{"type": rec.Type, "attempts": fmt.Sprint(rec.Attempts), "class": rec.Class},
 	})
 	if err != nil {
