@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -257,20 +255,13 @@ func (p *parts) openLog(ctx context.Context) error {
 	return nil
 }
 
-// newLogIndex returns the keyed hash of what the log's entries are found by. The key
-// is derived once, because every call takes several hashes.
+// newLogIndex returns the keyed hash of what the log's entries are found by.
 func newLogIndex(ctx context.Context, v *vault.Vault) (audit.IndexHash, error) {
 	key, err := v.Derive(ctx, "audit/search")
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of the log's index: %w", err)
 	}
-	return func(kind, value string) []byte {
-		h := hmac.New(sha256.New, []byte(key.Reveal()))
-		h.Write([]byte(kind))
-		h.Write([]byte{0})
-		h.Write([]byte(value))
-		return h.Sum(nil)
-	}, nil
+	return audit.NewIndexHash([]byte(key.Reveal())), nil
 }
 
 // Close writes what the log still holds and closes the store.

@@ -3,9 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"sync"
@@ -48,11 +46,7 @@ func seal(_ context.Context, person gatehouse.PersonID, context string, plain []
 }
 
 // index is the keyed hash of these tests.
-func index(kind, value string) []byte {
-	h := hmac.New(sha256.New, []byte("the key of the index"))
-	h.Write([]byte(kind + "\x00" + value))
-	return h.Sum(nil)
-}
+var index = audit.NewIndexHash([]byte("the key of the index"))
 
 // connection chooses the entries of a connection of a person.
 func connection(person gatehouse.PersonID, id string) audit.Found {

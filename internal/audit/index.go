@@ -1,9 +1,14 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"slices"
+	"sync"
 
 	"gatehouse"
 )
@@ -12,6 +17,25 @@ import (
 // least hashSize bytes. Without its key nobody can tell whose hash it is; the hash of
 // a person is known only here.
 type IndexHash func(kind, value string) []byte
+
+// NewIndexHash returns the IndexHash of a key: HMAC-SHA-256. Every call takes several
+// hashes, so the state that the key makes is kept.
+func NewIndexHash(key []byte) IndexHash {
+	key = bytes.Clone(key)
+	states := sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
+	return func(kind, value string) []byte {
+		h, ok := states.Get().(hash.Hash)
+		if !ok {
+			panic("audit: the pool holds something else")
+		}
+		defer states.Put(h)
+		h.Reset()
+		b := make([]byte, 0, 128)
+		b = append(append(append(b, kind...), 0), value...)
+		_, _ = h.Write(b) // never fails
+		return h.Sum(b[:0])
+	}
+}
 
 // hashSize is how many bytes of a keyed hash name the person of an entry, and
 // termSize how many name one of its values.
@@ -42,8 +66,8 @@ func Indexed(name string) bool { return slices.Contains(indexed, name) }
 
 // index returns what an entry is to be found by.
 func (l *Log) index(e *Entry) Index {
-	hash := l.config.Index
-	if hash == nil {
+	keyed := l.config.Index
+	if keyed == nil {
 		return Index{}
 	}
 	var x Index
@@ -53,9 +77,9 @@ func (l *Log) index(e *Entry) Index {
 	}
 	switch {
 	case e.Person != "":
-		x.Person = hash(kindPerson, string(e.Person))[:hashSize]
+		x.Person = keyed(kindPerson, string(e.Person))[:hashSize]
 	case connection != "":
-		x.Person = hash("connection", connection)[:hashSize]
+		x.Person = keyed("connection", connection)[:hashSize]
 	default:
 		return Index{}
 	}
@@ -65,7 +89,7 @@ func (l *Log) index(e *Entry) Index {
 			value = connection
 		}
 		if value != "" {
-			x.Terms = append(x.Terms, hash(kind, value)[:termSize]...)
+			x.Terms = append(x.Terms, keyed(kind, value)[:termSize]...)
 		}
 	}
 	return x

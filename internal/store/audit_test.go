@@ -28,6 +28,9 @@ func testOnlySeal(_ context.Context, person gatehouse.PersonID, context string, 
 	return fmt.Appendf(salt, "%s|%s|%d", person, context, len(plain)), nil
 }
 
+// testOnlyIndex is a keyed hash as the commands use.
+var testOnlyIndex = audit.NewIndexHash([]byte("a key of thirty-two bytes length"))
+
 // keys returns a signer and its verifier.
 func keys(t testing.TB) (note.Signer, note.Verifier) {
 	t.Helper()
@@ -50,7 +53,7 @@ func keys(t testing.TB) (note.Signer, note.Verifier) {
 func openLog(t testing.TB, s audit.Store, signer note.Signer) (log *audit.Log, stop func()) {
 	t.Helper()
 	log, err := audit.Open(t.Context(), audit.Config{
-		Store: s, Signer: signer, Environment: "production", Seal: testOnlySeal,
+		Store: s, Signer: signer, Environment: "production", Seal: testOnlySeal, Index: testOnlyIndex,
 		OnFault: func(err error) { t.Errorf("fault: %v", err) },
 	})
 	if err != nil {

@@ -225,7 +225,7 @@ func (w *World) foundations(o Options) {
 	w.SignerKey = key
 	signer := must[note.Signer](t, "signer")(note.NewSigner(key))
 	w.Log = must[*audit.Log](t, "log")(audit.Open(t.Context(), audit.Config{
-		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal,
+		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
 		Log: slog.New(slog.DiscardHandler), OnFault: onFault,
 	}))
 	ctx, stop := context.WithCancel(context.Background())
