@@ -29,7 +29,7 @@ var fullV1 = func() audit.Leaf {
 	return l
 }()
 
-var aHash = strings.Repeat("Ab0_", 10) + "-zQ"
+var aHash = strings.Repeat("a0", 32)
 
 // canonical is the form of RFC 8785, by way of package encoding/json: its keys
 // are in order because the struct's are, and it can be told not to escape what
@@ -90,8 +90,8 @@ func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
 		"1 that says 2":      strings.Replace(v1, `"v":1`, `"v":2`, 1),
 		"fields unsealed":    strings.Replace(good, `,"sealed_sha256":"`+aHash+`"`, "", 1),
 		"a short hash":       strings.Replace(good, aHash, aHash[1:], 1),
-		"an odd hash":        strings.Replace(good, aHash, aHash[:42]+"R", 1),
-		"a hash in hex":      strings.Replace(good, aHash, strings.Repeat("ab", 32), 1),
+		"an odd hash":        strings.Replace(good, aHash, aHash[:63]+"g", 1),
+		"a hash in capitals": strings.Replace(good, aHash, strings.ToUpper(aHash), 1),
 		"a name in capitals": strings.Replace(good, `"handle":`, `"Handle":`, 1),
 		"an array":           "[" + good + "]",
 		"null":               "null",

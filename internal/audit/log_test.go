@@ -50,7 +50,7 @@ func TestNothingPersonalStandsInALeaf(t *testing.T) {
 			t.Errorf("the operation does not stand in clear: %s", r.Leaf)
 		}
 		for _, hash := range []string{leaf.Personal["connection"], leaf.Personal["handle"], leaf.SealedHash} {
-			if len(hash) != 43 || seen[hash] {
+			if len(hash) != 64 || seen[hash] {
 				t.Errorf("the hash %q in %s is none, or stands twice, which joins two entries", hash, r.Leaf)
 			}
 			seen[hash] = true

@@ -30,11 +30,10 @@ const saltSize = 16
 // fieldDomain separates these hashes from all others.
 const fieldDomain = "gatehouse/personal/v2\n"
 
-// hashText is how hashes are written in leaves.
-var hashText = base64.RawURLEncoding.Strict()
-
-// hashLength is the length of a hash in that form.
-const hashLength = 43
+// hashText is how hashes are written in leaves: in hexadecimal, because in any base of
+// more letters some of them have the shape of a platform's token, which the search for
+// secrets in plain would report.
+func hashText(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }
 
 // Commitment is what a leaf holds of a personal field: SHA-256 over the salt, the
 // domain's name, the field's name and a line feed, and the value. Without the salt,
@@ -43,24 +42,25 @@ const hashLength = 43
 func Commitment(name string, o Opened) string {
 	b := make([]byte, 0, 256)
 	b = append(append(append(append(append(b, o.Salt...), fieldDomain...), name...), '\n'), o.Value...)
-	sum := sha256.Sum256(b)
-	return hashText.EncodeToString(sum[:])
+	return hashText(sha256.Sum256(b))
 }
 
 // sealedHash is what a leaf holds of the sealed fields. What is sealed is random to
 // anybody without the key, so once that is destroyed the hash says nothing.
 func sealedHash(sealed []byte) string {
-	sum := sha256.Sum256(sealed)
-	return hashText.EncodeToString(sum[:])
+	return hashText(sha256.Sum256(sealed))
 }
 
 func isHash(s string) bool {
-	if len(s) != hashLength {
+	if len(s) != 2*sha256.Size {
 		return false
 	}
-	var sum [sha256.Size + 1]byte
-	n, err := hashText.Decode(sum[:], []byte(s))
-	return err == nil && n == sha256.Size
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // maxField bounds a field's name.

@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -244,7 +245,7 @@ func (v verifier) proof(file string) error {
 	}
 	for name, o := range extra.Opened {
 		sum := sha256.Sum256([]byte(string(o.Salt) + "gatehouse/personal/v2\n" + name + "\n" + o.Value))
-		if len(o.Salt) != 16 || leaf.Personal[name] != base64.RawURLEncoding.EncodeToString(sum[:]) {
+		if len(o.Salt) != 16 || leaf.Personal[name] != hex.EncodeToString(sum[:]) {
 			return fmt.Errorf("the field %s is not the one that the entry commits to", name)
 		}
 		fmt.Printf("%s: %s\n", name, o.Value)
