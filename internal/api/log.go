@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 
 	"gatehouse"
@@ -37,7 +38,7 @@ func (a *API) serveLog(w http.ResponseWriter, r *http.Request, c caller, path, k
 		return err
 	}
 	content, err := a.log(r.Context(), path)
-	if gatehouse.Kind(err) == gatehouse.ErrNotFound {
+	if errors.Is(err, gatehouse.ErrNotFound) {
 		return wire.Refuse(gatehouse.ErrNotFound, "log/path", "The log has nothing of this path: see C2SP tlog-tiles. A tile ends where the newest checkpoint does.")
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"gatehouse"
@@ -38,7 +39,7 @@ func (x *Exporter) Export(ctx context.Context) (*View, error) {
 		if done, err = OpenCheckpoint(signed, x.Verifier); err != nil {
 			return nil, fmt.Errorf("reading what was exported before: %w", err)
 		}
-	case gatehouse.Kind(err) != gatehouse.ErrNotFound:
+	case !errors.Is(err, gatehouse.ErrNotFound):
 		return nil, fmt.Errorf("reading what was exported before: %w", err)
 	}
 	if err := view.GrownFrom(done); err != nil {

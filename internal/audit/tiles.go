@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -332,7 +333,7 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 // has replaced it. It returns the width of what it read.
 func fetch(ctx context.Context, source Source, level int, index int64, width int) ([]byte, int, error) {
 	data, err := source(ctx, TilePath(level, index, width))
-	if err != nil && width < tileWidth && gatehouse.Kind(err) == gatehouse.ErrNotFound {
+	if err != nil && width < tileWidth && errors.Is(err, gatehouse.ErrNotFound) {
 		if full, err := source(ctx, TilePath(level, index, tileWidth)); err == nil {
 			return full, tileWidth, nil
 		}
