@@ -147,6 +147,9 @@ func (b *judgedBody) Read(p []byte) (int, error) {
 		if b.err != nil {
 			return 0, b.err
 		}
+		if b.woken.Load() {
+			return 0, errBodyClosed
+		}
 		b.ready, b.at = b.ready[:0], 0
 		b.err = b.fill()
 	}
@@ -178,11 +181,12 @@ func (b *judgedBody) Close() error {
 	if b.over {
 		return nil
 	}
+	// First said, then looked: who begins to read now sees it, or is found reading.
+	b.woken.Store(true)
 	if b.mu.TryLock() {
 		b.mu.Unlock()
 		return nil
 	}
-	b.woken.Store(true)
 	return b.control.SetReadDeadline(time.Unix(1, 0))
 }
 
