@@ -78,6 +78,8 @@ type parts struct {
 	// nothing to others.
 	guarding atomic.Pointer[guarding]
 
+	aside string // see asideDir
+
 	// rootChanges tells when the root key is lost and back; run takes it.
 	rootChanges chan vault.RootStatus
 
@@ -152,13 +154,14 @@ func assembleUnder(ctx context.Context, cfg *config.Config, root vault.RootKey, 
 	if err != nil {
 		return nil, err
 	}
-	return assembleOn(ctx, cfg, root, logger, db)
+	return assembleOn(ctx, cfg, root, logger, db, asideDir(cfg))
 }
 
 // assembleOn opens everything on an open database, which it closes if it fails. The
-// audit log's writer runs until Close.
-func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger, db *store.DB) (_ *parts, err error) {
-	p := &parts{cfg: cfg, logger: logger, db: db, root: root, rootChanges: make(chan vault.RootStatus, 16)}
+// audit log's writer runs until Close; aside is where the log keeps what is not in
+// the database, or empty.
+func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, logger *slog.Logger, db *store.DB, aside string) (_ *parts, err error) {
+	p := &parts{cfg: cfg, logger: logger, db: db, root: root, rootChanges: make(chan vault.RootStatus, 16), aside: aside}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -228,7 +231,23 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	if err := p.openCompliance(); err != nil {
 		return nil, err
 	}
+	p.log.Redo(ctx, p.redo)
 	return p, nil
+}
+
+// logReserve is what is held back on the disk of a SQLite database, so that access
+// can be taken away when it is full.
+const logReserve = 16 << 20
+
+// redo does again what took access away and could not be stored.
+func (p *parts) redo(ctx context.Context, deed audit.Deed) error {
+	if known, err := p.connect.Redo(ctx, deed); known {
+		return err
+	}
+	if known, err := p.identity.Redo(ctx, deed); known {
+		return err
+	}
+	return fmt.Errorf("a deed of kind %q: %w", deed.Kind, errors.ErrUnsupported)
 }
 
 // openLog opens the audit log and starts its writer.
@@ -245,6 +264,7 @@ func (p *parts) openLog(ctx context.Context) error {
 	}
 	if p.log, err = audit.Open(ctx, audit.Config{
 		Store: p.db.Audit(), Signer: p.signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Index: p.logIndex, Log: p.logger,
+		Aside: p.aside, Reserve: logReserve,
 	}); err != nil {
 		return err
 	}

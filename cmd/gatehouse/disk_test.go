@@ -17,17 +17,27 @@ import (
 // TestFullDisk fills the disk under a running program (a limit on the size of
 // its files stands for the disk). Calls are refused from then on, because they
 // cannot be recorded, with an answer that says so; nothing that was acknowledged
-// is lost; and with room again the program goes on.
+// is lost; who is cut off meanwhile is cut off before the next call is made; and
+// with room again the program goes on.
 func TestFullDisk(t *testing.T) {
 	h := newHouse(t)
 	h.start()
 	x := h.connectPerson(demoX, "ada", h.box.People()[0])
+	left := h.connectPerson(demoX, "ben", h.box.People()[1])
+	var second struct {
+		ID     string `json:"id"`
+		Handle string `json:"handle"`
+	}
+	if err := h.api().do(t.Context(), http.MethodPost, "/gatehouse/v1/handles", map[string]any{"connection": x.Connection, "purpose": "publish"}, &second); err != nil {
+		t.Fatal(err)
+	}
 	if code := h.stop(); code != 0 {
 		t.Fatalf("exit status %d", code)
 	}
 	// The write-ahead log is what grows first. ulimit counts 512-byte blocks in
-	// dash and 1024-byte blocks in bash: either way it is soon full.
-	h.startWith("sh", "-c", `ulimit -f 400; exec "$0" "$@"`, os.Args[0])
+	// dash and 1024-byte blocks in bash: either way there is room for a spool, and it
+	// is soon full.
+	h.startWith("sh", "-c", `ulimit -f 2100; exec "$0" "$@"`, os.Args[0])
 
 	answered, refused := 0, 0
 	var problem struct{ Title, Detail, Rule string }
@@ -54,8 +64,18 @@ func TestFullDisk(t *testing.T) {
 	if answered == 0 || refused == 0 {
 		t.Fatalf("%d calls answered, %d refused; want some of both\n%s", answered, refused, h.stderr)
 	}
-	if !strings.Contains(problem.Detail, "record") {
+	if !strings.Contains(problem.Detail, "record") || problem.Rule != "log/unwritable" {
 		t.Errorf("the refusal does not say why: %+v", problem)
+	}
+	status, health, err := h.call(t.Context(), http.MethodGet, "/gatehouse/v1/health", x.Handle, nil)
+	if err != nil || status != http.StatusServiceUnavailable || !strings.Contains(string(health), `"status":"closed"`) || !strings.Contains(string(health), `"log":"unwritable"`) {
+		t.Errorf("health: %d %s %v", status, health, err)
+	}
+	// A row may still fit in; if not, it is noted beside the database.
+	for _, path := range []string{"/gatehouse/v1/handles/" + second.ID, "/gatehouse/v1/connections/" + left.Connection} {
+		if err := h.api().do(t.Context(), http.MethodDelete, path, nil, nil); err != nil && !strings.Contains(err.Error(), "log/deferred") {
+			t.Errorf("DELETE %s on a full disk: %v, want it done, or noted", path, err)
+		}
 	}
 	if !strings.Contains(h.stderr.String(), "log") {
 		t.Error("the program's own log says nothing of it")
@@ -70,9 +90,18 @@ func TestFullDisk(t *testing.T) {
 	if status, b, err := h.call(t.Context(), http.MethodGet, "/x/2/users/me", x.Handle, nil); err != nil || status != http.StatusOK && status != http.StatusTooManyRequests {
 		t.Errorf("with room again: %d %s %v", status, b, err)
 	}
+	for handle, rule := range map[string]string{second.Handle: "identity/handle-revoked", left.Handle: "identity/handle-revoked"} {
+		if status, b, err := h.call(t.Context(), http.MethodGet, "/x/2/users/me", handle, nil); err != nil || status != http.StatusUnauthorized || !strings.Contains(string(b), rule) {
+			t.Errorf("a call by who was cut off on the full disk: %d %s %v", status, b, err)
+		}
+	}
 	show, _, _ := h.gatehouse("audit", "show", "--json", "-n", "100000", "--operation", "GET /2/users/me")
 	if n := strings.Count(show, `"kind": "intent"`); n < answered {
 		t.Errorf("%d calls were answered and %d intents are in the log", answered, n)
+	}
+	// That calls were refused was kept beside the log by the process that was killed.
+	if show, _, _ := h.gatehouse("audit", "show", "--json", "-n", "100000"); !strings.Contains(show, `"action": "log.close"`) {
+		t.Error("the log does not say that it could not be written")
 	}
 }
 

@@ -23,6 +23,16 @@ func beside(cfg *config.Config, name string) string {
 	return filepath.Join(filepath.Dir(cfg.Path()), name)
 }
 
+// asideDir is what the log keeps outside the database: beside its file, since the
+// space that is held back has to be on the same disk, or beside the configuration
+// if the database is elsewhere.
+func asideDir(cfg *config.Config) string {
+	if file := storeFile(cfg); file != "" {
+		return file + "-log"
+	}
+	return beside(cfg, "gatehouse-log")
+}
+
 // resolver lets the configuration's references reach the environment and files:
 // only this package may.
 func resolver() config.Resolver {

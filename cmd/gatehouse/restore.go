@@ -175,7 +175,14 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	}
 	// The program that would serve, on a database that nothing else opens yet:
 	// whoever is erased is erased in the one way that there is.
-	p, err := assembleOn(ctx, cfg, rc.Root, quiet(), db)
+	aside := ""
+	if dsn == cfg.Store.Text().Reveal() {
+		// What this machine has seen of the log that is replaced is over.
+		if aside = asideDir(cfg); audit.ForgetSeen(aside) != nil {
+			aside = ""
+		}
+	}
+	p, err := assembleOn(ctx, cfg, rc.Root, quiet(), db, aside)
 	if err != nil {
 		return err
 	}

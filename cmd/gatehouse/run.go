@@ -128,6 +128,9 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	if err := p.log.Prepare(); err != nil {
+		logger.WarnContext(ctx, "nothing is held back for a full disk", slog.Any("error", err))
+	}
 	if err := p.recordUnseal(ctx, key); err != nil {
 		return err
 	}

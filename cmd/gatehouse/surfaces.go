@@ -97,13 +97,22 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 // health says how this process is, to whoever watches it.
 func (p *parts) health() api.Health {
 	root := p.vault.RootStatus()
-	h := api.Health{Status: api.Open, RootKey: string(root.State)}
+	log := p.log.State()
+	h := api.Health{Status: api.Open, RootKey: string(root.State), Log: string(log.Condition)}
+	if !log.Since.IsZero() {
+		since := log.Since.UTC().Truncate(time.Second)
+		h.LogSince = &since
+	}
 	switch {
 	case root.State == vault.RootAnswers:
 	case root.State == vault.RootLost && time.Now().Before(root.Until):
 		h.Status = api.Degraded
 	default:
 		h.Status = api.Sealed
+		return h
+	}
+	if log.Condition != audit.Writable {
+		h.Status = api.Closed
 	}
 	return h
 }

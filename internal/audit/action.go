@@ -80,6 +80,11 @@ var actions = map[string]string{
 	"lineage.erase":   "What led from flows to erased people was removed, and their fingerprints deleted; facts hold counts.",
 	"lineage.full":    "There are more fingerprints than the configuration allows: the oldest are forgotten before their time, and are not recognised any more.",
 	"lineage.probing": "A service tried to send many different values that were stopped. Everything of it that is recognised is stopped for an hour.",
+	"log.accept":   "An operator accepted the log as it is after tampering was noticed; facts hold how many entries it had when that was noticed, and how many when it was accepted.",
+	"log.clock":    "This machine's clock was set: times before this entry and after it do not follow one another. Facts hold by how many seconds. The order of entries does not depend on it.",
+	"log.close":    "The log could not be written, and everything that has to be recorded was refused from then on. The rule and facts say why: slow, unwritable or full.",
+	"log.open":     "The log could be written again. Facts hold why it could not, for how many seconds, and how many intents and records were refused.",
+	"log.tampered": "The log, or a spool beside it, was found not to be as it was written. The gates are closed until an operator accepts it, but for a spool.",
 
 	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
 	"notice.take":   "A platform's signed notice was taken in and put before the app.",

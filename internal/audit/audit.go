@@ -64,6 +64,9 @@ type receipt struct {
 	action string
 	// index is what the intent is found by.
 	index Index
+	// volatile says that the intent is in memory only: it takes an outcome and
+	// proves nothing.
+	volatile bool
 	// ended guards against a second outcome for one intent.
 	ended chan struct{}
 }
@@ -76,8 +79,8 @@ func (r Receipt) ID() string {
 	return r.id
 }
 
-// Valid reports whether an intent stands behind r.
-func (r Receipt) Valid() bool { return r.receipt != nil }
+// Valid reports whether a durable intent stands behind r.
+func (r Receipt) Valid() bool { return r.receipt != nil && !r.volatile }
 
 // Kinds of entries.
 const (

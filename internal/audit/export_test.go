@@ -1,6 +1,12 @@
 package audit
 
-import "golang.org/x/mod/sumdb/tlog"
+import (
+	"context"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
 
 // AppendLeaf appends the canonical form of a leaf.
 func AppendLeaf(b []byte, l *Leaf) []byte { return l.appendJSON(b) }
@@ -22,3 +28,25 @@ func (t *TestTree) Restored() *TestTree { return &TestTree{*restore(t.size, t.pa
 
 // TileRoot returns the root of a full tile's subtree.
 func TileRoot(hashes []byte) tlog.Hash { return tileRoot(hashes) }
+
+// Stepped reports whether the wall clock went further, or less far, than time.
+func Stepped(wall, passed time.Duration) (time.Duration, bool) { return stepped(wall, passed) }
+
+// ReadSpool returns how many entries of a spool are this log's.
+func ReadSpool(data []byte, signer note.Signer) (int, error) {
+	lines, err := readSpool(data, signer)
+	return len(lines), err
+}
+
+// WalkAll is what many looks do: it checks every full tile. Run must not be running.
+func WalkAll(ctx context.Context, l *Log) error {
+	w := &l.writer
+	return w.store.Look(ctx, func(v Moment) error {
+		for i := range w.tree.size / tileWidth {
+			if err := w.checkTile(ctx, v, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -3,16 +3,20 @@ package audit_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/storetest"
@@ -25,17 +29,17 @@ const (
 	roleVariable = "GATEHOUSE_TEST_AUDIT_ROLE"
 	dsnVariable  = "GATEHOUSE_TEST_AUDIT_STORE"
 	keyVariable  = "GATEHOUSE_TEST_AUDIT_KEY"
+	// asideVariable names the directory beside the log.
+	asideVariable = "GATEHOUSE_TEST_AUDIT_ASIDE"
+	// killsVariable is how often TestKill kills; the default is small.
+	killsVariable = "GATEHOUSE_TEST_KILLS"
 )
 
+// roles are what a child may do.
+var roles = map[string]func() error{"append": appendUntilKilled, "full disk": fillDisk}
+
 func child(role string) int {
-	var err error
-	switch role {
-	case "append":
-		err = appendUntilKilled()
-	case "full disk":
-		err = fillDisk()
-	}
-	if err != nil {
+	if err := roles[role](); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -52,6 +56,9 @@ func childLog(ctx context.Context, c audit.Config) (*store.DB, *audit.Log, error
 		return nil, nil, err
 	}
 	c.Store, c.Environment, c.Seal = db.Audit(), "production", seal
+	if c.Aside != "" && c.Reserve == 0 {
+		c.Store = flaky{c.Store}
+	}
 	log, err := audit.Open(ctx, c)
 	if err != nil {
 		return nil, nil, err
@@ -60,19 +67,47 @@ func childLog(ctx context.Context, c audit.Config) (*store.DB, *audit.Log, error
 	return db, log, nil
 }
 
+// flaky is a store whose appends fail now and then, before or after they were
+// stored: the log is in and out of outages while it is killed.
+type flaky struct{ audit.Store }
+
+func (f flaky) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
+	switch rand.IntN(40) {
+	case 0:
+		return errDisk
+	case 1:
+		if err := f.Store.Append(ctx, expect, b); err != nil {
+			return err
+		}
+		return errDisk
+	}
+	return f.Store.Append(ctx, expect, b)
+}
+
 // appendUntilKilled writes entries and prints the id of each once it is
-// acknowledged.
+// acknowledged: calls while they are admitted, and what takes access away always.
 func appendUntilKilled() error {
 	ctx := context.Background()
-	_, log, err := childLog(ctx, audit.Config{})
+	_, log, err := childLog(ctx, audit.Config{Aside: os.Getenv(asideVariable)})
 	if err != nil {
 		return err
 	}
+	if err := log.Prepare(); err != nil {
+		return err
+	}
 	failed := make(chan error)
-	for range 8 {
+	for worker := range 8 {
 		go func() {
 			for {
-				r, err := log.Intent(ctx, call())
+				record := log.Intent
+				if worker == 0 {
+					record = log.Reduce
+				}
+				r, err := record(ctx, call())
+				if worker > 0 && errors.Is(err, gatehouse.ErrUnavailable) {
+					runtime.Gosched()
+					continue
+				}
 				if err != nil {
 					failed <- err
 					return
@@ -91,8 +126,20 @@ func appendUntilKilled() error {
 
 func start(t *testing.T, role, dsn, private string) (*exec.Cmd, io.ReadCloser, *strings.Builder) {
 	t.Helper()
+	c := command(role, dsn, private)
+	out, said := begin(t, c)
+	return c, out, said
+}
+
+// command is the test binary in a role.
+func command(role, dsn, private string) *exec.Cmd {
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), roleVariable+"="+role, dsnVariable+"="+dsn, keyVariable+"="+private)
+	return c
+}
+
+func begin(t *testing.T, c *exec.Cmd) (io.ReadCloser, *strings.Builder) {
+	t.Helper()
 	var said strings.Builder
 	c.Stderr = &said
 	out, err := c.StdoutPipe()
@@ -102,26 +149,33 @@ func start(t *testing.T, role, dsn, private string) (*exec.Cmd, io.ReadCloser, *
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return c, out, &said
+	return out, &said
 }
 
-// TestKill kills a process that writes the log, at random moments, again and
-// again on the same log. After each, the log verifies and every acknowledged
-// entry is in it.
+// TestKill kills a process that writes the log, at random moments, in and out of
+// outages, again and again on the same log. After each, what it left behind is
+// merged, the log verifies, and every acknowledged entry is in it, once.
 func TestKill(t *testing.T) {
-	const series, kills = 4, 14 // on SQLite; one more series on PostgreSQL
-	for s := range series {
-		t.Run(fmt.Sprint("sqlite ", s), func(t *testing.T) { killSeries(t, storetest.SQLite(t), kills) })
+	kills := 24
+	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil && n > 0 {
+		kills = n
 	}
-	t.Run("postgres", func(t *testing.T) { killSeries(t, storetest.Postgres(t), kills) })
+	for s := range 2 {
+		t.Run(fmt.Sprint("sqlite ", s), func(t *testing.T) { killSeries(t, storetest.SQLite(t), (kills+2)/3) })
+	}
+	t.Run("postgres", func(t *testing.T) { killSeries(t, storetest.Postgres(t), (kills+2)/3) })
 }
 
 func killSeries(t *testing.T, dsn string, kills int) {
 	t.Parallel()
 	private, verifier := newKey(t)
+	aside := t.TempDir()
 	acknowledged := map[string]bool{}
+	spooled := 0
 	for range kills {
-		c, out, said := start(t, "append", dsn, private)
+		c := command("append", dsn, private)
+		c.Env = append(c.Env, asideVariable+"="+aside)
+		out, said := begin(t, c)
 		lines := bufio.NewScanner(out)
 		// The first line says that the child is at work; the moment is counted
 		// from there, so that the kill falls into writing.
@@ -150,19 +204,49 @@ func killSeries(t *testing.T, dsn string, kills int) {
 		if err != nil {
 			t.Fatalf("opening the store after a kill: %v", err)
 		}
+		spooled += inSpools(t, aside, private)
+		conf := config(t, db.Audit(), private)
+		conf.Aside = aside
+		log, stop := run(t, conf)
+		looked(t, log)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		emptySpool(t, aside)
 		_, rows := sound(t, db.Audit(), verifier)
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
-		stored := make(map[string]bool, len(rows))
+		stored := make(map[string]int, len(rows))
 		for _, r := range rows {
-			stored[r.ID] = true
+			stored[r.ID]++
 		}
 		for id := range acknowledged {
-			if !stored[id] {
-				t.Fatalf("entry %s was acknowledged and is not in the log", id)
+			if stored[id] != 1 {
+				t.Fatalf("entry %s was acknowledged and is %d times in the log", id, stored[id])
 			}
 		}
 	}
-	t.Logf("%d kills, %d acknowledged entries", kills, len(acknowledged))
+	t.Logf("%d kills, %d acknowledged entries, %d entries found in spools", kills, len(acknowledged), spooled)
+}
+
+// inSpools returns how many entries dead processes left in spools.
+func inSpools(t *testing.T, dir, private string) (n int) {
+	t.Helper()
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range spools(t, dir) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := audit.ReadSpool(content, signer)
+		if err != nil {
+			t.Errorf("a kill made a spool look changed: %v", err)
+		}
+		n += lines
+	}
+	return n
 }

@@ -37,6 +37,16 @@ type Config struct {
 	OnFault func(error)
 	// OnRecover is told when it can be written again.
 	OnRecover func()
+	// Aside is a directory on this machine, of this log's own, for what is kept
+	// where the log is not: space that is held back, entries that it could not take,
+	// the newest checkpoint. Empty keeps none of it.
+	Aside string
+	// Reserve is how many bytes Prepare holds back there; the zero holds none. It
+	// serves if the store lies on the same disk.
+	Reserve int64
+	// Patience is how long callers wait for one write before they are refused; the
+	// zero means 10 s.
+	Patience time.Duration
 	// Queue bounds how many entries may wait to be written; the zero means
 	// 65536. When it is reached, intents are refused and refusals wait.
 	Queue int
@@ -50,8 +60,20 @@ type Log struct {
 	queue  *queue
 	// base is the context of what must not end with a caller's request.
 	base context.Context
-	// fault is why the gates are closed; nil while they are open.
-	fault   atomic.Pointer[error]
+	// fault is why the gates are closed; nil while they are open. Only the writer
+	// changes it.
+	fault atomic.Pointer[outage]
+	// stall is set while a write takes longer than callers wait.
+	stall atomic.Pointer[outage]
+	// busy is set while a write, or a look at what is stored, is under way.
+	busy atomic.Bool
+	// redo does what was deferred; nil until Redo was called.
+	redo atomic.Pointer[func(context.Context, Deed) error]
+	// owed is how many deeds were deferred and are not done.
+	owed    atomic.Int64
+	aside   aside
+	reserve *reserve
+	spool   *spool
 	running atomic.Bool
 	writer  writer
 }
@@ -77,12 +99,46 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if c.Queue == 0 {
 		c.Queue = 65536
 	}
-	l := &Log{config: c, queue: newQueue(c.Queue), base: context.WithoutCancel(ctx)}
+	if c.Patience == 0 {
+		c.Patience = 10 * time.Second
+	}
+	l := &Log{
+		config: c, queue: newQueue(c.Queue), base: context.WithoutCancel(ctx),
+		aside: aside(c.Aside), reserve: newReserve(c.Aside, c.Reserve), spool: newSpool(c.Aside, c.Signer),
+	}
 	l.writer = writer{log: l, store: c.Store, signer: c.Signer}
+	if err := l.aside.make(); err != nil {
+		// What lies there is a second line. Without it the log works, and State and
+		// the operator's log say what is missing.
+		l.config.Log.LogAttrs(ctx, slog.LevelWarn, "nothing can be kept beside the audit log", slog.String("error", err.Error()))
+		l.aside, l.spool = "", newSpool("", c.Signer)
+	}
 	if err := l.writer.load(ctx); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
+	if l.aside.alerted() {
+		l.alerted()
+		return l, nil
+	}
+	switch err := l.writer.compare(ctx); {
+	case err == nil:
+	case conditionOf(err) == Tampered:
+		l.writer.sound(err)
+		l.gates(err)
+	default:
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
 	return l, nil
+}
+
+// Prepare makes what is to be there when the disk is full: the space that is held
+// back, and a spool. It is for processes that serve; without it, a spool is made
+// when it is needed, if there is room.
+func (l *Log) Prepare() error {
+	if l.config.Aside == "" {
+		return nil
+	}
+	return errors.Join(l.reserve.hold(), l.spool.prepare())
 }
 
 // Intent records what is about to be done. When it returns, the entry is on
@@ -122,12 +178,17 @@ func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (Row, err
 	if err != nil {
 		return Row{}, err
 	}
+	patience := time.NewTimer(l.config.Patience)
+	defer patience.Stop()
 	select {
 	case <-g.done:
 		if g.err != nil {
-			return Row{}, fmt.Errorf("writing the log: %w", unavailable(g.err))
+			return Row{}, refusal(conditionOf(g.err), g.err)
 		}
 		return row, nil
+	case <-patience.C:
+		l.stalled() // As below: it may still be written.
+		return Row{}, refusal(Slow, errSlow)
 	case <-ctx.Done():
 		// It may still be written; then it is an intent without an outcome,
 		// which is what happened.
@@ -142,23 +203,8 @@ func (l *Log) Refusal(e Entry) (id string) {
 	if e.Verdict == "" {
 		e.Verdict = "refuse"
 	}
-	return l.event(e, true)
-}
-
-// Reduction records that access was taken away, and returns the entry's id. It
-// waits neither for the disk nor for room in the queue, so that nothing stays
-// open because the log cannot be written. It is not for what strangers can
-// bring about: nothing bounds the memory that it takes.
-func (l *Log) Reduction(e Entry) (id string) {
-	if e.Verdict == "" {
-		e.Verdict = "done"
-	}
-	return l.event(e, false)
-}
-
-func (l *Log) event(e Entry, bounded bool) (id string) {
 	row := l.must(KindEvent, "", e)
-	if err := l.queue.put(row, bounded); err != nil {
+	if err := l.queue.put(row, true, false); err != nil {
 		l.lost(err)
 	}
 	return row.ID
@@ -168,7 +214,7 @@ func (l *Log) event(e Entry, bounded bool) (id string) {
 // without waiting: the entry joins the next group. A second outcome of one
 // intent is dropped and reported as a fault, as is one without a receipt.
 func (l *Log) Outcome(r Receipt, e Entry) {
-	if !r.Valid() {
+	if r.receipt == nil {
 		l.lost(errors.New("an outcome came without a receipt"))
 		return
 	}
@@ -190,7 +236,7 @@ func (l *Log) Outcome(r Receipt, e Entry) {
 		row.Index = r.index
 	}
 	// Never bounded: an outcome follows an admitted intent, and those are.
-	if err := l.queue.put(row, false); err != nil {
+	if err := l.queue.put(row, false, false); err != nil {
 		l.lost(err)
 	}
 }
@@ -299,31 +345,6 @@ func (l *Log) seal(ctx context.Context, id string, e *Entry) (commitments map[st
 	return commitments, sealed, nil
 }
 
-// open returns why the gates are closed, or nil.
-func (l *Log) open() error {
-	if fault := l.fault.Load(); fault != nil {
-		return fmt.Errorf("the log cannot be written: %w", unavailable(*fault))
-	}
-	return nil
-}
-
-// unavailable makes ErrUnavailable of whatever kept the log from being written.
-func unavailable(err error) error {
-	if errors.Is(err, gatehouse.ErrUnavailable) {
-		return err
-	}
-	// The cause's own kind (a conflict, say) is not the caller's business.
-	return fmt.Errorf("%w: %s", gatehouse.ErrUnavailable, err.Error())
-}
-
-// Fault returns why the log cannot be written at present, or nil.
-func (l *Log) Fault() error {
-	if fault := l.fault.Load(); fault != nil {
-		return *fault
-	}
-	return nil
-}
-
 // Flush returns when all entries that were handed over before are on disk, or
 // with ErrUnavailable when they cannot be written now.
 func (l *Log) Flush(ctx context.Context) error {
@@ -334,7 +355,7 @@ func (l *Log) Flush(ctx context.Context) error {
 	select {
 	case <-g.done:
 		if g.err != nil {
-			return fmt.Errorf("writing the log: %w", unavailable(g.err))
+			return refusal(conditionOf(g.err), g.err)
 		}
 		return nil
 	case <-ctx.Done():

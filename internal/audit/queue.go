@@ -33,6 +33,8 @@ type group struct {
 type entryRow struct {
 	Row
 	awaited bool
+	// urgent ones are written also while only what takes access away is.
+	urgent bool
 }
 
 // A queue gathers entries into groups. Callers append to the last group while
@@ -46,6 +48,8 @@ type queue struct {
 	groups []*group
 	length int
 	closed error
+	// nudged is closed when the writer has looked around, which somebody asked for.
+	nudged chan struct{}
 	// wake has a token when there may be something for the writer.
 	wake chan struct{}
 }
@@ -73,6 +77,34 @@ func (q *queue) signal() {
 	}
 }
 
+// nudge makes next return, so that the writer looks around; the channel is closed
+// when it has.
+func (q *queue) nudge() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.nudged == nil {
+		q.nudged = make(chan struct{})
+	}
+	q.signal()
+	return q.nudged
+}
+
+func (q *queue) isNudged() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.nudged != nil
+}
+
+// answer tells those who nudged that the writer has looked around.
+func (q *queue) answer() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.nudged != nil {
+		close(q.nudged)
+		q.nudged = nil
+	}
+}
+
 // wait queues a row whose caller waits for the group, and refuses when the
 // queue is full or closed.
 func (q *queue) wait(r Row) (*group, error) {
@@ -85,15 +117,16 @@ func (q *queue) wait(r Row) (*group, error) {
 		return nil, fmt.Errorf("%d entries wait to be written to the log: %w", q.length, gatehouse.ErrUnavailable)
 	}
 	g := q.last()
-	g.rows = append(g.rows, entryRow{r, true})
+	g.rows = append(g.rows, entryRow{Row: r, awaited: true})
 	g.waiting = true
 	q.length++
 	q.signal()
 	return g, nil
 }
 
-// put queues a row that nobody waits for. When bounded, it waits for room.
-func (q *queue) put(r Row, bounded bool) error {
+// put queues a row that nobody waits for. When bounded, it waits for room; an
+// urgent one is written also while only what takes access away is.
+func (q *queue) put(r Row, bounded, urgent bool) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for bounded && q.length >= q.limit && q.closed == nil {
@@ -103,7 +136,7 @@ func (q *queue) put(r Row, bounded bool) error {
 		return q.closed
 	}
 	g := q.last()
-	g.rows = append(g.rows, entryRow{r, false})
+	g.rows = append(g.rows, entryRow{Row: r, urgent: urgent})
 	q.length++
 	q.signal()
 	return nil
@@ -124,12 +157,17 @@ func (q *queue) flush() (*group, error) {
 
 // next returns the first group when it is time to write it: at once if anybody
 // waits for one, otherwise when it has lain for linger. It returns nil when ctx
-// is done and nothing is left.
-func (q *queue) next(ctx context.Context) *group {
+// is done and nothing is left, when the time is over, and when it is nudged.
+func (q *queue) next(ctx context.Context, within time.Duration) *group {
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
+	over := time.NewTimer(within)
+	defer over.Stop()
 	for {
 		closing := ctx.Err() != nil
+		if q.isNudged() && !closing {
+			return nil
+		}
 		ripe, left := q.ripe(closing)
 		switch {
 		case ripe:
@@ -147,6 +185,8 @@ func (q *queue) next(ctx context.Context) *group {
 		case <-q.wake:
 		case <-ctx.Done():
 		case <-late:
+		case <-over.C:
+			return nil
 		}
 	}
 }
@@ -217,6 +257,28 @@ func (q *queue) refuse(why error) {
 		close(g.done)
 	}
 	q.room.Broadcast()
+}
+
+// urgent removes and returns the urgent entries, or all of those that nobody waits
+// for.
+func (q *queue) urgent(all bool) []entryRow {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var taken []entryRow
+	for _, g := range q.groups {
+		left := g.rows[:0]
+		for _, r := range g.rows {
+			if !r.awaited && (all || r.urgent) && len(taken) < maxGroup {
+				taken = append(taken, r)
+			} else {
+				left = append(left, r)
+			}
+		}
+		g.rows = left
+	}
+	q.length -= len(taken)
+	q.room.Broadcast()
+	return taken
 }
 
 // close refuses everything from now on, if the queue is empty.

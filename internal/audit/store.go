@@ -45,6 +45,9 @@ type Batch struct {
 	Note []byte
 	// Keep says that Note is also to be kept for good.
 	Keep bool
+	// Tight says that the disk is full, so that the store is to take as little
+	// room as it can, at the price of time.
+	Tight bool
 }
 
 // Store is what a log is written to.
@@ -55,7 +58,7 @@ type Store interface {
 	// Append makes the batch durable, all of it or nothing, if the newest state
 	// is still the given one in size and number of checkpoints; otherwise it
 	// changes nothing and returns ErrConflict. After any other error the batch
-	// may have been stored.
+	// may have been stored. A full disk is ErrFull.
 	// What rows are found by is left out of those whose Index.Person was forgotten.
 	Append(ctx context.Context, expect Head, b Batch) error
 	// Find returns the index of the entry with the id, or ErrNotFound.
@@ -64,7 +67,18 @@ type Store interface {
 	Hashes(ctx context.Context, from, to int64) ([][]byte, error)
 	// Tiles returns full tiles of a level in order, from an index on.
 	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
+	// Look calls f with what is stored at one moment, as somebody would see it who
+	// comes anew: nothing that was read before is believed. It is ErrReplaced when
+	// the store's address does not lead to what is open any more.
+	Look(ctx context.Context, f func(Moment) error) error
 	ForgetStore
+}
+
+// A Moment is a Store's reading half, of one moment.
+type Moment interface {
+	Head(ctx context.Context) (Head, error)
+	Hashes(ctx context.Context, from, to int64) ([][]byte, error)
+	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
 }
 
 // ForgetStore deletes what leads from a person to their entries. Every method is

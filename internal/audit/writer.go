@@ -32,6 +32,11 @@ type writer struct {
 	// Then pending still holds all of its entries, those of callers who were
 	// refused included, until the store can be asked.
 	doubtful bool
+
+	// drawn is how many bytes of entries were written into the space that had been
+	// held back, since it was released.
+	drawn int64
+	watch watch
 }
 
 const (
@@ -60,54 +65,138 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	w := &l.writer
 	base := context.WithoutCancel(ctx)
-	// A checkpoint at every start makes the state that was found comparable.
-	w.attempt(base, nil, true)
+	if l.fault.Load() == nil {
+		// A checkpoint at every start makes the state that was found comparable.
+		w.attempt(base, nil, true)
+	}
 	for pause := firstPause; ; {
-		if fault := l.fault.Load(); fault != nil {
+		if o := l.fault.Load(); o != nil {
 			// Only what is pending is tried again; the queue keeps the rest and
 			// so bounds what an outage can pile up.
-			l.queue.refuse(*fault)
+			l.queue.refuse(o.cause)
+			l.queue.answer()
 			select {
 			case <-ctx.Done():
 				return w.finish(base)
 			case <-time.After(pause):
 			}
 			pause = min(2*pause, lastPause)
-			w.attempt(base, nil, false)
+			w.recover(base, o)
 			continue
 		}
 		pause = firstPause
-		g := l.queue.next(ctx)
-		if g == nil {
+		g := l.queue.next(ctx, w.due())
+		switch {
+		case g != nil:
+			w.attempt(base, g, false)
+		case ctx.Err() != nil:
 			if l.queue.close(errClosed) {
 				return w.finish(base)
 			}
 			continue
 		}
-		w.attempt(base, g, false)
+		// Under load, too, it is looked around each second.
+		if l.queue.isNudged() || w.due() == 0 {
+			w.tick(base)
+			l.queue.answer()
+		}
 	}
 }
 
-// finish writes what is left, once, and says what could not be.
+// recover tries whether an outage is over.
+func (w *writer) recover(ctx context.Context, o *outage) {
+	l := w.log
+	switch o.condition {
+	case Tampered:
+		// What is stored is believed again only when an operator has said so.
+		if l.aside == "" || l.aside.alerted() || errors.Is(o.cause, ErrReplaced) || errors.Is(o.cause, ErrDamaged) {
+			return // of the last two, a restart shows whether what is there now is a log
+		}
+		if err := w.load(ctx); err != nil {
+			w.sound(err)
+			return
+		}
+		w.watch = watch{last: w.watch.last}
+	case Full:
+		if err := w.draw(ctx); err != nil {
+			l.gates(err)
+			return
+		}
+		if err := w.hold(); err != nil {
+			return
+		}
+		w.drawn = 0
+	}
+	err := w.try(ctx, nil, false)
+	if err == nil {
+		err = w.look(ctx)
+	}
+	if err == nil {
+		err = w.clearUp(ctx)
+	}
+	w.sound(err)
+	l.gates(err)
+}
+
+// draw writes into the space that was held back: what takes access away, and at
+// first also how things ended that had begun before.
+func (w *writer) draw(ctx context.Context) error {
+	rows := w.log.queue.urgent(w.drawn < w.log.config.Reserve/4)
+	for _, r := range rows {
+		w.drawn += int64(len(r.Leaf) + len(r.Personal))
+	}
+	if len(rows)+len(w.pending) > 0 {
+		// Not more often: also an empty write takes space.
+		if err := w.try(ctx, &group{rows: rows, done: make(chan struct{})}, false); err != nil {
+			return err
+		}
+	}
+	return w.clearUp(ctx)
+}
+
+// finish writes what is left, once, and says what could not be. Into a log that
+// is not as it was written nothing goes.
 func (w *writer) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	for _, g := range w.log.queue.abandon(errClosed) {
-		w.attempt(ctx, g, false)
+	l := w.log
+	left := l.queue.abandon(errClosed)
+	if o := l.fault.Load(); o != nil && o.condition == Tampered {
+		for _, g := range left {
+			w.pending = append(w.pending, g.rows...)
+			g.err = errClosed
+			close(g.done)
+		}
+	} else {
+		for _, g := range left {
+			w.attempt(ctx, g, false)
+		}
+		w.attempt(ctx, nil, true)
+		if len(w.pending) > 0 && l.fault.Load() == nil {
+			w.attempt(ctx, nil, true) // that it can be written again
+		}
 	}
-	w.attempt(ctx, nil, true)
-	fault := w.log.Fault()
-	closed := error(errClosed)
-	w.log.fault.Store(&closed)
+	fault := l.Fault()
+	if fault == nil {
+		w.see()
+	}
+	l.queue.answer()
+	l.fault.Store(&outage{condition: Stopped, cause: errClosed, since: time.Now()})
+	kept := l.spool.close()
 	if fault != nil {
-		return fmt.Errorf("closing the log with %d entries unwritten: %w", len(w.pending), fault)
+		return errors.Join(fmt.Errorf("closing the log with %d entries unwritten: %w", len(w.pending), fault), kept)
 	}
-	return nil
+	return kept
 }
 
 // attempt writes a group (which may be nil) together with what is pending, and
 // opens or closes the gates by how that went.
 func (w *writer) attempt(ctx context.Context, g *group, keep bool) {
+	w.log.gates(w.try(ctx, g, keep))
+}
+
+func (w *writer) try(ctx context.Context, g *group, keep bool) error {
+	defer w.log.begin()()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	err := w.settle(ctx)
@@ -118,6 +207,10 @@ func (w *writer) attempt(ctx context.Context, g *group, keep bool) {
 		}
 		err = w.write(ctx, rows, keep)
 	}
+	if errors.Is(err, ErrFull) && w.log.reserve.release() {
+		w.log.config.Log.LogAttrs(w.log.base, slog.LevelWarn, "the disk is full: the space that was held back is released, for what takes access away")
+	}
+	w.sound(err)
 	if g != nil {
 		if err != nil {
 			w.pending = append(w.pending, g.rows...)
@@ -128,24 +221,7 @@ func (w *writer) attempt(ctx context.Context, g *group, keep bool) {
 		}
 		close(g.done)
 	}
-	w.log.gates(err)
-}
-
-// gates closes the gates on an error and opens them on success.
-func (l *Log) gates(err error) {
-	was := l.fault.Load()
-	switch {
-	case err != nil:
-		l.fault.Store(&err)
-		if was == nil {
-			l.config.Log.LogAttrs(l.base, slog.LevelError, "audit log cannot be written, calls are refused", slog.String("error", err.Error()))
-			l.config.OnFault(err)
-		}
-	case was != nil:
-		l.fault.Store(nil)
-		l.config.Log.LogAttrs(l.base, slog.LevelInfo, "audit log can be written again")
-		l.config.OnRecover()
-	}
+	return err
 }
 
 // settle asks the store whether a doubtful write was stored.
@@ -159,6 +235,7 @@ func (w *writer) settle(ctx context.Context) error {
 	}
 	w.doubtful = false
 	if stored > 0 {
+		w.found(w.pending[:stored])
 		w.pending = w.pending[stored:]
 	}
 	w.forget()
@@ -179,6 +256,15 @@ func (w *writer) stored(ctx context.Context, rows []entryRow) (int, error) {
 		n++
 	}
 	return n, w.reload(ctx)
+}
+
+// found notes that rows whose write was in doubt are in the log.
+func (w *writer) found(rows []entryRow) {
+	all := make([]Row, len(rows))
+	for i, r := range rows {
+		all[i] = r.Row
+	}
+	w.unspool(all)
 }
 
 // forget drops the pending entries of callers that were told of the failure.
@@ -225,6 +311,7 @@ func (w *writer) write(ctx context.Context, rows []entryRow, keep bool) error {
 			w.doubtful = true
 			return err
 		case n == len(rows):
+			w.found(rows)
 			w.pending = nil
 			return nil
 		case !errors.Is(err, gatehouse.ErrConflict):
@@ -238,7 +325,8 @@ func (w *writer) write(ctx context.Context, rows []entryRow, keep bool) error {
 // batch computes what appending the rows means.
 func (w *writer) batch(rows []entryRow, keep bool) (*tree, Batch, error) {
 	next := w.tree.clone()
-	b := Batch{Rows: make([]Row, len(rows)), Keep: keep || time.Since(w.kept) >= keepEvery && len(rows) > 0}
+	o := w.log.fault.Load()
+	b := Batch{Rows: make([]Row, len(rows)), Tight: o != nil && o.condition == Full, Keep: keep || time.Since(w.kept) >= keepEvery && len(rows) > 0}
 	for i, r := range rows {
 		b.Rows[i] = r.Row
 		b.Rows[i].Seq = next.size
@@ -259,6 +347,14 @@ func (w *writer) advance(next *tree, b Batch) {
 		w.kept = time.Now()
 	}
 	w.pending = nil
+	w.unspool(b.Rows)
+}
+
+// unspool removes from the spool what is in the log.
+func (w *writer) unspool(rows []Row) {
+	if err := w.log.spool.written(rows); err != nil {
+		w.log.config.Log.LogAttrs(w.log.base, slog.LevelError, "the spool cannot be emptied", slog.String("error", err.Error()))
+	}
 }
 
 // load reads the newest state.
@@ -277,7 +373,7 @@ func (w *writer) reload(ctx context.Context) error {
 	t := w.tree
 	switch {
 	case head.Size < t.size:
-		return fmt.Errorf("the log has shrunk from %d to %d entries while it was open; `gatehouse audit verify` says more", t.size, head.Size)
+		return shrunk(t.size, head.Size)
 	case head.Size-t.size < 2*tileWidth:
 		t = t.clone()
 		hashes, err := w.store.Hashes(ctx, t.size, head.Size)
@@ -315,7 +411,7 @@ func (w *writer) reload(ctx context.Context) error {
 	return nil
 }
 
-var errBroken = errors.New("the log's stored hashes do not lead to its signed checkpoint, or another key signed it; `gatehouse audit verify` says more")
+var errBroken = tampered("the log's stored hashes do not lead to its signed checkpoint, or another key signed it")
 
 // rebuild makes the right edge of a tree from tiles and leaf hashes.
 func (w *writer) rebuild(ctx context.Context, size int64) (*tree, error) {

@@ -3,6 +3,7 @@ package connect_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"gatehouse/internal/sandbox/world"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
+	"gatehouse/internal/wire"
 )
 
 // failing is a connect.Store whose next saves of connections fail, before or
@@ -285,5 +287,63 @@ func TestDatabaseHoldsNoSecret(t *testing.T) {
 		if strings.Contains(text, canary) {
 			t.Errorf("the files hold %d bytes that must not be there: %.6s…", len(canary), canary)
 		}
+	}
+}
+
+// readOnly is a connect.Store whose rows cannot be changed while told so.
+type readOnly struct {
+	connect.Store
+	only atomic.Bool
+}
+
+func (r *readOnly) SaveConnections(ctx context.Context, records ...connect.Record) error {
+	if r.only.Load() {
+		return fmt.Errorf("reading only: %w", gatehouse.ErrUnavailable)
+	}
+	return r.Store.SaveConnections(ctx, records...)
+}
+
+// A connection that cannot be cut off in the store is cut off before anything else
+// is admitted, and then given back to its platform.
+func TestRevokedWhileTheStoreOnlyReads(t *testing.T) {
+	log, rows := &closedLog{}, &readOnly{}
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{
+		Audit: func(s audit.Store) audit.Store { log.Store = s; return log },
+		Store: func(s connect.Store) connect.Store { rows.Store = s; return rows },
+		Aside: t.TempDir(),
+	})
+	w.Log.Redo(t.Context(), func(ctx context.Context, d audit.Deed) error {
+		known, err := w.Connections.Redo(ctx, d)
+		if !known {
+			t.Errorf("a deed of kind %q is not this package's", d.Kind)
+		}
+		return err
+	})
+	id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
+	other := w.Connect("user-8", "publish", connecttest.Person(2)).ID
+	log.closed.Store(true)
+	rows.only.Store(true)
+	if err := w.Connections.Revoke(t.Context(), id, "asked by a test"); wire.RuleOf(err) != "log/deferred" {
+		t.Fatalf("Revoke: %v, want it noted", err)
+	}
+	log.closed.Store(false)
+	rows.only.Store(false)
+	for deadline := time.Now().Add(10 * time.Second); w.Log.State().Condition != audit.Writable; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", w.Log.State())
+		}
+	}
+	con, err := w.Connections.Get(t.Context(), id)
+	if err != nil || con.Status != connect.Revoked || con.Reason != "asked by a test" || !con.RevokeOutstanding {
+		t.Errorf("after the recovery: %+v, %v; want it revoked here, for its reason, and outstanding at the platform", con, err)
+	}
+	if con, err := w.Connections.Get(t.Context(), other); err != nil || !con.Status.Usable() {
+		t.Errorf("another connection: %+v, %v", con, err)
+	}
+	if err := w.Connections.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if con, err := w.Connections.Get(t.Context(), id); err != nil || con.RevokeOutstanding {
+		t.Errorf("it was not given back: %+v, %v", con, err)
 	}
 }

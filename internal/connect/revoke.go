@@ -15,8 +15,10 @@ import (
 // Revoke ends a connection and everything that came out of it. It is cut off
 // here first: when Revoke returns nil, no handle of it works any more. Then the
 // platform is asked; if it does not confirm, RevokeOutstanding stays set and the
-// background work asks again. Cutting off does not wait for the log: reducing
-// access works even when nothing can be recorded.
+// background work asks again. Cutting off does not wait for the log: while that
+// cannot be written, the entry is kept beside it. If it is the database that
+// cannot be written, the deed is kept there and done before any call is made; the
+// error then has rule log/deferred.
 func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, reason string) error {
 	rec, err := c.cut(ctx, id, reason)
 	if err != nil {
@@ -32,6 +34,23 @@ func (c *Connections) Revoke(ctx context.Context, id gatehouse.ConnectionID, rea
 		c.logger.InfoContext(ctx, "revocation not confirmed by the platform", slog.String("app", string(rec.App)), slog.String("rule", ruleOf(err)))
 	}
 	return nil
+}
+
+// deedConnection is the kind of what Revoke has noted when the database could not
+// be written.
+const deedConnection = "connection"
+
+// Redo does what Revoke noted, and reports whether that is of a kind of this
+// package. It does not ask the platform: Run does, when the log admits it.
+func (c *Connections) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
+	if deed.Kind != deedConnection {
+		return false, nil
+	}
+	rec, err := c.cut(ctx, gatehouse.ConnectionID(deed.Target), deed.Reason)
+	if err == nil {
+		err = c.cutChildren(ctx, rec)
+	}
+	return true, err
 }
 
 // children returns the connections that came out of a parent's calls.
@@ -80,7 +99,7 @@ func (c *Connections) cut(ctx context.Context, id gatehouse.ConnectionID, reason
 			continue // somebody else changed it; a revocation has the last word
 		}
 		if err != nil {
-			return Record{}, err
+			return Record{}, c.log.Defer(err, audit.Deed{Kind: deedConnection, Target: string(id), Reason: reason}, c.entry("connect.revoke", rec))
 		}
 		rec.Version++
 		err = c.revokeHandles(ctx, id)

@@ -64,11 +64,12 @@ func (c *call) begin(ctx context.Context) error {
 	})
 	// A caller that hangs up now would otherwise leave an intent behind of which
 	// nobody knows whether it was written.
-	receipt, err := c.gateway.config.Log.Intent(context.WithoutCancel(ctx), e)
-	if err != nil && c.reduces() {
-		return nil // connect records what it can; see its Revoke
+	record := c.gateway.config.Log.Intent
+	if c.reduces() {
+		record = c.gateway.config.Log.Reduce
 	}
-	if err != nil {
+	receipt, err := record(context.WithoutCancel(ctx), e)
+	if err != nil && !c.reduces() { // what reduces is done all the same
 		return errLogClosed(err)
 	}
 	c.receipt = receipt
@@ -112,7 +113,7 @@ func (c *call) end(err error) {
 			e.Verdict = verdictAborted
 		}
 	}
-	if c.receipt.Valid() {
+	if c.receipt.ID() != "" {
 		c.gateway.config.Log.Outcome(c.receipt, e)
 	}
 	if c.batch != nil {

@@ -242,7 +242,7 @@ func (d *Directory) RevokeHandle(ctx context.Context, id gatehouse.HandleID) err
 	if err != nil {
 		return fmt.Errorf("revoking a handle: %w", err)
 	}
-	return d.reduced(ctx, entryFor(actionHandleRevoke, record.Handle), func() error {
+	return d.reduced(ctx, entryFor(actionHandleRevoke, record.Handle), audit.Deed{Kind: deedHandle, Target: string(id)}, func() error {
 		if err := d.config.Store.RevokeHandle(ctx, id, now()); err != nil {
 			return fmt.Errorf("revoking a handle: %w", err)
 		}
@@ -273,7 +273,7 @@ func (d *Directory) RevokeConnection(ctx context.Context, id gatehouse.Connectio
 		Personal: map[string]string{"connection": string(id)},
 		Search:   string(id),
 	}
-	return d.reduced(ctx, entry, func() error {
+	return d.reduced(ctx, entry, audit.Deed{Kind: deedHandles, Target: string(id)}, func() error {
 		if _, err := d.config.Store.RevokeConnection(ctx, id, now()); err != nil {
 			return fmt.Errorf("revoking handles: %w", err)
 		}

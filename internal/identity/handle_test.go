@@ -3,16 +3,20 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
+	"gatehouse/internal/wire"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -462,6 +466,104 @@ func TestWithoutTheLogOnlyReductionsWork(t *testing.T) {
 		} else if time.Now().After(deadline) {
 			t.Fatalf("NewHandle with the log back: %v", err)
 		}
+	}
+}
+
+// readOnly is a store that cannot be written while told so.
+type readOnly struct {
+	identity.Store
+	only atomic.Bool
+}
+
+func (r *readOnly) refuse() error {
+	if r.only.Load() {
+		return fmt.Errorf("reading only: %w", gatehouse.ErrUnavailable)
+	}
+	return nil
+}
+
+func (r *readOnly) RevokeHandle(ctx context.Context, id gatehouse.HandleID, at time.Time) error {
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	return r.Store.RevokeHandle(ctx, id, at)
+}
+
+func (r *readOnly) RevokeConnection(ctx context.Context, id gatehouse.ConnectionID, at time.Time) (int, error) {
+	if err := r.refuse(); err != nil {
+		return 0, err
+	}
+	return r.Store.RevokeConnection(ctx, id, at)
+}
+
+func (r *readOnly) RevokeServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	return r.Store.RevokeServiceKey(ctx, id, at)
+}
+
+// With a directory beside the log, a reduction while the log cannot be written is
+// recorded, and one while the rows cannot be written is noted, and done before
+// anything is given out again.
+func TestReductionsBesideTheLog(t *testing.T) {
+	w := newWorldBeside(t, storetest.SQLite(t), t.TempDir())
+	store := &readOnly{Store: w.db.Identity()}
+	w.directory = w.newDirectory(store)
+	w.log.Redo(t.Context(), func(ctx context.Context, d audit.Deed) error {
+		known, err := w.directory.Redo(ctx, d)
+		if !known {
+			t.Errorf("a deed of kind %q is nobody's", d.Kind)
+		}
+		return err
+	})
+	first, firstText := w.handle("c1")
+	_, secondText := w.handle("c2")
+	third, thirdText := w.handle("c3")
+	if _, err := w.directory.NewServiceKey(t.Context(), "scheduler"); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := w.directory.ServiceKeys(t.Context(), "scheduler")
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+
+	w.raw.Exec("ALTER TABLE audit_head RENAME TO away")
+	if err := w.directory.RevokeHandle(t.Context(), first.ID); err != nil {
+		t.Errorf("RevokeHandle without the log: %v", err)
+	}
+	if _, err := w.directory.AuthenticateHandle(t.Context(), firstText); wire.RuleOf(err) != "identity/handle-revoked" {
+		t.Errorf("the handle that was revoked without the log: %v", err)
+	}
+	store.only.Store(true)
+	for name, revoke := range map[string]func() error{
+		"RevokeConnection": func() error { return w.directory.RevokeConnection(t.Context(), "c2") },
+		"RevokeHandle":     func() error { return w.directory.RevokeHandle(t.Context(), third.ID) },
+		"RevokeServiceKey": func() error { return w.directory.RevokeServiceKey(t.Context(), keys[0].ID) },
+	} {
+		if err := revoke(); wire.RuleOf(err) != "log/deferred" || !errors.Is(err, gatehouse.ErrUnavailable) {
+			t.Errorf("%s while nothing can be written: %v, want it noted", name, err)
+		}
+	}
+	w.raw.Exec("ALTER TABLE away RENAME TO audit_head")
+	// The log can be written, the rows not yet: nothing is given out.
+	if _, _, err := w.directory.NewHandle(t.Context(), w.request("c4")); err == nil {
+		t.Error("a handle was given out while a revocation was owed")
+	}
+	store.only.Store(false)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, _, err := w.directory.NewHandle(t.Context(), w.request("c4")); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("NewHandle with everything back: %v", err)
+		}
+	}
+	for _, text := range []secret.Text{secondText, thirdText} {
+		_, err := w.directory.AuthenticateHandle(t.Context(), text)
+		refused(t, "what was noted", err, "identity/handle-revoked", text.Reveal())
+	}
+	if keys, err = w.directory.ServiceKeys(t.Context(), "scheduler"); err != nil || keys[0].Revoked.IsZero() {
+		t.Errorf("the service key that was noted: %v, %v", keys, err)
 	}
 }
 

@@ -37,6 +37,12 @@ type world struct {
 
 func newWorld(t testing.TB, dsn string) *world {
 	t.Helper()
+	return newWorldBeside(t, dsn, "")
+}
+
+// newWorldBeside is newWorld with a directory for what is kept beside the log.
+func newWorldBeside(t testing.TB, dsn, aside string) *world {
+	t.Helper()
 	w := &world{t: t, dsn: dsn, db: storetest.Open(t, dsn)}
 	path := filepath.Join(t.TempDir(), "root.key")
 	if err := vault.CreateRootKeyFile(path); err != nil {
@@ -53,7 +59,7 @@ func newWorld(t testing.TB, dsn string) *world {
 	if w.vault, err = vault.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	w.log = openLog(t, w.db, w.vault)
+	w.log = openLog(t, w.db, w.vault, aside)
 	w.directory = w.newDirectory(w.db.Identity())
 	if err := w.directory.EnsureServices(t.Context(), []gatehouse.ServiceName{"scheduler", "analytics"}); err != nil {
 		t.Fatalf("EnsureServices: %v", err)
@@ -76,7 +82,7 @@ func (w *world) newDirectory(s identity.Store) *identity.Directory {
 	return d
 }
 
-func openLog(t testing.TB, db *store.DB, v *vault.Vault) *audit.Log {
+func openLog(t testing.TB, db *store.DB, v *vault.Vault, aside string) *audit.Log {
 	t.Helper()
 	key, _, err := note.GenerateKey(rand.Reader, "gatehouse/test")
 	if err != nil {
@@ -87,7 +93,7 @@ func openLog(t testing.TB, db *store.DB, v *vault.Vault) *audit.Log {
 		t.Fatal(err)
 	}
 	log, err := audit.Open(t.Context(), audit.Config{
-		Store: db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal,
+		Store: db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal, Aside: aside,
 		Log: slog.New(slog.DiscardHandler), OnFault: func(err error) { t.Logf("log: %v", err) },
 	})
 	if err != nil {

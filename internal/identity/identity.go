@@ -118,24 +118,50 @@ func (d *Directory) logged(ctx context.Context, entry audit.Entry, do func() err
 }
 
 // reduced does one thing that takes access away. It is done even if the log
-// cannot be written; the error then says that it was done and not recorded.
-func (d *Directory) reduced(ctx context.Context, entry audit.Entry, do func() error) error {
+// cannot be written: the entry then waits beside it. If it is the store that
+// cannot be written, the deed is noted, and done before the log admits anything
+// else.
+func (d *Directory) reduced(ctx context.Context, entry audit.Entry, deed audit.Deed, do func() error) error {
 	entry.Verdict = verdictAllow
-	receipt, unlogged := d.config.Log.Intent(ctx, entry)
+	receipt, unlogged := d.config.Log.Reduce(ctx, entry)
 	if isNotFound(unlogged) {
 		// The person was erased, and with them the key that would seal the
 		// details. That something was taken away stays to be said.
 		entry.Person, entry.Personal, entry.Search = "", nil, ""
-		receipt, unlogged = d.config.Log.Intent(ctx, entry)
+		receipt, unlogged = d.config.Log.Reduce(ctx, entry)
 	}
 	err := do()
-	if unlogged == nil {
-		return d.finish(receipt, entry, err)
+	if receipt.ID() != "" {
+		err = d.finish(receipt, entry, err)
 	}
 	if err != nil {
-		return err
+		return d.config.Log.Defer(err, deed, entry)
 	}
-	return fmt.Errorf("%s was done, but not recorded: %w", entry.Action, unlogged)
+	if unlogged != nil {
+		return fmt.Errorf("%s was done, but not recorded: %w", entry.Action, unlogged)
+	}
+	return nil
+}
+
+// The kinds of what Defer may be asked to note; see Redo.
+const (
+	deedHandle  = "handle"
+	deedHandles = "handles"
+	deedKey     = "service-key"
+)
+
+// Redo does what was noted because the store could not be written, and reports
+// whether that is of a kind of this package.
+func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
+	switch deed.Kind {
+	case deedHandle:
+		return true, d.RevokeHandle(ctx, gatehouse.HandleID(deed.Target))
+	case deedHandles:
+		return true, d.RevokeConnection(ctx, gatehouse.ConnectionID(deed.Target))
+	case deedKey:
+		return true, d.RevokeServiceKey(ctx, ServiceKeyID(deed.Target))
+	}
+	return false, nil
 }
 
 // finish records the outcome of what was done and returns its error. The

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -83,7 +84,15 @@ func (d *Directory) EnsureServices(ctx context.Context, names []gatehouse.Servic
 	if err := d.config.Store.SyncServices(ctx, records, at); err != nil {
 		return fmt.Errorf("storing the services: %w", err)
 	}
-	return d.record(ctx, lost)
+	if err := d.record(ctx, lost); errors.Is(err, gatehouse.ErrUnavailable) {
+		// It is done; while the log cannot be written, that is kept beside it.
+		for _, entry := range lost {
+			d.config.Log.Reduction(entry)
+		}
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // changes returns the entries for services that appear or come back, and for
@@ -228,7 +237,7 @@ func (d *Directory) RevokeServiceKey(ctx context.Context, id ServiceKeyID) error
 		return fmt.Errorf("revoking a service key: %w", err)
 	}
 	entry := audit.Entry{Action: actionKeyRevoke, Service: record.Key.Service, Facts: map[string]string{"key": keyName(string(id))}}
-	return d.reduced(ctx, entry, func() error {
+	return d.reduced(ctx, entry, audit.Deed{Kind: deedKey, Target: string(id)}, func() error {
 		if err := d.config.Store.RevokeServiceKey(ctx, id, now()); err != nil {
 			return fmt.Errorf("revoking a service key: %w", err)
 		}
@@ -252,7 +261,8 @@ func (d *Directory) ExpireServiceKeys(ctx context.Context, name gatehouse.Servic
 		entry := audit.Entry{Action: actionKeyExpire, Service: name, Facts: map[string]string{
 			"key": keyName(string(key.ID)), "at": at.UTC().Format(time.RFC3339),
 		}}
-		if err := d.reduced(ctx, entry, func() error { return d.config.Store.ExpireServiceKey(ctx, key.ID, at) }); err != nil {
+		// If it cannot be stored, the key goes at once rather than at its time.
+		if err := d.reduced(ctx, entry, audit.Deed{Kind: deedKey, Target: string(key.ID)}, func() error { return d.config.Store.ExpireServiceKey(ctx, key.ID, at) }); err != nil {
 			return n, fmt.Errorf("giving a key of service %s an end: %w", name, err)
 		}
 		n++

@@ -62,30 +62,20 @@ func (d *DB) Audit() *Audit { return &Audit{d} }
 // Head implements audit.Store. What it returns is of one moment.
 func (a *Audit) Head(ctx context.Context) (audit.Head, error) {
 	var h audit.Head
-	err := a.db.snapshot(ctx, func(t *tx) error {
-		h = audit.Head{Kept: -1}
-		err := t.queryRow(ctx, selectHead).Scan(&h.Size, &h.Checkpoints, &h.Note)
-		if errors.Is(err, gatehouse.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = t.queryRow(ctx, selectLastKept).Scan(&h.Kept)
-		if errors.Is(err, gatehouse.ErrNotFound) {
-			return nil
-		}
+	err := a.db.snapshot(ctx, func(t *tx) (err error) {
+		h, err = auditReader{t}.Head(ctx)
 		return err
 	})
-	if err != nil {
-		return audit.Head{}, fmt.Errorf("reading the log's head: %w", err)
-	}
-	return h, nil
+	return h, err
 }
 
 // Append implements audit.Store. The head is changed first: there, writers of
 // other processes meet.
 func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
+	if b.Tight {
+		// What fails here is of no consequence: then the append takes new room.
+		_ = a.db.rewind(ctx)
+	}
 	err := a.db.logTx(ctx, func(t *tx) error {
 		size, kept := expect.Size+int64(len(b.Rows)), expect.Checkpoints
 		if b.Keep {
@@ -170,9 +160,11 @@ func (a *Audit) Find(ctx context.Context, id string) (int64, error) {
 
 // Hashes implements audit.Store.
 func (a *Audit) Hashes(ctx context.Context, from, to int64) ([][]byte, error) {
-	all, err := collect[[]byte](a.db.query(ctx, selectHashes, from, to))(func(r *rows) (h []byte, err error) {
-		return h, r.Scan(&h)
-	})
+	return hashes(a.db.query(ctx, selectHashes, from, to))
+}
+
+func hashes(r *rows, err error) ([][]byte, error) {
+	all, err := collect[[]byte](r, err)(func(r *rows) (h []byte, err error) { return h, r.Scan(&h) })
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's hashes: %w", err)
 	}
@@ -225,6 +217,11 @@ func scanEntry(r *rows) (audit.Row, error) {
 	return e, nil
 }
 
+// Look implements audit.Store.
+func (a *Audit) Look(ctx context.Context, f func(audit.Moment) error) error {
+	return a.db.anew(ctx, func(t *tx) error { return f(auditReader{t}) })
+}
+
 // Snapshot implements audit.VerifyStore.
 func (a *Audit) Snapshot(ctx context.Context, f func(audit.Reader) error) error {
 	return a.db.snapshot(ctx, func(t *tx) error { return f(auditReader{t}) })
@@ -232,6 +229,24 @@ func (a *Audit) Snapshot(ctx context.Context, f func(audit.Reader) error) error 
 
 // auditReader reads the log as of one moment.
 type auditReader struct{ tx *tx }
+
+// Head implements audit.Moment.
+func (a auditReader) Head(ctx context.Context) (audit.Head, error) {
+	h := audit.Head{Kept: -1}
+	err := a.tx.queryRow(ctx, selectHead).Scan(&h.Size, &h.Checkpoints, &h.Note)
+	if err == nil {
+		err = a.tx.queryRow(ctx, selectLastKept).Scan(&h.Kept)
+	}
+	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+		return audit.Head{}, fmt.Errorf("reading the log's head: %w", err)
+	}
+	return h, nil
+}
+
+// Hashes implements audit.Moment.
+func (a auditReader) Hashes(ctx context.Context, from, to int64) ([][]byte, error) {
+	return hashes(a.tx.query(ctx, selectHashes, from, to))
+}
 
 func (a auditReader) Heads(ctx context.Context) (map[int64]audit.Head, error) {
 	type keyed struct {

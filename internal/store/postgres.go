@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +25,7 @@ const (
 	pgSerializationFailure = "40001"
 	pgDeadlockDetected     = "40P01"
 	pgReadOnly             = "25006"
+	pgDiskFull             = "53100"
 )
 
 // postgresVacuum removes dead rows of the tables that hold wrapped keys.
@@ -83,6 +85,8 @@ func pgKind(err error) error {
 	switch code {
 	case pgUniqueViolation, pgForeignKeyViolation:
 		return gatehouse.ErrConflict
+	case pgDiskFull:
+		return audit.ErrFull
 	case pgSerializationFailure, pgDeadlockDetected, pgReadOnly:
 		return gatehouse.ErrUnavailable
 	case "":

@@ -11,6 +11,7 @@ import (
 	"runtime"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -109,8 +110,12 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		},
 		write: write, read: read, prepareWrite: newPrepared(write), prepareRead: newPrepared(read), cache: newCache(),
 	}
+	d.file = &openFile{path: path}
 	if err := d.checkSQLite(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database %s: %w", path, err), d.Close())
+	}
+	if d.file.main, err = os.Stat(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", err), d.Close())
 	}
 	return d, nil
 }
@@ -155,10 +160,17 @@ func sqliteKind(err error) error {
 		sqlite3.SQLITE_CONSTRAINT_ROWID, sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
 		return gatehouse.ErrConflict
 	}
+	if e.Code() == sqlite3.SQLITE_IOERR_SHORT_READ {
+		return audit.ErrDamaged
+	}
 	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+	case sqlite3.SQLITE_FULL:
+		return audit.ErrFull
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return audit.ErrDamaged
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR,
 		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
-		sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL:
+		sqlite3.SQLITE_PROTOCOL:
 		return gatehouse.ErrUnavailable
 	}
 	return nil

@@ -32,6 +32,8 @@ type DB struct {
 	read *sql.DB
 	// prepareWrite and prepareRead hold the compiled statements of the pools.
 	prepareWrite, prepareRead *prepared
+	// file is the database's, on SQLite.
+	file *openFile
 	// cache remembers rows; nil on PostgreSQL.
 	cache *cache
 	// open knows which goroutines are inside a transaction.

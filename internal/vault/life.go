@@ -130,17 +130,17 @@ func (k *Keys) ended(receipt audit.Receipt, facts map[string]string, err error) 
 }
 
 // reduced is did for what takes power away: it is done even if the log cannot be
-// written, and the error then says so.
+// written. The entry then waits beside the log; if it cannot, the error says so.
 func (k *Keys) reduced(ctx context.Context, action string, facts map[string]string, do func() error) error {
-	receipt, unlogged := k.config.Log.Intent(ctx, audit.Entry{Action: action, Facts: facts})
+	receipt, unlogged := k.config.Log.Reduce(ctx, audit.Entry{Action: action, Facts: facts})
 	err := do()
-	if unlogged == nil {
-		return k.ended(receipt, nil, err)
+	if receipt.ID() != "" {
+		err = k.ended(receipt, nil, err)
 	}
-	if err != nil {
-		return err
+	if err == nil && unlogged != nil {
+		err = fmt.Errorf("%s was done, but not recorded: %w", action, unlogged)
 	}
-	return fmt.Errorf("%s was done, but not recorded: %w", action, unlogged)
+	return err
 }
 
 func keyFacts(domain Domain, version uint32) map[string]string {

@@ -73,6 +73,8 @@ type Options struct {
 	Guard connect.Guard
 	// Audit wraps the log's store, for faults.
 	Audit func(audit.Store) audit.Store
+	// Aside is where the log keeps what it cannot take; empty means nowhere.
+	Aside string
 }
 
 // World is the registry and what it stands on.
@@ -226,7 +228,7 @@ func (w *World) foundations(o Options) {
 	signer := must[note.Signer](t, "signer")(note.NewSigner(key))
 	w.Log = must[*audit.Log](t, "log")(audit.Open(t.Context(), audit.Config{
 		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
-		Log: slog.New(slog.DiscardHandler), OnFault: onFault,
+		Log: slog.New(slog.DiscardHandler), OnFault: onFault, Aside: o.Aside,
 	}))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

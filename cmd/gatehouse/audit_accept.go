@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+
+	"github.com/spf13/cobra"
+)
+
+// acceptance is what 'audit accept' answers.
+type acceptance struct {
+	Noticed audit.Alert `json:"noticed"`
+	// Entries is how many the log has now.
+	Entries  int64 `json:"entries"`
+	Accepted bool  `json:"accepted"`
+	// Confirm is the code that the next run needs.
+	Confirm string `json:"confirm,omitempty"`
+}
+
+func auditAccept(o *options) *cobra.Command {
+	var confirm string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "accept",
+		Short: "Go on with a log that was found not to be as it was written",
+		Long: `Gatehouse looks each second whether the log is as it was written. If entries or the
+whole of it were deleted, changed, replaced or rolled back, no call is made any more,
+also after a restart. Look first ('gatehouse audit verify'), restore a backup if that
+is what it takes, and find out who did it. This command then says that the log as it
+is now is what goes on; that is recorded in it, as is what was noticed.
+
+The first run says what was noticed and prints a code; run it again with --confirm
+CODE. A Gatehouse that runs goes on by itself, unless the database's file was deleted
+or replaced: then restart it.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := readConfig(o)
+			if err != nil {
+				return err
+			}
+			dir := asideDir(cfg)
+			out := acceptance{}
+			begun := false
+			if out.Noticed, err = audit.ReadAlert(dir); errors.Is(err, gatehouse.ErrNotFound) {
+				// An accept that was interrupted goes on.
+				out.Noticed, err = audit.ReadAccepted(dir)
+				begun = true
+			}
+			if errors.Is(err, gatehouse.ErrNotFound) {
+				return fmt.Errorf("there is nothing to accept: %w", err)
+			}
+			if err != nil {
+				return err
+			}
+			code := acceptCode(out.Noticed)
+			if !begun && confirm != code {
+				if confirm != "" {
+					return errors.New("--confirm: this is not the code for what was noticed; nothing was accepted")
+				}
+				out.Confirm = code
+				if err := printAcceptance(c, out, asJSON); err != nil {
+					return err
+				}
+				return &wantingError{}
+			}
+			if !begun {
+				if err := audit.Accept(dir); err != nil {
+					return err
+				}
+			}
+			if err := with(c.Context(), o, func(p *parts) error {
+				head, err := p.db.Audit().Head(c.Context())
+				if err != nil {
+					return err
+				}
+				out.Entries = head.Size
+				_, err = p.log.Record(c.Context(), audit.Entry{Action: "log.accept", Verdict: "done", Facts: map[string]string{
+					"noticed": strconv.FormatInt(out.Noticed.Size, 10), "accepted": strconv.FormatInt(head.Size, 10),
+				}})
+				return err
+			}); err != nil {
+				return err
+			}
+			if err := audit.Accepted(dir); err != nil {
+				return err
+			}
+			out.Accepted = true
+			return printAcceptance(c, out, asJSON)
+		},
+	}
+	c.Flags().StringVar(&confirm, "confirm", "", "the code that the first run printed")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// acceptCode fits one thing that was noticed.
+func acceptCode(a audit.Alert) string {
+	h := sha256.Sum256([]byte(a.Time.String() + a.What))
+	text := hex.EncodeToString(h[:])
+	return text[:4] + "-" + text[4:8]
+}
+
+func printAcceptance(c *cobra.Command, a acceptance, asJSON bool) error {
+	if asJSON {
+		return printJSON(c.OutOrStdout(), a)
+	}
+	if a.Accepted {
+		_, err := fmt.Fprintf(c.OutOrStdout(), "accepted: the log of %d entries goes on\n", a.Entries)
+		return err
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "Noticed at %s, when the log had %d entries:\n  %s\nTo go on with the log as it is now, add: --confirm %s\n", when(a.Noticed.Time), a.Noticed.Size, a.Noticed.What, a.Confirm)
+	return err
+}
