@@ -49,6 +49,12 @@ func load(ctx context.Context, url, bearer string, roots *x509.CertPool, conns i
 		_, err = io.Copy(io.Discard, res.Body)
 		return err
 	}
+	return drive(conns, d, cpu, one)
+}
+
+// drive has conns callers do one again and again for d. Its first error ends the
+// measurement.
+func drive(conns int, d time.Duration, cpu func() time.Duration, one func() error) (result, error) {
 	for range conns { // warm every connection's handshake
 		if err := one(); err != nil {
 			return result{}, err

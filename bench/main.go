@@ -4,6 +4,7 @@
 // rounds on the same machine. It prints a Markdown table of ratios.
 //
 //	cd bench && go run . [-seconds 4] [-rounds 3] [-only calls]
+//	cd bench && go run . -only tunnels
 //	cd bench && go run . -only grants [-connections 1000000] [-postgres DSN]
 //	cd bench && go run . -only log [-postgres DSN]
 package main
@@ -37,22 +38,26 @@ func main() {
 	}
 	seconds := flag.Int("seconds", 4, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "rounds; the peers take turns within each")
-	only := flag.String("only", "all", "calls, grants, log or all")
+	only := flag.String("only", "all", "calls, tunnels, grants, log or all")
 	most := flag.Int("connections", 1_000_000, "how many connections grants are measured with; 1000 at least")
 	postgres := flag.String("postgres", "", "address of an empty PostgreSQL database for grants or log; one is started if this is empty")
 	flag.Parse()
 	d := time.Duration(*seconds) * time.Second
 	var err error
-	if *only != "calls" && *only != "grants" && *only != "log" && *only != "all" {
-		err = fmt.Errorf("-only %s: it is calls, grants, log or all", *only)
+	if !slices.Contains([]string{"calls", "tunnels", "grants", "log", "all"}, *only) {
+		err = fmt.Errorf("-only %s: it is calls, tunnels, grants, log or all", *only)
 	}
-	if err == nil && (*only == "calls" || *only == "all") {
+	does := func(part string) bool { return err == nil && (*only == part || *only == "all") }
+	if does("calls") {
 		err = run(ctx, d, *rounds)
 	}
-	if err == nil && (*only == "grants" || *only == "all") {
+	if does("tunnels") {
+		err = tunnels(ctx, d, *rounds)
+	}
+	if does("grants") {
 		err = grants(ctx, d, *rounds, *most, *postgres)
 	}
-	if err == nil && (*only == "log" || *only == "all") {
+	if does("log") {
 		if *only == "all" {
 			*postgres = "" // the grants have filled it
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ import (
 func serve(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	upstream := flags.Bool("upstream", false, "be the upstream")
+	connect := flags.Bool("connect", false, "be a bare CONNECT proxy")
 	to := flags.String("to", "", "be a bare reverse proxy to this address")
 	ca := flags.String("ca", "", "certificate authority to trust")
 	cert := flags.String("cert", "", "certificate")
@@ -39,9 +41,12 @@ func serve(ctx context.Context, args []string) error {
 	}
 	var handler http.Handler
 	var err error
-	if *upstream {
+	switch {
+	case *upstream:
 		handler, err = upstreamHandler(ctx)
-	} else {
+	case *connect:
+		handler = http.HandlerFunc(connectProxy)
+	default:
 		handler, err = bareProxy(*to, *ca)
 	}
 	if err != nil {
@@ -51,13 +56,22 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("https://%s\n", listener.Addr())
+	scheme := "https"
+	if *cert == "" {
+		scheme = "http"
+	}
+	fmt.Printf("%s://%s\n", scheme, listener.Addr())
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()
 		_ = server.Close()
 	}()
-	if err := server.ServeTLS(listener, *cert, *key); !errors.Is(err, http.ErrServerClosed) {
+	if *cert == "" {
+		err = server.Serve(listener)
+	} else {
+		err = server.ServeTLS(listener, *cert, *key)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -78,6 +92,10 @@ func upstreamHandler(ctx context.Context) (http.Handler, error) {
 	body := []byte(`{"data":{"id":"1","name":"Bench","username":"bench","description":"` + strings.Repeat("x", 950) + `"}}`)
 	mux := http.NewServeMux()
 	mux.Handle("/", rest)
+	mux.HandleFunc("POST /v1/track", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, `{"ok":true}`)
+	})
 	mux.HandleFunc("GET /2/users/me", func(w http.ResponseWriter, r *http.Request) {
 		// Whoever arrives here has been given a token; its value is not judged, so
 		// that the peers without one can be measured too.
@@ -114,12 +132,46 @@ func bareProxy(to, ca string) (http.Handler, error) {
 	}, nil
 }
 
+// connectProxy is the least that carries a tunnel: it dials what it is asked for
+// and copies.
+func connectProxy(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodConnect {
+		http.Error(w, "CONNECT only", http.StatusMethodNotAllowed)
+		return
+	}
+	up, err := net.Dial("tcp", r.Host)
+	if err != nil {
+		http.Error(w, "dialling failed", http.StatusBadGateway)
+		return
+	}
+	defer up.Close()
+	client, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, "hijacking failed", http.StatusInternalServerError)
+		return
+	}
+	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(client, up)
+		_ = client.Close()
+	}()
+	_, _ = io.Copy(up, client)
+	_ = up.(*net.TCPConn).CloseWrite()
+	<-done
+}
+
 type certFiles struct {
 	ca, cert, key string
 	caPEM         []byte
 }
 
-// writeCerts makes a throw-away authority and one certificate for 127.0.0.1.
+// writeCerts makes a throw-away authority and one certificate for 127.0.0.1 and
+// localhost.
 func writeCerts(dir string) (certFiles, error) {
 	f := certFiles{ca: filepath.Join(dir, "ca.pem"), cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -139,7 +191,7 @@ func writeCerts(dir string) (certFiles, error) {
 		return f, err
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost", inspectedHost},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
