@@ -32,23 +32,49 @@ func BenchmarkSearch10M(b *testing.B) {
 		b.Run(kind, func(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			hits := 0
+			best := make(best)
 			report := reportCPU(b, int64(len(data)))
 			for b.Loop() {
 				s := x.Search()
-				for rest := data; len(rest) > 0; {
-					n := min(len(rest), 32<<10)
-					s.Write(rest[:n])
-					rest = rest[n:]
-					hits += len(s.Take())
+				for at := 0; at < len(data); at += piece {
+					best.time(at, func() {
+						s.Write(data[at:min(at+piece, len(data))])
+						hits += len(s.Take())
+					})
 				}
 				s.End()
 				hits += len(s.Take())
 				s.Close()
 			}
 			report()
+			best.report(b, len(data))
 			b.ReportMetric(float64(hits)/float64(b.N), "hits/op")
 		})
 	}
+}
+
+// piece is how much is searched at once, and timed.
+const piece = 64 << 10
+
+// best has the shortest time that each piece has taken: on a machine that has other
+// things to do, what the code can do when it is not interrupted.
+type best map[int]time.Duration
+
+func (t best) time(at int, do func()) {
+	start := time.Now()
+	do()
+	if took := time.Since(start); t[at] == 0 || took < t[at] {
+		t[at] = took
+	}
+}
+
+func (t best) report(b *testing.B, bytes int) {
+	b.Helper()
+	var all time.Duration
+	for _, d := range t {
+		all += d
+	}
+	b.ReportMetric(float64(bytes)/all.Seconds()/1e6, "best-MB/s")
 }
 
 // BenchmarkScan is what the search is measured against: a plain look at every byte.
@@ -58,18 +84,28 @@ func BenchmarkScan(b *testing.B) {
 	b.Run("IndexByte", func(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		defer reportCPU(b, int64(len(data)))()
+		best := make(best)
 		for b.Loop() {
-			if bytes.IndexByte(data, 0) >= 0 {
-				b.Fatal("a zero byte")
+			for at := 0; at < len(data); at += piece {
+				best.time(at, func() {
+					if bytes.IndexByte(data[at:min(at+piece, len(data))], 0) >= 0 {
+						b.Fatal("a zero byte")
+					}
+				})
 			}
 		}
+		best.report(b, len(data))
 	})
 	b.Run("crc32", func(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		defer reportCPU(b, int64(len(data)))()
+		best := make(best)
 		for b.Loop() {
-			crc32.ChecksumIEEE(data)
+			for at := 0; at < len(data); at += piece {
+				best.time(at, func() { crc32.ChecksumIEEE(data[at:min(at+piece, len(data))]) })
+			}
 		}
+		best.report(b, len(data))
 	})
 }
 

@@ -9,24 +9,44 @@ import (
 // keepBytes has a mask that leaves the first n bytes of eight.
 var keepBytes = [9]uint64{0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, ^uint64(0)}
 
-// lookUp looks up the words before ready by themselves. It hashes many first and then
+// ask is a question to the sieve that waits to be put with others.
+type ask struct {
+	quick uint64
+	// start and end are where it stands; from is where its normal form begins, if that
+	// is not start.
+	start, end, from int32
+	// words and first are how many it has, and which is the first, if it has several.
+	words uint8
+	first int32
+	how   how
+}
+
+// how says how the normal form of what is asked for is made.
+type how uint8
+
+const (
+	asWord how = iota
+	asWritten
+	asPhone
+	asSeveral
+)
+
+// lookUp asks for the words before ready by themselves. It hashes many first and then
 // looks into the sieve for all of them, so that the looks into memory overlap.
 func (t *stream) lookUp(ready int) {
-	x := t.scan.x
-	s := x.sieve.Load()
-	k := x.keys
+	s := t.scan.x.sieve.Load()
+	k := t.scan.x.keys
 	var pass [128]int32
 	// Short words are read eight bytes at once.
 	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
-	raw := t.raw[:len(t.raw)+2]
+	raw, low := t.raw[:len(t.raw)+2], t.low[:len(t.low)+8]
 	for t.looked < ready {
 		words := t.words[t.looked:min(ready, t.looked+len(pass))]
-		low := t.low[:len(t.low)+8]
 		for i := range words {
 			w := &words[i]
 			w.count, w.digits, w.leads = 1, 0, 0
 			n := int(w.end - w.start)
-			if n > 16 || w.traits&notASCII != 0 {
+			if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
 				t.hashSlowly(w)
 				if x.form != nil && n >= x.formed && n <= maxValue && x.form(t.raw[w.start:w.end]) {
 					t.see(k.one(t.raw[w.start:w.end]), classSecret, int(w.start), int(w.end))
@@ -45,17 +65,19 @@ func (t *stream) lookUp(ready int) {
 		n := 0
 		for i := range words {
 			w := &words[i]
-			w.first, w.all = w.fast, k.link(0, w.fast)
 			// Behind the text there is room, and what stands there is of no consequence.
-			w.leads = s.lead(w.fast) & follow[raw[w.end]] & follow[raw[w.end+1]]
+			if may := follow[raw[w.end]] & follow[raw[w.end+1]]; may != 0 {
+				w.leads = s.lead(w.fast) & may
+			}
 			pass[n] = int32(i)
 			if s.passes(w.fast >> (64 - quickBits)) {
 				n++
 			}
 		}
 		for i := range words {
-			if words[i].traits&(hasLarge|hasLow|notASCII) != 0 || words[i].traits&notDigit == 0 {
-				t.variants(s, &words[i])
+			w := &words[i]
+			if w.traits&(hasLarge|hasLow|notASCII) != 0 && w.traits&(isSign|isTailed) == 0 || w.traits&notDigit == 0 && raw[max(w.start, 0)] == '0' {
+				t.variants(w)
 			}
 		}
 		for _, i := range pass[:n] {
@@ -68,6 +90,43 @@ func (t *stream) lookUp(ready int) {
 		}
 		t.looked += len(words)
 	}
+	t.answer(s)
+}
+
+// answer puts the questions that wait to the sieve, and looks up what passes.
+func (t *stream) answer(s *sieve) {
+	n := 0
+	for i := range t.asks {
+		// Those that pass move to the front.
+		t.asks[n] = t.asks[i]
+		if s.passes(t.asks[i].quick) {
+			n++
+		}
+	}
+	k := t.scan.x.keys
+	for i := range t.asks[:n] {
+		q := &t.asks[i]
+		switch q.how {
+		case asWord:
+			t.b = append(t.b[:0], t.low[q.from:q.end]...)
+		case asWritten:
+			t.b = append(t.b[:0], t.raw[q.from:q.end]...)
+		case asPhone:
+			t.b = t.b[:0]
+			for _, c := range t.raw[q.start:q.end] {
+				if c >= '0' && c <= '9' {
+					t.b = append(t.b, c)
+				}
+			}
+			t.b = append(t.b[:0], phoneDigits(t.b)...)
+		case asSeveral:
+			t.tryShapes(q)
+			continue
+		}
+		// The place in the sieve is half of the fast hash; the mark needs no more.
+		t.match(k.oneOf(t.b, q.quick<<(64-quickBits)), int(q.start), int(q.end))
+	}
+	t.asks = t.asks[:0]
 }
 
 // follow has, for a byte behind a word, the shapes of the values that may go on with
@@ -105,19 +164,19 @@ func (t *stream) hashSlowly(w *word) {
 	w.fast = t.scan.x.keys.quickOf(t.b)
 }
 
-// variants looks up what else a word may be: exactly as it is written, without the
+// variants asks for what else a word may be: exactly as it is written, without the
 // plus sign's zeros, or in parts between low lines.
-func (t *stream) variants(s *sieve, w *word) {
+func (t *stream) variants(w *word) {
 	size := w.end - w.start
-	if size < minDigits || size > maxValue || w.traits&(isSign|isTailed) != 0 {
+	if size < minDigits || size > maxValue {
 		return
 	}
-	exact := t.raw[w.start:w.end]
 	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
-		t.lookOne(s, exact, int(w.start), int(w.end))
+		t.askOne(asWritten, w.start, w.start, w.end)
 	}
+	exact := t.raw[w.start:w.end]
 	if w.traits&notDigit == 0 && size >= minPhone && exact[0] == '0' && exact[1] == '0' {
-		t.lookOne(s, exact[2:], int(w.start), int(w.end))
+		t.askOne(asWritten, w.start+2, w.start, w.end)
 	}
 	if w.traits&hasLow == 0 {
 		return
@@ -129,36 +188,34 @@ func (t *stream) variants(s *sieve, w *word) {
 			continue
 		}
 		if i-from >= minDigits && i-from < len(exact) && (i == len(exact) || exact[i] == '_') && (from == 0 || exact[from-1] == '_') {
-			t.lookOne(s, exact[from:i], int(w.start)+from, int(w.start)+i)
+			at := w.start + int32(from)
+			t.askOne(asWritten, at, at, w.start+int32(i))
 		}
 		from = i + 1
 	}
 	// A word between low lines, as they are put around what is to be emphasised.
-	from, end := 0, len(exact)
-	for from < end && exact[from] == '_' {
-		from++
+	first, end := w.start, w.end
+	for first < end && t.raw[first] == '_' {
+		first++
 	}
-	for end > from && exact[end-1] == '_' {
+	for end > first && t.raw[end-1] == '_' {
 		end--
 	}
-	if end-from >= minWord && end-from < len(exact) {
-		at := int(w.start) + from
-		if w.traits&notASCII == 0 {
-			t.lookOne(s, t.low[at:int(w.start)+end], at, int(w.start)+end)
-			if w.traits&hasLarge != 0 && end-from >= minExact {
-				t.lookOne(s, exact[from:end], at, int(w.start)+end)
-			}
+	if end-first >= minWord && end-first < size && w.traits&notASCII == 0 {
+		t.askOne(asWord, first, first, end)
+		if w.traits&hasLarge != 0 && end-first >= minExact {
+			t.askOne(asWritten, first, first, end)
 		}
 	}
 }
 
-// lookOne looks up a value of one word.
-func (t *stream) lookOne(s *sieve, b []byte, start, end int) {
-	k := t.scan.x.keys
-	fast := k.quickOf(b)
-	if s.passes(fast >> (64 - quickBits)) {
-		t.match(k.oneOf(b, fast), start, end)
+// askOne asks for a value of one word, whose normal form stands from from to end.
+func (t *stream) askOne(as how, from, start, end int32) {
+	b := t.raw[from:end]
+	if as == asWord {
+		b = t.low[from:end]
 	}
+	t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: as, from: from, start: start, end: end})
 }
 
 // finished marks a word at which no value of several words begins, or none that has
@@ -171,7 +228,7 @@ func (t *stream) extendAll(ready int, last bool) {
 	pending := ready
 	for i := t.done; i < ready; i++ {
 		w := &t.words[i]
-		if w.count == finished || w.leads == 0 && w.traits&(notDigit|isSign) == notDigit && w.traits&isTailed == 0 {
+		if w.leads == 0 && w.traits&(notDigit|isSign|isTailed) == notDigit || w.count == finished {
 			continue
 		}
 		if t.extend(s, i, ready, last) {
@@ -181,6 +238,7 @@ func (t *stream) extendAll(ready int, last bool) {
 		}
 	}
 	t.done = pending
+	t.answer(s)
 }
 
 // shapesFrom are the shapes of values of that many words or more.
@@ -201,6 +259,7 @@ func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
 	w := &t.words[i]
 	k := t.scan.x.keys
 	if w.count == 1 && w.digits == 0 {
+		w.first, w.all = w.fast, k.link(0, w.fast)
 		if w.traits&(isSign|isTailed) != 0 {
 			many := minSigns
 			if w.traits&isTailed != 0 {
@@ -250,7 +309,9 @@ func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
 		if len(gap) > maxGap {
 			w.leads &= namesOnly
 		}
-		t.tryShapes(s, w, i, n)
+		if w.leads>>exactShape[n]&1 != 0 || w.leads>>nameShape[n]&1 != 0 || w.leads>>emailShape[n]&1 != 0 && w.traits&hasAt != 0 {
+			t.asks = append(t.asks, ask{quick: chain(w.first, w.all), how: asSeveral, start: w.start, end: next.end, words: uint8(n), first: int32(i)})
+		}
 	}
 }
 
@@ -266,39 +327,24 @@ func (t *stream) isAlone(i, ready int) bool {
 	return next-int(t.words[ready-1].end) > maxNameGap || t.read-int(t.words[i].start) > maxValue+ahead
 }
 
-// tryShapes looks up the value that n words from i on may be.
-func (t *stream) tryShapes(s *sieve, w *word, i, n int) {
-	exact, email, name := exactShape[n], emailShape[n], nameShape[n]
-	hasExact := w.leads>>exact&1 != 0
-	hasEmail := w.leads>>email&1 != 0 && w.traits&hasAt != 0
-	hasName := w.leads>>name&1 != 0
-	if !hasExact && !hasEmail && !hasName {
-		return
-	}
-	quick := chain(w.first, w.all)
-	if !s.passes(quick) {
-		return
-	}
+// tryShapes looks up the value of several words that was asked for.
+func (t *stream) tryShapes(q *ask) {
 	k := t.scan.x.keys
-	words := t.words[i : i+n]
-	start, end := int(w.start), int(words[n-1].end)
-	if hasExact || hasEmail {
-		t.b = t.appendExact(t.b[:0], words, true)
+	n, start, end := q.words, int(q.start), int(q.end)
+	words := t.words[q.first : q.first+int32(n)]
+	t.b = t.appendExact(t.b[:0], words, true)
+	exact := k.severalOf(t.b, q.quick, exactShape[n])
+	if shape := emailShape[n]; shape != 0 {
+		t.match(k.severalOf(t.b, q.quick, shape), start, end)
 	}
-	if hasEmail {
-		t.match(k.severalOf(t.b, quick, email), start, end)
+	t.match(exact, start, end)
+	t.b = t.appendExact(t.b[:0], words, false)
+	if other := k.severalOf(t.b, q.quick, exactShape[n]); other != exact {
+		t.match(other, start, end)
 	}
-	if hasExact {
-		m := k.severalOf(t.b, quick, exact)
-		t.match(m, start, end)
-		t.b = t.appendExact(t.b[:0], words, false)
-		if other := k.severalOf(t.b, quick, exact); other != m {
-			t.match(other, start, end)
-		}
-	}
-	if hasName {
+	if shape := nameShape[n]; shape != 0 {
 		t.b = t.appendName(t.b[:0], words)
-		t.match(k.severalOf(t.b, quick, name), start, end)
+		t.match(k.severalOf(t.b, q.quick, shape), start, end)
 	}
 }
 
@@ -348,11 +394,14 @@ func (t *stream) extendPhone(w *word, i, n int, gap []byte) {
 		return
 	}
 	w.digits = uint8(total)
+	if total < minPhone {
+		return
+	}
 	t.b = t.b[:0]
 	for _, g := range t.words[i : i+n] {
 		t.b = append(t.b, t.raw[g.start:g.end]...)
 	}
 	if b := phoneDigits(t.b); len(b) >= minPhone && len(b) <= maxPhone {
-		t.lookOne(t.scan.x.sieve.Load(), b, int(w.start), int(next.end))
+		t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: asPhone, start: w.start, end: next.end})
 	}
 }

@@ -122,40 +122,44 @@ func (t *stream) feed(end int) {
 		return
 	}
 	acc, good, fed, hex := r.acc, r.good, r.fed, r.hex
-	for i := end - (r.length - fed); i < end; i++ {
-		d := digit64[t.raw[i]]
+	from := end - (r.length - fed)
+	for j, c := range t.raw[from:end] {
+		d := digit64[c]
 		acc = acc<<6 | uint64(d&63)
 		fed++
-		hex++
-		if d&64 == 0 {
-			hex = 0
-			if r.open>>hexPhase&1 != 0 {
-				t.shut(hexPhase)
-			}
-		}
-		g := acc & 0xffffff
+		hex = (hex + 1) & -int(d>>6)
 		// Three bytes of printable ASCII: below 0x80, and one of the two bits set that
 		// tell them from control characters.
-		good <<= 1
-		if g&0x808080 == 0 && (g|g<<1)&0x404040 == 0x404040 {
-			good |= 1
-		}
-		p := fed & 3
-		switch {
-		case r.open>>p&1 != 0 && fed >= 4:
-			t.decode(p, i-3, byte(g>>16), byte(g>>8), byte(g))
-			if control(g) {
-				t.shut(p)
-			}
-		case good&17 == 17 && fed >= 8 || fed == 8 && texty(acc&(1<<48-1)):
-			t.start(p, i, fed)
-		}
-		if hex >= minHex {
-			t.feedHex(i, hex)
+		g := acc & 0xffffff
+		wrong := g&0x808080 | ^(g|g<<1)&0x404040
+		good = good<<1 | (wrong-1)>>63
+		if good&17 == 17 || fed == 8 || hex >= minHex || r.open != 0 {
+			t.watch(from+j, acc, good, fed, hex)
 		}
 	}
 	r.acc, r.good, r.fed, r.hex = acc, good, fed, hex
 	t.runEnd = end
+}
+
+// watch looks at the digit at an index, at which something may begin, go on or end.
+func (t *stream) watch(i int, acc, good uint64, fed, hex int) {
+	r := &t.runs
+	if hex == 0 && r.open>>hexPhase&1 != 0 {
+		t.shut(hexPhase)
+	}
+	p, g := fed&3, acc&0xffffff
+	switch {
+	case r.open>>p&1 != 0:
+		t.decode(p, i-3, byte(g>>16), byte(g>>8), byte(g))
+		if control(g) {
+			t.shut(p)
+		}
+	case good&17 == 17 && fed >= 8 || fed == 8 && texty(acc&(1<<48-1)):
+		t.start(p, i, fed)
+	}
+	if hex >= minHex {
+		t.feedHex(i, hex)
+	}
 }
 
 // control says whether one of three bytes is a control character other than those

@@ -16,6 +16,8 @@ type stream struct {
 	// looked is how many of the words have been looked up by themselves, done how
 	// many are done with altogether.
 	looked, done int
+	// asks are questions that wait to be put together.
+	asks []ask
 	// b is room for normal forms, found for what the index has.
 	b     []byte
 	found []found
