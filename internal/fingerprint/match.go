@@ -15,8 +15,10 @@ type ask struct {
 	// start and end are where it stands; from is where its normal form begins, if that
 	// is not start.
 	start, end, from int32
-	// words and first are how many it has, and which is the first, if it has several.
+	// words and first are how many it has, and which is the first, if it has several,
+	// and leads the shapes that it may have.
 	words uint8
+	leads uint32
 	first int32
 	how   how
 }
@@ -66,7 +68,8 @@ func (t *stream) lookUp(ready int) {
 		for i := range words {
 			w := &words[i]
 			// Behind the text there is room, and what stands there is of no consequence.
-			if may := follow[raw[w.end]] & follow[raw[w.end+1]]; may != 0 {
+			may := follow[raw[w.end]] & follow[raw[w.end+1]]
+			if may&shapesOf1[s.leads1(w.fast)] != 0 {
 				w.leads = s.lead(w.fast) & may
 			}
 			pass[n] = int32(i)
@@ -92,6 +95,9 @@ func (t *stream) lookUp(ready int) {
 	}
 	t.answer(s)
 }
+
+// shapesOf1 are the shapes that leads1 may mean.
+var shapesOf1 = [4]uint32{0, emailOnly, exactOnly | namesOnly, exactOnly | namesOnly | emailOnly}
 
 // answer puts the questions that wait to the sieve, and looks up what passes.
 func (t *stream) answer(s *sieve) {
@@ -225,6 +231,7 @@ const finished = 255
 // extendAll looks for values of several words at the words before ready.
 func (t *stream) extendAll(ready int, last bool) {
 	s := t.scan.x.sieve.Load()
+	t.leadSigns(s, ready)
 	pending := ready
 	for i := t.done; i < ready; i++ {
 		w := &t.words[i]
@@ -239,6 +246,23 @@ func (t *stream) extendAll(ready int, last bool) {
 	}
 	t.done = pending
 	t.answer(s)
+}
+
+// leadSigns finds what begins at signs that have their second already, for all at
+// once.
+func (t *stream) leadSigns(s *sieve, ready int) {
+	k := t.scan.x.keys
+	for i := t.done; i+1 < ready; i++ {
+		w := &t.words[i]
+		if w.traits&isSign == 0 || w.count != 1 || w.digits != 0 {
+			continue
+		}
+		w.first, _ = t.first(t.words[i:i+minSigns], k)
+		w.digits, w.all = notPhone, k.link(0, w.fast)
+		if s.leads1(w.first)&2 != 0 {
+			w.leads = s.lead(w.first)
+		}
+	}
 }
 
 // shapesFrom are the shapes of values of that many words or more.
@@ -309,8 +333,12 @@ func (t *stream) extend(s *sieve, i, ready int, last bool) bool {
 		if len(gap) > maxGap {
 			w.leads &= namesOnly
 		}
-		if w.leads>>exactShape[n]&1 != 0 || w.leads>>nameShape[n]&1 != 0 || w.leads>>emailShape[n]&1 != 0 && w.traits&hasAt != 0 {
-			t.asks = append(t.asks, ask{quick: chain(w.first, w.all), how: asSeveral, start: w.start, end: next.end, words: uint8(n), first: int32(i)})
+		leads := w.leads
+		if w.traits&hasAt == 0 {
+			leads &^= emailOnly
+		}
+		if leads&(1<<exactShape[n]|1<<emailShape[n]|1<<nameShape[n]) != 0 {
+			t.asks = append(t.asks, ask{quick: chain(w.first, w.all), how: asSeveral, start: w.start, end: next.end, words: uint8(n), first: int32(i), leads: leads})
 		}
 	}
 }
@@ -332,19 +360,25 @@ func (t *stream) tryShapes(q *ask) {
 	k := t.scan.x.keys
 	n, start, end := q.words, int(q.start), int(q.end)
 	words := t.words[q.first : q.first+int32(n)]
-	t.b = t.appendExact(t.b[:0], words, true)
-	exact := k.severalOf(t.b, q.quick, exactShape[n])
-	if shape := emailShape[n]; shape != 0 {
-		t.match(k.severalOf(t.b, q.quick, shape), start, end)
+	// No value of several words has the shape zero, so none is found under it.
+	exact, email, name := exactShape[n], emailShape[n], nameShape[n]
+	if q.leads&(1<<exact|1<<email) != 0 {
+		t.b = t.appendExact(t.b[:0], words, true)
 	}
-	t.match(exact, start, end)
-	t.b = t.appendExact(t.b[:0], words, false)
-	if other := k.severalOf(t.b, q.quick, exactShape[n]); other != exact {
-		t.match(other, start, end)
+	if q.leads>>email&1 != 0 {
+		t.match(k.severalOf(t.b, q.quick, email), start, end)
 	}
-	if shape := nameShape[n]; shape != 0 {
+	if q.leads>>exact&1 != 0 {
+		m := k.severalOf(t.b, q.quick, exact)
+		t.match(m, start, end)
+		t.b = t.appendExact(t.b[:0], words, false)
+		if other := k.severalOf(t.b, q.quick, exact); other != m {
+			t.match(other, start, end)
+		}
+	}
+	if q.leads>>name&1 != 0 {
 		t.b = t.appendName(t.b[:0], words)
-		t.match(k.severalOf(t.b, q.quick, shape), start, end)
+		t.match(k.severalOf(t.b, q.quick, name), start, end)
 	}
 }
 

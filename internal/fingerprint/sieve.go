@@ -14,6 +14,9 @@ type sieve struct {
 	// leads has, for the upper bits of the fast hash of a word, the shapes of the
 	// values that begin with it.
 	leads []uint32
+	// first has, for each of leads, two bits: whether there are addresses of e-mail
+	// among these values, and others. It stays in the nearer caches.
+	first []uint64
 }
 
 const (
@@ -33,7 +36,7 @@ func newSieve(values int) *sieve {
 	if n == maxSieveBits {
 		room = 1 << 62
 	}
-	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<leadBits)}
+	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<leadBits), first: make([]uint64, 1<<leadBits/32)}
 }
 
 // two returns the two bits of a quick part.
@@ -48,14 +51,26 @@ func (s *sieve) passes(quick uint64) bool {
 // lead returns the shapes of the values that begin with a word of this fast hash.
 func (s *sieve) lead(fast uint64) uint32 { return atomic.LoadUint32(&s.leads[fast>>(64-leadBits)]) }
 
+// leads1 says whether there are any: bit 0 for addresses of e-mail, bit 1 for other
+// values.
+func (s *sieve) leads1(fast uint64) uint64 {
+	at := fast >> (64 - leadBits)
+	return atomic.LoadUint64(&s.first[at>>5]) >> (at & 31 * 2) & 3
+}
+
 // add lets a mark through.
 func (s *sieve) add(m mark) {
 	q := m.quick()
 	atomic.OrUint64(&s.bits[q>>s.shift], two(q))
 	if m.shape() != shapeOne {
-		atomic.OrUint32(&s.leads[q>>(quickBits-leadBits)], 1<<m.shape())
+		at, bit := q>>(quickBits-leadBits), uint64(2)
+		if emailOnly>>m.shape()&1 != 0 {
+			bit = 1
+		}
+		atomic.OrUint32(&s.leads[at], 1<<m.shape())
+		atomic.OrUint64(&s.first[at>>5], bit<<(at&31*2))
 	}
 }
 
 // bytes returns the memory that it takes.
-func (s *sieve) bytes() int { return 8*len(s.bits) + 4*len(s.leads) }
+func (s *sieve) bytes() int { return 8*len(s.bits) + 4*len(s.leads) + 8*len(s.first) }

@@ -131,12 +131,57 @@ func (t *text) put(p []byte) {
 		}
 		t.copy(p[done:end])
 		done = end
+		if n := t.short(p[done:]); n > 0 {
+			done += n
+			continue
+		}
 		if done < len(p) {
 			t.push(p[done], uint32(t.next)&offsetMask)
 			t.next++
 			done++
 		}
 	}
+}
+
+// short undoes, while no escape is open, one that is complete and completes no
+// other, or passes over a sign that begins none: it does what push would do with the
+// same bytes, for those that are everywhere. It returns how many bytes it took.
+func (t *text) short(p []byte) int {
+	if len(p) < 3 {
+		return 0
+	}
+	switch p[0] {
+	case '&':
+		n := 1
+		for n < len(p) && n < 24 && inside[p[n]] != 0 {
+			n++
+		}
+		if n == len(p) || n == 24 || starts[p[n]] != 0 || p[n] == ';' {
+			return 0
+		}
+		t.copy(p[:n+1])
+		return n + 1
+	case '%':
+		hi, ok := unhex(p[1])
+		lo, ok2 := unhex(p[2])
+		if c := hi<<4 | lo; ok && ok2 && inside[c]|starts[c] == 0 && (c&0xc0 != 0x80 || !t.halfWith(c)) {
+			t.plain(c, 3, fromPercent)
+			return 3
+		}
+	case '\\':
+		if c := simple[p[1]]; c != 0 && inside[c]|starts[c] == 0 {
+			t.plain(c, 2, fromJSON)
+			return 2
+		}
+	}
+	return 0
+}
+
+// plain appends a byte for which n bytes stood.
+func (t *text) plain(c byte, n int, kind uint32) {
+	t.put1(c, uint32(t.next)&offsetMask|kind)
+	t.next += int64(n)
+	t.firm = max(t.firm, len(t.raw)+n-1-reach)
 }
 
 // copy appends bytes in which no escape begins, while none is open.
@@ -238,6 +283,12 @@ func (t *text) push(c byte, src uint32) {
 	if t.open >= len(t.raw) {
 		t.open = -1
 	}
+}
+
+// halfWith says whether another byte would make the text end with half a pair.
+func (t *text) halfWith(c byte) bool {
+	end := len(t.raw)
+	return end >= 2 && t.raw[end-2] == 0xed && t.raw[end-1]&0xf0 == 0xa0 && c&0xc0 == 0x80
 }
 
 // half says whether the text before the index ends with half a surrogate pair.
