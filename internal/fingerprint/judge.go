@@ -2,7 +2,10 @@ package fingerprint
 
 // match takes what the index has under a mark, if it has, for what stands between
 // two indexes, and notes what may be a hit.
-func (t *stream) match(m mark, start, end int) {
+func (t *stream) match(m mark, start, end int) { t.matchKind(m, start, end, ^uint(0)) }
+
+// matchKind is match for what can only be a value of some kinds of data.
+func (t *stream) matchKind(m mark, start, end int, kinds uint) {
 	t.found = t.scan.x.look(t.found[:0], m)
 	for len(t.found) > 0 {
 		class := t.found[0].class
@@ -20,7 +23,7 @@ func (t *stream) match(m mark, start, end int) {
 			}
 		}
 		t.found = rest
-		if !t.stands(class, start, end) {
+		if kinds>>class&1 == 0 || !t.stands(class, start, end) {
 			continue
 		}
 		s.weak = weak(class) || t.readsAsTime(class, start, end)

@@ -124,7 +124,8 @@ func (t *stream) answer(s *sieve) {
 					t.b = append(t.b, c)
 				}
 			}
-			t.b = append(t.b[:0], phoneDigits(t.b)...)
+			t.matchKind(k.oneOf(phoneDigits(t.b), q.quick<<(64-quickBits)), int(q.start), int(q.end), 1<<classPhone)
+			continue
 		case asSeveral:
 			t.tryShapes(q)
 			continue
@@ -432,8 +433,13 @@ func (t *stream) extendPhone(w *word, i, n int, gap []byte) {
 		return
 	}
 	t.b = t.b[:0]
-	for _, g := range t.words[i : i+n] {
+	address := n == 4
+	for j, g := range t.words[i : i+n] {
 		t.b = append(t.b, t.raw[g.start:g.end]...)
+		address = address && g.end-g.start <= 3 && (j == 3 || string(t.raw[g.end:t.words[i+j+1].start]) == ".")
+	}
+	if address {
+		return // of IP
 	}
 	if b := phoneDigits(t.b); len(b) >= minPhone && len(b) <= maxPhone {
 		t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: asPhone, start: w.start, end: next.end})
