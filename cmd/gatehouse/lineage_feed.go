@@ -21,6 +21,7 @@ import (
 func (p *parts) deliver(ctx context.Context, s gateway.Source, found []platform.Identity) error {
 	return p.lineage.Deliver(ctx, lineage.Source{
 		Platform: s.Platform, App: s.App, Operation: s.Operation, Purpose: s.Purpose, Service: s.Service, Handle: s.Handle,
+		Call: s.Entry,
 	}, people(found))
 }
 

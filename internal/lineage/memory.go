@@ -23,6 +23,7 @@ type notes struct {
 // cell is a flow that is stored; guarded by notes.mu.
 type cell struct {
 	FlowKey
+	call  sum   // that was counted last
 	seen  int64 // not written yet
 	last  time.Time
 	dirty bool // it is in notes.dirty

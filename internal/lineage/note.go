@@ -20,6 +20,9 @@ type Source struct {
 	Service   gatehouse.ServiceName
 	// Handle is what the service called with; empty for a call without one.
 	Handle gatehouse.HandleID
+	// Call names the call, so that what its reply says in several places, or is told in
+	// several pieces, counts once. Empty counts each.
+	Call string
 }
 
 // Delivered is somebody whose data a reply holds.
@@ -41,6 +44,7 @@ type group struct {
 	people []pending
 	of     map[sum]int // places in people
 	flows  []BatchFlow
+	calls  []sum       // that were counted last in each of flows
 	flowOf map[sum]int // places in flows
 	prints []BatchPrint
 	keys   map[sum]int // places in prints
@@ -112,8 +116,12 @@ func (l *Lineage) Deliver(ctx context.Context, s Source, people []Delivered) err
 	n.turn(l, j.now)
 	day := dayOf(j.now)
 	source := l.hash.of(sum{}, int64(day), string(s.App), string(s.Operation), string(s.Purpose), string(s.Service), string(s.Handle))
+	var call sum
+	if s.Call != "" {
+		call = l.hash.of(sum{}, 0, s.Call)
+	}
 	for i := range people {
-		j.deliver(&s, source, day, &people[i])
+		j.deliver(&s, source, call, day, &people[i])
 	}
 	n.mu.Unlock()
 	return j.wait(ctx)
@@ -133,7 +141,7 @@ func (n *notes) turn(l *Lineage, now time.Time) {
 }
 
 // deliver notes one person. It holds notes.mu.
-func (j *joining) deliver(s *Source, source sum, day Day, d *Delivered) {
+func (j *joining) deliver(s *Source, source, call sum, day Day, d *Delivered) {
 	l, n := j.l, &j.l.noted
 	id := d.ID
 	if id == "" {
@@ -148,7 +156,7 @@ func (j *joining) deliver(s *Source, source sum, day Day, d *Delivered) {
 		key := l.hash.of(who, 1, string(v.Class), v.Text)
 		if c := classNumber(v.Class); !classes[c] {
 			classes[c] = true
-			j.flow(l.hash.of(source, 2, string(v.Class), idOf(who)), func() BatchFlow {
+			j.flow(l.hash.of(source, 2, string(v.Class), idOf(who)), call, func() BatchFlow {
 				return BatchFlow{
 					Person: j.into().person(who, pending{app: s.App, id: id, BatchPerson: BatchPerson{Platform: s.Platform}}),
 					Edge: Edge{Kind: Delivery, Verdict: Passed, Platform: s.Platform, App: s.App, Class: v.Class, Operation: s.Operation,
@@ -183,11 +191,17 @@ func idOf(s sum) string {
 	return string(b[:])
 }
 
-// flow counts a flow that is known, or has what makes it written. It holds
-// notes.mu.
-func (j *joining) flow(key sum, make func() BatchFlow) {
+// flow counts a flow that is known, or has what makes it written; not again for the
+// call that was counted last. One that another call of the same handle came between is
+// counted again: to remember all calls that are under way would cost more than such a
+// count is worth. It holds notes.mu.
+func (j *joining) flow(key, call sum, make func() BatchFlow) {
 	n := &j.l.noted
 	if c, known := n.flows.get(key); known && n.alive(c.Owner) {
+		if call != (sum{}) && c.call == call {
+			return
+		}
+		c.call = call
 		c.seen++
 		c.last = j.now
 		if !c.dirty {
@@ -198,6 +212,10 @@ func (j *joining) flow(key sum, make func() BatchFlow) {
 	}
 	g := j.into()
 	if i, waits := g.flowOf[key]; waits {
+		if call != (sum{}) && g.calls[i] == call {
+			return
+		}
+		g.calls[i] = call
 		g.flows[i].Seen++
 		g.flows[i].Last = j.now
 		return
@@ -207,6 +225,7 @@ func (j *joining) flow(key sum, make func() BatchFlow) {
 	f.EdgeID = n.edges[f.Edge]
 	g.flowOf[key] = len(g.flows)
 	g.flows = append(g.flows, f)
+	g.calls = append(g.calls, call)
 }
 
 // strength orders the kinds of data by how well one alone says who somebody is.
@@ -408,7 +427,7 @@ func (l *Lineage) remember(g *group, b *Batch, result *Noted) {
 			owner = result.Owners[f.Person]
 		}
 		n.edges[f.Edge] = result.Edges[i]
-		n.flows.now[key] = &cell{FlowKey: FlowKey{Owner: owner, Day: f.Day, Edge: result.Edges[i], Handle: result.Handles[i]}}
+		n.flows.now[key] = &cell{call: g.calls[i], FlowKey: FlowKey{Owner: owner, Day: f.Day, Edge: result.Edges[i], Handle: result.Handles[i]}}
 	}
 }
 

@@ -41,6 +41,21 @@ func TestDeliveriesAreNoted(t *testing.T) {
 	}
 }
 
+// What a reply says of somebody in several places, or is told in pieces, is one
+// delivery; the next call's is another.
+func TestOneCallCountsOnce(t *testing.T) {
+	w, _ := withFaulty(t)
+	one, two, unnamed := source, source, source
+	one.Call, two.Call = "call-1", "call-2"
+	w.deliver(w.l, one, person("111222333444"), person("555666777888"), person("111222333444"))
+	w.deliver(w.l, one, person("111222333444"))
+	same(t, "pieces", w.of(w.l, "111222333444"), "delivery email web passed×1", "delivery pseudonymous-id web passed×1")
+	w.deliver(w.l, two, person("111222333444"), person("111222333444"))
+	same(t, "the next call", w.of(w.l, "111222333444"), "delivery email web passed×2", "delivery pseudonymous-id web passed×2")
+	w.deliver(w.l, unnamed, person("555666777888"), person("555666777888"))
+	same(t, "without a name", w.of(w.l, "555666777888"), "delivery email web passed×3", "delivery pseudonymous-id web passed×3")
+}
+
 // A delivery that cannot be noted is not completed, and one that could is found
 // after a restart.
 func TestDeliveriesThatCannotBeNoted(t *testing.T) {

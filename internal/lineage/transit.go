@@ -229,7 +229,7 @@ func (t *Transit) record(ctx context.Context, sights []sight) error {
 		if len(t.counted) < maxJudged {
 			t.counted[key] = true
 		}
-		j.flow(key, func() BatchFlow {
+		j.flow(key, sum{}, func() BatchFlow {
 			if set != nil {
 				hash := setHash(set)
 				f.Person = j.into().person(l.hash.of(sum{}, 6, hash), pending{BatchPerson: BatchPerson{Hash: hash, Candidates: set}})
