@@ -46,8 +46,8 @@ type Inspector interface {
 
 // Inspection looks at one request. One goroutine owns it.
 type Inspection interface {
-	// Text looks at a text that is complete: an address, the value of a header
-	// (name is the header's).
+	// Text looks at a text that is complete: an address, or a header or trailer, whose
+	// name is as much the caller's choice as its value. name is "" for what has none.
 	Text(where Where, name, value string)
 	// Write looks at the next bytes of the body, decoded of any Content-Encoding.
 	// It never fails.

@@ -83,7 +83,7 @@ func (i *finding) Text(where egress.Where, name, value string) {
 	i.finder.texts = append(i.finder.texts, name)
 	i.finder.mu.Unlock()
 	for _, w := range i.finder.words {
-		if strings.Contains(value, w) {
+		if strings.Contains(name+": "+value, w) {
 			i.hit = true
 			i.finder.found(strings.TrimSpace(string(where) + " " + name))
 		}

@@ -73,6 +73,11 @@ func (s *inspectedRequest) check() error {
 			return errKeyInside("a header")
 		}
 	}
+	for name := range r.Trailer {
+		if identity.Holds(strings.ToLower(name)) {
+			return errKeyInside("a trailer")
+		}
+	}
 	if u := r.URL; identity.Holds(u.RequestURI()) || identity.Holds(u.Path) || identity.Holds(unescaped(u.RawQuery)) {
 		return errKeyInside("the address")
 	}
@@ -291,6 +296,10 @@ func (s *inspectedRequest) judgeHeader(ctx context.Context, inspection Inspectio
 		for _, value := range r.Header[name] {
 			inspection.Text(InHeader, name, value)
 		}
+	}
+	// Trailers are announced in the header, and their names leave with it.
+	for _, name := range slices.Sorted(maps.Keys(r.Trailer)) {
+		inspection.Text(InHeader, name, "")
 	}
 	if _, err := inspection.Judge(ctx); err != nil {
 		return s.stop(err)

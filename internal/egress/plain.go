@@ -111,6 +111,9 @@ func (x *exchange) inspectHead(ctx context.Context, look Inspection, out *http.R
 			"a compressed body cannot be looked into without TLS inspection; send it as it is, or over https"), http.StatusUnsupportedMediaType)
 	}
 	look.Text(InURL, "", out.URL.String())
+	if !plainMethod(out.Method) {
+		look.Text(InHeader, ":method", out.Method)
+	}
 	for name, values := range out.Header {
 		for _, value := range values {
 			look.Text(InHeader, name, value)

@@ -167,6 +167,25 @@ func TestPlainRequestsAreLookedInto(t *testing.T) {
 	}
 }
 
+// A method that nobody knows is a text of the app's.
+func TestMethodsOfPlainRequestsAreLookedAt(t *testing.T) {
+	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = &keeper{} }})
+	for method, want := range map[string]int{"X" + forbidden: http.StatusForbidden, "Xforbidde": http.StatusOK, http.MethodOptions: http.StatusOK} {
+		request, err := http.NewRequest(method, "http://plain.test/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, err := r.client("analytics", reports).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		if reply.StatusCode != want {
+			t.Errorf("%s: %d, want %d", method, reply.StatusCode, want)
+		}
+	}
+}
+
 // What inspection does not let go of is not sent, and is bounded.
 func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	k := &keeper{most: 1 << 30}

@@ -36,7 +36,8 @@ const (
 // lookUp asks for the words before ready by themselves. It hashes many first and then
 // looks into the sieve for all of them, so that the looks into memory overlap.
 func (t *stream) lookUp(ready int) {
-	s := t.scan.x.sieve.Load()
+	x := t.scan.x
+	s := x.sieve.Load()
 	k := t.scan.x.keys
 	var pass [128]int32
 	// Short words are read eight bytes at once.

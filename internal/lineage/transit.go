@@ -41,6 +41,8 @@ type Transit struct {
 	lineage  *Lineage
 	transfer Transfer
 	search   *fingerprint.Search
+	texts    []byte // that were not looked at yet
+	ends     []ending
 	refusal  error
 	judged   map[placed]bool // hits that are dealt with
 	found    []found
@@ -71,20 +73,51 @@ func (l *Lineage) Search(t Transfer) *Transit {
 	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]bool{}, counted: map[sum]bool{}}
 }
 
-// Text looks at a text that is complete; where is what it is: url, header, or body
-// for a message that ends.
-func (t *Transit) Text(where, _, value string) {
-	if t.refusal == nil {
-		t.take(inBody)
-		t.search.Text(value)
-		t.take(where)
+// Text looks at a text that is complete; where is what it is: url, header (with its
+// name), or body for a message that ends. Texts that are given one after another are
+// near one another, as the lines of a header are: a name in one and a username in the
+// next count beside each other.
+func (t *Transit) Text(where, name, value string) {
+	if t.refusal != nil {
+		return
+	}
+	if name != "" {
+		t.texts = append(append(t.texts, name...), ": "...)
+	}
+	// An empty line between them keeps words and rows of digits apart.
+	t.texts = append(append(t.texts, value...), "\n\n"...)
+	t.ends = append(t.ends, ending{len(t.texts), where})
+	if len(t.texts) >= maxTexts {
+		t.lookAtTexts()
 	}
 }
 
-// take notes what was recognised since it was last called.
-func (t *Transit) take(part string) {
+// ending says where a text ends among those that wait, and what it was.
+type ending struct {
+	at   int
+	part string
+}
+
+// maxTexts bounds the texts that wait for the next judgement.
+const maxTexts = 64 << 10
+
+func (t *Transit) lookAtTexts() {
+	if len(t.texts) == 0 {
+		return
+	}
+	t.take() // what the body held
+	t.search.Text(string(t.texts))
 	for _, h := range t.search.Take() {
-		t.found = append(t.found, found{h, part})
+		i := slices.IndexFunc(t.ends, func(e ending) bool { return h.From < int64(e.at) })
+		t.found = append(t.found, found{h, t.ends[max(i, 0)].part})
+	}
+	t.texts, t.ends = t.texts[:0], t.ends[:0]
+}
+
+// take notes what was recognised in the body since it was last called.
+func (t *Transit) take() {
+	for _, h := range t.search.Take() {
+		t.found = append(t.found, found{h, inBody})
 	}
 }
 
@@ -116,7 +149,7 @@ func (t *Transit) End(ctx context.Context) error {
 // Close ends it, also when the request broke off.
 func (t *Transit) Close() {
 	t.search.Close()
-	t.search, t.judged, t.counted = nil, nil, nil
+	t.search, t.texts, t.judged, t.counted = nil, nil, nil, nil
 }
 
 // sight is one hit and what follows from it.
@@ -137,8 +170,9 @@ func (t *Transit) judge(ctx context.Context) error {
 		t.refusal = errLoading
 		return t.refusal
 	}
+	t.lookAtTexts()
 	var sights []sight
-	t.take(inBody)
+	t.take()
 	hits := t.found
 	t.found = t.found[:0]
 	for _, h := range hits {

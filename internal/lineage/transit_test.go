@@ -300,3 +300,35 @@ func TestProbingEnds(t *testing.T) {
 		}
 	})
 }
+
+// What a header is called is as much the app's choice as what it holds, and its lines
+// are near one another.
+func TestHeadersAreLookedAtWhole(t *testing.T) {
+	w := fresh(t, nil)
+	const id = "111222333444"
+	w.deliver(w.l, source, person(id, fingerprint.Value{Class: gatehouse.PersonName, Text: "Ada Lovelace"}, fingerprint.Value{Class: gatehouse.Username, Text: "analyst"}))
+	type line struct{ name, value string }
+	for name, test := range map[string]struct {
+		lines []line
+		want  string
+	}{
+		"in a name":           {[]line{{"X-" + id, "1"}}, "lineage/stopped"},
+		"another in a name":   {[]line{{"X-111222333445", "1"}}, "passed"},
+		"in two lines":        {[]line{{"X-Name", "Ada Lovelace"}, {"X-User", "analyst"}}, "lineage/stopped"},
+		"name and address":    {[]line{{"", "https://a.example/?u=analyst"}, {"X-Name", "Ada Lovelace"}}, "lineage/stopped"},
+		"one alone":           {[]line{{"X-Name", "Ada Lovelace"}, {"X-User", "analysts"}}, "passed"},
+		"far apart":           {[]line{{"X-Name", "Ada Lovelace"}, {"X-Long", strings.Repeat("x ", 1000)}, {"X-User", "analyst"}}, "passed"},
+		"not over two lines":  {[]line{{"X-A", "111222"}, {"X-B", "333444"}}, "passed"},
+		"behind many of them": {[]line{{"X-Long", strings.Repeat("x ", 100_000)}, {"X-" + id, "1"}}, "lineage/stopped"},
+	} {
+		s := w.l.Search(to("a.example"))
+		for _, l := range test.lines {
+			s.Text("header", l.name, l.value)
+		}
+		_, err := s.Judge(t.Context())
+		if rule(err) != test.want {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
+		s.Close()
+	}
+}
