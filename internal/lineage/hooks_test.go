@@ -30,9 +30,12 @@ const Pages = pageSize
 type Probes struct{ p probes }
 
 // Count takes in what was stopped of a service.
-func (p *Probes) Count(service gatehouse.ServiceName, most int, stopped ...Print) (over, begins bool) {
-	return p.p.count(service, most, stopped)
+func (p *Probes) Count(service gatehouse.ServiceName, most int, stopped ...Print) (begins bool) {
+	return p.p.count(service, "a.example", most, stopped)
 }
+
+// Shut reports whether that was too much.
+func (p *Probes) Shut(service gatehouse.ServiceName) bool { return p.p.shut(service, "a.example") }
 
 // Memory is what was noted lately.
 type Memory struct{ m memory[struct{}] }

@@ -61,8 +61,8 @@ type Config struct {
 	// ReportSecrets lets recognised secrets through and reports them.
 	ReportSecrets bool
 	// MaxProbes is how many different values of one service may be stopped within an
-	// hour before everything of that service that is recognised is stopped. Zero means
-	// 50.
+	// hour before the destinations where they were are closed to it for the rest of
+	// the hour. Zero means 50.
 	MaxProbes int
 	// Remember is how many flows, and how many fingerprints, are remembered as noted,
 	// in each of two generations. Zero means 500000.

@@ -170,6 +170,10 @@ func (t *Transit) judge(ctx context.Context) error {
 		t.refusal = errLoading
 		return t.refusal
 	}
+	if !t.transfer.Report && l.probes.shut(t.transfer.Service, t.transfer.Destination) {
+		t.refusal = errStopped
+		return t.refusal
+	}
 	t.lookAtTexts()
 	var sights []sight
 	t.take()
@@ -193,7 +197,8 @@ func (t *Transit) judge(ctx context.Context) error {
 	if len(sights) == 0 {
 		return nil
 	}
-	if l.probing(ctx, &t.transfer, sights) || slices.ContainsFunc(sights, func(s sight) bool { return s.verdict == Stopped }) {
+	l.probing(ctx, &t.transfer, sights)
+	if slices.ContainsFunc(sights, func(s sight) bool { return s.verdict == Stopped }) {
 		// None of what was seen since the last judgement leaves.
 		for i := range sights {
 			sights[i].verdict = Stopped
@@ -381,24 +386,36 @@ type probes struct {
 type probed struct {
 	since  time.Time
 	prints map[Print]bool
-	over   bool
+	// at are the destinations where something was stopped.
+	at   map[string]bool
+	over bool
 }
 
 const probeWindow = time.Hour
 
-// count takes in what was stopped, and reports whether it is too much by now, and
-// whether it was not before.
-func (p *probes) count(service gatehouse.ServiceName, most int, stopped []Print) (over, begins bool) {
+// current returns what is counted for a service, nil if nothing was stopped within
+// the hour. p.mu is held.
+func (p *probes) current(service gatehouse.ServiceName) *probed {
+	if of := p.of[service]; of != nil && time.Since(of.since) < probeWindow {
+		return of
+	}
+	return nil
+}
+
+// count takes in what was stopped on its way to a destination, and reports whether it
+// is too much now and was not before.
+func (p *probes) count(service gatehouse.ServiceName, destination string, most int, stopped []Print) (begins bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.of == nil {
-		p.of = map[gatehouse.ServiceName]*probed{}
-	}
-	of := p.of[service]
-	if of == nil || time.Since(of.since) >= probeWindow {
-		of = &probed{since: time.Now(), prints: map[Print]bool{}}
+	of := p.current(service)
+	if of == nil {
+		of = &probed{since: time.Now(), prints: map[Print]bool{}, at: map[string]bool{}}
+		if p.of == nil {
+			p.of = map[gatehouse.ServiceName]*probed{}
+		}
 		p.of[service] = of
 	}
+	of.at[destination] = true
 	for _, print := range stopped {
 		if len(of.prints) <= most {
 			of.prints[print] = true
@@ -406,24 +423,31 @@ func (p *probes) count(service gatehouse.ServiceName, most int, stopped []Print)
 	}
 	begins = !of.over && len(of.prints) > most
 	of.over = of.over || begins
-	return of.over, begins
+	return begins
 }
 
-// probing reports whether everything of a service that is recognised is stopped
-// now, because too many different values of it were within an hour. It counts the
-// hits that are stopped.
-func (l *Lineage) probing(ctx context.Context, t *Transfer, sights []sight) bool {
+// shut reports whether a destination is closed to a service, because too many
+// different values of it were stopped within an hour, there too. Whatever was let pass
+// now would say that it is not known.
+func (p *probes) shut(service gatehouse.ServiceName, destination string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.current(service)
+	return of != nil && of.over && of.at[destination]
+}
+
+// probing counts the hits that are stopped, and tells when they are too many.
+func (l *Lineage) probing(ctx context.Context, t *Transfer, sights []sight) {
 	var stopped []Print
 	for i := range sights {
 		if sights[i].verdict == Stopped {
 			stopped = append(stopped, sights[i].hit.Print)
 		}
 	}
-	over, begins := l.probes.count(t.Service, l.config.MaxProbes, stopped)
-	if begins {
-		l.logger.WarnContext(ctx, "a service tried to send many different values that were stopped: everything of it that is recognised is stopped for an hour",
-			slog.String("service", string(t.Service)))
-		l.log.Refusal(audit.Entry{Action: "lineage.probing", Service: t.Service, Purpose: t.Purpose, Rule: "lineage/stopped"})
+	if len(stopped) == 0 || !l.probes.count(t.Service, t.Destination, l.config.MaxProbes, stopped) {
+		return
 	}
-	return over
+	l.logger.WarnContext(ctx, "a service tried to send many different values that were stopped: where they were, everything that is looked into is stopped for an hour",
+		slog.String("service", string(t.Service)))
+	l.log.Refusal(audit.Entry{Action: "lineage.probing", Service: t.Service, Purpose: t.Purpose, Rule: "lineage/stopped"})
 }

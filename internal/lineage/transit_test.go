@@ -212,8 +212,9 @@ func TestSecretsThatAreReported(t *testing.T) {
 	same(t, "reported", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer secret a.example reported×1")
 }
 
-// Whoever tries many values learns nothing more: the next that is recognised is
-// stopped, whatever it is, with the same words. Another service is not concerned.
+// Whoever tries many values learns nothing more: where one was stopped everything is,
+// known or not, with the same words. What goes elsewhere, and what another service
+// sends, is not concerned.
 func TestProbing(t *testing.T) {
 	w := fresh(t, func(c *lineage.Config) { c.MaxProbes = 3 })
 	var people []lineage.Delivered
@@ -221,6 +222,7 @@ func TestProbing(t *testing.T) {
 		people = append(people, person(fmt.Sprint(111222333440+i)))
 	}
 	w.deliver(w.l, source, people...)
+	const unknown = "nothing of anybody's"
 	allowed := to("may.example", gatehouse.EmailAddress)
 	try := func(i int) error { return w.send(w.l, to("a.example"), mail(fmt.Sprint(111222333440+i))) }
 	for range 10 {
@@ -231,25 +233,36 @@ func TestProbing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.send(w.l, allowed, mail("111222333449")); err != nil {
+	if err := w.send(w.l, to("a.example"), unknown); err != nil {
 		t.Errorf("within the limit: %v", err)
 	}
 	if entries := w.actions("lineage.probing"); len(entries) != 0 {
 		t.Errorf("said within the limit: %q", entries)
 	}
 	last := try(3)
-	if err := w.send(w.l, allowed, mail("111222333448")); err == nil || err.Error() != last.Error() {
-		t.Errorf("beyond the limit: %v, want %v", err, last)
+	other, report := to("a.example"), to("a.example")
+	other.Service, report.Report = "batch", true
+	for _, test := range []struct {
+		name string
+		to   lineage.Transfer
+		body string
+		want string
+	}{
+		{"what is not known", to("a.example"), unknown, "lineage/stopped"},
+		{"another value", to("a.example"), mail("111222333449"), "lineage/stopped"},
+		{"allowed", allowed, mail("111222333449"), "passed"},
+		{"not known, allowed", allowed, unknown, "passed"},
+		{"not known, elsewhere", to("b.example"), unknown, "passed"},
+		{"one more elsewhere", to("b.example"), mail("111222333448"), "lineage/stopped"},
+		{"not known there any more", to("b.example"), unknown, "lineage/stopped"},
+		{"another service", other, unknown, "passed"},
+		{"in report mode", report, unknown, "passed"},
+	} {
+		err := w.send(w.l, test.to, test.body)
+		if rule(err) != test.want || err != nil && err.Error() != last.Error() {
+			t.Errorf("beyond the limit, %s: %v, want %s", test.name, err, test.want)
+		}
 	}
-	if err := w.send(w.l, allowed, "nothing of anybody's"); err != nil {
-		t.Errorf("what is not recognised: %v", err)
-	}
-	other := allowed
-	other.Service = "batch"
-	if err := w.send(w.l, other, mail("111222333448")); err != nil {
-		t.Errorf("another service: %v", err)
-	}
-	_ = try(4)
 	if entries := w.actions("lineage.probing"); len(entries) != 1 || strings.Contains(entries[0], "111222") {
 		t.Errorf("said %q", entries)
 	}
@@ -287,15 +300,15 @@ func TestTransfersWhileLoading(t *testing.T) {
 func TestProbingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p lineage.Probes
-		if over, _ := p.Count("web", 2, lineage.Print{1}, lineage.Print{2}, lineage.Print{3}); !over {
+		if !p.Count("web", 2, lineage.Print{1}, lineage.Print{2}, lineage.Print{3}) {
 			t.Fatal("three are not too many")
 		}
 		time.Sleep(time.Hour - time.Second)
-		if over, _ := p.Count("web", 2); !over {
-			t.Error("it ends early")
+		if !p.Shut("web") || p.Shut("batch") {
+			t.Error("it ends early, or concerns another service")
 		}
 		time.Sleep(time.Second)
-		if over, _ := p.Count("web", 2); over {
+		if p.Shut("web") {
 			t.Error("it does not end")
 		}
 	})
