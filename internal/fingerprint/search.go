@@ -21,6 +21,8 @@ type Search struct {
 	body *scan
 	text *scan
 	hits []Hit
+	// ended is set when the stream is complete.
+	ended bool
 }
 
 // Search begins with a stream.
@@ -59,15 +61,31 @@ func (s *Search) Text(text string) {
 	s.hits = t.settle(s.hits, 1<<62)
 }
 
+// reserve is how many of the last bytes are never safe. It is more than a value that
+// waits for a second beside it takes, with the window behind it, save in the strangest
+// encodings.
+const reserve = 8 << 10
+
 // Safe returns how many bytes, from the beginning of the stream, can no longer
-// become part of a hit that has not been taken or may be.
-func (s *Search) Safe() int64 { return min(s.body.root.held(), s.body.waiting()) }
+// become part of a hit that has not been taken or may be. Until the stream ends, the
+// last bytes wait whatever they are: if they waited only where a name stands that is
+// known, how much goes on would tell what is known, of values for which nobody is
+// refused.
+func (s *Search) Safe() int64 {
+	root := s.body.root
+	safe := min(root.held(), s.body.waiting())
+	if s.ended {
+		return safe
+	}
+	return max(0, min(root.next-reserve, safe))
+}
 
 // End says that the stream is complete. Take what was found and Close.
 func (s *Search) End() {
 	s.body.root.process(true)
 	s.hits = s.body.settle(s.hits, 1<<62)
 	s.body.root.begin(s.body.root.next, "", "")
+	s.ended = true
 }
 
 // Take returns what was found since it was last called, in no particular order.
@@ -79,7 +97,7 @@ func (s *Search) Take() []Hit {
 
 // Close gives the search's memory back. It must not be used afterwards.
 func (s *Search) Close() {
-	s.hits = nil
+	s.hits, s.ended = nil, false
 	for _, c := range []*scan{s.body, s.text} {
 		c.root.begin(0, "", "")
 		c.seen, c.owned = c.seen[:0], c.owned[:0]
