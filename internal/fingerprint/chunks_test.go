@@ -75,6 +75,19 @@ var encodings = []func(r *rand.Rand, s string) string{
 	},
 	func(_ *rand.Rand, s string) string { return hex.EncodeToString([]byte(s)) },
 	func(_ *rand.Rand, s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) },
+	func(r *rand.Rand, s string) string { // in lines, as mail and keys are written
+		width, end := 76, "\r\n"
+		if r.IntN(2) == 0 {
+			width, end = 64, "\n"
+		}
+		rest := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("What is said. ", 3+r.IntN(4)) + s + " and more."))
+		var b strings.Builder
+		for len(rest) > width {
+			b.WriteString(rest[:width] + end)
+			rest = rest[width:]
+		}
+		return b.String() + rest
+	},
 }
 
 func hex4(c rune) string { return hex.EncodeToString([]byte{byte(c >> 8), byte(c)}) }

@@ -272,8 +272,12 @@ func (x *Index) sift(more int) {
 	x.sieve.Store(s)
 }
 
-// weak says whether values of a kind count only beside another.
-func weak(class uint8) bool { return class == classUsername || class == className }
+// weak says whether values of a kind count only beside another: those that people
+// choose freely. Somebody who calls herself like a word that the app sends all the
+// time, or names the app's own page as hers, must not make it stop.
+func weak(class uint8) bool {
+	return class == classUsername || class == className || class == classLink
+}
 
 // each visits the mark of every item, and its word in the table. The caller holds
 // writing.

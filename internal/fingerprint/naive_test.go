@@ -65,6 +65,29 @@ var (
 	std     = strings.NewReplacer("-", "+", "_", "/")
 )
 
+// unbroken joins lines of base64 that are as long as mail's and keys' are.
+func unbroken(s string) string {
+	digit := func(i int) bool { return i < len(s) && rowDigit.MatchString(s[i:i+1]) }
+	out, line := "", 0
+	for i := 0; i < len(s); i++ {
+		end := i
+		if s[i] == '\r' {
+			end++
+		}
+		if (line == 76 || line == 64) && end < len(s) && s[end] == '\n' && digit(end+1) {
+			i, line = end, 0
+			continue
+		}
+		if line++; !digit(i) {
+			line = 0
+		}
+		out += s[i : i+1]
+	}
+	return out
+}
+
+var rowDigit = regexp.MustCompile(`[0-9A-Za-z+/_-]`)
+
 // naive returns the values that stand in a text, in whatever encoding.
 func naive(values []owned, text string, depth int) []string {
 	text = undo(text)
@@ -96,7 +119,7 @@ func naive(values []owned, text string, depth int) []string {
 	if depth == 0 {
 		return found
 	}
-	for _, row := range rows64.FindAllString(text, -1) {
+	for _, row := range rows64.FindAllString(unbroken(text), -1) {
 		for phase := range 4 {
 			digits := std.Replace(row[phase:])
 			if len(digits)%4 == 1 {

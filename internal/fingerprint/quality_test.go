@@ -24,6 +24,7 @@ var layers = map[string][]int{
 	"base64, unaligned": {9}, "hex": {10}, "hex, upper case": {11}, "percent twice": {0, 1}, "json in json": {4, 3}, "json in form": {3, 0}, "html in json": {6, 4},
 	"json in base64": {4, 7}, "percent in base64": {0, 7}, "base64 in form": {7, 0}, "base64 in json in form": {8, 3, 0}, "base64 twice": {7, 7}, "json in base64, unaligned": {3, 9},
 	"html in base64url in json": {6, 8, 3}, "form in base64 in form": {0, 7, 0}, "base64 in hex": {7, 10}, "base64 thrice": {7, 8, 7},
+	"base64 in lines": {12}, "json in base64 in lines": {3, 12}, "base64 in lines in json": {12, 3}, "base64 in lines in form": {12, 0}, "base64 in lines in base64url": {12, 8},
 }
 
 // nearMisses are what looks like a person's values and is not, or is too little.
@@ -88,11 +89,17 @@ func recall(t *testing.T, c *crowd, x *fingerprint.Index, secrets []string) {
 			v, owner = fingerprint.Value{Class: gatehouse.Credential, Text: secrets[r.IntN(len(secrets))]}, 0
 		}
 		alone := n%3 > 0
+		if v.Class == gatehouse.ProfileLink {
+			alone = false // it does not count alone
+		}
 		second := vs[1+r.IntN(2)] // a name or a username
 		e := event(r)
 		e["properties"].(map[string]any)["value"] = v.Text
 		if !alone {
 			e["traits"] = map[string]any{"who": second.Text}
+			if v.Class == gatehouse.ProfileLink {
+				e["traits"] = map[string]any{"who": second.Text, "id": p.id}
+			}
 		}
 		text := "note: " + v.Text
 		if !alone || n%2 == 0 {

@@ -10,6 +10,9 @@ const (
 	minRun = 11
 	// minHex is the shortest row of hexadecimal digits: eight bytes.
 	minHex = 16
+	// mimeLine and pemLine are the lengths of the lines of base64 behind which the next
+	// one goes on. Lines of any other length may be values of their own.
+	mimeLine, pemLine = 76, 64
 	// depth is how many layers of base64 and hexadecimal are opened, one in another.
 	depth = 3
 	// phases are the ways to cut a row of base64 digits into groups of four; hexPhase
@@ -24,6 +27,8 @@ const (
 // stream of its own, which ends where the text does.
 type runs struct {
 	length int // digits of the row that is going on
+	line   int // of which stand in its last line
+	broken lineBreak
 	fed    int // of which have been fed
 	acc    uint64
 	good   uint64 // bit i: the group that ended i digits ago reads as text
@@ -33,6 +38,18 @@ type runs struct {
 	out [phases + 1]*stream
 	buf [phases + 1]decoded
 }
+
+// lineBreak is what of a break between two lines of one row was read.
+type lineBreak uint8
+
+const (
+	noBreak lineBreak = iota
+	carriageReturn
+	lineFeed
+)
+
+// lineBreakLength is how many bytes a break has at most.
+const lineBreakLength = 2
 
 // decoded are bytes on their way into a phase's stream.
 type decoded struct {
@@ -70,26 +87,60 @@ func (t *stream) cutRuns(n int, mask uint64) {
 	if long == 0 && r.length+head < minRun {
 		if head >= n {
 			r.length += n
-			return
+		} else {
+			r.length = bits.LeadingZeros64(^(mask << (64 - n)))
 		}
-		r.length = bits.LeadingZeros64(^(mask << (64 - n)))
+		r.line = r.length
 		return
 	}
 	for at := 0; at < n; {
 		rest := mask >> at
 		ones := min(bits.TrailingZeros64(^rest), n-at)
 		if ones == 0 {
+			if t.breaks(t.raw[t.read+at]) {
+				at++
+				continue
+			}
 			t.endRun()
 			zeros := bits.TrailingZeros64(rest)
 			at += zeros
 			continue
 		}
+		switch r.broken {
+		case carriageReturn:
+			t.endRun()
+		case lineFeed:
+			r.broken, r.line = noBreak, 0
+		}
 		at += ones
 		r.length += ones
+		r.line += ones
 		if r.length >= minRun {
 			t.feed(t.read + at)
 		}
 	}
+}
+
+// breaks says whether a byte behind the row breaks its line only, as mail and keys
+// are written: a value may go on behind it.
+func (t *stream) breaks(c byte) bool {
+	r := &t.runs
+	switch {
+	case r.line != mimeLine && r.line != pemLine:
+		return false
+	case c == '\r' && r.broken == noBreak:
+		r.broken = carriageReturn
+	case c == '\n' && r.broken != lineFeed:
+		r.broken = lineFeed
+	default:
+		return false
+	}
+	// Rows of hexadecimal digits are not broken like that.
+	r.hex = 0
+	if r.open>>hexPhase&1 != 0 {
+		t.shut(hexPhase)
+	}
+	return true
 }
 
 // endRun ends the row that is going on.
@@ -113,6 +164,7 @@ func (t *stream) endRun() {
 		}
 	}
 	r.length, r.fed, r.acc, r.good, r.hex = 0, 0, 0, 0, 0
+	r.line, r.broken = 0, noBreak
 }
 
 // feed reads the digits of the row up to the index that have not been read yet.
@@ -214,12 +266,21 @@ func (t *stream) start(p, i, fed int) {
 		return
 	}
 	t.openPhase(p, "base64")
-	for from := i - 7 - 4*min(fed/4-2, 2); from < i; from += 4 {
-		var g uint32
-		for _, c := range t.raw[from : from+4] {
-			g = g<<6 | uint32(digit64[c]&63)
+	// The last digits, wherever a line was broken between them.
+	var at [16]int
+	many := 8 + 4*min(fed/4-2, 2)
+	for n := many; n > 0; i-- {
+		if c := t.raw[i]; c != '\r' && c != '\n' {
+			n--
+			at[n] = i
 		}
-		t.decode(p, from, byte(g>>16), byte(g>>8), byte(g))
+	}
+	for g := 0; g < many; g += 4 {
+		var v uint32
+		for _, from := range at[g : g+4] {
+			v = v<<6 | uint32(digit64[t.raw[from]]&63)
+		}
+		t.decode(p, at[g], byte(v>>16), byte(v>>8), byte(v))
 	}
 }
 

@@ -103,6 +103,15 @@ var people = []owned{
 	{0, gatehouse.Credential, "14532871-Kq8sHdT0xYzAbCdEfGh"},
 }
 
+// lines breaks a text.
+func lines(width int, end, text string) string {
+	var b strings.Builder
+	for ; len(text) > width; text = text[width:] {
+		b.WriteString(text[:width] + end)
+	}
+	return b.String() + text
+}
+
 func TestFound(t *testing.T) {
 	x := indexOf(t, people...)
 	const id = "1234567890123456789"
@@ -133,10 +142,12 @@ func TestFound(t *testing.T) {
 		"an address is no phone":       {"44.207.946.958 44.207.946.95", ""},
 		"an id in groups is no id":     {"44 207-946-959", ""},
 		"another phone":                {"+44 20 7946 0959", ""},
-		"link":                         {"https://m.facebook.com/ada.lovelace/posts/7?x=y", "profile-link[1]"},
-		"link, upper case":             {"HTTP://FACEBOOK.COM/Ada.Lovelace", "profile-link[1]"},
-		"longer link":                  {"https://facebook.com/ada.lovelace.2 https://facebook.com/ada.lovelace-x", ""},
-		"other host":                   {"https://notfacebook.com/ada.lovelace https://evil.facebook.com/ada.lovelace", ""},
+		"link":                         {"https://m.facebook.com/ada.lovelace/posts/7?x=y " + id, "profile-link[1] pseudonymous-id[1]"},
+		"link alone":                   {"https://m.facebook.com/ada.lovelace/posts/7?x=y", ""},
+		"link beside its username":     {"https://facebook.com/ada.lovelace @ada_lovelace", "profile-link[1] username[1]"},
+		"link, upper case":             {"HTTP://FACEBOOK.COM/Ada.Lovelace " + id, "profile-link[1] pseudonymous-id[1]"},
+		"longer link":                  {"https://facebook.com/ada.lovelace.2 https://facebook.com/ada.lovelace-x " + id, "pseudonymous-id[1]"},
+		"other host":                   {"https://notfacebook.com/ada.lovelace https://evil.facebook.com/ada.lovelace " + id, "pseudonymous-id[1]"},
 		"post":                         {"112233445566_99887766", "post-id[1]"},
 		"message":                      {`"m_AbCdEf-ghIJkl:0123"`, "message-id[1]"},
 		"message, other case":          {`"m_abcdef-ghIJkl:0123"`, ""},
@@ -168,7 +179,13 @@ func TestFound(t *testing.T) {
 		"OAuth 1.0a token":             {`oauth_token="14532871-Kq8sHdT0xYzAbCdEfGh",`, "secret[]"},
 		"json":                         {`"\u0031234567890123456789 ada\u002elovelace\u0040example\u002Ecom"`, "pseudonymous-id[1] email[1]"},
 		"json in json":                 {`"\"\\u0031234567890123456789\\n\""`, "pseudonymous-id[1]"},
-		"json, slashes":                {`"https:\/\/facebook.com\/ada.lovelace"`, "profile-link[1]"},
+		"base64 in lines":              {lines(76, "\r\n", b64([]byte(strings.Repeat(".", 50)+" "+id+" and "+strings.Repeat(".", 40)+mail))), "pseudonymous-id[1] email[1]"},
+		"base64 in lines of keys":      {lines(64, "\n", b64([]byte(strings.Repeat(".", 40)+" "+id))), "pseudonymous-id[1]"},
+		"base64 in lines of words":     {lines(20, "\n", b64([]byte(strings.Repeat(".", 8)+" "+id))), ""},
+		"base64 in broken lines":       {lines(76, "\n\n", b64([]byte(strings.Repeat(".", 50)+" "+id))), ""},
+		"base64 in odd lines":          {lines(75, "\n", b64([]byte(strings.Repeat(".", 50)+" "+id))), ""},
+		"base64, a line each":          {b64([]byte(strings.Repeat(".", 43)+" "+id)) + "\n" + b64([]byte(mail+strings.Repeat(".", 40))), "pseudonymous-id[1] email[1]"},
+		"json, slashes":                {`"https:\/\/facebook.com\/ada.lovelace ` + id + `"`, "profile-link[1] pseudonymous-id[1]"},
 		"line end before":              {`"\n` + id + `\r\n"`, "pseudonymous-id[1]"},
 		"html":                         {"&#49;2345&#x36;7890123456789 ada&period;lovelace&commat;example&#46;com", "pseudonymous-id[1] email[1]"},
 		"html in percent":              {"%26%2349%3B234567890123456789", "pseudonymous-id[1]"},

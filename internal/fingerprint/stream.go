@@ -50,6 +50,7 @@ func (t *stream) begin(at int64, form, outer string) {
 	}
 	t.looked, t.done, t.runEnd = 0, 0, 0
 	t.runs.length, t.runs.fed, t.runs.acc, t.runs.good, t.runs.hex, t.runs.open = 0, 0, 0, 0, 0, 0
+	t.runs.line, t.runs.broken = 0, noBreak
 }
 
 // write takes in bytes that follow one another in the source.
@@ -109,7 +110,7 @@ func (t *stream) tidy() {
 		return
 	}
 	// Rows of digits are read back from where they may begin to be text.
-	keep := min(t.pending(), t.read-minHex) - behind
+	keep := min(t.pending(), t.read-minHex-lineBreakLength) - behind
 	if keep <= 0 {
 		return
 	}
@@ -145,7 +146,7 @@ func (t *stream) pending() int {
 func (t *stream) held() int64 {
 	from := t.pending()
 	if t.depth < depth {
-		from = min(from, max(t.read-min(t.runs.length, minHex), 0))
+		from = min(from, max(t.read-min(t.runs.length, minHex)-lineBreakLength, 0))
 	}
 	held := t.offset(from)
 	for p, out := range t.runs.out {

@@ -186,15 +186,15 @@ func TestAmbiguousHits(t *testing.T) {
 // What many share, and what is the customer's own, is reported at most.
 func TestSharedValuesAndBrands(t *testing.T) {
 	w := fresh(t, nil)
-	link := fingerprint.Value{Class: gatehouse.ProfileLink, Text: "https://social.example/everybody"}
+	number := fingerprint.Value{Class: gatehouse.PhoneNumber, Text: "004930123456"}
 	for i := range 5 {
-		w.deliver(w.l, source, person(fmt.Sprint(111222333440+i), link))
+		w.deliver(w.l, source, person(fmt.Sprint(111222333440+i), number))
 	}
 	w.deliver(w.l, source, person("900900900900"), person("900900900901"))
-	if err := w.send(w.l, to("a.example"), link.Text+" "+mail("900900900900")); err != nil {
+	if err := w.send(w.l, to("a.example"), number.Text+" "+mail("900900900900")); err != nil {
 		t.Errorf("it was stopped: %v", err)
 	}
-	same(t, "reported", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example reported×1", "transfer profile-link a.example reported×1")
+	same(t, "reported", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example reported×1", "transfer phone a.example reported×1")
 	if err := w.send(w.l, to("b.example"), mail("900900900901")); rule(err) != "lineage/stopped" {
 		t.Errorf("somebody beside the brand: %v", err)
 	}
