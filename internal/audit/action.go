@@ -80,6 +80,7 @@ var actions = map[string]string{
 	"lineage.erase":   "What led from flows to erased people was removed, and their fingerprints deleted; facts hold counts.",
 	"lineage.full":    "There are more fingerprints than the configuration allows: the oldest are forgotten before their time, and are not recognised any more.",
 	"lineage.probing": "A service tried to send many different values that were stopped. The destinations where they were are closed to it for an hour.",
+
 	"log.accept":   "An operator accepted the log as it is after tampering was noticed; facts hold how many entries it had when that was noticed, and how many when it was accepted.",
 	"log.clock":    "This machine's clock was set: times before this entry and after it do not follow one another. Facts hold by how many seconds. The order of entries does not depend on it.",
 	"log.close":    "The log could not be written, and everything that has to be recorded was refused from then on. The rule and facts say why: slow, unwritable or full.",
