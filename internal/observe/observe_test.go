@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -282,6 +283,13 @@ func (f *failing) ForgetUses(_ context.Context, before observe.Day) error {
 	return nil
 }
 
+// said returns what it was asked so far.
+func (f *failing) said() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
+}
+
 // What could not be stored is stored later, with what came in between, and once.
 func TestStoreThatFails(t *testing.T) {
 	real, _ := newStore(t)
@@ -313,21 +321,21 @@ func TestRun(t *testing.T) {
 		o.See(xCall("GET /2/users/me", nil, nil, ""))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if want := []string{"begin", "forget 1998-11-27", "add"}; !cmp.Equal(s.asked, want) {
-			t.Errorf("after ten seconds: %q, want %q", s.asked, want)
+		if want := []string{"begin", "forget 1998-11-27", "add"}; !cmp.Equal(s.said(), want) {
+			t.Errorf("after ten seconds: %q, want %q", s.said(), want)
 		}
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if want := []string{"begin", "forget 1998-11-27", "add", "forget 1998-11-28"}; !cmp.Equal(s.asked, want) {
-			t.Errorf("after a day: %q, want %q", s.asked, want)
+		if want := []string{"begin", "forget 1998-11-27", "add", "forget 1998-11-28"}; !cmp.Equal(s.said(), want) {
+			t.Errorf("after a day: %q, want %q", s.said(), want)
 		}
 		o.See(xCall("GET /2/users/me", nil, nil, ""))
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := o.Flush(t.Context()); err != nil || len(s.asked) != 5 {
-			t.Errorf("at the end: %v, %q", err, s.asked)
+		if err := o.Flush(t.Context()); err != nil || len(s.said()) != 5 {
+			t.Errorf("at the end: %v, %q", err, s.said())
 		}
 		if n := strings.Count(log.String(), "could not be stored"); n != 1 {
 			t.Errorf("%d lines were logged:\n%s", n, log.String())
