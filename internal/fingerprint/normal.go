@@ -69,8 +69,9 @@ type normal struct {
 	keys *keys
 }
 
-// cut cuts the text into words, and gives each its fast hash.
-func (n *normal) cut() {
+// cutAll cuts the text into words, and gives each its fast hash.
+func (n *normal) cutAll() {
+	n.lowerTo(len(n.raw))
 	var m masks
 	for n.read < len(n.raw) {
 		size := n.piece(len(n.raw), &m, true)
@@ -86,7 +87,7 @@ func (n *normal) cut() {
 }
 
 func (n *normal) name() (mark, bool) {
-	n.cut()
+	n.cutAll()
 	letters := slices.ContainsFunc(n.words, func(w word) bool { return w.traits&notDigit != 0 })
 	if !letters || len(n.words) > maxNameWords || len(n.words) == 0 {
 		return 0, false
@@ -152,7 +153,7 @@ func (r *reader) first(words []word, k *keys) (uint64, bool) {
 // before its first letter or digit, and behind its last, does not count. digits is
 // how long it must be if it is a number, and least otherwise.
 func (n *normal) exact(small bool, digits, least int, shapes *[maxExactWords + 1]uint8) (mark, bool) {
-	n.cut()
+	n.cutAll()
 	if len(n.words) == 0 || len(n.words) > maxExactWords {
 		return 0, false
 	}

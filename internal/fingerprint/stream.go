@@ -16,6 +16,8 @@ type stream struct {
 	// looked is how many of the words have been looked up by themselves, done how
 	// many are done with altogether.
 	looked, done int
+	// openings are the words with which values may begin that are not complete.
+	openings []opening
 	// asks are questions that wait to be put together.
 	asks []ask
 	// b is room for normal forms, found for what the index has.
@@ -49,6 +51,7 @@ func (t *stream) begin(at int64, form, outer string) {
 		t.outer = " in " + form + outer
 	}
 	t.looked, t.done, t.runEnd = 0, 0, 0
+	t.openings, t.asks = t.openings[:0], t.asks[:0]
 	t.runs.length, t.runs.fed, t.runs.acc, t.runs.good, t.runs.hex, t.runs.open = 0, 0, 0, 0, 0, 0
 	t.runs.line, t.runs.broken = 0, noBreak
 }
@@ -69,6 +72,7 @@ func (t *stream) process(last bool) {
 	if !last {
 		end = t.settled()
 	}
+	t.lowerTo(end)
 	var m masks
 	for t.read < end {
 		n := t.piece(end, &m, last)
@@ -104,6 +108,9 @@ func (t *stream) tidy() {
 	if t.done > 0 {
 		t.words = append(t.words[:0], t.words[t.done:]...)
 		t.looked -= t.done
+		for i := range t.openings {
+			t.openings[i].word -= int32(t.done)
+		}
 		t.done = 0
 	}
 	if len(t.raw) < 2*block {

@@ -16,8 +16,7 @@ import (
 // complete another one that has begun before it. Each time the text gets shorter, so
 // the work is linear whatever the input is, and how the input is cut does not matter.
 type text struct {
-	// raw is the text, low the same with ASCII letters in lower case.
-	raw, low []byte
+	raw []byte
 	// src has, for the bytes before even, where each came from: the lower 24 bits of
 	// the offset, and above them what had to be undone. The bytes from even on
 	// followed one another in the source, too: there the offset is index plus ahead.
@@ -56,7 +55,7 @@ const (
 )
 
 func (t *text) reset(at int64) {
-	*t = text{raw: t.raw[:0], low: t.low[:0], src: t.src[:0], value: t.value[:0], next: at, ahead: at, open: -1}
+	*t = text{raw: t.raw[:0], src: t.src[:0], value: t.value[:0], next: at, ahead: at, open: -1}
 }
 
 // offset returns where the byte at the index came from. The end of the text is
@@ -90,11 +89,7 @@ func (t *text) settled() int {
 
 // cut takes away the first n bytes.
 func (t *text) cut(n int) {
-	if n <= 0 {
-		return
-	}
 	t.raw = append(t.raw[:0], t.raw[n:]...)
-	t.low = append(t.low[:0], t.low[n:]...)
 	if t.even > n {
 		t.src = append(t.src[:0], t.src[n:t.even]...)
 		t.even -= n
@@ -193,7 +188,6 @@ func (t *text) copy(p []byte) {
 		t.ahead = t.next - int64(len(t.raw))
 	}
 	t.raw = append(t.raw, p...)
-	t.low = appendLower(t.low, p)
 	t.next += int64(len(p))
 	t.firm = max(t.firm, len(t.raw)-reach)
 }
@@ -215,7 +209,6 @@ func (t *text) putFrom(p []byte, src []uint32, next int64) {
 func (t *text) put1(c byte, src uint32) {
 	t.spell()
 	t.raw = append(t.raw, c)
-	t.low = append(t.low, lower[c])
 	t.src = append(t.src, src)
 	t.even = len(t.raw)
 	t.firm = max(t.firm, len(t.raw)-reach)
@@ -254,7 +247,7 @@ func (t *text) push(c byte, src uint32) {
 		for _, s := range t.src[at:] {
 			from |= s &^ offsetMask
 		}
-		t.raw, t.low, t.src, t.even = t.raw[:at], t.low[:at], t.src[:at], at
+		t.raw, t.src, t.even = t.raw[:at], t.src[:at], at
 		for _, b := range t.value {
 			t.put1(b, from|kind)
 		}

@@ -11,16 +11,8 @@ import (
 // or one sign of a script that puts nothing between words.
 type word struct {
 	start, end int32
+	fast       uint64 // its fast hash
 	traits     traits
-	// count is how many words, this one first, have been looked up together.
-	count uint8
-	// digits is how many digits these have, if they may be a telephone number.
-	digits uint8
-	// leads are the shapes of the values that may begin here.
-	leads uint32
-	// fast is the word's fast hash, first that of what a value here begins with, all
-	// that of the words that have been looked up together.
-	fast, first, all uint64
 }
 
 // traits are what is known of a word without looking at it.
@@ -33,7 +25,6 @@ const (
 	notASCII
 	isSign   // of a script with words of few signs
 	isTailed // of a script with syllables of several signs
-	hasAt    // an at sign stands between the words that have been looked up together
 )
 
 // none is no index.
@@ -43,6 +34,8 @@ const none = math.MinInt
 type reader struct {
 	text
 	kinds *plane
+	// low is the text with ASCII letters in lower case, as far as it is settled.
+	low []byte
 	// read is how far the text is cut into words.
 	read int
 	// begun is where the word begins that goes on at read, before the beginning of the
@@ -54,7 +47,17 @@ type reader struct {
 
 func (r *reader) reset(at int64) {
 	r.text.reset(at)
+	r.low = r.low[:0]
 	r.read, r.begun, r.traits, r.words = 0, none, 0, r.words[:0]
+}
+
+// lowerTo brings low up to an index.
+func (r *reader) lowerTo(end int) { r.low = appendLower(r.low, r.raw[len(r.low):end]) }
+
+// cut takes away the first n bytes.
+func (r *reader) cut(n int) {
+	r.text.cut(n)
+	r.low = append(r.low[:0], r.low[min(n, len(r.low)):]...)
 }
 
 // Lanes of classify's table: bit i of a lane is byte i of eight.
