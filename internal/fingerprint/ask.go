@@ -1,5 +1,7 @@
 package fingerprint
 
+import "sync/atomic"
+
 // ask is a question to the sieve that waits to be put with others.
 type ask struct {
 	quick uint64
@@ -27,11 +29,19 @@ const (
 // answer puts the questions that wait to the sieve, and looks up what passes.
 func (t *stream) answer(s *sieve) {
 	n := 0
-	for i := range t.asks {
-		// Those that pass move to the front.
-		t.asks[n] = t.asks[i]
-		if s.passes(t.asks[i].quick) {
-			n++
+	for asks := t.asks; len(asks) > 0; {
+		some := asks[:min(len(asks), batch)]
+		asks = asks[len(some):]
+		var loaded [batch]uint64
+		for i := range some {
+			loaded[i] = atomic.LoadUint64(&s.bits[some[i].quick>>s.shift])
+		}
+		for i := range some {
+			if b := two(some[i].quick); loaded[i]&b == b {
+				// Those that pass move to the front.
+				t.asks[n] = some[i]
+				n++
+			}
 		}
 	}
 	k := t.scan.x.keys
