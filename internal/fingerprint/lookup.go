@@ -68,6 +68,7 @@ func (t *stream) hash(words []word) {
 		n := int(w.end - w.start)
 		if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
 			t.hashSlowly(w)
+			t.known(w)
 			continue
 		}
 		v := binary.LittleEndian.Uint64(low[w.start:])
@@ -78,6 +79,17 @@ func (t *stream) hash(words []word) {
 			v &= keepBytes[n]
 		}
 		w.fast = k.fast16(v, y, uint64(n))
+	}
+}
+
+// known notes a secret that is known by how it is made.
+func (t *stream) known(w *word) {
+	x := t.scan.x
+	if n := int(w.end - w.start); x.form == nil || n < x.formed || n > maxValue {
+		return
+	}
+	if b := t.raw[w.start:w.end]; x.form(b) {
+		t.see(x.keys.one(b), classSecret, int(w.start), int(w.end))
 	}
 }
 
