@@ -47,6 +47,9 @@ type Config struct {
 	// Patience is how long callers wait for one write before they are refused; the
 	// zero means 10 s.
 	Patience time.Duration
+	// LookEvery is how often what is stored is compared with what is known; the zero
+	// means every second, and a test of weeks wants less.
+	LookEvery time.Duration
 	// Queue bounds how many entries may wait to be written; the zero means
 	// 65536. When it is reached, intents are refused and refusals wait.
 	Queue int
@@ -101,6 +104,9 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	}
 	if c.Patience == 0 {
 		c.Patience = 10 * time.Second
+	}
+	if c.LookEvery == 0 {
+		c.LookEvery = time.Second
 	}
 	l := &Log{
 		config: c, queue: newQueue(c.Queue), base: context.WithoutCancel(ctx),

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// lookEvery is how often what is stored is compared with what is known.
-	lookEvery = time.Second
 	// tilesAtOnce is how many full tiles, with their entries' hashes, one look
 	// walks over.
 	tilesAtOnce = 4
@@ -36,7 +34,7 @@ type watch struct {
 }
 
 // due returns how long it is until the next look.
-func (w *writer) due() time.Duration { return max(0, lookEvery-time.Since(w.watch.last)) }
+func (w *writer) due() time.Duration { return max(0, w.log.config.LookEvery-time.Since(w.watch.last)) }
 
 // tick is what is done each second: a look at what is stored, what other processes
 // left behind, and the space that is held back.

@@ -322,7 +322,8 @@ func (r *rig) openStores() {
 		t.Fatal(err)
 	}
 	r.log, err = audit.Open(ctx, audit.Config{
-		Store: fullDisk{r.db.Audit(), &r.full}, Signer: signer, Environment: "test", Seal: v.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
+		LookEvery: time.Hour,
+		Store:     fullDisk{r.db.Audit(), &r.full}, Signer: signer, Environment: "test", Seal: v.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
 		OnFault: func(err error) {
 			if !r.full.Load() {
 				t.Errorf("log: %v", err)

@@ -93,7 +93,8 @@ func openLog(t testing.TB, db *store.DB, v *vault.Vault, aside string) *audit.Lo
 		t.Fatal(err)
 	}
 	log, err := audit.Open(t.Context(), audit.Config{
-		Store: db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal, Aside: aside,
+		LookEvery: time.Hour,
+		Store:     db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal, Aside: aside,
 		Log: slog.New(slog.DiscardHandler), OnFault: func(err error) { t.Logf("log: %v", err) },
 	})
 	if err != nil {

@@ -180,7 +180,8 @@ func newWorldOnLog(t *testing.T, dsn, url string, logStore func(audit.Store) aud
 	}
 	w.signerKey = key
 	w.log = must(audit.Open(t.Context(), audit.Config{
-		Store: logStore(w.db.Audit()), Signer: must(note.NewSigner(key))(t), Environment: "development", Seal: w.vault.SealPersonal,
+		LookEvery: time.Hour,
+		Store:     logStore(w.db.Audit()), Signer: must(note.NewSigner(key))(t), Environment: "development", Seal: w.vault.SealPersonal,
 		Log: slog.New(slog.DiscardHandler),
 	}))(t)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -32,11 +32,15 @@ const (
 )
 
 const (
-	insertIndex statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)`
+	// A log that was rolled back, and accepted so, comes to the same numbers again: what
+	// they are found by is then of the entries that are there now.
+	indexAgain = ` ON CONFLICT (seq) DO UPDATE SET person = excluded.person, terms = excluded.terms`
 
-	insertIndexes statement = insertIndex +
+	insertIndex statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` + indexAgain
+
+	insertIndexes statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` +
 		`, ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24)` +
-		`, ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)`
+		`, ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)` + indexAgain
 )
 
 // keepForgotten is how long it is remembered that somebody was forgotten: longer than

@@ -110,7 +110,8 @@ func openLog(t testing.TB, db *store.DB, v *vault.Vault) *audit.Log {
 		t.Fatal(err)
 	}
 	log, err := audit.Open(t.Context(), audit.Config{
-		Store: db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal,
+		LookEvery: time.Hour,
+		Store:     db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal,
 		Log: slog.New(slog.DiscardHandler), OnFault: func(err error) { t.Errorf("log: %v", err) },
 	})
 	if err != nil {

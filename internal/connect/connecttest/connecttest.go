@@ -227,7 +227,8 @@ func (w *World) foundations(o Options) {
 	w.SignerKey = key
 	signer := must[note.Signer](t, "signer")(note.NewSigner(key))
 	w.Log = must[*audit.Log](t, "log")(audit.Open(t.Context(), audit.Config{
-		Store: logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
+		LookEvery: time.Hour,
+		Store:     logStore, Signer: signer, Environment: "development", Seal: w.Vault.SealPersonal, Index: audit.NewIndexHash([]byte("the key of a test")),
 		Log: slog.New(slog.DiscardHandler), OnFault: onFault, Aside: o.Aside,
 	}))
 	ctx, stop := context.WithCancel(context.Background())
