@@ -33,6 +33,7 @@ func another(text string) string {
 func TestNoTokenLeaves(t *testing.T) {
 	h := newHouse(t)
 	party, open := newStranger(t, "party.example", false), newStranger(t, "open.example", true)
+	h.edit(func(text string) string { return strings.ReplaceAll(text, "rate: 200/s", "rate: 2000/s") })
 	h.edit(widen(party.declare("pseudonymous-id, username, name, email, phone, profile-link, post-id, message-id") + open.declare("")))
 	h.start()
 	x := h.connectPerson(demoX, "ada", h.box.People()[0])

@@ -210,6 +210,7 @@ func TestCutsOfLongRows(t *testing.T) {
 		"one word":     strings.Repeat("a", 20_000) + " " + people[0].text + strings.Repeat("7", 9000) + "," + people[0].text,
 		"one digit":    strings.Repeat("V", 20_000) + " " + people[0].text,
 		"percents":     strings.Repeat("%", 20_000) + "31" + people[0].text,
+		"nested":       "%4" + strings.Repeat("%3", 500) + "1 " + people[0].text,
 		"pluses":       strings.Repeat("Ada ", 3000) + strings.Repeat("+", 20_000) + people[0].text,
 		"bytes":        strings.Repeat("\x80", 9000) + people[0].text + strings.Repeat("\xf0\x9f", 5000),
 		"entities":     strings.Repeat("&am", 5000) + strings.Repeat("p;", 5000) + "#49;" + people[0].text[1:],
@@ -223,6 +224,32 @@ func TestCutsOfLongRows(t *testing.T) {
 		if t.Failed() {
 			t.Fatal(name)
 		}
+	}
+}
+
+// What is held back is short, unless a value may really be under way.
+func TestSafeMoves(t *testing.T) {
+	x := indexOf(t, people...)
+	for _, test := range []struct {
+		text string
+		held int64
+	}{
+		{"hello, this is some text", 30},
+		{"14532871" + strings.Repeat("-", 5000), 60}, // with this word a token begins
+		{strings.Repeat("z", 5000), 60},
+		{strings.Repeat("z", 5000) + " and more", 60},
+		{strings.Repeat("z", 3000), 3000},
+		{strings.Repeat("%", 5000), 90},
+		{"engine, " + strings.Repeat("- ", 300), 608}, // somebody's username
+		{"engine, " + strings.Repeat("- ", 3000), 60},
+		{"data:" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("hello, this is some text. ", 300))), 60},
+	} {
+		s := x.Search()
+		s.Write([]byte(test.text))
+		if held := int64(len(test.text)) - s.Safe(); held > test.held || held < test.held*9/10 && test.held > 100 {
+			t.Errorf("%d bytes of %.40q are held back, want %d at most", held, test.text, test.held)
+		}
+		s.Close()
 	}
 }
 

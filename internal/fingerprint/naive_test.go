@@ -34,7 +34,7 @@ func undo(s string) string {
 				break
 			}
 			e := tail[at[0]:]
-			plain := e
+			var plain string
 			switch {
 			case e[0] == '%':
 				n, _ := strconv.ParseUint(e[1:], 16, 8)

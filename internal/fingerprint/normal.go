@@ -129,7 +129,7 @@ func (n *normal) several(text []byte, shape uint8) (mark, bool) {
 // first returns the fast hash of what a value of several words begins with: its
 // first word, or as many signs as say as much.
 func (r *reader) first(words []word, k *keys) (uint64, bool) {
-	many := 1
+	var many int
 	switch t := words[0].traits; {
 	case t&isSign != 0:
 		many = minSigns

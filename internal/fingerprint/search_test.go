@@ -87,6 +87,7 @@ var people = []owned{
 	{1, gatehouse.MessageID, "m_AbCdEf-ghIJkl:0123"},
 	{2, gatehouse.PersonName, "山田 太郎"},
 	{2, gatehouse.Username, "yamada.taro"},
+	{2, gatehouse.PersonName, "𠮷田花子"},
 	{3, gatehouse.PersonName, "สมชาย ใจดี"},
 	{3, gatehouse.PseudonymousID, "17841400000000001"},
 	{4, gatehouse.PersonName, "Ada"},
@@ -137,6 +138,8 @@ func TestFound(t *testing.T) {
 		"other address":                {"ada_lovelace@example.com ada.lovelace@example.org", ""},
 		"phone":                        {"tel:+442079460958", "phone[1]"},
 		"phone in groups":              {"(0044) 20-7946-0958, please", "phone[1]"},
+		"phone with zeros for plus":    {"call 00442079460958", "phone[1]"},
+		"phone with one zero":          {"call 0442079460958", ""},
 		"phone in a form":              {"p=%2B44+20+7946+0958&q=1", "phone[1]"},
 		"phone before another":         {"+44 20 7946 0958 +44 20 7946 0959", "phone[1]"},
 		"an address is no phone":       {"44.207.946.958 44.207.946.95", ""},
@@ -197,6 +200,8 @@ func TestFound(t *testing.T) {
 		"base64 of json":               {b64([]byte(`{"m":"ada\u002elovelace\u0040example.com"}`)), "email[1]"},
 		"base64 of percent in percent": {url.QueryEscape(b64([]byte(url.QueryEscape(mail)))), "email[1]"},
 		"base64 thrice":                {b64([]byte(b64([]byte(b64([]byte(mail)))))), "email[1]"},
+		"base64 four times":            {b64([]byte(b64([]byte(b64([]byte(b64([]byte(mail)))))))), ""},
+		"surrogates":                   {`"\ud842\udfb7\u7530\u82b1\u5b50 yamada.taro"`, "name[2] username[2]"},
 		"base64 in binary":             {b64([]byte("\x00\x01\x02\x03\x0a\x18" + mail + "\x00\xff\x10")), "email[1]"},
 		"hex":                          {hex.EncodeToString([]byte(mail)) + " " + strings.ToUpper(hex.EncodeToString([]byte(id))), "email[1] pseudonymous-id[1]"},
 		"hex of base64":                {hex.EncodeToString([]byte(b64([]byte(mail)))), "email[1]"},
@@ -251,6 +256,7 @@ func TestOwners(t *testing.T) {
 		{1, gatehouse.Username, "grace"}, {2, gatehouse.Username, "grace"}, {3, gatehouse.Username, "grace"},
 		{2, gatehouse.EmailAddress, "grace@navy.example"}, {3, gatehouse.EmailAddress, "grace@navy.example"},
 		{1, gatehouse.PseudonymousID, "777000777000"}, {2, gatehouse.PostID, "777000777000"},
+		{20, gatehouse.PersonName, "Alan Turing"}, {20, gatehouse.Username, "alan"},
 	}
 	for i := range fingerprint.Owner(5) {
 		values = append(values, owned{10 + i, gatehouse.PseudonymousID, "888000888000"}, owned{10 + i, gatehouse.PersonName, "Everybody"})
@@ -262,6 +268,8 @@ func TestOwners(t *testing.T) {
 		"grace, grace@navy.example": "username[2 3] email[2 3]",
 		"grace 777000777000":        "username[1 2] post-id[2] pseudonymous-id[1]",
 		"888000888000":              "pseudonymous-id[]",
+		"Alan Turing":               "",
+		"Alan Turing, alan":         "name[20] username[20]",
 		"Everybody 888000888000":    "pseudonymous-id[]",
 	} {
 		got := search(x, []byte(text), whole)

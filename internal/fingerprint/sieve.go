@@ -39,14 +39,9 @@ func newSieve(values int) *sieve {
 	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<leadBits), first: make([]uint64, 1<<leadBits/32)}
 }
 
-// two returns the two bits of a quick part.
+// two returns the two bits of a quick part. A value may have it if both are set in its
+// word of bits, the one at the quick part shifted by shift.
 func two(quick uint64) uint64 { return 1<<(quick&63) | 1<<(quick>>6&63) }
-
-// passes says whether a value may have this quick part.
-func (s *sieve) passes(quick uint64) bool {
-	b := two(quick)
-	return atomic.LoadUint64(&s.bits[quick>>s.shift])&b == b
-}
 
 // lead returns the shapes of the values that begin with a word of this fast hash.
 func (s *sieve) lead(fast uint64) uint32 { return atomic.LoadUint32(&s.leads[fast>>(64-leadBits)]) }

@@ -236,13 +236,12 @@ var starts, inside = func() (s, in [256]uint8) {
 // push appends one byte while an escape is open, or begins one.
 func (t *text) push(c byte, src uint32) {
 	t.put1(c, src)
-	at := len(t.raw) - 1
 	for {
 		n, kind := t.escape()
 		if n == 0 || len(t.raw)-n < t.firm {
 			break
 		}
-		at = len(t.raw) - n
+		at := len(t.raw) - n
 		from := t.src[at]
 		for _, s := range t.src[at:] {
 			from |= s &^ offsetMask

@@ -112,7 +112,7 @@ func classify(b *[64]byte, m *masks) {
 		a, c := w[i], w[i+2]
 		w[i], w[i+2] = a&even|c&even<<16, a>>16&even|c&^even
 	}
-	for i := 0; i < 8; i += 2 {
+	for _, i := range [4]int{0, 2, 4, 6} {
 		const even = 0x00ff00ff00ff00ff
 		a, c := w[i], w[i+1]
 		w[i], w[i+1] = a&even|c&even<<8, a>>8&even|c&^even
