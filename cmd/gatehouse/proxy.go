@@ -40,9 +40,19 @@ func (s *server) bindProxy(certificate func() (*tls.Config, error)) error {
 		Addr: s.cfg.Listen.Proxy, TLS: tlsConfig, Handler: s.egressProxy.Handler(), Log: s.logger, OnlyHTTP1: true,
 		// Under TLS, a tunnel's reader that takes nothing is bounded here.
 		WriteStall: c.Limits.Idle,
+		// What somebody without a key can have held is connections times headers.
+		MaxHeaderBytes: proxyHeaderBytes, MaxConns: c.Limits.Tunnels + c.Limits.Requests + proxySpareConns,
 	})
 	return err
 }
+
+const (
+	// proxyHeaderBytes bounds a request's header on the proxy listener, before anybody
+	// knows who sends it; inside a tunnel that is looked into 64 KiB are allowed.
+	proxyHeaderBytes = 16 << 10
+	// proxySpareConns are for callers who are being identified.
+	proxySpareConns = 512
+)
 
 // proxyConfig binds the proxy to the parts.
 func proxyConfig(p *parts, admit func(gatehouse.ServiceName, int) error) (egress.Config, error) {

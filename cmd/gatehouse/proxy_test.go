@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -19,6 +22,36 @@ import (
 
 	"gatehouse/internal/audit"
 )
+
+// Somebody without a key can have the proxy hold a header, but no long one.
+func TestHeadersBeforeTheKey(t *testing.T) {
+	h := newHouse(t)
+	h.start()
+	address, err := url.Parse(h.ready["proxy_listener"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := os.ReadFile(h.ready["ca_file"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	for length, want := range map[int]string{12 << 10: "407", 24 << 10: "431"} {
+		conn, err := tls.Dial("tcp", address.Host, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nX-A: %s\r\n\r\n", strings.Repeat("a", length)); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(line, want) {
+			t.Errorf("%d bytes: %q, %v, want %s", length, line, err, want)
+		}
+	}
+}
 
 // A program that knows nothing of Gatehouse but HTTPS_PROXY, through the running
 // command: to whom it may send, to whom it may not, and after a reload.
