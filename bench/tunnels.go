@@ -201,6 +201,7 @@ func (s *stage) startForward(ctx context.Context) ([]tunneller, error) {
 	}
 	config := filepath.Join(dir, "gatehouse.yaml")
 	text := fmt.Sprintf(`environment: development
+public_url: http://127.0.0.1:1
 listen: {app: "127.0.0.1:0", proxy: "127.0.0.1:0"}
 store: sqlite:gatehouse.db
 root_key: file:root.key
@@ -219,8 +220,9 @@ log: {level: error}
 	}
 	run := func(args ...string) ([]byte, error) {
 		out, err := exec.CommandContext(ctx, s.gatehouse, append(args, "--config", config)...).Output()
-		if err != nil {
-			err = fmt.Errorf("gatehouse %s: %w: %s", strings.Join(args, " "), err, out)
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("gatehouse %s: %w: %s", strings.Join(args, " "), err, failed.Stderr)
 		}
 		return out, err
 	}
