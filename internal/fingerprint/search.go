@@ -100,7 +100,8 @@ func (s *Search) Close() {
 	s.hits, s.ended = nil, false
 	for _, c := range []*scan{s.body, s.text} {
 		c.root.begin(0, "", "")
-		c.seen, c.owned = c.seen[:0], c.owned[:0]
+		c.seen, c.owned, c.crowd = c.seen[:0], c.owned[:0], c.crowd[:0]
+		clear(c.counts)
 	}
 	s.x.searches.Put(s)
 }
@@ -115,10 +116,21 @@ type scan struct {
 	// owned has, for each of seen, a bit for each owner, so that most pairs that have
 	// none in common cost one look.
 	owned []uint64
+	// counts has how many values begin in each window's length of the source, and crowd
+	// those beyond crowded, until they are reported.
+	counts map[int64]int
+	crowd  []sight
 }
 
+// crowded is how many values may begin within a window's length before each of them
+// counts, alone or not. No text that somebody wrote holds so many, and each of them
+// would have to be compared with all the others: a few people who call themselves by
+// one word, by it twice, three times and so on would make a text of that word take
+// half a second for each kilobyte.
+const crowded = 256
+
 func newScan(x *Index) *scan {
-	s := &scan{x: x}
+	s := &scan{x: x, counts: map[int64]int{}}
 	s.root = newStream(s, 0)
 	return s
 }
@@ -145,6 +157,11 @@ type sight struct {
 func (c *scan) see(s sight) {
 	if s.weak && s.count == 0 {
 		return // so many have it that it says nothing
+	}
+	at := s.from / window
+	if c.counts[at]++; c.counts[at] > crowded {
+		c.crowd = append(c.crowd, s)
+		return
 	}
 	owned := uint64(0)
 	for _, o := range s.owners[:s.count] {
@@ -181,9 +198,18 @@ func (c *scan) compare(s, o *sight) {
 // settle reports what needs nothing more, given that what comes later does not begin
 // before the offset, and forgets what is out of sight then.
 func (c *scan) settle(hits []Hit, held int64) []Hit {
+	for _, s := range c.crowd {
+		s.beside = everybody
+		hits = append(hits, c.hit(&s))
+	}
+	c.crowd = c.crowd[:0]
 	kept, owned := c.seen[:0], c.owned[:0]
 	for i, s := range c.seen {
-		past := held-s.to > window
+		// The window's length that follows is complete, too.
+		past := held-s.to > window && held/window > s.from/window+1
+		if past && c.inCrowd(s.from/window) {
+			s.beside = everybody
+		}
 		if !s.told && (!s.weak || past && s.beside != 0) {
 			hits = append(hits, c.hit(&s))
 			s.told = true
@@ -193,7 +219,21 @@ func (c *scan) settle(hits []Hit, held int64) []Hit {
 		}
 	}
 	c.seen, c.owned = kept, owned
+	for at := range c.counts {
+		if at < held/window-2 && (len(kept) == 0 || at < kept[0].from/window-2) {
+			delete(c.counts, at)
+		}
+	}
 	return hits
+}
+
+// everybody is for beside: each of a value's owners.
+const everybody = 0xff
+
+// inCrowd says whether a value that begins in a window's length stands among too many,
+// or beside them: what it would have been compared with may not have been kept.
+func (c *scan) inCrowd(at int64) bool {
+	return c.counts[at-1] > crowded || c.counts[at] > crowded || c.counts[at+1] > crowded
 }
 
 // waiting returns where the first value begins that may yet be reported.
