@@ -58,10 +58,13 @@ type found struct {
 	part string
 }
 
-// placed is a value in a part of a request.
+// placed is what is judged once: a value in a part of a request, as one of the kinds
+// of data that it may be, of those whose it may be there.
 type placed struct {
-	print Print
-	part  string
+	print  Print
+	class  gatehouse.DataClass
+	owners [4]Owner // the index lists no more
+	part   string
 }
 
 // maxJudged bounds what one transfer remembers; a repeated hit beyond it is judged,
@@ -109,7 +112,7 @@ func (t *Transit) lookAtTexts() {
 	t.search.Text(string(t.texts))
 	for _, h := range t.search.Take() {
 		i := slices.IndexFunc(t.ends, func(e ending) bool { return h.From < int64(e.at) })
-		t.found = append(t.found, found{h, t.ends[max(i, 0)].part})
+		t.keep(h, t.ends[max(i, 0)].part)
 	}
 	t.texts, t.ends = t.texts[:0], t.ends[:0]
 }
@@ -117,14 +120,34 @@ func (t *Transit) lookAtTexts() {
 // take notes what was recognised in the body since it was last called.
 func (t *Transit) take() {
 	for _, h := range t.search.Take() {
-		t.found = append(t.found, found{h, inBody})
+		t.keep(h, inBody)
 	}
 }
 
+// keep keeps a hit for the next judgement, unless the like was judged or kept.
+func (t *Transit) keep(h fingerprint.Hit, part string) {
+	p := placed{print: h.Print, class: h.Class, part: part}
+	copy(p.owners[:], h.Owners)
+	if t.judged[p] {
+		return
+	}
+	if len(t.judged) < maxJudged {
+		t.judged[p] = true
+	}
+	t.found = append(t.found, found{h, part})
+}
+
+// maxPiece bounds what is looked at before the hits in it are taken: each place makes
+// one, and most of them say again what one before said.
+const maxPiece = 4 << 10
+
 // Write looks at the next bytes of the body. It never fails.
 func (t *Transit) Write(p []byte) (int, error) {
-	if t.refusal == nil {
-		_, _ = t.search.Write(p)
+	for rest := p; t.refusal == nil && len(rest) > 0; {
+		piece := rest[:min(len(rest), maxPiece)]
+		_, _ = t.search.Write(piece)
+		t.take()
+		rest = rest[len(piece):]
 	}
 	return len(p), nil
 }
@@ -180,12 +203,6 @@ func (t *Transit) judge(ctx context.Context) error {
 	hits := t.found
 	t.found = t.found[:0]
 	for _, h := range hits {
-		if t.judged[placed{h.Print, h.part}] {
-			continue
-		}
-		if len(t.judged) < maxJudged {
-			t.judged[placed{h.Print, h.part}] = true
-		}
 		s, err := l.weigh(ctx, &t.transfer, h)
 		if err != nil {
 			// For good: what was recognised is not found a second time.
@@ -197,6 +214,7 @@ func (t *Transit) judge(ctx context.Context) error {
 	if len(sights) == 0 {
 		return nil
 	}
+	oneReading(sights)
 	l.probing(ctx, &t.transfer, sights)
 	if slices.ContainsFunc(sights, func(s sight) bool { return s.verdict == Stopped }) {
 		// None of what was seen since the last judgement leaves.
@@ -209,6 +227,24 @@ func (t *Transit) judge(ctx context.Context) error {
 		t.refusal = err
 	}
 	return t.refusal
+}
+
+// oneReading spares what may be something that the destination may have: a user's name
+// that is her display name, too, where the one is allowed. The other reading is
+// reported.
+func oneReading(sights []sight) {
+	passed := map[Print]bool{}
+	for i := range sights {
+		if sights[i].verdict == Passed {
+			passed[sights[i].hit.Print] = true
+		}
+	}
+	for i := range sights {
+		s := &sights[i]
+		if s.verdict == Stopped && s.hit.Class != gatehouse.Credential && passed[s.hit.Print] {
+			s.verdict = Reported
+		}
+	}
 }
 
 // weigh decides about one hit.
