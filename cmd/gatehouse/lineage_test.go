@@ -199,3 +199,30 @@ func TestWhoMayAskIsLive(t *testing.T) {
 		t.Error("a service may not ask that is named")
 	}
 }
+
+// What the configuration says is the app's own is recognised as nobody's.
+func TestOursAreNobodys(t *testing.T) {
+	h := newHouse(t)
+	h.edit(func(text string) string { return text + "\nlineage: {ours: [support@example.com]}\n" })
+	h.start()
+	h.stop()
+	h.inside(func(p *parts) {
+		ctx := t.Context()
+		values := []fingerprint.Value{{Class: gatehouse.EmailAddress, Text: "support@example.com"}, {Class: gatehouse.EmailAddress, Text: "ada@example.com"}}
+		if err := p.lineage.Deliver(ctx, lineage.Source{Platform: gatehouse.X, App: demoX, Operation: "GET /2/users/me", Purpose: "publish", Service: "demo"},
+			[]lineage.Delivered{{ID: "4711", Values: values}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range values {
+			s := p.lineage.Search(lineage.Transfer{Service: "demo", Purpose: "publish", Destination: v.Text[:3] + ".example", Report: true})
+			_, _ = s.Write([]byte(v.Text))
+			if err := s.End(ctx); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+		}
+	})
+	if out := h.must("lineage", "flows"); !strings.Contains(out, "ada.example") || strings.Contains(out, "sup.example") {
+		t.Errorf("the flows are %s", out)
+	}
+}

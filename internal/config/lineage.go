@@ -15,6 +15,7 @@ type Lineage struct {
 	KeepFlows       time.Duration           `yaml:"keep_flows" doc:"How long a flow stays on record. Default 17520h (two years)."`
 	MaxFingerprints int                     `yaml:"max_fingerprints" doc:"Most values that are recognised; beyond that the oldest are forgotten, and the log says so. Some 20 bytes of memory each, and 100 on disk. Default 10000000."`
 	Brands          []string                `yaml:"brands" doc:"Your own accounts, such as [x:12345]: their data is public on purpose, so it is reported at most and never stopped."`
+	Ours            []string                `yaml:"ours" doc:"Texts that are nobody's, whoever claims them: your own addresses, numbers and pages, and words that your app sends all the time, such as [support@example.com, checkout]. They are never recognised. At most 1000."`
 	Services        []gatehouse.ServiceName `yaml:"services" doc:"Services that may ask about everybody's data: GET /gatehouse/v1/lineage/…"`
 	Secrets         string                  `yaml:"secrets" doc:"What happens to a transfer that holds a token or another secret: stop (the default), or report."`
 }
@@ -50,6 +51,18 @@ func (c *Config) validateLineage(d *decoder) {
 		d.failAt("lineage.max_fingerprints", "must be from 1 to 1000000000")
 	}
 	d.oneOf("lineage.secrets", l.Secrets, "", "stop", "report")
+	if len(l.Ours) > 1000 {
+		d.failAt("lineage.ours", "more than 1000 texts")
+	}
+	for i, text := range l.Ours {
+		at := "lineage.ours[" + strconv.Itoa(i) + "]"
+		switch {
+		case len(text) < 3 || len(text) > 1000:
+			d.failAt(at, "must be a text of 3 to 1000 bytes")
+		case slices.Contains(l.Ours[:i], text):
+			d.failAt(at, "stands in the list twice")
+		}
+	}
 	for i, brand := range l.Brands {
 		at := "lineage.brands[" + strconv.Itoa(i) + "]"
 		platform, id, cut := strings.Cut(brand, ":")

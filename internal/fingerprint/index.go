@@ -2,6 +2,7 @@ package fingerprint
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,11 @@ type Config struct {
 	// Capacity is how many fingerprints the index holds at most; when it is full, the
 	// ones that expire first make room. Zero is 10 million.
 	Capacity int
+	// Ours are texts that are nobody's, whoever has them: the app's own addresses and
+	// numbers, and words that it sends all the time. They are no hits, and no evidence
+	// for others; secrets are hits all the same. Each must be such that it could be a
+	// value.
+	Ours []string
 	// Form recognises secrets by how they are made, without the index: it is shown
 	// every row of letters, digits and low lines that has FormLength bytes or more. nil
 	// means that there are none. It must be fast and keep nothing.
@@ -36,6 +42,7 @@ type Config struct {
 type Index struct {
 	keys     *keys
 	capacity int
+	ours     map[mark]bool
 	form     func([]byte) bool
 	formed   int // FormLength
 	sieve    atomic.Pointer[sieve]
@@ -72,6 +79,20 @@ func New(c Config) (*Index, error) {
 	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity, form: c.Form, formed: max(c.FormLength, minExact)}
 	x.sieve.Store(newSieve(0))
 	basic()
+	for i, text := range c.Ours {
+		before := len(x.ours)
+		for _, class := range classes[:classSecret] {
+			if m, ok := x.mark(Value{Class: class, Text: text}); ok {
+				if x.ours == nil {
+					x.ours = map[mark]bool{}
+				}
+				x.ours[m] = true
+			}
+		}
+		if len(x.ours) == before {
+			return nil, fmt.Errorf("text %d of those that are ours can be no value, or stands there twice: it is too short, too long, or has no letters and digits", i+1)
+		}
+	}
 	return x, nil
 }
 

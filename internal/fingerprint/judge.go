@@ -23,7 +23,7 @@ func (t *stream) matchKind(m mark, start, end int, kinds uint) {
 			}
 		}
 		t.found = rest
-		if kinds>>class&1 == 0 || !t.stands(class, start, end) {
+		if class != classSecret && t.scan.x.ours[m] || kinds>>class&1 == 0 || !t.stands(class, start, end) {
 			continue
 		}
 		s.weak = weak(class) || t.readsAsTime(class, start, end)
