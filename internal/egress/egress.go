@@ -18,7 +18,8 @@ import (
 type Transfer struct {
 	Service gatehouse.ServiceName
 	Purpose gatehouse.PurposeName
-	// Destination is the host in lower case, without its port.
+	// Destination is the host in lower case, without its port; Undeclared for one that
+	// is not declared.
 	Destination string
 	// May are the kinds of data that the destination may have.
 	May []gatehouse.DataClass
@@ -27,6 +28,11 @@ type Transfer struct {
 	// Entry is the entry of the transfer's intent in the log.
 	Entry string
 }
+
+// Undeclared stands for every destination that is not declared, which report mode lets
+// pass: its name is a text of the caller's, which may be somebody's, and there may be
+// any number of them. The log has it, sealed.
+const Undeclared = "(undeclared)"
 
 // Where says in which part of a request something stands.
 type Where string

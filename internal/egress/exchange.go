@@ -276,8 +276,12 @@ func (x *exchange) admit(context.Context) error {
 
 // transfer is what inspection is told.
 func (x *exchange) transfer() Transfer {
+	destination := x.host
+	if !x.settings.Policy.Declares(x.host) {
+		destination = Undeclared
+	}
 	return Transfer{
-		Service: x.service.Name, Purpose: x.purpose, Destination: x.host, May: x.decision.MayReceive,
+		Service: x.service.Name, Purpose: x.purpose, Destination: destination, May: x.decision.MayReceive,
 		Report: x.settings.Policy.Mode() == policy.Report, Entry: x.receipt.ID(),
 	}
 }

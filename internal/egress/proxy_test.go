@@ -235,7 +235,8 @@ func TestNothingLeavesWithoutTheLog(t *testing.T) {
 }
 
 func TestReportModeLetsTheUnknownPass(t *testing.T) {
-	r := newRig(t, options{report: true})
+	k := &keeper{}
+	r := newRig(t, options{report: true, change: func(c *egress.Config) { c.Inspector = k }})
 	// Not declared: it is resolved and judged like any other, so nothing private is
 	// reached.
 	r.names["unknown.test"] = []string{"10.0.0.1"}
@@ -248,6 +249,15 @@ func TestReportModeLetsTheUnknownPass(t *testing.T) {
 	}
 	if got := r.sealed(intent); !strings.Contains(got, `"value":"unknown.test"`) {
 		t.Errorf("sealed is %s", got)
+	}
+	// What looks into it is not told a name that the caller chose.
+	for address, want := range map[string]string{"http://unknown.test/": egress.Undeclared, "http://plain.test/": "plain.test"} {
+		_, _, _ = fetch(t, r.client("analytics", reports), address)
+		k.mu.Lock()
+		if last := k.began[len(k.began)-1]; last.Destination != want {
+			t.Errorf("%s is looked into as %q, want %q", address, last.Destination, want)
+		}
+		k.mu.Unlock()
 	}
 	// Declared for another purpose: carried, and flagged.
 	_, body, refused := fetch(t, r.client("analytics", reports), "https://other.test/x")
