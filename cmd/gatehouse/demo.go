@@ -385,6 +385,12 @@ func welcome(w io.Writer, r demoReady) error {
 
   %[14]s audit verify --config %[13]s
 
+%[1]sWhose data went where%[3]s  the app tells nobody; Gatehouse knew it again when it left
+
+  %[14]s lineage person subject:ada --config %[13]s
+  %[14]s lineage destination collector.example --config %[13]s   %[2]s# ids may go there; names were stopped%[3]s
+  %[14]s lineage diagram --svg flows.svg --config %[13]s
+
 %[1]sBe a person who leaves%[3]s  remove the app, and ask for deletion: the app is told, and you get a page
 
   %[8]s/settings/apps?person=%[16]s

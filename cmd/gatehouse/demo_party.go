@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"gatehouse/internal/wire"
@@ -42,11 +42,13 @@ func throughProxy(client *http.Client, proxy, key string) (*http.Client, error) 
 	}}, nil
 }
 
-// track tells the third party about an event, as analytics libraries do, and somebody
-// else who is not declared.
-func (t *demoTraffic) track(ctx context.Context, host string) {
-	body := fmt.Sprintf(`{"event":"scheduled","count":%d}`, t.count)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+host+"/track", strings.NewReader(body))
+// track tells a third party about an event, as analytics libraries do.
+func (t *demoTraffic) track(ctx context.Context, host string, event map[string]any) {
+	body, err := json.Marshal(event)
+	if err != nil {
+		return
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+host+"/track", bytes.NewReader(body))
 	if err != nil {
 		return
 	}

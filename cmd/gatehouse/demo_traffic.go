@@ -19,7 +19,11 @@ type demoTraffic struct {
 	outside *http.Client // for everybody but the platforms
 	pause   time.Duration
 	count   int
+	me      demoAccount // who was asked about last
 }
+
+// demoAccount is what the app knows of somebody at X.
+type demoAccount struct{ ID, Name, Username string }
 
 // lines are what the demo posts: text in several scripts, so that anything that
 // mistreats bytes is seen.
@@ -48,11 +52,14 @@ func (t *demoTraffic) step(ctx context.Context) {
 	t.count++
 	xs, metas := t.app.granted(demoX), t.app.granted(demoFacebook)
 	line := demoLines[rand.IntN(len(demoLines))]
+	if t.count == 1 && len(xs) > 0 {
+		t.who(ctx, xs[0])
+	}
 	if len(xs) > 0 {
 		x := xs[(t.count+t.count/8)%len(xs)]
 		switch t.count % 8 {
 		case 0:
-			t.call(ctx, x.Handle, http.MethodGet, "/x/2/users/me", nil)
+			t.who(ctx, x)
 		case 1:
 			t.call(ctx, x.Handle, http.MethodPost, "/x/2/tweets", map[string]string{"text": fmt.Sprintf("%s (%d)", line, t.count)})
 		case 3:
@@ -64,9 +71,13 @@ func (t *demoTraffic) step(ctx context.Context) {
 	}
 	switch t.count % 8 {
 	case 1:
-		t.track(ctx, demoParty)
+		// It may have the id, and is not told more.
+		t.track(ctx, demoParty, map[string]any{"event": "scheduled", "user": t.me.ID})
+	case 3:
+		// The name is too much: this is stopped, and lineage says whose it was.
+		t.track(ctx, demoParty, map[string]any{"event": "profile", "user": t.me.ID, "name": t.me.Name, "username": t.me.Username})
 	case 5:
-		t.track(ctx, "unknown.example")
+		t.track(ctx, "unknown.example", map[string]any{"event": "scheduled", "count": t.count})
 	}
 	if len(metas) > 0 {
 		m := metas[t.count/8%len(metas)] // one person a round: the post needs the page that was listed
@@ -86,6 +97,14 @@ func (t *demoTraffic) step(ctx context.Context) {
 				t.call(ctx, p.Handle, http.MethodGet, "/meta/v25.0/"+p.ID+"/feed?fields=id,message&limit=3", nil)
 			}
 		}
+	}
+}
+
+// who asks X whose account it is.
+func (t *demoTraffic) who(ctx context.Context, x *demoGrant) {
+	var reply struct{ Data demoAccount }
+	if b := t.call(ctx, x.Handle, http.MethodGet, "/x/2/users/me", nil); json.Unmarshal(b, &reply) == nil {
+		t.me = reply.Data
 	}
 }
 

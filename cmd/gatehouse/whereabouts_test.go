@@ -394,6 +394,17 @@ func TestWhereDataGoes(t *testing.T) {
 	// What may not go there: none of it arrives.
 	stop(publish, post(crm, "/id", `{"user":"`+looked[0].ID+`"}`))
 	o.sends("stopped", "crm.example", "publish", "pseudonymous-id", x(looked[0]))
+	// What is before or behind it, and might have gone, does not leave either.
+	all := `{"user":"` + following[2].ID + `","nick":"` + following[2].Username + `","who":"` + following[2].Name + `","end":"` + strings.Repeat("-", 5000) + `"}`
+	stop(publish, post(crm, "/all", all))
+	packed := post(crm, "/packed", gzipped(t, all))
+	packed.Header.Set("Content-Encoding", "gzip")
+	stop(two, packed)
+	labelled := post(ids, "/labelled?user="+following[2].ID, "Dear "+following[2].Name+", "+following[2].Username)
+	stop(two, labelled)
+	for _, host := range []string{"crm.example", "crm.example", "ids.example"} {
+		o.sends("stopped", host, "publish", "pseudonymous-id name username", x(following[2]))
+	}
 	for i, d := range disguises() {
 		client := []*http.Client{publish, two}[i%2]
 		if d.name == "trailer" {
@@ -413,7 +424,7 @@ func TestWhereDataGoes(t *testing.T) {
 			t.Errorf("somebody who may have nothing got %q", part)
 		}
 	}
-	if none.heard(looked[0].Username) || crm.heard(`{"user"`) {
+	if none.heard(looked[0].Username) || crm.heard(`{"user"`) || crm.visits("/packed")+ids.visits("/labelled") != 0 {
 		t.Error("what was stopped arrived")
 	}
 

@@ -166,6 +166,8 @@ func (d *Diagram) Text(w io.Writer) error {
 	fmt.Fprintf(&b, "%s\n", d.title())
 	if len(d.links) == 0 {
 		b.WriteString("\nNo flows were observed.\n")
+	} else {
+		b.WriteString(legend + "\n")
 	}
 	for column := range 3 {
 		first := true

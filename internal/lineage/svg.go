@@ -13,7 +13,7 @@ const (
 	boxWidth    = 240.0
 	columnGap   = 110.0
 	margin      = 32.0
-	headHeight  = 96.0
+	headHeight  = 122.0
 	lineHeight  = 18.0
 	boxPadding  = 14.0
 	boxGap      = 22.0
@@ -35,6 +35,10 @@ text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(-
 .reported{stroke:var(--warn);stroke-opacity:.8}text.bad{fill:var(--bad)}text.warn{fill:var(--warn)}
 `
 
+// legend says how to read the description.
+const legend = "× is the number of replies from platforms, and of transfers to third parties, that held such data. " +
+	"Stopped (dashed): it never left. Reported: it may not go there, and was let through."
+
 // SVG writes the diagram as a picture that stands by itself.
 func (d *Diagram) SVG(w io.Writer) error {
 	width := 2*margin + 4*boxWidth + 3*columnGap
@@ -45,6 +49,7 @@ func (d *Diagram) SVG(w io.Writer) error {
 	fmt.Fprintf(&b, "\n<title id=\"t\">%s</title>\n<desc id=\"d\">%s</desc>\n<style>%s</style>\n", escaped(d.title()), escaped(d.description()), svgStyle)
 	fmt.Fprintf(&b, "<rect class=\"paper\" width=\"%g\" height=\"%g\"/>\n", width, height)
 	fmt.Fprintf(&b, "<text class=\"title\" x=\"%g\" y=\"42\">%s</text>\n", margin, escaped(d.title()))
+	fmt.Fprintf(&b, "<text class=\"soft\" x=\"%g\" y=\"66\">%s</text>\n", margin, escaped(legend))
 	for i, name := range columnNames {
 		fmt.Fprintf(&b, "<text class=\"head\" x=\"%g\" y=\"%g\">%s</text>\n", columnX(i), headHeight-16, strings.ToUpper(name))
 	}
