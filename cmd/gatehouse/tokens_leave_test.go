@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"gatehouse/internal/config"
+	"gatehouse/internal/lineage"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
+	"gatehouse/internal/wire"
 )
 
 // another is the same text but for one character in its middle.
@@ -127,6 +130,21 @@ func (s *stranger) without(t *testing.T, name, text string) {
 		if s.heard(writing) {
 			t.Errorf("%s got %s as %.12q…", s.host, name, writing)
 		}
+	}
+}
+
+// A token is recognised as soon as the platform gave it: storing its fingerprint for
+// others comes later, and nothing runs here that would.
+func TestTokensAreRecognisedAtOnce(t *testing.T) {
+	p := assembled(t, sealingConfig)
+	newGuarding(p).token(t.Context(), "", secret.New("tok-8f7e6d5c4b3a2910"))
+	for text, want := range map[string]string{"tok-8f7e6d5c4b3a2910": "lineage/stopped", "tok-8f7e6d5c4b3a2911": ""} {
+		s := p.lineage.Search(lineage.Transfer{Service: "web", Destination: "a.example", Report: true})
+		s.Text("header", "Authorization", "Bearer "+text)
+		if err := s.End(t.Context()); wire.RuleOf(err) != want {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+		s.Close()
 	}
 }
 

@@ -395,7 +395,7 @@ func TestWhereDataGoes(t *testing.T) {
 	stop(publish, post(crm, "/id", `{"user":"`+looked[0].ID+`"}`))
 	o.sends("stopped", "crm.example", "publish", "pseudonymous-id", x(looked[0]))
 	// What is before or behind it, and might have gone, does not leave either.
-	all := `{"user":"` + following[2].ID + `","nick":"` + following[2].Username + `","who":"` + following[2].Name + `","end":"` + strings.Repeat("-", 5000) + `"}`
+	all := `{"user":"` + following[2].ID + `","text":"` + strings.Repeat("-", 40_000) + `","nick":"` + following[2].Username + `","who":"` + following[2].Name + `"}`
 	stop(publish, post(crm, "/all", all))
 	packed := post(crm, "/packed", gzipped(t, all))
 	packed.Header.Set("Content-Encoding", "gzip")
