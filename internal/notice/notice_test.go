@@ -321,7 +321,7 @@ func TestSignedRequestsAreJudged(t *testing.T) {
 	// How many are recorded is bounded, and the cases come in any order.
 	got := w.refusals()
 	for _, rule := range got {
-		if !slices.Contains([]string{"notice/stale", "notice/signature", "notice/malformed"}, rule) {
+		if !slices.Contains([]string{"notice/stale", "notice/signature", "notice/malformed", "notice/platform"}, rule) {
 			t.Errorf("the log holds the refusals %v", got)
 		}
 	}
