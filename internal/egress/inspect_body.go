@@ -218,6 +218,11 @@ func (b *judgedBody) fill() error {
 		if err := b.gate.data(buffer[:n], buffer[:n]); err != nil {
 			return b.request.stop(err)
 		}
+		// What is judged before anything is sent is judged as a whole: until then nobody
+		// knows that any of it leaves.
+		if err == nil && b.shape == smallBody {
+			return nil
+		}
 		if err == nil {
 			return b.judge()
 		}
@@ -281,8 +286,10 @@ func (b *judgedBody) takeTrailer(inspection Inspection) error {
 			inspection.Text(InHeader, name, value)
 		}
 	}
-	if _, err := inspection.Judge(b.ctx); err != nil {
-		return b.request.stop(err)
+	if len(b.request.r.Trailer) > 0 {
+		if _, err := inspection.Judge(b.ctx); err != nil {
+			return b.request.stop(err)
+		}
 	}
 	for name := range b.trailer {
 		b.trailer[name] = slices.Clone(b.request.r.Trailer[name])

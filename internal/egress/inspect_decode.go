@@ -24,6 +24,8 @@ const (
 	// besides: ordinary text stays below a tenth of that.
 	decodedFree  = 8 << 20
 	decodedRatio = 200
+	// decodedStep is how much is judged at once of what comes out.
+	decodedStep = 1 << 20
 	// zstdWindow is the memory that a frame of Zstandard may ask for (RFC 9659).
 	zstdWindow = 8 << 20
 )
@@ -66,13 +68,19 @@ func decode(ctx context.Context, names []string, raw []byte, most int64, inspect
 	var keys identity.Scanner
 	buffer := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(buffer)
+	unjudged := 0
 	for {
 		n, err := source.Read(buffer[:])
-		if n > 0 {
+		if unjudged += n; n > 0 {
 			if keys.Found(buffer[:n]) {
 				return errKeyInside("the body")
 			}
 			_, _ = inspection.Write(buffer[:n])
+		}
+		// It is judged as a whole if that is possible: until then nobody knows that any of
+		// it leaves. What is found needs memory.
+		if unjudged >= decodedStep {
+			unjudged = 0
 			if _, err := inspection.Judge(ctx); err != nil {
 				return err
 			}

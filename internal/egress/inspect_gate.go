@@ -77,11 +77,8 @@ func (g *gate) add(raw []byte, framing bool) {
 
 // judge asks the inspection, and moves what may go to ready.
 func (g *gate) judge(ctx context.Context) error {
-	if g.open {
-		return nil
-	}
 	safe, err := g.inspection.Judge(ctx)
-	if err != nil {
+	if err != nil || g.open {
 		return err
 	}
 	g.release(min(safe, g.looked))
@@ -90,10 +87,7 @@ func (g *gate) judge(ctx context.Context) error {
 
 // end says that the body or the message is complete; everything may go then.
 func (g *gate) end(ctx context.Context) error {
-	if g.open {
-		return nil
-	}
-	if err := g.inspection.End(ctx); err != nil {
+	if err := g.inspection.End(ctx); err != nil || g.open {
 		return err
 	}
 	g.release(g.looked)

@@ -146,8 +146,15 @@ func TestGateLetsGo(t *testing.T) {
 	}
 	g.frame([]byte("#"))
 	g.letGo()
-	if err := errors.Join(g.data([]byte("le"), []byte("le")), g.judge(t.Context()), g.end(t.Context())); err != nil || string(ready) != "xneed#le" {
+	if err := errors.Join(g.data([]byte("ne"), []byte("ne")), g.judge(t.Context()), g.end(t.Context())); err != nil || string(ready) != "xneed#ne" {
 		t.Errorf("let go: %q, %v", ready, err)
+	}
+	// Nothing waits any more, and what is refused in every mode is.
+	if err := g.data([]byte("needle"), []byte("needle")); err != nil {
+		t.Fatal(err)
+	}
+	if g.judge(t.Context()) == nil || g.end(t.Context()) == nil {
+		t.Error("nothing is judged after it was let go")
 	}
 }
 

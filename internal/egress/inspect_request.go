@@ -172,8 +172,12 @@ func (s *inspectedRequest) send(ctx context.Context, kind bodyShape) error {
 			inspection.Close()
 		}
 	}()
-	if err := s.judgeHeader(ctx, inspection); err != nil {
-		return err
+	s.showHeader(inspection)
+	if kind == plainBody {
+		// It leaves before the body is complete; with any other it is judged at the end.
+		if _, err := inspection.Judge(ctx); err != nil {
+			return s.stop(err)
+		}
 	}
 	// Messages are judged one by one, each in an inspection of its own.
 	whole := !s.websocket && kind != envelopedBody && kind != noBody
@@ -285,8 +289,8 @@ func (s *inspectedRequest) authority() string {
 	return host
 }
 
-// judgeHeader has everything judged that is sent before the body.
-func (s *inspectedRequest) judgeHeader(ctx context.Context, inspection Inspection) error {
+// showHeader has everything looked at that is sent before the body.
+func (s *inspectedRequest) showHeader(inspection Inspection) {
 	r := s.r
 	inspection.Text(InURL, "", r.URL.RequestURI())
 	if !plainMethod(r.Method) {
@@ -301,10 +305,6 @@ func (s *inspectedRequest) judgeHeader(ctx context.Context, inspection Inspectio
 	for _, name := range slices.Sorted(maps.Keys(r.Trailer)) {
 		inspection.Text(InHeader, name, "")
 	}
-	if _, err := inspection.Judge(ctx); err != nil {
-		return s.stop(err)
-	}
-	return nil
 }
 
 // plainMethod reports whether a method is one that says nothing else.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -44,9 +45,12 @@ type Transit struct {
 	texts    []byte // that were not looked at yet
 	ends     []ending
 	refusal  error
-	judged   map[placed]bool // hits that are dealt with
+	judged   map[placed]int64 // hits that are dealt with or wait, by where the first stands
 	found    []found
-	counted  map[sum]bool // flows that this transfer has counted in
+	// waiting are hits in the body of which no byte may be passed on yet: what is behind
+	// them may stop them, too.
+	waiting []sight
+	counted map[sum]bool // flows that this transfer has counted in
 }
 
 // inBody is the part of a request that is no address and no header.
@@ -73,7 +77,7 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]bool{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]int64{}, counted: map[sum]bool{}}
 }
 
 // Text looks at a text that is complete; where is what it is: url, header (with its
@@ -112,6 +116,7 @@ func (t *Transit) lookAtTexts() {
 	t.search.Text(string(t.texts))
 	for _, h := range t.search.Take() {
 		i := slices.IndexFunc(t.ends, func(e ending) bool { return h.From < int64(e.at) })
+		h.From = atOnce
 		t.keep(h, t.ends[max(i, 0)].part)
 	}
 	t.texts, t.ends = t.texts[:0], t.ends[:0]
@@ -124,15 +129,25 @@ func (t *Transit) take() {
 	}
 }
 
-// keep keeps a hit for the next judgement, unless the like was judged or kept.
-func (t *Transit) keep(h fingerprint.Hit, part string) {
+func placeOf(h fingerprint.Hit, part string) placed {
 	p := placed{print: h.Print, class: h.Class, part: part}
 	copy(p.owners[:], h.Owners)
-	if t.judged[p] {
+	return p
+}
+
+// atOnce is the place of what stands before the body, in a text: that waits for
+// nothing.
+const atOnce = -1
+
+// keep keeps a hit for the next judgement, unless the like was judged or kept.
+func (t *Transit) keep(h fingerprint.Hit, part string) {
+	p := placeOf(h, part)
+	if first, known := t.judged[p]; known {
+		t.judged[p] = min(first, h.From)
 		return
 	}
 	if len(t.judged) < maxJudged {
-		t.judged[p] = true
+		t.judged[p] = h.From
 	}
 	t.found = append(t.found, found{h, part})
 }
@@ -155,10 +170,11 @@ func (t *Transit) Write(p []byte) (int, error) {
 // Judge returns how many bytes of the body, from its beginning, may be passed on by
 // now. When the error is nil, every flow that these bytes belong to is durable.
 func (t *Transit) Judge(ctx context.Context) (int64, error) {
-	if err := t.judge(ctx); err != nil {
+	safe := t.search.Safe()
+	if err := t.judge(ctx, safe); err != nil {
 		return 0, err
 	}
-	return t.search.Safe(), nil
+	return safe, nil
 }
 
 // End says that the body is complete, and judges the rest of it.
@@ -166,13 +182,13 @@ func (t *Transit) End(ctx context.Context) error {
 	if t.refusal == nil {
 		t.search.End()
 	}
-	return t.judge(ctx)
+	return t.judge(ctx, math.MaxInt64)
 }
 
 // Close ends it, also when the request broke off.
 func (t *Transit) Close() {
 	t.search.Close()
-	t.search, t.texts, t.judged, t.counted = nil, nil, nil, nil
+	t.search, t.texts, t.judged, t.waiting, t.counted = nil, nil, nil, nil, nil
 }
 
 // sight is one hit and what follows from it.
@@ -184,7 +200,9 @@ type sight struct {
 	ways []Edge
 }
 
-func (t *Transit) judge(ctx context.Context) error {
+// judge decides about what was seen, and makes durable what belongs to texts and to
+// the body's bytes before safe.
+func (t *Transit) judge(ctx context.Context, safe int64) error {
 	if t.refusal != nil {
 		return t.refusal
 	}
@@ -198,7 +216,7 @@ func (t *Transit) judge(ctx context.Context) error {
 		return t.refusal
 	}
 	t.lookAtTexts()
-	var sights []sight
+	sights := t.waiting
 	t.take()
 	hits := t.found
 	t.found = t.found[:0]
@@ -217,16 +235,37 @@ func (t *Transit) judge(ctx context.Context) error {
 	oneReading(sights)
 	l.probing(ctx, &t.transfer, sights)
 	if slices.ContainsFunc(sights, func(s sight) bool { return s.verdict == Stopped }) {
-		// None of what was seen since the last judgement leaves.
+		// None of what was not passed on before leaves.
 		for i := range sights {
 			sights[i].verdict = Stopped
 		}
-		t.refusal = errStopped
+		t.refusal, safe = errStopped, math.MaxInt64
+	}
+	if sights = t.due(sights, safe); len(sights) == 0 {
+		return nil
 	}
 	if err := t.record(ctx, sights); err != nil {
 		t.refusal = err
 	}
 	return t.refusal
+}
+
+// due returns what stands in texts and in the body before safe. The rest waits.
+func (t *Transit) due(sights []sight, safe int64) []sight {
+	due := make([]sight, 0, len(sights))
+	t.waiting = nil
+	for _, s := range sights {
+		from := s.hit.From
+		if first, known := t.judged[placeOf(s.hit.Hit, s.hit.part)]; known {
+			from = first
+		}
+		if from < safe {
+			due = append(due, s)
+		} else {
+			t.waiting = append(t.waiting, s)
+		}
+	}
+	return due
 }
 
 // oneReading spares what may be something that the destination may have: a user's name

@@ -15,6 +15,63 @@ import (
 	"gatehouse/internal/secret"
 )
 
+// What might have gone is on record as stopped, if none of it had gone when what
+// stands before or behind it was stopped.
+func TestWhatWaitsIsStoppedToo(t *testing.T) {
+	w, _ := withFaulty(t)
+	const id = "111222333444"
+	w.deliver(w.l, source, person(id, fingerprint.Value{Class: gatehouse.Username, Text: "ada_lovelace"}))
+	for _, c := range []struct {
+		host, end string
+		want      []string
+	}{
+		{"stopped.example", mail(id), []string{
+			"transfer email stopped.example stopped×1", "transfer pseudonymous-id stopped.example stopped×1", "transfer username stopped.example stopped×1"}},
+		{"passed.example", "nothing", []string{"transfer pseudonymous-id passed.example passed×1", "transfer username passed.example passed×1"}},
+	} {
+		s := w.l.Search(to(c.host, gatehouse.PseudonymousID, gatehouse.Username))
+		// The username waits for what is near, and what is behind it waits with it.
+		_, _ = s.Write([]byte("ada_lovelace, " + id + " and then "))
+		if n, err := s.Judge(t.Context()); n != 0 || err != nil {
+			t.Fatalf("%d bytes may go, %v; want none", n, err)
+		}
+		same(t, "before it goes", w.ask(w.l, lineage.Subject{Destination: c.host}))
+		_, _ = s.Write([]byte(c.end))
+		if err := s.End(t.Context()); (err != nil) != (c.end != "nothing") {
+			t.Errorf("%s: %v", c.host, err)
+		}
+		s.Close()
+		same(t, c.host, w.ask(w.l, lineage.Subject{Destination: c.host}), c.want...)
+	}
+	// What had gone is on record as what it was.
+	s := w.l.Search(to("gone.example", gatehouse.PseudonymousID))
+	defer s.Close()
+	_, _ = s.Write([]byte(id + strings.Repeat(" and then,", 1000)))
+	if n, err := s.Judge(t.Context()); n < int64(len(id)) || err != nil {
+		t.Fatalf("%d bytes may go, %v", n, err)
+	}
+	_, _ = s.Write([]byte(mail(id)))
+	if err := s.End(t.Context()); err == nil {
+		t.Error("it was not stopped")
+	}
+	same(t, "gone", w.ask(w.l, lineage.Subject{Destination: "gone.example"}),
+		"transfer email gone.example stopped×1", "transfer pseudonymous-id gone.example passed×1")
+}
+
+// What somebody is called may stand in the name of a header.
+func TestNamesOfHeadersAreJudged(t *testing.T) {
+	w, _ := withFaulty(t)
+	w.deliver(w.l, source, person("111222333444"))
+	for name, want := range map[string]string{"X-User-111222333444": "lineage/stopped", "X-User-111222333445": "passed"} {
+		s := w.l.Search(to("a.example"))
+		s.Text("header", name, "1")
+		if err := s.End(t.Context()); rule(err) != want {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+		s.Close()
+	}
+}
+
 // What leaves is judged by what it is and to whom it goes, and is on record.
 func TestTransfersAreJudged(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
