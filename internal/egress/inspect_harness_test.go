@@ -146,6 +146,7 @@ type site struct {
 	addr   string
 	roots  *x509.CertPool
 	server *httptest.Server
+	wrap   func(net.Conn) net.Conn // what is dialled; nil leaves it as it is
 
 	mu     sync.Mutex
 	dialed int
@@ -181,7 +182,11 @@ func (s *site) dial(ctx context.Context) (net.Conn, error) {
 	s.dialed++
 	s.mu.Unlock()
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", s.addr)
+	conn, err := d.DialContext(ctx, "tcp", s.addr)
+	if err != nil || s.wrap == nil {
+		return conn, err
+	}
+	return s.wrap(conn), nil
 }
 
 func (s *site) dials() int {

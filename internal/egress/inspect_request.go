@@ -240,6 +240,9 @@ func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *s
 			return s.destination.RoundTrip(r)
 		}),
 		ModifyResponse: func(reply *http.Response) error {
+			if stopped := s.stopped.Load(); stopped != nil {
+				return *stopped // some answer the half of a request that they got
+			}
 			s.status = reply.StatusCode
 			if reply.StatusCode != http.StatusSwitchingProtocols {
 				reply.Body = &countedBody{reply.Body, s}
