@@ -1,5 +1,3 @@
-//go:build story
-
 package main
 
 import (

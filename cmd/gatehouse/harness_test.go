@@ -32,6 +32,8 @@ type house struct {
 	box    *sandbox.Server
 	key    string // of service "demo"
 	client *http.Client
+	// outsiders have tunnels, for which a program that stops would wait.
+	outsiders []*http.Transport
 
 	process *exec.Cmd
 	stderr  *lockedBuffer
@@ -170,6 +172,9 @@ func (h *house) kill() {
 // stop ends the program in order and returns its exit status.
 func (h *house) stop() int {
 	h.t.Helper()
+	for _, transport := range h.outsiders {
+		transport.CloseIdleConnections()
+	}
 	if err := h.process.Process.Signal(syscall.SIGTERM); err != nil {
 		h.t.Fatal(err)
 	}

@@ -1,5 +1,3 @@
-//go:build story
-
 package main
 
 import (
@@ -8,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -106,8 +105,11 @@ func (s *stranger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for {
 		n, err := r.Body.Read(buffer)
 		s.keep(buffer[:n])
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // half a request is none
 		}
 	}
 	var trailer bytes.Buffer
@@ -165,6 +167,7 @@ func (h *house) outside(purpose string, http2 bool) *http.Client {
 		DisableCompression: true,
 	}
 	h.t.Cleanup(transport.CloseIdleConnections)
+	h.outsiders = append(h.outsiders, transport)
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
 }
 
@@ -174,7 +177,7 @@ func refusal(t *testing.T, client *http.Client, r *http.Request) (rule, document
 	t.Helper()
 	reply, err := client.Do(r)
 	if err != nil {
-		return "cut", ""
+		return "cut", err.Error()
 	}
 	defer reply.Body.Close()
 	b, err := io.ReadAll(reply.Body)

@@ -1,5 +1,3 @@
-//go:build story
-
 package main
 
 import (
@@ -21,7 +19,7 @@ import (
 	"gatehouse/internal/wire"
 )
 
-// another is the same text but for one character in its middle.
+// another is the same text but for one character behind its middle.
 func another(text string) string {
 	b := []byte(text)
 	for i := len(b) / 2; ; i++ {
@@ -38,7 +36,6 @@ func another(text string) string {
 func TestNoTokenLeaves(t *testing.T) {
 	h := newHouse(t)
 	party, open := newStranger(t, "party.example", false), newStranger(t, "open.example", true)
-	h.edit(func(text string) string { return strings.ReplaceAll(text, "rate: 200/s", "rate: 2000/s") })
 	h.edit(widen(party.declare("pseudonymous-id, username, name, email, phone, profile-link, post-id, message-id") + open.declare("")))
 	h.start()
 	x := h.connectPerson(demoX, "ada", h.box.People()[0])
@@ -126,8 +123,6 @@ func (s *stranger) without(t *testing.T, name, text string) {
 	for _, writing := range []string{
 		text, percented(text), percented(percented(text)), escapedJSON(text), entities(text), strings.TrimRight(std, "="),
 		strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(std, "=")), fmt.Sprintf("%x", text), gzipped(t, text),
-		// More than half of it is too much as well.
-		text[:len(text)/2+2],
 	} {
 		if s.heard(writing) {
 			t.Errorf("%s got %s as %.12q…", s.host, name, writing)
