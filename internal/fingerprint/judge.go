@@ -84,7 +84,7 @@ func (t *stream) stands(class uint8, start, end int) bool {
 	switch class {
 	case classID, classPost, classMessage, classPhone:
 		// A decimal number, an address, a version; a group of a UUID.
-		return !(before == '.' && t.digit(start-2)) && !(behind == '.' && t.digit(end+1)) &&
+		return !(before == '.' && t.digit(start-2)) && !(behind == '.' && t.digit(end+1) && !t.wholeFloat(end)) &&
 			!(behind == '-' && t.hex4(end+1) && t.at(end+5) == '-') && !(before == '-' && t.hex4(start-5) && t.at(start-6) == '-') &&
 			!(class == classPhone && behind == '-' && t.digit(end+1))
 	case classUsername:
@@ -113,6 +113,12 @@ func (t *stream) stands(class uint8, start, end int) bool {
 		return false
 	}
 	return true
+}
+
+// wholeFloat says whether .0 and nothing more of a number follows: so tables write a
+// column of ids in which one is missing.
+func (t *stream) wholeFloat(end int) bool {
+	return t.at(end) == '.' && t.at(end+1) == '0' && !t.goesOn(end+2) && !(t.at(end+2) == '.' && t.goesOn(end+3))
 }
 
 // hex4 says whether four hexadecimal digits stand at an index.
