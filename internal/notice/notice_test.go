@@ -89,6 +89,10 @@ func (w *world) open() []cases.Duty {
 // refusals returns the rules of the notices that the log says were refused.
 func (w *world) refusals() []string {
 	w.t.Helper()
+	// Whoever is refused does not wait until that is on disk.
+	if err := w.Log.Flush(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 	shown, err := audit.List(w.t.Context(), w.DB.Audit(), audit.Filter{Action: "notice.refuse", Last: 100})
 	if err != nil {
 		w.t.Fatal(err)
@@ -318,15 +322,8 @@ func TestSignedRequestsAreJudged(t *testing.T) {
 			}
 		})
 	}
-	// How many are recorded is bounded, and the cases come in any order.
-	got := w.refusals()
-	for _, rule := range got {
-		if !slices.Contains([]string{"notice/stale", "notice/signature", "notice/malformed", "notice/platform"}, rule) {
-			t.Errorf("the log holds the refusals %v", got)
-		}
-	}
-	if len(got) == 0 {
-		t.Error("the log holds no refusal")
+	if got := w.refusals(); !slices.Contains(got, "notice/stale") || !slices.Contains(got, "notice/signature") {
+		t.Errorf("the log holds the refusals %v", got)
 	}
 }
 
