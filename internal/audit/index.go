@@ -61,9 +61,6 @@ const kindPerson = "person"
 // their hashes stand in Terms.
 var indexed = []string{"connection", "handle", "subject", "event", "duty", "address"}
 
-// Indexed reports whether entries are found by the personal field of this name.
-func Indexed(name string) bool { return slices.Contains(indexed, name) }
-
 // index returns what an entry is to be found by.
 func (l *Log) index(e *Entry) Index {
 	keyed := l.config.Index

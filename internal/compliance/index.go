@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -95,16 +96,9 @@ func (x *index) record(ctx context.Context, references []platform.Reference) err
 
 // notNoted is what a caller is told.
 func notNoted(cause error) error {
-	return wire.Refuse(joined{cause}, "compliance/index",
+	return wire.Refuse(fmt.Errorf("%w: %w", cause, gatehouse.ErrUnavailable), "compliance/index",
 		"Gatehouse could not note what this reply delivers. X demands that it can be deleted later, so the reply is not passed on; try again")
 }
-
-// joined is a cause that is, whatever it was, a part of Gatehouse that does not
-// answer.
-type joined struct{ cause error }
-
-func (j joined) Error() string   { return j.cause.Error() }
-func (j joined) Unwrap() []error { return []error{gatehouse.ErrUnavailable, j.cause} }
 
 // join finds what is not noted yet and puts it into the next group. The first of
 // a group leads it. No group means that there is nothing to note.

@@ -8,5 +8,5 @@ type Audit struct {
 }
 
 func (c *Config) validateAudit(d *decoder) {
-	c.serviceList(d, "audit.readers", c.Audit.Readers)
+	references(d, "audit.readers", "service", c.Audit.Readers, c.Services)
 }

@@ -29,7 +29,7 @@ func (c *Config) validateEvents(d *decoder) {
 			d.failAt("events.url", "write the host in lower-case letters")
 		}
 	}
-	c.serviceList(d, "events.services", e.Services)
+	references(d, "events.services", "service", e.Services, c.Services)
 	if e.GiveUpAfter != 0 && (e.GiveUpAfter < minGiveUp || e.GiveUpAfter > maxGiveUp) {
 		d.failAt("events.give_up_after", "must be from 1m to 720h")
 	}

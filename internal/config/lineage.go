@@ -75,7 +75,7 @@ func (c *Config) validateLineage(d *decoder) {
 			d.failAt(at, "stands in the list twice")
 		}
 	}
-	c.serviceList(d, "lineage.services", l.Services)
+	references(d, "lineage.services", "service", l.Services, c.Services)
 }
 
 func (c *Config) usesPlatform(p gatehouse.Platform) bool {
@@ -85,21 +85,4 @@ func (c *Config) usesPlatform(p gatehouse.Platform) bool {
 		}
 	}
 	return false
-}
-
-// serviceList checks a list of declared services.
-func (c *Config) serviceList(d *decoder, field string, list []gatehouse.ServiceName) {
-	for i, name := range list {
-		at := field + "[" + strconv.Itoa(i) + "]"
-		if _, known := c.Services[name]; !known {
-			text := "there is no service of this name"
-			if near := nearest(string(name), names(c.Services)); near != "" {
-				text += "; did you mean " + near + "?"
-			}
-			d.failAt(at, text)
-		}
-		if slices.Contains(list[:i], name) {
-			d.failAt(at, "stands in the list twice")
-		}
-	}
 }

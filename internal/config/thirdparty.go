@@ -67,7 +67,7 @@ func (c *Config) validateThirdParty(d *decoder, path string, p ThirdParty) Third
 	if len(p.Purposes) == 0 && !d.failed(path+".purposes") {
 		d.failAt(path+".purposes", "is needed: what may be sent there for")
 	}
-	d.purposes(c, path+".purposes", p.Purposes)
+	references(d, path+".purposes", "purpose", p.Purposes, c.Purposes)
 	kinds := make([]string, 0, 8)
 	for _, k := range gatehouse.DataClasses() {
 		kinds = append(kinds, string(k))

@@ -250,7 +250,7 @@ func (c *Config) validateService(d *decoder, path string, s Service) {
 	if len(s.Purposes) == 0 && !d.failed(path+".purposes") {
 		d.failAt(path+".purposes", "is needed: what the service may call for")
 	}
-	d.purposes(c, path+".purposes", s.Purposes)
+	references(d, path+".purposes", "purpose", s.Purposes, c.Purposes)
 	for i, a := range s.Accept {
 		d.oneOf(path+".accept["+strconv.Itoa(i)+"]", a, "bearer", "query", "form", "batch", "oauth1")
 	}
@@ -266,18 +266,18 @@ func (c *Config) validateService(d *decoder, path string, s Service) {
 	}
 }
 
-// purposes checks a list of references to purposes.
-func (d *decoder) purposes(c *Config, path string, list []gatehouse.PurposeName) {
-	for i, p := range list {
+// references checks a list of names of what is declared elsewhere in the file.
+func references[N ~string, V any](d *decoder, path, what string, list []N, declared map[N]V) {
+	for i, name := range list {
 		at := path + "[" + strconv.Itoa(i) + "]"
-		if _, known := c.Purposes[p]; !known {
-			text := "there is no purpose of this name"
-			if near := nearest(string(p), names(c.Purposes)); near != "" {
+		if _, known := declared[name]; !known {
+			text := "there is no " + what + " of this name"
+			if near := nearest(string(name), names(declared)); near != "" {
 				text += "; did you mean " + near + "?"
 			}
 			d.failAt(at, text)
 		}
-		if slices.Contains(list[:i], p) {
+		if slices.Contains(list[:i], name) {
 			d.failAt(at, "stands in the list twice")
 		}
 	}

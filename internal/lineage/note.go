@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -355,16 +356,9 @@ func (j *joining) wait(ctx context.Context) error {
 
 // notNoted is what a caller is told.
 func notNoted(cause error) error {
-	return wire.Refuse(unavailable{cause}, "lineage/flows",
+	return wire.Refuse(fmt.Errorf("%w: %w", cause, gatehouse.ErrUnavailable), "lineage/flows",
 		"Gatehouse could not note whose data this is. It must be able to say where everybody's data went, so it is not passed on; try again")
 }
-
-// unavailable is a cause that is, whatever it was, a part of Gatehouse that does
-// not answer.
-type unavailable struct{ cause error }
-
-func (u unavailable) Error() string   { return u.cause.Error() }
-func (u unavailable) Unwrap() []error { return []error{gatehouse.ErrUnavailable, u.cause} }
 
 // write writes a group, after the one before it.
 func (l *Lineage) write(ctx context.Context, g *group) {

@@ -93,15 +93,3 @@ func Most(p Name, operation, param string) (int, bool) {
 	n, ok := xMost[param]
 	return n, ok
 }
-
-// Documented reports whether the platform's documents have a name for a
-// parameter of an operation, or for a field of a body or reply with the path to
-// it.
-func Documented(p Name, operation, name string) bool {
-	if params, ok := QueryParams(operation); ok && p == X {
-		if _, ok := params[name]; ok {
-			return true
-		}
-	}
-	return UnknownField(p, name) == ""
-}

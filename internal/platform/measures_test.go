@@ -38,11 +38,3 @@ func TestMost(t *testing.T) {
 		}
 	}
 }
-
-func TestDocumented(t *testing.T) {
-	for name, want := range map[string]bool{"max_results": true, "tweet.fields": true, "public_metrics.like_count": true, "ada_1815": false, "text.ada_1815": false} {
-		if got := platform.Documented(platform.X, "GET /2/tweets/search/recent", name); got != want {
-			t.Errorf("%s: %t", name, got)
-		}
-	}
-}
