@@ -71,9 +71,7 @@ type Log struct {
 	// busy is set while a write, or a look at what is stored, is under way.
 	busy atomic.Bool
 	// redo does what was deferred; nil until Redo was called.
-	redo atomic.Pointer[func(context.Context, Deed) error]
-	// owed is how many deeds were deferred and are not done.
-	owed    atomic.Int64
+	redo    atomic.Pointer[func(context.Context, Deed) error]
 	aside   aside
 	reserve *reserve
 	spool   *spool

@@ -57,7 +57,7 @@ func (l *Log) Reduction(e Entry) (id string) {
 
 // take keeps a row beside the log and has it written there when that can be.
 func (l *Log) take(row Row) error {
-	err := l.spool.add(row, nil)
+	err := l.beside(row, nil)
 	if err != nil && !errors.Is(err, errNoSpool) {
 		l.config.Log.LogAttrs(l.base, slog.LevelError, "the spool cannot be written", slog.String("error", err.Error()))
 	}
@@ -65,6 +65,12 @@ func (l *Log) take(row Row) error {
 		l.lost(closed)
 	}
 	return err
+}
+
+// beside keeps a row in the spool, and what is to be done. It waits no longer than
+// callers wait for the log: what is kept after that counts all the same.
+func (l *Log) beside(row Row, deed *Deed) error {
+	return l.spool.addWithin(min(l.config.Patience, reduceWait), row, deed)
 }
 
 // Redo says how to do what Defer noted, and returns when what processes owed that
@@ -94,11 +100,10 @@ func (l *Log) Defer(cause error, d Deed, e Entry) error {
 	}
 	e.Facts["deferred"] = d.Kind
 	row := l.must(KindEvent, "", e)
-	if err := l.spool.add(row, &d); err != nil {
+	if err := l.beside(row, &d); err != nil {
 		l.config.Log.LogAttrs(l.base, slog.LevelError, "the spool cannot be written", slog.String("error", err.Error()))
 		return cause
 	}
-	l.owed.Add(1)
 	if err := l.queue.put(row, false, true); err != nil {
 		l.lost(err) // It is in the spool, for the next process.
 	}
@@ -121,7 +126,6 @@ func (w *writer) redo(ctx context.Context) error {
 		if err := w.log.spool.done(id); err != nil {
 			return err
 		}
-		w.log.owed.Add(-1)
 	}
 	return nil
 }

@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"gatehouse"
 
@@ -43,6 +45,11 @@ type Deed struct {
 type spool struct {
 	dir    string
 	signer note.Signer
+
+	// owed is how many deeds there are.
+	owed atomic.Int64
+	// overdue says that a write was not waited for any longer and has not ended.
+	overdue atomic.Bool
 
 	mu   sync.Mutex
 	file *os.File // nil until it is needed
@@ -139,6 +146,7 @@ func (s *spool) add(row Row, deed *Deed) error {
 	s.rows[row.ID] = true
 	if deed != nil {
 		s.deeds[row.ID] = *deed
+		s.owed.Add(1)
 	}
 	return nil
 }
@@ -160,7 +168,10 @@ func (s *spool) written(rows []Row) error {
 func (s *spool) done(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.deeds, id)
+	if _, owed := s.deeds[id]; owed {
+		delete(s.deeds, id)
+		s.owed.Add(-1)
+	}
 	return s.clear()
 }
 
@@ -203,6 +214,41 @@ func (s *spool) close() error {
 		err = os.Remove(s.file.Name())
 	}
 	return errors.Join(err, s.file.Close())
+}
+
+// errSlowSpool is what a spool says whose disk does not answer.
+var errSlowSpool = fmt.Errorf("the disk beside the log does not answer: %w", gatehouse.ErrUnavailable)
+
+// addWithin is add that is not waited for longer than d, because no context ends a
+// write on a disk that hangs; while one does, others are not begun. What one keeps
+// that ends after all counts.
+func (s *spool) addWithin(d time.Duration, row Row, deed *Deed) error {
+	if s.overdue.Load() {
+		return errSlowSpool
+	}
+	done := make(chan error, 1)
+	var left atomic.Bool // whoever sets it first says what became of it
+	go func() {
+		err := s.add(row, deed)
+		if left.CompareAndSwap(false, true) {
+			done <- err
+			return
+		}
+		s.overdue.Store(false)
+	}()
+	patience := time.NewTimer(d)
+	defer patience.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-patience.C:
+	}
+	s.overdue.Store(true)
+	if left.CompareAndSwap(false, true) {
+		return errSlowSpool
+	}
+	s.overdue.Store(false)
+	return <-done
 }
 
 func digest(line []byte) string {

@@ -114,7 +114,7 @@ func (l *Log) open() error {
 		o.refused.Add(1)
 		return refusal(o.condition, o.cause)
 	}
-	if l.owed.Load() > 0 {
+	if l.spool.owed.Load() > 0 {
 		return refusal(Owing, errOwing)
 	}
 	if o := l.stall.Load(); o != nil {
@@ -139,7 +139,7 @@ func (l *Log) State() State {
 	switch {
 	case o != nil:
 		s.Condition, s.Since, s.Cause = o.condition, o.since, o.cause
-	case l.owed.Load() > 0:
+	case l.spool.owed.Load() > 0:
 		s.Condition, s.Cause = Owing, errOwing
 	}
 	return s
@@ -223,7 +223,7 @@ func (l *Log) closed(o *outage) {
 		e.Action = "log.tampered"
 	}
 	row := l.must(KindEvent, "", e)
-	_ = l.spool.add(row, nil)         // without one, it is written when the log can be
+	_ = l.beside(row, nil)            // without one, it is written when the log can be
 	_ = l.queue.put(row, false, true) // closed already: the error of Run says more
 }
 
