@@ -93,6 +93,13 @@ func run(ctx context.Context, d time.Duration, rounds int) error {
 	if err != nil {
 		return err
 	}
+	// What the call waits for the disk that its log entry needs: the same without one.
+	if memory, err := os.MkdirTemp("/dev/shm", "gatehouse-bench-"); err == nil {
+		defer os.RemoveAll(memory)
+		if err := s.startInMemory(ctx, memory); err != nil {
+			return err
+		}
+	}
 
 	disk, err := fdatasync(dir)
 	if err != nil {

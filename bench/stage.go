@@ -107,6 +107,20 @@ func (s *stage) startPeers(ctx context.Context, caddy string) error {
 	return nil
 }
 
+// startInMemory adds a second Gatehouse, whose log is in a directory of a file system
+// that is no disk.
+func (s *stage) startInMemory(ctx context.Context, dir string) error {
+	m := &stage{dir: dir, gatehouse: s.gatehouse, upstream: s.upstream, certs: s.certs, roots: s.roots}
+	p, err := m.startGatehouse(ctx, s.upstream, s.certs)
+	s.started = append(s.started, m.started...)
+	if err != nil {
+		return fmt.Errorf("starting Gatehouse without a disk: %w", err)
+	}
+	p.name = "Gatehouse, no disk"
+	s.peers = append(s.peers, p)
+	return nil
+}
+
 type process struct {
 	line string // the first line it printed
 	pid  int
