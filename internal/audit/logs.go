@@ -17,6 +17,8 @@ type Registration struct {
 	// note.NewVerifier reads.
 	Origin, Key string
 	Created     time.Time
+	// Entry is the entry of log 0 that names the log; empty until there is one.
+	Entry string
 }
 
 // LogsStore is what is read of all logs of a database at once.

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	selectLogs  statement = `SELECT num, node, origin, verifier, created FROM audit_logs ORDER BY num LIMIT $1`
-	selectNode  statement = `SELECT num, node, origin, verifier, created FROM audit_logs WHERE node = $1`
-	insertLog   statement = `INSERT INTO audit_logs (num, node, origin, verifier, created) VALUES ($1, $2, $3, $4, $5)`
+	selectLogs  statement = `SELECT num, node, origin, verifier, created, entry FROM audit_logs ORDER BY num LIMIT $1`
+	selectNode  statement = `SELECT num, node, origin, verifier, created, entry FROM audit_logs WHERE node = $1`
+	insertLog   statement = `INSERT INTO audit_logs (num, node, origin, verifier, created, entry) VALUES ($1, $2, $3, $4, $5, '')`
+	updateLog   statement = `UPDATE audit_logs SET entry = $1 WHERE num = $2`
 	selectNewID statement = `SELECT coalesce(max(num), 0) + 1 FROM audit_logs`
 
 	// The first row of a log, from a number on: one look for each log that there is.
@@ -40,7 +41,7 @@ func logs(r *rows, err error) ([]audit.Registration, error) {
 
 func scanLog(r *rows) (l audit.Registration, err error) {
 	var created int64
-	err = r.Scan(&l.Number, &l.Node, &l.Origin, &l.Key, &created)
+	err = r.Scan(&l.Number, &l.Node, &l.Origin, &l.Key, &created, &l.Entry)
 	l.Created = fromMicros(created)
 	return l, err
 }
@@ -77,6 +78,14 @@ func (d *DB) RegisterLog(ctx context.Context, l audit.Registration) (audit.Regis
 		return l, fmt.Errorf("entering the log of node %s: %w", l.Node, err)
 	}
 	return l, nil
+}
+
+// EnteredLog notes the id of the entry with which log 0 says that a log belongs to it.
+func (d *DB) EnteredLog(ctx context.Context, number int64, entry string) error {
+	if _, err := d.logExec(ctx, updateLog, entry, number); err != nil {
+		return fmt.Errorf("noting that log 0 knows a log: %w", err)
+	}
+	return nil
 }
 
 var _ audit.LogsStore = (*DB)(nil)

@@ -43,8 +43,11 @@ func TestListOfLogs(t *testing.T) {
 				t.Errorf("registering %+v: %v", wanting, err)
 			}
 		}
+		if err := db.EnteredLog(t.Context(), 2, "entry of green"); err != nil {
+			t.Fatal(err)
+		}
 		all, err := db.AuditLogs(t.Context())
-		if err != nil || len(all) != 3 || all[0].Number != 0 || all[1].Node != "blue" || all[2].Node != "green" || all[2].Created.IsZero() {
+		if err != nil || len(all) != 3 || all[0].Number != 0 || all[1].Node != "blue" || all[2].Node != "green" || all[2].Created.IsZero() || all[1].Entry != "" || all[2].Entry != "entry of green" {
 			t.Errorf("the list: %+v, %v", all, err)
 		}
 	})

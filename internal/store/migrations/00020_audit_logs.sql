@@ -10,9 +10,11 @@ CREATE TABLE audit_logs (
     node     TEXT   NOT NULL UNIQUE,
     origin   TEXT   NOT NULL UNIQUE,
     verifier TEXT   NOT NULL,
-    created  BIGINT NOT NULL
+    created  BIGINT NOT NULL,
+    -- The entry of log 0 that says that this log belongs to it.
+    entry    TEXT   NOT NULL
 );
-INSERT INTO audit_logs (num, node, origin, verifier, created) VALUES (0, '', '', '', 0);
+INSERT INTO audit_logs (num, node, origin, verifier, created, entry) VALUES (0, '', '', '', 0, '');
 
 -- How many were forgotten as the log's writers have to know. It stands in the row that
 -- an append changes anyway, so that appends of two logs have no row in common.
