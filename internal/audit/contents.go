@@ -1,45 +1,79 @@
 package audit
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+)
+
 // contents checks what the tree does not: the columns beside the leaf, and that
 // outcomes follow intents.
 func (v *verification) contents(r *Row) {
-	where := entryName(r.Seq, r.ID)
-	leaf, err := DecodeLeaf(r.Leaf)
+	leaf, err := readContents(r.Leaf)
 	if err != nil {
-		v.report.add(where, "%v", err)
+		v.report.add(entryName(r.Seq, r.ID), "%v", err)
 		return
 	}
-	if leaf.ID != r.ID {
-		v.report.add(where, "the id stored beside it was changed; it is %s", leaf.ID)
+	if string(leaf.id) != r.ID {
+		v.report.add(entryName(r.Seq, r.ID), "the id stored beside it was changed; it is %s", leaf.id)
 	}
-	v.beside(where, leaf, r)
-	switch leaf.Kind {
+	v.beside(&leaf, r)
+	switch string(leaf.kind) {
 	case KindIntent:
-		v.open[leaf.ID] = OpenIntent{r.Seq, leaf.ID, leaf.Action, leaf.When()}
+		v.open[string(leaf.id)] = OpenIntent{r.Seq, string(leaf.id), string(leaf.action), time.UnixMicro(leaf.time).UTC()}
 	case KindOutcome:
-		if _, ok := v.open[leaf.Intent]; !ok && v.start == 0 {
-			v.report.add(where, "is the outcome of %q, which is no open intent before it", leaf.Intent)
+		if _, ok := v.open[string(leaf.intent)]; !ok && v.start == 0 {
+			v.report.add(entryName(r.Seq, r.ID), "is the outcome of %q, which is no open intent before it", leaf.intent)
 		}
-		delete(v.open, leaf.Intent)
+		delete(v.open, string(leaf.intent))
 	}
 }
 
+// readContents is DecodeLeaf for what is looked at here.
+func readContents(data []byte) (leafScan, error) {
+	if len(data) <= maxLeaf {
+		if scan, ok := scanLeaf(data); ok {
+			return scan, nil
+		}
+	}
+	l, err := DecodeLeaf(data)
+	if err != nil {
+		return leafScan{}, err
+	}
+	return leafScan{
+		action: []byte(l.Action), id: []byte(l.ID), intent: []byte(l.Intent), kind: []byte(l.Kind),
+		personalHash: []byte(l.PersonalHash), sealedHash: []byte(l.SealedHash), time: l.Time,
+	}, nil
+}
+
 // beside checks what lies beside the tree and a leaf commits to.
-func (v *verification) beside(where string, leaf *Leaf, r *Row) {
+func (v *verification) beside(leaf *leafScan, r *Row) {
+	hasV1, has := len(leaf.personalHash) > 0, len(leaf.sealedHash) > 0
+	problem := ""
 	switch {
-	case leaf.PersonalHash != "" && r.Personal == nil && r.SearchV1 == "":
+	case hasV1 && r.Personal == nil && r.SearchV1 == "":
 		// Of version 1 nothing can go and leave the rest provable, so an erasure
 		// takes all of it. The report says how many these are.
 		v.report.Erased++
-	case leaf.SealedHash == "" && leaf.PersonalHash == "" && (r.Personal != nil || r.SearchV1 != ""),
-		leaf.SealedHash != "" && r.SearchV1 != "":
-		v.report.add(where, "personal fields were added to it")
-	case leaf.SealedHash == "" && leaf.PersonalHash == "":
+	case !has && !hasV1 && (r.Personal != nil || r.SearchV1 != ""), has && r.SearchV1 != "":
+		problem = "personal fields were added to it"
+	case !has && !hasV1:
 	case r.Personal == nil:
-		v.report.add(where, "its personal fields were removed")
-	case leaf.PersonalHash != "" && leaf.PersonalHash != commitmentV1(r.Personal, r.SearchV1):
-		v.report.add(where, "its sealed personal fields or its search key were changed")
-	case leaf.SealedHash != "" && leaf.SealedHash != sealedHash(r.Personal):
-		v.report.add(where, "its sealed personal fields were changed")
+		problem = "its personal fields were removed"
+	case hasV1 && string(leaf.personalHash) != commitmentV1(r.Personal, r.SearchV1):
+		problem = "its sealed personal fields or its search key were changed"
+	case has && !isHashOf(leaf.sealedHash, r.Personal):
+		problem = "its sealed personal fields were changed"
 	}
+	if problem != "" {
+		v.report.add(entryName(r.Seq, r.ID), "%s", problem)
+	}
+}
+
+// isHashOf compares what a leaf holds with the sealedHash of what was sealed.
+func isHashOf(text, sealed []byte) bool {
+	h := sha256.Sum256(sealed)
+	var want [2 * sha256.Size]byte
+	hex.Encode(want[:], h[:])
+	return string(want[:]) == string(text)
 }

@@ -50,3 +50,17 @@ func WalkAll(ctx context.Context, l *Log) error {
 		return nil
 	})
 }
+
+// IsScanned reports whether a leaf is read the fast way.
+func IsScanned(data []byte) bool {
+	_, ok := scanLeaf(data)
+	return ok
+}
+
+// DecodeSlowly is DecodeLeaf without the fast way.
+func DecodeSlowly(data []byte) (*Leaf, error) {
+	if len(data) > maxLeaf {
+		return nil, errLeaf
+	}
+	return decodeLeaf(data)
+}

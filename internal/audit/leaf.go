@@ -165,14 +165,20 @@ func DecodeLeaf(data []byte) (*Leaf, error) {
 	if len(data) > maxLeaf {
 		return nil, errLeaf
 	}
-	l, ok := scanLeaf(data)
-	if !ok {
-		d := json.NewDecoder(bytes.NewReader(data))
-		d.DisallowUnknownFields()
-		l = Leaf{}
-		if err := d.Decode(&l); err != nil {
-			return nil, errLeaf
-		}
+	if scan, ok := scanLeaf(data); ok {
+		l := scan.leaf()
+		return &l, nil
+	}
+	return decodeLeaf(data)
+}
+
+// decodeLeaf is DecodeLeaf for what scanLeaf does not read.
+func decodeLeaf(data []byte) (*Leaf, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	var l Leaf
+	if err := d.Decode(&l); err != nil {
+		return nil, errLeaf
 	}
 	if l.Version != 1 && l.Version != leafVersion {
 		return nil, fmt.Errorf("the entry has version %d, this program knows 1 to %d: %w", l.Version, leafVersion, gatehouse.ErrInvalid)

@@ -71,6 +71,12 @@ func TestLeafIsCanonicalJSON(t *testing.T) {
 func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
 	good := string(audit.AppendLeaf(nil, &full))
 	v1 := string(audit.AppendLeaf(nil, &fullV1))
+	p := full
+	p.Facts = map[string]string{"a": "1", "b": "2"}
+	plain := string(audit.AppendLeaf(nil, &p))
+	if _, err := audit.DecodeLeaf([]byte(plain)); err != nil || !audit.IsScanned([]byte(plain)) {
+		t.Fatal("the plain leaf is not read the fast way", err)
+	}
 	for name, evil := range map[string]string{
 		"nothing":            "",
 		"space":              " " + good,
@@ -95,6 +101,16 @@ func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
 		"a name in capitals": strings.Replace(good, `"handle":`, `"Handle":`, 1),
 		"an array":           "[" + good + "]",
 		"null":               "null",
+		"a zero in front":    strings.Replace(plain, `"status":200`, `"status":0200`, 1),
+		"0 where none is":    strings.Replace(plain, `"status":200`, `"status":0`, 1),
+		"a sign before 0":    strings.Replace(plain, `"time":1795000000123456`, `"time":-0`, 1),
+		"no number":          strings.Replace(plain, `"status":200`, `"status":`, 1),
+		"too great":          strings.Replace(plain, `"status":200`, `"status":99999999999999999999`, 1),
+		"facts in disorder":  strings.Replace(plain, `{"a":"1","b":"2"}`, `{"b":"2","a":"1"}`, 1),
+		"facts twice":        strings.Replace(plain, `{"a":"1","b":"2"}`, `{"a":"1","a":"2"}`, 1),
+		"no facts":           strings.Replace(plain, `{"a":"1","b":"2"}`, `{}`, 1),
+		"a control":          strings.Replace(plain, `"done"`, "\"do\x1fe\"", 1),
+		"a needless escape":  strings.Replace(plain, `"done"`, `"do\/ne"`, 1),
 		"too long":           strings.Replace(good, `"done"`, `"`+strings.Repeat("d", 65536)+`"`, 1),
 	} {
 		if _, err := audit.DecodeLeaf([]byte(evil)); !errors.Is(err, gatehouse.ErrInvalid) {
@@ -107,11 +123,21 @@ func FuzzDecodeLeaf(f *testing.F) {
 	f.Add(audit.AppendLeaf(nil, &full))
 	f.Add(audit.AppendLeaf(nil, &fullV1))
 	f.Add([]byte(`{"action":"init","id":"x","kind":"event","time":0,"v":1}`))
+	p := full
+	p.Facts = map[string]string{"a": "1", "b": ""}
+	f.Add(audit.AppendLeaf(nil, &p))
 	f.Add([]byte(`{"action":"\ud800","facts":{"":""},"id":"","kind":"","time":-1,"v":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := audit.DecodeLeaf(data)
+		slow, wrong := audit.DecodeSlowly(data)
+		if (err == nil) != (wrong == nil) {
+			t.Fatalf("%q: read one way, %v, the other, %v", data, err, wrong)
+		}
 		if err != nil {
 			return
+		}
+		if diff := cmp.Diff(slow, l); diff != "" {
+			t.Errorf("%q is read in two ways:\n%s", data, diff)
 		}
 		// One content, one encoding: what is accepted is exactly what we write.
 		if again := audit.AppendLeaf(nil, l); !bytes.Equal(again, data) {

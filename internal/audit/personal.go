@@ -51,28 +51,33 @@ func sealedHash(sealed []byte) string {
 	return hashText(sha256.Sum256(sealed))
 }
 
-func isHash(s string) bool {
+func isHash[T string | []byte](s T) bool {
 	if len(s) != 2*sha256.Size {
 		return false
 	}
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
+	all := true
+	for i := range len(s) {
+		all = all && hexDigits[s[i]]
 	}
-	return true
+	return all
+}
+
+// hexDigits are those of hashes.
+var hexDigits = [256]bool{
+	'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
+	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true,
 }
 
 // maxField bounds a field's name.
 const maxField = 32
 
 // validField reports whether a personal field may have this name: a lower-case word.
-func validField(name string) bool {
-	if name == "" || len(name) > maxField {
+func validField[T string | []byte](name T) bool {
+	if len(name) == 0 || len(name) > maxField {
 		return false
 	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -39,7 +40,7 @@ func Verify(ctx context.Context, s VerifyStore, verifier note.Verifier, o Verify
 	var report Report
 	err := s.Snapshot(ctx, func(r Reader) error {
 		v := &verification{
-			ctx: ctx, reader: r, verifier: verifier, options: o,
+			ctx: ctx, reader: &oneReader{reader: r}, verifier: verifier, options: o,
 			report: &report, main: &tree{}, agreed: &tree{}, open: map[string]OpenIntent{}, tiles: map[int]*tileCursor{},
 		}
 		report = Report{Origin: verifier.Name()}
@@ -102,8 +103,7 @@ func (v *verification) run() error {
 		from = v.start
 	}
 	v.marks.init(v)
-	for {
-		rows, err := v.reader.Entries(v.ctx, from, readBatch)
+	for rows, err := range v.entries(from) {
 		if err != nil {
 			return err
 		}
@@ -115,10 +115,6 @@ func (v *verification) run() error {
 		if v.options.Progress != nil {
 			v.options.Progress(v.next, v.size)
 		}
-		if len(rows) < readBatch || rows[len(rows)-1].Seq == math.MaxInt64 {
-			break
-		}
-		from = rows[len(rows)-1].Seq + 1
 	}
 	if err := v.missing(v.size); err != nil {
 		return err
@@ -130,6 +126,44 @@ func (v *verification) run() error {
 		return err
 	}
 	return nil
+}
+
+// entries yields the entries from an index on, a batch at a time. The next batch is
+// read while one is looked at.
+func (v *verification) entries(from int64) iter.Seq2[[]Row, error] {
+	type batch struct {
+		rows []Row
+		err  error
+	}
+	return func(yield func([]Row, error) bool) {
+		ctx, cancel := context.WithCancel(v.ctx)
+		batches := make(chan batch)
+		go func() {
+			defer close(batches)
+			for {
+				rows, err := v.reader.Entries(ctx, from, readBatch)
+				select {
+				case batches <- batch{rows, err}:
+				case <-ctx.Done():
+					return
+				}
+				if err != nil || len(rows) < readBatch || rows[len(rows)-1].Seq == math.MaxInt64 {
+					return
+				}
+				from = rows[len(rows)-1].Seq + 1
+			}
+		}()
+		defer func() {
+			cancel()
+			for range batches { // The reader is of a transaction that ends with the caller.
+			}
+		}()
+		for b := range batches {
+			if !yield(b.rows, b.err) {
+				return
+			}
+		}
+	}
 }
 
 // readHead reads the newest checkpoint, which says how many entries there are.
@@ -240,22 +274,23 @@ func (v *verification) tileHash() (h tlog.Hash) {
 // hashes compares the entry's hash with those stored and appends the right one
 // to the tree. It reports whether the entry's bytes may be those written.
 func (v *verification) hashes(r *Row) bool {
-	where, computed := entryName(r.Seq, r.ID), LeafHash(r.Leaf)
+	computed := LeafHash(r.Leaf)
 	var column tlog.Hash
 	copy(column[:], r.Hash)
 	same := len(r.Hash) == tlog.HashSize && column == computed
 	tile := v.tileHash()
-	switch {
-	case v.tile == nil && same:
+	if same && (v.tile == nil || tile == computed) {
 		v.push(computed, computed)
+		return true
+	}
+	where := entryName(r.Seq, r.ID)
+	switch {
 	case v.tile == nil:
 		v.fork(doubt{
 			Problem{where, "its bytes were changed: they do not match the hash stored with them"},
 			Problem{where, "the hash stored with it was changed"},
 		})
 		v.push(column, computed)
-	case same && tile == computed:
-		v.push(computed, computed)
 	case same:
 		v.fork(doubt{
 			Problem{fmt.Sprintf("tile 0/%d", r.Seq/tileWidth), "was changed: it holds another hash for " + where},
