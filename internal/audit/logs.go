@@ -1,8 +1,14 @@
 package audit
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
+
+	"gatehouse"
 )
 
 // A Registration is one of the logs of a database, as its list of logs has it. That
@@ -46,4 +52,59 @@ type LogsReader interface {
 type LogReader interface {
 	Reader
 	Moment
+}
+
+// A ListedLog is one of several logs that are listed together.
+type ListedLog struct {
+	Registration
+	Store ListStore
+}
+
+// ListLogs is List over several logs, merged by time.
+func ListLogs(ctx context.Context, logs []ListedLog, f Filter) ([]Shown, error) {
+	var all []Shown
+	for _, l := range logs {
+		found, err := List(ctx, l.Store, f)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			found[i].Log, found[i].Node = l.Number, l.Node
+		}
+		all = append(all, found...)
+	}
+	if len(logs) > 1 {
+		slices.SortStableFunc(all, func(a, b Shown) int { return cmp.Compare(a.Time, b.Time) })
+	}
+	last := f.Last
+	if last == 0 {
+		last = defaultLast
+	}
+	return all[max(0, len(all)-last):], nil
+}
+
+// ShowLogs is Show over several logs: an intent's outcome may stand in another one, if
+// its node died and another finished what it had begun.
+func ShowLogs(ctx context.Context, logs []ListedLog, id string) ([]Shown, error) {
+	for _, l := range logs {
+		row, err := l.Store.Entry(ctx, id)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e, err := shown(row)
+		if err != nil {
+			return nil, err
+		}
+		e.Log, e.Node = l.Number, l.Node
+		all := []Shown{e}
+		if e.Kind != KindIntent {
+			return all, nil
+		}
+		outcomes, err := ListLogs(ctx, logs, Filter{Last: 1, Intent: id, Since: e.When})
+		return append(all, outcomes...), err
+	}
+	return nil, fmt.Errorf("no log has an entry %q: %w", id, gatehouse.ErrNotFound)
 }
