@@ -250,8 +250,7 @@ func TestVerifyLogs(t *testing.T) {
 				}, "log number 9", "not in the list"},
 				"log 0 is removed": {func() { n.drop(0, -1) }, "head", "missing"},
 				"one log is rolled back": {func() {
-					older.put(n.raw)
-					older.but(1, now, n.raw)
+					now.with(1, older).put(n.raw)
 				}, "log " + origin + "/blue", "rolled back"},
 			} {
 				c.do()
@@ -336,15 +335,14 @@ func TestOtherLogIsWatched(t *testing.T) {
 			"removed with its line":    func() { n.remove(1) },
 			"its line has another key": func() { n.raw.Exec("UPDATE audit_logs SET verifier = $1 WHERE num = 1", n.publics[0]) },
 			"its line is of another":   func() { n.raw.Exec("UPDATE audit_logs SET origin = 'x' WHERE num = 1") },
-			"rolled back":              func() { older.put(n.raw); older.but(1, now, n.raw) },
+			"rolled back":              func() { now.with(1, older).put(n.raw) },
 			"another of the same size": func() { n.raw.Exec("UPDATE audit_head SET note = $1 WHERE id = 2", []byte("another")) },
 			"rolled back and grown anew": func() {
 				head, err := other.Head(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				older.put(n.raw)
-				older.but(1, now, n.raw)
+				now.with(1, older).put(n.raw)
 				grownTo(t, other, n.privates[1], head.Size+40)
 			},
 		} {
@@ -413,40 +411,35 @@ func grownTo(t *testing.T, s audit.Store, private string, size int64) {
 	}
 }
 
-// but puts back all rows that are not of a log, as another copy has them.
-func (s state) but(number int64, other state, raw *storetest.Raw) {
-	other.put(raw)
-	low, high := number<<40, (number+1)<<40-1
-	raw.Exec("DELETE FROM audit_entries WHERE seq BETWEEN $1 AND $2", low, high)
-	raw.Exec("DELETE FROM audit_search WHERE seq BETWEEN $1 AND $2", low, high)
-	raw.Exec("DELETE FROM audit_tiles WHERE idx BETWEEN $1 AND $2", low, high)
-	raw.Exec("DELETE FROM audit_checkpoints WHERE num BETWEEN $1 AND $2", low, high)
-	raw.Exec("DELETE FROM audit_head WHERE id = $1", number+1)
-	key := map[string]string{"audit_entries": "seq", "audit_search": "seq", "audit_tiles": "idx", "audit_checkpoints": "num", "audit_head": "id"}
-	for _, table := range slices.Sorted(maps.Keys(key)) {
-		at := slices.Index(s[table].columns, key[table])
-		for _, row := range s[table].rows {
+// with returns the copy with the rows of one log as another copy has them.
+func (s state) with(number int64, other state) state {
+	merged := maps.Clone(s)
+	for table, column := range map[string]string{"audit_entries": "seq", "audit_search": "seq", "audit_tiles": "idx", "audit_checkpoints": "num", "audit_head": "id"} {
+		at := slices.Index(s[table].columns, column)
+		of := func(row []any) bool {
 			n, ok := row[at].(int64)
 			if table == "audit_head" {
-				n = (n - 1) << 40
+				return ok && n == number+1
 			}
-			if !ok || n < low || n > high {
-				continue
-			}
-			holders := make([]string, len(row))
-			for i := range row {
-				holders[i] = fmt.Sprint("$", i+1)
-			}
-			raw.Exec("INSERT INTO "+table+" ("+strings.Join(s[table].columns, ", ")+") VALUES ("+strings.Join(holders, ", ")+")", row...)
+			return ok && n>>40 == number
 		}
+		next := s[table]
+		next.rows = slices.DeleteFunc(slices.Clone(next.rows), of)
+		for _, row := range other[table].rows {
+			if of(row) {
+				next.rows = append(next.rows, row)
+			}
+		}
+		merged[table] = next
 	}
+	return merged
 }
 
 // TestHistoriesOfTwoLogs does to random logs of two nodes what only several logs can
 // show. docs/audit-log.md has the table.
 func TestHistoriesOfTwoLogs(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
-		rounds := 3
+		rounds := 2
 		if strings.HasPrefix(dsn, "postgres") {
 			rounds = 1
 		}
@@ -503,11 +496,10 @@ func TestHistoriesOfTwoLogs(t *testing.T) {
 			}{
 				"a whole log is deleted":                           {func() { n.drop(victim, -1) }, []string{"verify", "verify --checkpoint", "verify --node", "the other node"}},
 				"a whole log and its line in the list are deleted": {func() { n.remove(victim) }, []string{"verify", "verify --checkpoint", "verify --node", "the other node"}},
-				"one log is rolled back": {func() { older.put(n.raw); older.but(victim, now, n.raw) },
+				"one log is rolled back": {func() { now.with(victim, older).put(n.raw) },
 					[]string{"verify", "verify --checkpoint", "the other node"}},
 				"one log is rolled back and written anew with its key": {func() {
-					older.put(n.raw)
-					older.but(victim, now, n.raw)
+					now.with(victim, older).put(n.raw)
 					grownTo(t, crossed, n.privates[victim], before.Size+20)
 				}, []string{"verify", "verify --checkpoint", "the other node"}},
 				"all logs are rolled back":                {func() { older.put(n.raw) }, []string{"verify --checkpoint", "the other node"}},
@@ -529,16 +521,16 @@ func TestHistoriesOfTwoLogs(t *testing.T) {
 				if count[name] == nil {
 					count[name] = map[string]int{}
 				}
-				for detector, finds := range detectors {
-					evil.do()
-					found := finds()
+				evil.do()
+				for _, detector := range slices.Backward(slices.Sorted(maps.Keys(detectors))) { // the other node, which writes, comes last
+					found := detectors[detector]()
 					if found {
 						count[name][detector]++
 					} else if slices.Contains(evil.found, detector) {
 						t.Errorf("%s: %s does not find it", name, detector)
 					}
-					putBack()
 				}
+				putBack()
 			}
 			n.sound(audit.LogsOptions{Known: [][]byte{known}})
 		}
