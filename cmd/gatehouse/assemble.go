@@ -83,6 +83,8 @@ type parts struct {
 	rootChanges chan vault.RootStatus
 
 	stopLog func() error // ends the log's writer
+	// firstKey is the public key of log 0.
+	firstKey string
 }
 
 // rules are a configuration and its compiled purposes.

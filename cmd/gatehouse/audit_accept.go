@@ -94,9 +94,14 @@ run this where its configuration is, or name it with --node.`,
 					return err
 				}
 				out.Entries = head.Size
-				_, err = p.log.Record(c.Context(), audit.Entry{Action: "log.accept", Verdict: "done", Facts: map[string]string{
+				e := audit.Entry{Action: "log.accept", Verdict: "done", Facts: map[string]string{
 					"noticed": strconv.FormatInt(out.Noticed.Size, 10), "accepted": strconv.FormatInt(head.Size, 10),
-				}})
+				}}
+				if _, err = p.log.Record(c.Context(), e); err != nil || cfg.Node == "" {
+					return err
+				}
+				// Log 0 names the nodes' logs, and may have nobody who looks after it.
+				_, err = p.recordInFirst(c.Context(), p.firstKey, e)
 				return err
 			}); err != nil {
 				return err

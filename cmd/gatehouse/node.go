@@ -95,7 +95,7 @@ func (p *parts) openLog(ctx context.Context) error {
 	if p.log, stop, err = p.startLog(ctx, own, signer, first, p.aside); err != nil {
 		return err
 	}
-	p.stopLog = stop
+	p.stopLog, p.firstKey = stop, first
 	if p.cfg.Node == "" || own.Entry != "" {
 		return nil
 	}
@@ -188,20 +188,26 @@ func (p *parts) enter(ctx context.Context, own audit.Registration, first string)
 			return err
 		}
 	}
+	id, err := p.recordInFirst(ctx, first, e)
+	if err != nil {
+		return err
+	}
+	return p.db.EnteredLog(ctx, own.Number, id)
+}
+
+// recordInFirst records something in log 0, which a node with a name does not write
+// otherwise. first is its public key.
+func (p *parts) recordInFirst(ctx context.Context, first string, e audit.Entry) (id string, err error) {
 	aside := ""
 	if p.aside != "" {
 		aside = asideOf(p.cfg, "")
 	}
 	log, stop, err := p.startLog(ctx, audit.Registration{}, p.signer, first, aside)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("the log of nodes without a name: %w", err)
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	id, err := log.Record(ctx, e)
-	if err != nil {
-		return err
-	}
-	return p.db.EnteredLog(ctx, own.Number, id)
+	return log.Record(ctx, e)
 }
 
 // logNamed returns the log of a node; that of nodes without a name for none.
