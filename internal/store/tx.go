@@ -74,9 +74,8 @@ func (d *DB) logTx(ctx context.Context, f func(*tx) error) error {
 
 // rowTx is logTx for a transaction that is in order with others by the rows that it
 // locks: on PostgreSQL each of its statements sees what is committed, and a row that
-// another transaction has changed is waited for and looked at anew. Serialisable
-// isolation would have it fail against transactions that share nothing with it but a
-// page of a small table or of an index.
+// another transaction has changed is waited for and looked at anew, where
+// serialisable isolation has the transaction fail.
 func (d *DB) rowTx(ctx context.Context, f func(*tx) error) error {
 	return d.again(ctx, d.engine.byRows, f)
 }
