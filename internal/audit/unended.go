@@ -43,16 +43,38 @@ func (d *unended) look(ctx context.Context, s SearchStore) error {
 		return err
 	}
 	// It asks segments for one term, as any search does.
-	w := newLeafWay(s, &Query{Since: d.since}, head.Size)
+	w := newLeafWay(s, &Query{}, head.Size)
 	w.clauses = [][]uint32{{termOf(byOpen, "")}}
 	w.each = d.see
-	for w.before > 0 {
+	floor, err := d.floor(ctx, s)
+	if err != nil {
+		return err
+	}
+	for w.before > floor {
 		budget := lookBudget
 		if err := w.more(ctx, &budget, maxDoubt); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// floor is an index before which no entry is young enough. What comes behind it is read
+// whatever its time is: a clock may have been set between an intent and its outcome.
+func (d *unended) floor(ctx context.Context, s SearchStore) (at int64, err error) {
+	if d.since.IsZero() {
+		return 0, nil
+	}
+	segments, err := allSegments(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range slices.Backward(segments) {
+		if s.sound() && s.From <= at && s.From+s.Span > at && s.Newest < d.since.UnixMicro() {
+			at = s.From + s.Span
+		}
+	}
+	return at, nil
 }
 
 func (d *unended) see(r Row) error {
