@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
 
 	"github.com/spf13/cobra"
 )
@@ -70,6 +72,10 @@ or replaced: then restart it.`,
 				return &wantingError{}
 			}
 			if !begun {
+				// As long as it is not accepted nobody writes on.
+				if err := forgetRolledBack(c.Context(), cfg); err != nil {
+					return err
+				}
 				if err := audit.Accept(dir); err != nil {
 					return err
 				}
@@ -97,6 +103,16 @@ or replaced: then restart it.`,
 	c.Flags().StringVar(&confirm, "confirm", "", "the code that the first run printed")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// forgetRolledBack deletes what is left of entries that the log had once.
+func forgetRolledBack(ctx context.Context, cfg *config.Config) (err error) {
+	db, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return audit.ForgetRolledBack(ctx, db.Audit())
 }
 
 // acceptCode fits one thing that was noticed.

@@ -10,6 +10,7 @@ import (
 // A name is never given a second meaning and never removed. Its code stands in classes.
 var actions = map[string]string{
 	"audit.reveal":       "Personal fields of an entry were opened for a proof that somebody else can check; facts hold their names.",
+	"audit.search":       "Entries of one person, connection or handle were searched for; whose is sealed. Without a service, an operator did.",
 	"audit.unregistered": "An entry came with an action that is not registered (a mistake in Gatehouse; the fault is in the operator's log).",
 
 	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",

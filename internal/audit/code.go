@@ -171,6 +171,7 @@ var classes = map[string]class{
 	"audit.reveal":       {number: 906, severity: SeverityNotice, controls: []string{"M-ACCESSLOG"}},
 	"audit.unregistered": {number: 907, severity: SeverityWarning, failed: SeverityAlert, controls: []string{"X-MONITOR"}},
 	"platform.clock":     {number: 908, severity: SeverityNotice, controls: []string{"X-MONITOR", "M-REGULAR"}},
+	"audit.search":       {number: 909, severity: SeverityNotice, controls: []string{"M-ACCESSLOG"}},
 }
 
 // unknown stands for the actions of programs newer than this one.
