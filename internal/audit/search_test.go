@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -677,6 +678,123 @@ func TestMissingEntriesAreNotPassedOver(t *testing.T) {
 			}
 			if failed == nil {
 				t.Errorf("entry %d is passed over", at)
+			}
+		}
+	})
+}
+
+// failing stops the indexer as a crash would: before or after what it writes is stored.
+type failing struct {
+	audit.SegmentStore
+	random *rand.Rand
+	failed int
+}
+
+func (f *failing) fail() error {
+	if f.random.IntN(3) > 0 {
+		return nil
+	}
+	f.failed++
+	return fmt.Errorf("the power is gone: %w", gatehouse.ErrUnavailable)
+}
+
+func (f *failing) PutSegment(ctx context.Context, s audit.Segment, parts []audit.Part) error {
+	if err := f.fail(); err != nil {
+		return err
+	}
+	if err := f.SegmentStore.PutSegment(ctx, s, parts); err != nil {
+		return err
+	}
+	return f.fail()
+}
+
+func (f *failing) DropSegments(ctx context.Context, span, from, to int64, limit int) (int64, error) {
+	if err := f.fail(); err != nil {
+		return 0, err
+	}
+	n, err := f.SegmentStore.DropSegments(ctx, span, from, to, limit)
+	if err == nil {
+		err = f.fail()
+	}
+	return n, err
+}
+
+// TestIndexerStoppedAnywhere: whenever the indexer was stopped, searches find what a scan
+// finds, and it goes on to the same end.
+func TestIndexerStoppedAnywhere(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		db := storetest.Open(t, dsn)
+		h := newPast(t, db, 21)
+		h.grow(longSpan + shortSpan + 100)
+		f := &failing{db.Audit(), h.random, 0}
+		for try := 0; ; try++ {
+			if try == 200 {
+				t.Fatal("it comes to no end")
+			}
+			if err := audit.NewIndexer(slog.New(slog.DiscardHandler), f).CatchUp(t.Context(), false, nil); err == nil {
+				break
+			} else if !errors.Is(err, gatehouse.ErrUnavailable) {
+				t.Fatal(err)
+			}
+			if try%4 == 0 && h.check("stopped", 1) {
+				t.Error("the index is damaged")
+			}
+		}
+		if long, _ := segments(t, db); long != 1 || f.failed < 5 {
+			t.Errorf("%d long segments after %d failures", long, f.failed)
+		}
+		if h.check("at the end", 10) {
+			t.Error("the index is damaged")
+		}
+	})
+}
+
+// TestSealedDestinations: a host that no configuration names stands in no leaf, and is
+// found all the same, in order with the others.
+func TestSealedDestinations(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		db := storetest.Open(t, dsn)
+		private, _ := newKey(t)
+		log, _ := run(t, config(t, db.Audit(), private))
+		const host = "evil.example"
+		for i := range 9 {
+			e := audit.Entry{Action: "egress.tunnel", Service: "web", Verdict: "refuse", Rule: "egress/undeclared"}
+			switch i % 3 {
+			case 0:
+				e.Personal = map[string]string{"host": host}
+			case 1:
+				e.Facts = map[string]string{"host": host}
+			default:
+				e.Personal = map[string]string{"host": "other.example"}
+			}
+			if _, err := log.Record(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []struct {
+			s    *audit.Searcher
+			q    audit.Query
+			want []int64
+		}{
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Destination: host}, []int64{7, 6, 4, 3, 1, 0}},
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Destination: host, Service: "web"}, []int64{7, 6, 4, 3, 1, 0}},
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Destination: host, Service: "billing"}, []int64{}},
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Destination: "other.example"}, []int64{8, 5, 2}},
+			{audit.NewSearcher(nil, db.Audit()), audit.Query{Destination: host}, []int64{7, 4, 1}},
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Found: []audit.Found{{Hash: index, Kind: "host", Value: host}}}, []int64{6, 3, 0}},
+			// Only what nobody owns is found without its owner.
+			{audit.NewSearcher(index, db.Audit()), audit.Query{Found: []audit.Found{{Hash: index, Kind: "handle", Value: host}}}, []int64{}},
+		} {
+			for _, limit := range []int{1, 2, 50} {
+				if got, _ := pages(t, c.s, c.q, limit, 100); !slices.Equal(got, c.want) {
+					t.Errorf("%+v finds %v, not %v", c.q, got, c.want)
+				}
+			}
+		}
+		_, rows := storetest.OpenRaw(t, dsn).Query("SELECT leaf FROM audit_entries WHERE seq IN (0, 2, 3)")
+		for _, row := range rows {
+			if leaf, ok := row[0].([]byte); !ok || bytes.Contains(leaf, []byte(host)) {
+				t.Errorf("a leaf holds the host: %s", leaf)
 			}
 		}
 	})
