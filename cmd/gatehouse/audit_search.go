@@ -152,12 +152,18 @@ func (s *searchOptions) search(ctx context.Context, p *parts, out, hints io.Writ
 		return err
 	}
 	s.query.Found = whose
+	searcher := audit.NewSearcher(p.logIndex, p.db.Audit())
 	if s.cursor == "" {
+		// It is not to find that it was made.
+		here, err := searcher.Here(ctx)
+		if err != nil {
+			return err
+		}
 		if err := p.recordSearch(ctx, "", whose); err != nil {
 			return err
 		}
+		s.cursor = here.Before(s.query)
 	}
-	searcher := audit.NewSearcher(p.logIndex, p.db.Audit())
 	var tail *audit.Tail
 	if s.follow {
 		if tail, err = searcher.Follow(ctx, s.query, ""); err != nil {

@@ -152,9 +152,20 @@ func number(r *http.Request, name string, least, most, otherwise int) (int, erro
 
 // searchLog serves a page of entries.
 func (a *API) searchLog(w http.ResponseWriter, r *http.Request, c caller) error {
+	if err := a.readsLog(c); err != nil {
+		return err
+	}
+	// A search is not to find that it was made.
+	here, err := a.here(r.Context())
+	if err != nil {
+		return err
+	}
 	q, cursor, err := a.logQuery(r, c, "limit")
 	if err != nil {
 		return err
+	}
+	if cursor == "" {
+		cursor = here.Before(q)
 	}
 	limit, err := number(r, "limit", 1, audit.MaxPage, audit.DefaultPage)
 	if err != nil {
@@ -165,6 +176,13 @@ func (a *API) searchLog(w http.ResponseWriter, r *http.Request, c caller) error 
 		return refusedQuery(err)
 	}
 	return reply(w, http.StatusOK, logEntries{page.Entries, page.Next})
+}
+
+func (a *API) here(ctx context.Context) (audit.Place, error) {
+	if a.search.In == nil {
+		return nil, nil // which is refused in a moment
+	}
+	return a.search.In.Here(ctx)
 }
 
 const (

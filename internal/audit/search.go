@@ -110,6 +110,15 @@ func (s *Searcher) Search(ctx context.Context, q Query, cursor string, limit int
 	return page, nil
 }
 
+// A Place is where logs ended at some moment.
+type Place []int64
+
+// Here returns where the logs end now.
+func (s *Searcher) Here(ctx context.Context) (Place, error) { return s.sizes(ctx) }
+
+// Before returns the cursor with which Search finds only what was before the place.
+func (p Place) Before(q Query) string { return writeCursor(cursorPage, &q, p) }
+
 func (s *Searcher) sizes(ctx context.Context) ([]int64, error) {
 	all := make([]int64, len(s.logs))
 	for i, store := range s.logs {

@@ -34,7 +34,7 @@ func (s *Searcher) Follow(ctx context.Context, q Query, cursor string) (*Tail, e
 }
 
 // Before returns the cursor with which Search finds what lies before the tail.
-func (t *Tail) Before() string { return writeCursor(cursorPage, &t.query, t.places) }
+func (t *Tail) Before() string { return Place(t.places).Before(t.query) }
 
 // Cursor returns where the tail goes on.
 func (t *Tail) Cursor() string { return writeCursor(cursorTail, &t.query, t.places) }

@@ -19,7 +19,7 @@ const (
 	insertForgotten     statement = `INSERT INTO audit_forgotten (num, person, at) VALUES (` + lastForgotten + ` + 1, $1, $2) ON CONFLICT (person) DO NOTHING`
 	deleteForgotten     statement = `DELETE FROM audit_forgotten WHERE at < $1 AND num < ` + lastForgotten
 	indexColumns                  = `seq, person, terms`
-	selectIndexed       statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
+	selectIndexed       statement = `SELECT s.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
 		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2
 		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2
 		ORDER BY seq DESC LIMIT $4`
