@@ -34,13 +34,14 @@ lint: ## gofmt and golangci-lint
 gen: ## deps.txt and the documents that are made from the code
 	go test . ./cmd/gatehouse -run '^TestGenerated' -update
 
-bench: ## calls and tunnels beside other proxies, the log beside Tessera, a million connections, keys, people, flows, as ratios
+bench: ## calls and tunnels beside other proxies, the log beside Tessera, a million connections, keys, people, flows, searches of the log, as ratios
 	@scripts/setup go
 	cd bench && go run . $(ARGS)
 	$(if $(ARGS),,go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m)
 	$(if $(ARGS),,go test ./internal/policy ./internal/platform ./internal/observe ./internal/gateway -run '^$$' -cpu 1 -bench 'Decide500|XSearch|See|ObservedCall')
 	$(if $(ARGS),,go test ./internal/fingerprint -run '^$$' -bench 'Search10M|Scan|Memory' -timeout 30m)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench Lineage -benchtime 50x -timeout 60m -args -lineage.flows=10000000)
+	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditSearch -benchtime 50x -timeout 120m -args -audit.entries=10000000)
 
 release: ## the release binary, in dist/
 	scripts/release

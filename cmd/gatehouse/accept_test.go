@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/internal/store/storetest"
 )
 
 // TestAcceptingALog puts an older copy of the database in its place while nobody
@@ -51,6 +53,9 @@ func TestAcceptingALog(t *testing.T) {
 	if err := os.WriteFile(file, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// What an entry was found by that is not there any more.
+	raw := storetest.OpenRaw(t, "sqlite:"+file)
+	raw.ExecUncounted("INSERT INTO audit_search (seq, person, terms) VALUES (1000000, $1, $1)", []byte("somebody"))
 	if out, _, code := h.gatehouse("audit", "verify"); code != 0 {
 		t.Fatalf("the older copy does not verify, so this shows nothing: %s", out)
 	}
@@ -81,6 +86,9 @@ func TestAcceptingALog(t *testing.T) {
 	}
 	if out, errOut, code = h.gatehouse("audit", "accept", "--confirm", confirm[1]); code != 0 {
 		t.Fatalf("audit accept --confirm: %d %s%s", code, out, errOut)
+	}
+	if _, rows := raw.Query("SELECT seq FROM audit_search WHERE seq = 1000000"); len(rows) != 0 {
+		t.Error("whose the lost entries were is still known: others will have their numbers")
 	}
 	h.start()
 	if status, b := call(); status != http.StatusOK && status != http.StatusTooManyRequests {

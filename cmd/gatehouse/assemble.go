@@ -85,6 +85,8 @@ type parts struct {
 	stopLog func() error // ends the log's writer
 	// firstKey is the public key of log 0.
 	firstKey string
+	// logNumber is that of the log that this process writes.
+	logNumber int64
 }
 
 // rules are a configuration and its compiled purposes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -80,6 +81,10 @@ run this where its configuration is, or name it with --node.`,
 				return &wantingError{}
 			}
 			if !begun {
+				// As long as it is not accepted nobody writes on.
+				if err := forgetRolledBack(c.Context(), cfg); err != nil {
+					return err
+				}
 				if err := audit.Accept(dir); err != nil {
 					return err
 				}
@@ -117,6 +122,20 @@ run this where its configuration is, or name it with --node.`,
 	c.Flags().StringVar(&confirm, "confirm", "", "the code that the first run printed")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// forgetRolledBack deletes what is left of entries that the log had once.
+func forgetRolledBack(ctx context.Context, cfg *config.Config) (err error) {
+	db, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	own, err := logNamed(ctx, db, cfg.Node)
+	if err != nil {
+		return err
+	}
+	return audit.ForgetRolledBack(ctx, db.AuditLog(own.Number))
 }
 
 // acceptCode fits one thing that was noticed.

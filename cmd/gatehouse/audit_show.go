@@ -92,30 +92,49 @@ func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var owners map[string]gatehouse.PersonID
-	if s.people {
-		if owners, err = p.owners(ctx, found); err != nil {
-			return err
-		}
-	}
-	list := make([]shownEntry, 0, len(found))
-	rows := make([][]string, 0, len(found))
-	for _, e := range found {
-		entry := shownEntry{Shown: e}
-		if s.people {
-			if entry.People, err = p.open(ctx, e, owners); err != nil {
-				return fmt.Errorf("opening what entry %s says of a person: %w", e.ID, err)
-			}
-		}
-		list = append(list, entry)
-		rows = append(rows, []string{
-			when(e.When), e.ID, e.Kind, e.Action, e.Verdict, dash(string(e.Operation)), dash(string(e.Purpose)), dash(string(e.Service)), number(e.Status), e.Rule, words(entry.People),
-		})
+	list, err := p.withPeople(ctx, found, s.people)
+	if err != nil {
+		return err
 	}
 	if s.json {
 		return printJSON(out, list)
 	}
-	return table(out, "No entry fits.", []string{"TIME", "ID", "KIND", "ACTION", "VERDICT", "OPERATION", "PURPOSE", "SERVICE", "STATUS", "RULE", "PEOPLE"}, rows)
+	rows := make([][]string, 0, len(list))
+	for _, e := range list {
+		rows = append(rows, e.row())
+	}
+	return table(out, "No entry fits.", entryHeader, rows)
+}
+
+// entryHeader names the columns of row.
+var entryHeader = []string{"TIME", "ID", "KIND", "ACTION", "VERDICT", "OPERATION", "PURPOSE", "SERVICE", "STATUS", "RULE", "PEOPLE"}
+
+func (e *shownEntry) row() []string {
+	return []string{
+		when(e.When), e.ID, e.Kind, e.Action, e.Verdict, dash(string(e.Operation)), dash(string(e.Purpose)), dash(string(e.Service)), number(e.Status), e.Rule, words(e.People),
+	}
+}
+
+// withPeople returns the entries and, if open, what they say of people.
+func (p *parts) withPeople(ctx context.Context, found []audit.Shown, open bool) ([]shownEntry, error) {
+	list := make([]shownEntry, 0, len(found))
+	var owners map[string]gatehouse.PersonID
+	var err error
+	if open {
+		if owners, err = p.owners(ctx, found); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range found {
+		entry := shownEntry{Shown: e}
+		if open {
+			if entry.People, err = p.open(ctx, e, owners); err != nil {
+				return nil, fmt.Errorf("opening what entry %s says of a person: %w", e.ID, err)
+			}
+		}
+		list = append(list, entry)
+	}
+	return list, nil
 }
 
 // find returns the entries that the flags ask for.
@@ -134,7 +153,7 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 	if s.since > 0 {
 		filter.Since = time.Now().Add(-s.since)
 	}
-	whose, err := s.whose(ctx, p)
+	whose, err := p.logWhose(ctx, s.connection, s.handle, s.person)
 	if err != nil {
 		return nil, err
 	}
@@ -155,27 +174,27 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 	return found[max(0, len(found)-s.last):], nil
 }
 
-// whose turns the flags about people into what the log's index knows; nil is
-// everybody.
-func (s *showOptions) whose(ctx context.Context, p *parts) ([]audit.Found, error) {
+// logWhose turns who is named into what the log's index knows; nil is everybody. At
+// most one of the three may be given.
+func (p *parts) logWhose(ctx context.Context, connection, handle, person string) ([]audit.Found, error) {
 	switch {
-	case s.connection != "":
-		whose := audit.Found{Hash: p.logIndex, Connection: gatehouse.ConnectionID(s.connection)}
+	case connection != "":
+		whose := audit.Found{Hash: p.logIndex, Connection: gatehouse.ConnectionID(connection)}
 		con, err := p.connect.Get(ctx, whose.Connection)
 		if err == nil {
-			whose.Person, whose.Kind, whose.Value = con.Person, "connection", s.connection
+			whose.Person, whose.Kind, whose.Value = con.Person, "connection", connection
 		} else if !errors.Is(err, gatehouse.ErrNotFound) {
 			return nil, err
 		}
 		return []audit.Found{whose}, nil
-	case s.handle != "":
-		h, err := p.identity.Handle(ctx, gatehouse.HandleID(s.handle))
+	case handle != "":
+		h, err := p.identity.Handle(ctx, gatehouse.HandleID(handle))
 		if err != nil {
 			return nil, err
 		}
-		return []audit.Found{{Hash: p.logIndex, Person: h.Person, Connection: h.Connection, Kind: "handle", Value: s.handle}}, nil
-	case s.person != "":
-		people, err := p.peopleNamed(ctx, s.person)
+		return []audit.Found{{Hash: p.logIndex, Person: h.Person, Connection: h.Connection, Kind: "handle", Value: handle}}, nil
+	case person != "":
+		people, err := p.peopleNamed(ctx, person)
 		if err != nil {
 			return nil, err
 		}

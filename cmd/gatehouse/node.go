@@ -95,7 +95,7 @@ func (p *parts) openLog(ctx context.Context) error {
 	if p.log, stop, err = p.startLog(ctx, own, signer, first, p.aside); err != nil {
 		return err
 	}
-	p.stopLog, p.firstKey = stop, first
+	p.stopLog, p.firstKey, p.logNumber = stop, first, own.Number
 	if p.cfg.Node == "" || own.Entry != "" {
 		return nil
 	}
@@ -298,6 +298,19 @@ func (p *parts) logs(ctx context.Context) ([]audit.ListedLog, error) {
 		logs[i] = audit.ListedLog{Registration: l, Store: p.db.AuditLog(l.Number)}
 	}
 	return logs, nil
+}
+
+// searcher searches all logs of the database.
+func (p *parts) searcher(ctx context.Context) (*audit.Searcher, error) {
+	list, err := p.db.AuditLogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	logs := make([]audit.SearchedLog, len(list))
+	for i, l := range list {
+		logs[i] = audit.SearchedLog{Registration: l, Store: p.db.AuditLog(l.Number)}
+	}
+	return audit.NewSearcher(p.logIndex, logs...), nil
 }
 
 // listLogs returns the newest entries of all logs that a filter chooses.

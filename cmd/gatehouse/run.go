@@ -200,6 +200,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
+	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.logNumber)).Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -89,6 +90,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
 		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog, Logs: p.nodeLogs,
+		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor},
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}
@@ -137,6 +139,40 @@ func (p *parts) readsEvents(name gatehouse.ServiceName) bool {
 // readsLog reports whether the configuration in force lets a service read the log.
 func (p *parts) readsLog(name gatehouse.ServiceName) bool {
 	return slices.Contains(p.inForce.Load().cfg.Audit.Readers, name)
+}
+
+// searchedFor returns what finds somebody's entries, for a service that asks; the first
+// time it is recorded that it does.
+func (p *parts) searchedFor(ctx context.Context, by gatehouse.ServiceName, kind, value string, further bool) ([]audit.Found, error) {
+	named := map[string]string{kind: value}
+	whose, err := p.logWhose(ctx, named["connection"], named["handle"], named["person"])
+	if usage := (*usageError)(nil); errors.As(err, &usage) {
+		return nil, gatehouse.ErrInvalid
+	}
+	if err != nil || further {
+		return whose, err
+	}
+	return whose, p.recordSearch(ctx, by, whose)
+}
+
+// recordSearch writes down whose entries are searched for, before they are.
+func (p *parts) recordSearch(ctx context.Context, by gatehouse.ServiceName, whose []audit.Found) error {
+	for _, f := range whose {
+		e := audit.Entry{Action: "audit.search", Verdict: "allow", Service: by}
+		switch {
+		case f.Person != "":
+			e.Person, e.Personal = f.Person, map[string]string{"person": string(f.Person)}
+		case f.Connection != "":
+			e.Personal, e.Search = map[string]string{"connection": string(f.Connection)}, string(f.Connection)
+		}
+		if f.Kind != "" && e.Personal != nil {
+			e.Personal[f.Kind] = f.Value
+		}
+		if _, err := p.log.Record(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // publicConfig binds the public pages to the parts.

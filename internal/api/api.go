@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -72,6 +73,8 @@ type Config struct {
 	// LogReader reports whether the configuration now in force lets a service read the
 	// log. Nil means that none may.
 	LogReader func(gatehouse.ServiceName) bool
+	// Search is how the audit log is searched.
+	Search LogSearch
 	// Health says how Gatehouse is, to anybody. Nil says that it is open.
 	Health func() Health
 	// Surface renders errors and logs; it is the app listener's.
@@ -93,6 +96,8 @@ type API struct {
 	log         audit.Source
 	logs        func(context.Context) ([]NodeLog, error)
 	logReaders  func(gatehouse.ServiceName) bool
+	search      LogSearch
+	waiting     atomic.Int64
 	health      func() Health
 	surface     *wire.Surface
 }
@@ -122,7 +127,7 @@ func New(c Config) (*API, error) {
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, health: c.Health, surface: c.Surface,
 	}, nil
 }
 
@@ -179,6 +184,8 @@ var routes = []route{
 	{"GET", "/gatehouse/v1/lineage/purposes/{purpose}", false, (*API).lineageOfPurpose},
 	{"GET", "/gatehouse/v1/lineage/flows", false, (*API).lineageFlows},
 	{"GET", "/gatehouse/v1/lineage/status", false, (*API).lineageStatus},
+	{"GET", logPath + "entries", false, (*API).searchLog},
+	{"GET", logPath + "tail", false, (*API).tailLog},
 	{"GET", logPath + "checkpoint", false, (*API).logCheckpoint},
 	{"GET", logPath + "tile/{path...}", false, (*API).logTile},
 	{"GET", logPath + "{node}/{path...}", false, (*API).nodeLog},

@@ -50,7 +50,12 @@ type world struct {
 	events  *outbox.Outbox
 	budgets *budget.Budgets
 	lineage *lineage.Lineage
-	data    // see data_test.go
+	api     *api.API
+	// searched are the searches for people that were to be recorded.
+	searched []string
+	// person is the one whom searches know as person:1.
+	person gatehouse.PersonID
+	data   // see data_test.go
 }
 
 func newWorld(t *testing.T) *world {
@@ -91,11 +96,13 @@ func newWorld(t *testing.T) *world {
 		Lineage: w.setUpLineage(),
 		Log:     audit.NewSource(w.DB.Audit()), LogReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
 		Logs:    func(context.Context) ([]api.NodeLog, error) { return w.nodes, nil },
+		Search:  w.setUpSearch(),
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewTextHandler(w.log, nil))},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.api = a
 	server := httptest.NewServer(a.Handler())
 	t.Cleanup(server.Close)
 	w.url, w.key = server.URL, w.serviceKey("scheduler")

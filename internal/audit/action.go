@@ -7,9 +7,10 @@ import (
 
 // actions is the registry: every action that may stand in the log, and what it
 // means to somebody who reads the log. docs/log-events.md is generated from it.
-// A name is never given a second meaning and never removed.
+// A name is never given a second meaning and never removed. Its code stands in classes.
 var actions = map[string]string{
 	"audit.reveal":       "Personal fields of an entry were opened for a proof that somebody else can check; facts hold their names.",
+	"audit.search":       "Entries of one person, connection or handle were searched for; whose is sealed. Without a service, an operator did.",
 	"audit.unregistered": "An entry came with an action that is not registered (a mistake in Gatehouse; the fault is in the operator's log).",
 
 	"call":        "A service's call to a platform. The intent is written before any credential is opened; the outcome says how the platform answered, or that the call was refused or aborted.",
@@ -112,14 +113,24 @@ var actions = map[string]string{
 	"service.source.new": "A service called from a network address that it had not used before.",
 }
 
-// An Action is a registered name and its meaning.
-type Action struct{ Name, Meaning string }
+// An Action is what the registry says of a name.
+type Action struct {
+	Name, Meaning string
+	// Codes are those that its entries may have, in order of the results.
+	Codes []Code
+	// Controls are the practices that its entries are evidence of.
+	Controls []string
+}
 
 // Actions returns the registry in order of names.
 func Actions() []Action {
 	all := make([]Action, 0, len(actions))
 	for _, name := range slices.Sorted(maps.Keys(actions)) {
-		all = append(all, Action{name, actions[name]})
+		c, ok := classes[name]
+		if !ok {
+			c = unknown
+		}
+		all = append(all, Action{name, actions[name], c.codes(), slices.Clone(c.controls)})
 	}
 	return all
 }

@@ -48,7 +48,7 @@ const (
 // it, and it is deleted when the person is erased.
 type Index struct {
 	// Person is the keyed hash of the person, or of the connection where there is no
-	// person. Nil means that the entry is found by its leaf only.
+	// person, or of a host or an address where there is neither. Nil means that the entry is found by its leaf only.
 	Person []byte
 	// Terms are the keyed hashes of the other values, one after the other.
 	Terms []byte
@@ -59,7 +59,11 @@ const kindPerson = "person"
 
 // indexed are the personal fields that entries are found by, in the order in which
 // their hashes stand in Terms.
-var indexed = []string{"connection", "handle", "subject", "event", "duty", "address"}
+var indexed = []string{"connection", "handle", "subject", "event", "duty", "address", "host"}
+
+// ownerless are the personal fields that an entry of nobody is found by: what a caller
+// chose freely, such as a host that no configuration names.
+var ownerless = []string{"host", "address"}
 
 // index returns what an entry is to be found by.
 func (l *Log) index(e *Entry) Index {
@@ -78,7 +82,13 @@ func (l *Log) index(e *Entry) Index {
 	case connection != "":
 		x.Person = keyed("connection", connection)[:hashSize]
 	default:
-		return Index{}
+		for _, kind := range ownerless {
+			if value := e.Personal[kind]; value != "" {
+				x.Person = keyed(kind, value)[:hashSize]
+				break
+			}
+		}
+		return x
 	}
 	for _, kind := range indexed {
 		value := e.Personal[kind]
@@ -111,13 +121,20 @@ type Found struct {
 	Person     gatehouse.PersonID
 	Connection gatehouse.ConnectionID
 	// Kind and Value, if not empty, leave out entries without this personal field,
-	// such as the handle of this id.
+	// such as the handle of this id. Without a person and a connection they choose, if
+	// Kind is "host" or "address", the entries of nobody that hold it.
 	Kind, Value string
 }
 
 // keys returns the hashes to look for.
 func (f *Found) keys() (person, term []byte) {
-	if f.Hash == nil || f.Person == "" && f.Connection == "" {
+	if f.Hash == nil {
+		return nil, nil
+	}
+	if f.Person == "" && f.Connection == "" {
+		if slices.Contains(ownerless, f.Kind) {
+			return f.Hash(f.Kind, f.Value)[:hashSize], nil
+		}
 		return nil, nil
 	}
 	if f.Person != "" {

@@ -47,6 +47,9 @@ type Shown struct {
 	Leaf
 	// When is the leaf's time in a readable form.
 	When time.Time `json:"when"`
+	// Code and Severity follow from action and verdict; see CodeOf.
+	Code     string   `json:"code"`
+	Severity Severity `json:"severity"`
 	// SearchV1 is the connection of an entry of version 1, and Owner the hash of the
 	// person (see PersonHash) if the entry was looked for by it. They stand outside the
 	// tree.
@@ -60,7 +63,8 @@ func shown(r Row) (Shown, error) {
 	if err != nil {
 		return Shown{}, fmt.Errorf("reading entry %d (%s); `gatehouse audit verify` says more: %w", r.Seq, r.ID, err)
 	}
-	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), SearchV1: r.SearchV1, Owner: r.Index.Person, Sealed: r.Personal}, nil
+	code := CodeOf(leaf.Action, leaf.Verdict)
+	return Shown{Seq: r.Seq, Leaf: *leaf, When: leaf.When(), Code: code.Code, Severity: code.Severity, SearchV1: r.SearchV1, Owner: r.Index.Person, Sealed: r.Personal}, nil
 }
 
 // List returns the newest entries that the filter chooses, the oldest first.

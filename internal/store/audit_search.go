@@ -27,7 +27,7 @@ const (
 	tellHead statement = `UPDATE audit_head SET forgotten = forgotten + 1 WHERE id = $1`
 
 	indexColumns            = `seq, person, terms`
-	selectIndexed statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
+	selectIndexed statement = `SELECT s.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
 		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2 AND s.seq >= $5
 		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2 AND seq >= $5
 		ORDER BY seq DESC LIMIT $4`
