@@ -94,6 +94,10 @@ func unwritableText(err error) string {
 	if errors.As(err, &path) {
 		return "the file cannot be written: " + path.Err.Error()
 	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return "the file cannot be moved aside: " + link.Err.Error()
+	}
 	return "the file cannot be written"
 }
 
@@ -124,9 +128,10 @@ func (f *File) ready() error {
 			return err
 		}
 	}
-	now := time.Now().UTC().Truncate(f.config.Every)
-	if f.size == 0 || f.size < f.config.MaxBytes && f.period.Equal(now) {
-		f.period = now
+	if f.size == 0 {
+		f.period = f.now()
+	}
+	if f.size == 0 || f.size < f.config.MaxBytes && f.period.Equal(f.now()) {
 		return nil
 	}
 	if err := f.rotate(); err != nil {
@@ -134,6 +139,9 @@ func (f *File) ready() error {
 	}
 	return f.open()
 }
+
+// now is the period that is under way.
+func (f *File) now() time.Time { return time.Now().UTC().Truncate(f.config.Every) }
 
 // errLocked is what is said of a file that another process writes.
 var errLocked = errors.New("another process writes this file")
@@ -163,7 +171,10 @@ func (f *File) open() (err error) {
 	if err := syncDir(filepath.Dir(f.config.Path)); err != nil {
 		return err
 	}
-	f.file, f.size, f.period = file, size, info.ModTime().UTC().Truncate(f.config.Every)
+	f.file, f.size, f.period = file, size, f.now()
+	if size > 0 {
+		f.period = info.ModTime().UTC().Truncate(f.config.Every)
+	}
 	return nil
 }
 
