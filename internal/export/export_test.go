@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"io"
 	"testing"
 	"time"
@@ -25,3 +26,9 @@ func RetryAfterTestOnly(text string) time.Duration { return retryAfter(text) }
 
 // MaxTailTestOnly is how far from its end a file may not be whole.
 const MaxTailTestOnly = maxTail
+
+// ClassTestOnly is the class of an error of Send.
+func ClassTestOnly(ctx context.Context, err error) string { return failureOf(ctx, err).Class }
+
+// FailureTestOnly is an error of Send as it is noted.
+func FailureTestOnly(ctx context.Context, err error) *Failure { return failureOf(ctx, err) }

@@ -148,7 +148,8 @@ func (o *OTLP) body(entries []Entry) ([]byte, error) {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, err = w.Write(b)
-	return packed.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close())
+	return packed.Bytes(), err
 }
 
 // otlpSeverity is the data model's mapping of syslog's severities.

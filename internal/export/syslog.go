@@ -2,11 +2,9 @@ package export
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -171,18 +169,18 @@ func appendFrame(b, message []byte) []byte {
 type SyslogConfig struct {
 	Format SyslogFormat
 	// Dial connects and greets by TLS.
-	Dial func(ctx context.Context) (*tls.Conn, error)
-	// Unconfirmed is for receivers that do not answer the end of a connection as
-	// RFC 5425 demands: what was written counts as accepted.
+	Dial func(ctx context.Context) (*wire.StreamConn, error)
+	// Unconfirmed is for receivers that do not answer our close_notify as RFC 5425
+	// demands: that TCP ends without a reset is enough.
 	Unconfirmed bool
 }
 
 // Syslog is a sink that speaks RFC 5424 over TLS (RFC 5425).
 //
 // The protocol has no acknowledgement. What comes nearest is the end of a connection:
-// a receiver has to answer our close_notify with its own, which it gets behind all
-// that we wrote. So each batch has a connection of its own, and counts as accepted
-// when the receiver has closed it in this way. What a receiver does afterwards with
+// a receiver has to answer our close_notify, which it gets behind all that we wrote,
+// with its own, and TCP tells an end after everything was read from one before. So each
+// batch has a connection of its own, and counts as accepted when it ended so. What a receiver does afterwards with
 // what it read, it does not say.
 type Syslog struct{ config SyslogConfig }
 
@@ -206,48 +204,52 @@ func (s *Syslog) Send(ctx context.Context, entries []Entry) (Accepted, error) {
 		return Accepted{}, err
 	}
 	// Whatever it waits for ends with ctx.
-	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().Close() })
+	stop := context.AfterFunc(ctx, conn.Cut)
 	defer stop()
-	defer func() { _ = conn.NetConn().Close() }()
+	defer conn.Cut()
 	// The receiver has nothing to say; its end may come while we write. The reader
 	// ends with the connection.
 	ended := make(chan error, 1)
-	go func() { ended <- silence(conn) }()
+	go func() { ended <- conn.AwaitNotify() }()
 	if err := s.write(conn, entries); err != nil {
-		if ctx.Err() != nil {
-			return Accepted{}, ctx.Err()
-		}
-		return Accepted{}, &Failure{Class: Unreachable, Text: "the connection to the sink broke while it was written", cause: err}
+		conn.Cut()
+		return Accepted{}, broken(ctx, Unreachable, "the connection to the sink broke while it was written", errors.Join(<-ended, err))
 	}
 	select {
 	case err := <-ended:
-		if err := wire.StreamError(ctx, err); wire.RuleOf(err) == "destination/tls" {
-			return Accepted{}, err // with TLS 1.3, that is when it says that it does not believe us
-		}
-		// It closed before it could know that we were done; what it read is not known.
-		return Accepted{}, &Failure{Class: Unacknowledged, Text: "the sink closed the connection before its end", cause: err}
+		return Accepted{}, broken(ctx, Unacknowledged, "the sink ended the connection before we did", err)
 	default:
 	}
-	if err := conn.CloseWrite(); err != nil {
-		return Accepted{}, &Failure{Class: Unreachable, Text: "the connection to the sink broke at its end", cause: err}
+	if err := conn.Finish(); err != nil {
+		return Accepted{}, broken(ctx, Unreachable, "the connection to the sink broke at its end", err)
 	}
-	if s.config.Unconfirmed {
-		return Accepted{Entries: len(entries)}, nil
+	if err := s.answer(ended); err != nil {
+		return Accepted{}, broken(ctx, Unacknowledged, "the sink did not end the connection as RFC 5425 demands; if it never does, set unconfirmed", err)
 	}
-	select {
-	case <-ctx.Done():
-		return Accepted{}, &Failure{Class: Unacknowledged, Fewer: true, cause: ctx.Err(),
-			Text: "the sink did not answer the end of the connection in time; if it never does, set confirm: false"}
-	case err := <-ended:
-		if err := wire.StreamError(ctx, err); wire.RuleOf(err) == "destination/tls" {
-			return Accepted{}, err
-		}
-		if err != nil {
-			return Accepted{}, &Failure{Class: Unacknowledged, cause: err,
-				Text: "the sink did not end the connection as RFC 5425 demands; if it never does, set confirm: false"}
-		}
+	if err := conn.AwaitRead(ctx); err != nil {
+		return Accepted{}, broken(ctx, Unacknowledged, "the sink did not read all that it was sent", err)
 	}
 	return Accepted{Entries: len(entries)}, nil
+}
+
+// answer waits for the receiver's close_notify, where there is to be one.
+func (s *Syslog) answer(ended <-chan error) error {
+	if s.config.Unconfirmed {
+		return nil
+	}
+	return <-ended
+}
+
+// broken is what became of a connection. With TLS 1.3, a receiver says only now that it
+// does not believe our certificate.
+func broken(ctx context.Context, class, text string, err error) error {
+	if ctx.Err() != nil {
+		return &Failure{Class: TimedOut, Text: text + ", or not in time", Fewer: true, cause: ctx.Err()}
+	}
+	if told := wire.StreamError(ctx, err); wire.RuleOf(told) == "destination/tls" {
+		return told
+	}
+	return &Failure{Class: class, Text: text, cause: err}
 }
 
 func (s *Syslog) write(w io.Writer, entries []Entry) error {
@@ -264,21 +266,6 @@ func (s *Syslog) write(w io.Writer, entries []Entry) error {
 		frames = frames[:0]
 	}
 	return nil
-}
-
-// errTalks is what a receiver that sends something is: none of syslog.
-var errTalks = errors.New("the receiver sends data")
-
-// silence waits for the receiver's close_notify; an end without it is an error.
-func silence(conn net.Conn) error {
-	n, err := conn.Read(make([]byte, 1))
-	switch {
-	case n > 0:
-		return errTalks
-	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		return nil
-	}
-	return err
 }
 
 // Close implements Sink.

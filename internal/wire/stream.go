@@ -4,7 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
 	"time"
 
 	"gatehouse"
@@ -55,21 +59,94 @@ func NewStream(c StreamConfig, d *Dialer) (*Stream, error) {
 
 // Dial connects and greets. Its errors are [BadGateway] and [GatewayTimeout] and
 // repeat nothing that the other side sent; when ctx was cancelled the error is that.
-func (s *Stream) Dial(ctx context.Context) (*tls.Conn, error) {
+func (s *Stream) Dial(ctx context.Context) (*StreamConn, error) {
 	raw, err := s.dialer.dial(ctx, s.config.Host, s.config.Port, s.config.Reach)
 	if err != nil {
 		return nil, destinationError(ctx, err)
 	}
-	conn := tls.Client(&stallConn{raw, s.config.WriteStall}, s.tls)
+	under := &endConn{Conn: raw}
+	conn := tls.Client(&stallConn{under, s.config.WriteStall}, s.tls)
 	greeting, cancel := context.WithTimeout(ctx, s.config.HandshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(greeting); err != nil {
 		raw.Close()
 		return nil, destinationError(ctx, err)
 	}
-	return conn, nil
+	return &StreamConn{tls: conn, under: under}, nil
+}
+
+// A StreamConn is one connection of a Stream. One goroutine may write while another
+// waits for the end.
+type StreamConn struct {
+	tls   *tls.Conn
+	under *endConn
+}
+
+// endConn notes that the connection below TLS ended: crypto/tls takes that for the
+// other side's last word, which anybody on the way can say in its place.
+type endConn struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func (c *endConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n == 0 && err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// Write writes.
+func (c *StreamConn) Write(b []byte) (int, error) { return c.tls.Write(b) }
+
+// Finish says that nothing more comes: TLS's close_notify.
+func (c *StreamConn) Finish() error { return c.tls.CloseWrite() }
+
+// Cut ends the connection without a word, and whoever waits for anything of it.
+func (c *StreamConn) Cut() { _ = c.under.Close() }
+
+// errTalks is of a side that says something where nothing is to be said.
+var errTalks = errors.New("the other side sends data")
+
+// AwaitNotify waits until the other side says that nothing more comes. It is nil only
+// if that was TLS's close_notify.
+func (c *StreamConn) AwaitNotify() error {
+	n, err := c.tls.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return errTalks
+	case !errors.Is(err, io.EOF):
+		return err
+	case c.under.ended.Load():
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// AwaitRead is for after Finish and AwaitNotify. It is nil if the other side read all
+// that was written: had it closed with something unread, or before something came,
+// its system would reset the connection instead of ending it. (That what came last has
+// come is seen on Linux only.)
+func (c *StreamConn) AwaitRead(ctx context.Context) error {
+	half, ok := c.under.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	if err := half.CloseWrite(); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, io.LimitReader(c.under.Conn, 1<<10)); err != nil {
+		return err
+	}
+	return awaitAcknowledged(ctx, c.under.Conn)
 }
 
 // StreamError is what went wrong with a connection of a Stream, in the manner of the
-// errors of [Stream.Dial].
-func StreamError(ctx context.Context, err error) error { return destinationError(ctx, err) }
+// errors of [Stream.Dial]. It is nil if err is.
+func StreamError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return destinationError(ctx, err)
+}
