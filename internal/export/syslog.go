@@ -223,7 +223,7 @@ func (s *Syslog) Send(ctx context.Context, entries []Entry) (Accepted, error) {
 	if err := conn.Finish(); err != nil {
 		return Accepted{}, broken(ctx, Unreachable, "the connection to the sink broke at its end", err)
 	}
-	if err := s.answer(ended); err != nil {
+	if err := s.end(conn, ended); err != nil {
 		return Accepted{}, broken(ctx, Unacknowledged, "the sink did not end the connection as RFC 5425 demands; if it never does, set unconfirmed", err)
 	}
 	if err := conn.AwaitRead(ctx); err != nil {
@@ -232,12 +232,22 @@ func (s *Syslog) Send(ctx context.Context, entries []Entry) (Accepted, error) {
 	return Accepted{Entries: len(entries)}, nil
 }
 
-// answer waits for the receiver's close_notify, where there is to be one.
-func (s *Syslog) answer(ended <-chan error) error {
-	if s.config.Unconfirmed {
-		return nil
+// end waits for the receiver's close_notify, and ends TCP. Where there is no
+// close_notify, TCP's end has to come first, and to do.
+func (s *Syslog) end(conn *wire.StreamConn, ended <-chan error) error {
+	if !s.config.Unconfirmed {
+		if err := <-ended; err != nil {
+			return err
+		}
+		return conn.FinishTCP()
 	}
-	return <-ended
+	if err := conn.FinishTCP(); err != nil {
+		return err
+	}
+	if err := <-ended; err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return nil
 }
 
 // broken is what became of a connection. With TLS 1.3, a receiver says only now that it

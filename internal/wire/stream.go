@@ -124,18 +124,20 @@ func (c *StreamConn) AwaitNotify() error {
 	return nil
 }
 
-// AwaitRead is for after Finish and AwaitNotify. It is nil if the other side read all
-// that was written: had it closed with something unread, or before something came,
-// its system would reset the connection instead of ending it. (That what came last has
-// come is seen on Linux only.)
-func (c *StreamConn) AwaitRead(ctx context.Context) error {
+// FinishTCP is Finish for TCP, for other sides that wait for it and do not know TLS's.
+func (c *StreamConn) FinishTCP() error {
 	half, ok := c.under.Conn.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	if err := half.CloseWrite(); err != nil {
-		return err
-	}
+	return half.CloseWrite()
+}
+
+// AwaitRead is for after FinishTCP and AwaitNotify. It is nil if the other side read
+// all that was written: had it closed with something unread, or before something came,
+// its system would reset the connection instead of ending it. (That what came last has
+// come is seen on Linux only.)
+func (c *StreamConn) AwaitRead(ctx context.Context) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(c.under.Conn, 1<<10)); err != nil {
 		return err
 	}
