@@ -1,6 +1,6 @@
 # make demo and make test do their own set-up on a machine with Go and a package manager.
 
-.PHONY: demo test test-vault test-pkcs11 race fuzz lint gen bench release docs setup clean
+.PHONY: demo test test-vault test-otlp test-pkcs11 race fuzz lint gen bench release docs setup clean
 
 demo: ## two sandboxed platforms, connected people, an app that calls both
 	@scripts/setup go
@@ -17,6 +17,12 @@ test-vault: ## root keys against a real Vault server; builds it first (5 to 15 m
 	@mkdir -p dist
 	cd tools/vaultserver && CGO_ENABLED=0 go build -tags minimal -ldflags '-s -w' -o ../../dist/vaultserver .
 	GATEHOUSE_VAULT_SERVER=$(CURDIR)/dist/vaultserver go test -tags vaultserver ./internal/vault/kms -run '^TestRealVault$$' -count=1 -v
+
+test-otlp: ## the log's export against the OpenTelemetry Collector's receiver; builds it first (a minute, once)
+	@scripts/setup go
+	@mkdir -p dist
+	cd tools/otlpserver && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../dist/otlpserver .
+	GATEHOUSE_OTLP_SERVER=$(CURDIR)/dist/otlpserver go test -tags otlpserver ./internal/export -run '^TestCollector$$' -count=1 -v
 
 test-pkcs11: ## root keys against SoftHSM2; needs cgo
 	@scripts/setup pkcs11

@@ -54,6 +54,8 @@ var layout = []row{
 	{name: "internal/vault/kms/kmstest", testOnly: true},
 	{name: "internal/identity", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
+	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
+		libraries: []string{"go.opentelemetry.io/proto/slim/otlp", "google.golang.org/protobuf"}},
 	{name: "internal/cases", may: []string{"gatehouse", "internal/wire", "internal/audit"}},
 	{name: "internal/outbox", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/atrest", "internal/audit", "internal/vault"}},
 	{name: "internal/records", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/vault"}},
@@ -75,7 +77,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/identity", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/identity", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -91,7 +93,7 @@ var layout = []row{
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
-		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
+		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
 		"internal/vault", "internal/vault/kms", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/backup", "internal/store",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
@@ -103,7 +105,7 @@ var layout = []row{
 var testLibraries = []string{
 	"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/transparency-dev/merkle", "github.com/getkin/kin-openapi", "golang.org/x/oauth2",
 	"github.com/standard-webhooks/standard-webhooks/libraries",
-	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/coder/websocket", "golang.org/x/net/http2",
+	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "golang.org/x/net/http2",
 }
 
 // source is one Go file of the module.

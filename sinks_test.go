@@ -96,6 +96,7 @@ var sinks = []sink{
 			"internal/connect":    "puts the platform's token on the outgoing request",
 			"internal/identity":   "hashes what was presented",
 			"internal/compliance": "writes the list of identifiers that X asks for, and calls the addresses it named",
+			"internal/export":     "puts a credential for a sink of the log on the request to it",
 			"internal/outbox":     "puts an event's content into what the app gets, and signs it",
 			"internal/wire":       "reads the local authority's key",
 			"internal/config":     "returns values given by reference that are no secrets",
@@ -129,7 +130,7 @@ var sinks = []sink{
 		what:  "uses randomness that can be guessed",
 		names: []string{"import math/rand", "import math/rand/v2"},
 		may: map[string]string{
-			"internal/connect": "jitter of renewals", "internal/compliance": "jitter of retries", "internal/outbox": "jitter of attempts", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
+			"internal/connect": "jitter of renewals", "internal/compliance": "jitter of retries", "internal/outbox": "jitter of attempts", "internal/export": "jitter of attempts", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
 		},
 	},
 	{

@@ -16,19 +16,31 @@ func auditExport(o *options) *cobra.Command {
 	var dir string
 	var l logFlags
 	var asJSON bool
+	var lines lineOptions
 	c := &cobra.Command{
-		Use:   "export --tiles DIR",
-		Short: "Copy the log into files that any web server can serve",
-		Long: `Writes the log's entries, tiles and newest checkpoint into a directory in the form of
-C2SP tlog-tiles, which any web server can serve as it is, and which public tools read.
-It needs the database and the log's public key, and holds nothing that belongs to a
-person. Run it again to go on where it stopped; the checkpoint is written last, and
-never one that the exported log has not grown to by appending alone.`,
-		Example: `  gatehouse audit export --tiles /srv/log`,
-		Args:    cobra.NoArgs,
+		Use:   "export --tiles DIR | --jsonl FILE",
+		Short: "Copy the log into files, and look after the sinks that get it",
+		Long: `With --tiles it writes the log's entries, tiles and newest checkpoint into a directory in
+the form of C2SP tlog-tiles, which any web server can serve as it is, and which public
+tools read. Run it again to go on where it stopped; the checkpoint is written last, and
+never one that the exported log has not grown to by appending alone.
+
+With --jsonl it writes one line of JSON for each entry into a new file, or with - to
+standard output; --follow goes on with what comes until it is interrupted.
+
+Both need the database and the log's public key, and hold nothing that belongs to a
+person. Sinks that get every entry while Gatehouse runs stand in the configuration,
+under audit.export.`,
+		Example: `  gatehouse audit export --tiles /srv/log
+  gatehouse audit export --jsonl - --since 24h | jq .leaf.action
+  gatehouse audit export --jsonl january.jsonl --since 2026-01-01 --until 2026-02-01`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if dir == "" {
-				return usagef("say with --tiles where to write")
+			if (dir == "") == (lines.file == "") {
+				return usagef("say with --tiles or with --jsonl where to write")
+			}
+			if dir != "" && (lines.since != "" || lines.until != "" || lines.follow) {
+				return usagef("--since, --until and --follow go with --jsonl")
 			}
 			ctx := c.Context()
 			cfg, err := configToVerify(o)
@@ -43,6 +55,13 @@ never one that the exported log has not grown to by appending alone.`,
 			source, verifier, err := l.stored(ctx, cfg, db)
 			if err != nil {
 				return err
+			}
+			if lines.file != "" {
+				logs, err := logsOf(ctx, db, verifier.Name(), l.node)
+				if err != nil {
+					return err
+				}
+				return lines.export(ctx, c.OutOrStdout(), logs)
 			}
 			x := audit.Exporter{
 				Source: source, Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
@@ -65,6 +84,11 @@ never one that the exported log has not grown to by appending alone.`,
 	c.Flags().StringVar(&l.keyFile, "key", "", "the log's public key (default: log.pub, or log-NODE.pub, beside the configuration)")
 	c.Flags().StringVar(&l.node, "node", "", "the log of the node of this name (default: that of nodes without one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&lines.file, "jsonl", "", "new file to write JSON lines to, or - for standard output")
+	c.Flags().StringVar(&lines.since, "since", "", "with --jsonl: entries from this time on: 2026-01-31, 2026-01-31T15:04:05Z, or 24h (ago)")
+	c.Flags().StringVar(&lines.until, "until", "", "with --jsonl: entries before this time")
+	c.Flags().BoolVar(&lines.follow, "follow", false, "with --jsonl: go on with what comes")
+	c.AddCommand(auditExportStatus(o), auditExportMove(o))
 	return c
 }
 

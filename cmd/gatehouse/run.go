@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 	"gatehouse/internal/egress"
+	"gatehouse/internal/export"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/public"
 	"gatehouse/internal/wire"
@@ -79,6 +80,7 @@ type server struct {
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
+	exporter           *export.Exporter
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -152,6 +154,9 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	}
 	p.guarding.Store(newGuarding(p))
 	s := &server{parts: p, authority: authority}
+	if s.exporter, err = newExporter(p); err != nil {
+		return err
+	}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
 	}
@@ -201,6 +206,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.logNumber)).Run(ctx) })
+	group.Go(func() error { return s.exporter.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {

@@ -90,6 +90,12 @@ var actions = map[string]string{
 	"log.open":     "The log could be written again. Facts hold why it could not, for how many seconds, and how many intents and records were refused.",
 	"log.tampered": "The log, or a spool beside it, was found not to be as it was written. The gates are closed until an operator accepts it, but for a spool.",
 
+	"log.export.gap":      "Entries that a sink should get next are not in the log any more; facts hold the sink, the log, and from which index to which. It gets what comes after them.",
+	"log.export.move":     "An operator put a sink's cursor somewhere else; facts hold the sink, the log, and from which index to which.",
+	"log.export.ok":       "A sink that was stuck has caught up; facts hold for how many seconds it was stuck.",
+	"log.export.rejected": "A sink answered that it threw entries away. By its protocol they are not sent again. Facts hold the sink, the log, the first and the last index of what was sent, and how many entries of it were rejected.",
+	"log.export.stuck":    "A sink does not take the log's entries: the first that waits has done so for longer than the configuration allows. Facts hold the sink and for how many seconds. Nothing is lost; entries wait in the log.",
+
 	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
 	"notice.take":   "A platform's signed notice was taken in and put before the app.",
 

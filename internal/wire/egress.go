@@ -43,6 +43,12 @@ type EgressConfig struct {
 	AllowMetadata bool
 	// RootCAs verify the other side. nil means the system's.
 	RootCAs *x509.CertPool
+	// Certificate, if not nil, is what the other side gets when it asks who calls;
+	// see [ClientCertificate]. It is shown to every host, so it goes with one.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	// ServerName is the name that the other side's certificate must be for, if that
+	// is not its host. It goes with one host.
+	ServerName string
 	// Resolve finds the addresses of a host. nil means the system's resolver. It is
 	// asked once for each connection, and what it said is what is dialled.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -81,6 +87,9 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	if c.AllowPlainLoopback && !c.AllowLoopback {
 		return nil, fmt.Errorf("setting up egress: plain http to loopback needs loopback to be allowed: %w", gatehouse.ErrInvalid)
 	}
+	if (c.Certificate != nil || c.ServerName != "") && (len(c.Hosts) != 1 || c.AnyPublicHost) {
+		return nil, fmt.Errorf("setting up egress: a client certificate and a server name go with one host: %w", gatehouse.ErrInvalid)
+	}
 	e := &Egress{hosts: make(map[string]bool, len(c.Hosts))}
 	for _, h := range c.Hosts {
 		key, err := hostKey(h, "443")
@@ -106,8 +115,10 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		Proxy:       nil, // never from the environment
 		DialContext: e.dial,
 		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12,
-			RootCAs:    c.RootCAs,
+			MinVersion:           tls.VersionTLS12,
+			RootCAs:              c.RootCAs,
+			GetClientCertificate: c.Certificate,
+			ServerName:           c.ServerName,
 		},
 		TLSHandshakeTimeout:    c.HandshakeTimeout,
 		ResponseHeaderTimeout:  c.HeaderTimeout,

@@ -27,6 +27,16 @@ func FileTLS(certFile, keyFile string, report ...func(error)) (*tls.Config, erro
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: f.certificate}, nil
 }
 
+// ClientCertificate returns what a client shows of itself to a server that asks: the
+// certificate and key of two files, read again as those of [FileTLS] are.
+func ClientCertificate(certFile, keyFile string, report ...func(error)) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	f := &fileCertificate{certFile: certFile, keyFile: keyFile, report: report}
+	if err := f.load(); err != nil {
+		return nil, err
+	}
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.certificate(nil) }, nil
+}
+
 // fileCertificate keeps the newest pair that was read whole.
 type fileCertificate struct {
 	certFile, keyFile string
@@ -48,7 +58,7 @@ func (f *fileCertificate) stat() (states [2]fileState, err error) {
 	for i, path := range []string{f.certFile, f.keyFile} {
 		info, err := os.Stat(path)
 		if err != nil {
-			return states, fmt.Errorf("looking at the listener's certificate: %w", err)
+			return states, fmt.Errorf("looking at the certificate: %w", err)
 		}
 		if i == 1 && info.Mode().Perm()&0o007 != 0 {
 			return states, fmt.Errorf("the key file %s is open to every user (mode %04o); restrict it with chmod o-rwx: %w",
