@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -62,6 +63,7 @@ func (c *call) begin(ctx context.Context) error {
 	wire.Annotate(c.w, wire.Note{
 		Service: string(e.Service), Purpose: string(e.Purpose), Operation: string(e.Operation), Verdict: verdict,
 	})
+	c.begun = time.Now()
 	// A caller that hangs up now would otherwise leave an intent behind of which
 	// nobody knows whether it was written.
 	record := c.gateway.config.Log.Intent

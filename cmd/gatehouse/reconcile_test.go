@@ -1,0 +1,128 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/internal/reconcile"
+	"gatehouse/internal/sandbox"
+	"gatehouse/internal/store/storetest"
+)
+
+// TestTokenUsedElsewhere is a theft: somebody has a person's token of X and uses it
+// past Gatehouse. X's count of that token's calls shows it, on both databases; without
+// the theft, the same calls and their mishaps show nothing.
+func TestTokenUsedElsewhere(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { theft(t, newHouse(t)) })
+	t.Run("postgres", func(t *testing.T) { theft(t, newHouseOn(t, storetest.EmptyPostgres(t))) })
+}
+
+func theft(t *testing.T, h *house) {
+	h.box.X.SetRateFactor(1)
+	h.start()
+	ada := h.connectPerson(demoX, "ada", h.box.People()[0])
+	posts := 0
+	text := func() string {
+		posts++
+		return fmt.Sprintf("a story, part %d", posts)
+	}
+	calls := func(n int) {
+		t.Helper()
+		for range n {
+			if status, b, err := h.call(t.Context(), "POST", "/x/2/tweets", ada.Handle, map[string]string{"text": text()}); err != nil || status != http.StatusCreated {
+				t.Fatalf("POST /2/tweets: %d, %v\n%s", status, err, b)
+			}
+			if status, b, err := h.call(t.Context(), "GET", "/x/2/users/me", ada.Handle, nil); err != nil || status != http.StatusOK {
+				t.Fatalf("GET /2/users/me: %d, %v\n%s", status, err, b)
+			}
+		}
+	}
+	calls(4)
+	// A call that the policy refuses never reaches X.
+	if status, _, err := h.call(t.Context(), "GET", "/x/2/dm_events", ada.Handle, nil); err != nil || status != http.StatusForbidden {
+		t.Fatalf("GET /2/dm_events: %d, %v", status, err)
+	}
+	if code := h.stop(); code != 0 {
+		t.Fatalf("stop: %d\n%s", code, h.stderr)
+	}
+	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
+		t.Fatalf("before the theft: exit status %d, %+v", code, found)
+	}
+
+	h.start()
+	calls(1) // of another process of the same window
+	const stolen = 7
+	for range stolen {
+		direct(t, h.box, "POST", "/2/tweets", `{"text":"`+text()+`"}`, http.StatusCreated)
+	}
+	calls(1)
+	if code := h.stop(); code != 0 {
+		t.Fatalf("stop: %d\n%s", code, h.stderr)
+	}
+	found, code := h.reconcile()
+	if code != 1 || len(found.Differences) != 1 {
+		t.Fatalf("after the theft: exit status %d, %+v", code, found)
+	}
+	d := found.Differences[0]
+	if d.Check != "x-window" || d.Platform != "x" || d.App != demoX || d.Operation != "POST /2/tweets" || string(d.Connection) != ada.Connection || d.Excess != stolen {
+		t.Errorf("the difference is %+v, want %d calls of %s", d, stolen, ada.Connection)
+	}
+
+	// It was told, and is not told again; the log has it, and only the keys say whose
+	// it is.
+	if again, code := h.reconcile(); code != 0 || len(again.Differences) > 0 {
+		t.Errorf("the second time: exit status %d, %+v", code, again)
+	}
+	out, errOut, code := h.gatehouse("audit", "reconcile", "--since", "1h", "--json")
+	if code != 1 || !strings.Contains(out, ada.Connection) || !strings.Contains(out, d.Entry) {
+		t.Errorf("the list: exit status %d\n%s%s", code, out, errOut)
+	}
+	out, _, _ = h.gatehouse("audit", "show", "--action", "reconcile.difference", "--json")
+	if !strings.Contains(out, d.Entry) || strings.Contains(out, ada.Connection) {
+		t.Errorf("the entry names the connection, or is not there:\n%s", out)
+	}
+	if out, _, code := h.gatehouse("doctor"); code != 1 || !strings.Contains(out, "1 differences in the last week") {
+		t.Errorf("doctor: exit status %d\n%s", code, out)
+	}
+	if out, _, code := h.gatehouse("audit", "verify"); code != 0 {
+		t.Errorf("verify: %d %s", code, out)
+	}
+}
+
+// reconcile runs the command.
+func (h *house) reconcile() (reconcile.Report, int) {
+	h.t.Helper()
+	out, errOut, code := h.gatehouse("audit", "reconcile", "--json")
+	var report reconcile.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		h.t.Fatalf("audit reconcile: %v\n%s%s", err, out, errOut)
+	}
+	return report, code
+}
+
+// direct makes a call to the sandbox with the person's token, past Gatehouse.
+func direct(t *testing.T, box *sandbox.Server, method, path, body string, want int) {
+	t.Helper()
+	token := ""
+	for _, issued := range box.Ledger() {
+		if issued.Kind == "x access token" {
+			token = issued.Value
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, box.XURL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := res.Body.Close(); err != nil || res.StatusCode != want {
+		t.Fatalf("%s %s past Gatehouse: %d, want %d (%v)", method, path, res.StatusCode, want, err)
+	}
+}
