@@ -114,14 +114,15 @@ func (r *Reconciler) compare(ctx context.Context, report *Report, was, now Momen
 		return baselineLogs, nil
 	}
 	for _, log := range r.config.Logs {
-		from, known := was.Sizes[log.Number]
-		if !known {
+		from, before := was.Sizes[log.Number]
+		to, still := now.Sizes[log.Number]
+		if !before || !still {
 			return baselineLogs, nil
 		}
-		if now.Sizes[log.Number] < from {
+		if to < from {
 			return baselineShorter, nil
 		}
-		if why, err := r.tally(ctx, log, from, now.Sizes[log.Number], tallies); why != "" || err != nil {
+		if why, err := r.tally(ctx, log, from, to, tallies); why != "" || err != nil {
 			return why, err
 		}
 	}

@@ -70,8 +70,9 @@ func (r *Reconciler) window(ctx context.Context, report *Report, w *Window, arou
 	}
 	told := w.Told
 	switch {
-	case !known || around.incomplete || around.clockMoved(from):
-		// Times cannot be compared, or not all was read: nothing is said.
+	case !known || logged == 0 || around.incomplete || around.clockMoved(from):
+		// Not all was read, times cannot be compared, or not even the call of the first
+		// reading is found, because its person was erased: nothing is said.
 		report.Unjudged++
 	default:
 		repeats, err := r.config.Store.Repeats(ctx, *w, from, until)
@@ -83,14 +84,15 @@ func (r *Reconciler) window(ctx context.Context, report *Report, w *Window, arou
 		if w.Operation == ownOperation {
 			logged += around.own(w.App, from, until)
 		}
-		if excess := w.drop() - logged; excess > told {
-			told = excess
+		// What was told already counts as explained.
+		if more := w.drop() - logged - told; more > 0 {
 			if err := r.record(ctx, report, ruleElsewhere, Difference{
 				Check: "x-window", Platform: gatehouse.X, App: w.App, Operation: w.Operation, Connection: w.Connection,
-				Counted: w.drop(), Logged: logged, Excess: excess, From: w.First.Began, Until: w.Last.At,
+				Counted: w.drop(), Logged: logged + told, Excess: more, From: w.First.Began, Until: w.Last.At,
 			}); err != nil {
 				return err
 			}
+			told += more
 		}
 	}
 	return r.config.Store.JudgeWindow(ctx, *w, told)

@@ -131,6 +131,7 @@ func (s reconcileStore) Moment(ctx context.Context) (reconcile.Moment, error) {
 			return err
 		}
 		m.At = time.Now().UTC().Truncate(time.Microsecond)
+		m.Sizes[0] = 0 // also before its first entry
 		for id, head := range heads {
 			m.Sizes[id-1] = head.Size // the first log has number 0, and its row id 1
 		}
