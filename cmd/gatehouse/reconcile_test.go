@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/internal/reconcile"
 	"gatehouse/internal/sandbox"
+	"gatehouse/internal/sandbox/world"
 	"gatehouse/internal/store/storetest"
 )
 
@@ -124,5 +127,78 @@ func direct(t *testing.T, box *sandbox.Server, method, path, body string, want i
 	}
 	if err := res.Body.Close(); err != nil || res.StatusCode != want {
 		t.Fatalf("%s %s past Gatehouse: %d, want %d (%v)", method, path, res.StatusCode, want, err)
+	}
+}
+
+// TestMishapsAreNoTheft is a day without a theft: replies are lost on kept connections,
+// so that net/http sends again; a token is renewed in the middle of a call; the program
+// is killed; X's clock is off and its windows begin anew; its limit is reached. None of
+// it is taken for somebody else.
+func TestMishapsAreNoTheft(t *testing.T) {
+	h := newHouse(t)
+	h.box.X.SetRateFactor(1)
+	h.box.SetSkew(40 * time.Second)
+	h.start()
+	ada := h.connectPerson(demoX, "ada", h.box.People()[0])
+	get := func(n int) (statuses map[int]int) {
+		t.Helper()
+		statuses = map[int]int{}
+		for range n {
+			status, b, err := h.call(t.Context(), "GET", "/x/2/users/me", ada.Handle, nil)
+			if err != nil {
+				t.Fatalf("GET /2/users/me: %v\n%s", err, b)
+			}
+			statuses[status]++
+		}
+		return statuses
+	}
+	fault := func(f world.Fault) {
+		t.Helper()
+		f.Match = world.FaultMatch{Method: "GET", Path: "/2/users/me"}
+		if err := h.box.Fault(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get(3)
+	for range 4 {
+		get(1)
+		fault(world.Fault{LoseReply: true})
+		if got := get(1); got[http.StatusOK] != 1 {
+			t.Errorf("a reply that is lost on a kept connection: %v", got)
+		}
+	}
+	token := ""
+	for _, issued := range h.box.Ledger() {
+		if issued.Kind == "x access token" {
+			token = issued.Value
+		}
+	}
+	if !h.box.Revoke(token) {
+		t.Fatal("nothing to revoke")
+	}
+	if got := get(2); got[http.StatusOK] != 2 {
+		t.Errorf("after the token was ended: %v", got)
+	}
+	fault(world.Fault{Status: http.StatusServiceUnavailable})
+	get(2)
+	h.kill()
+	h.start()
+	get(3)
+	fault(world.Fault{Hang: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	_, _, _ = h.call(ctx, "GET", "/x/2/users/me", ada.Handle, nil) // hangs up
+	cancel()
+	if got := get(80); got[http.StatusTooManyRequests] == 0 {
+		t.Errorf("nothing was refused for its number: %v", got)
+	}
+	h.box.SetSkew(20 * time.Minute) // the next window
+	get(3)
+	h.box.SetSkew(-time.Minute)
+	get(3)
+	if code := h.stop(); code != 0 {
+		t.Fatalf("stop: %d\n%s", code, h.stderr)
+	}
+	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
+		t.Errorf("without a theft: exit status %d, %+v", code, found)
 	}
 }

@@ -332,3 +332,80 @@ func TestHeadersThatSayNothing(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 }
+
+// A running process looks every quarter of an hour, and says once a day that it
+// compared everything.
+func TestRunsByItself(t *testing.T) {
+	dsn := storetest.SQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, dsn)
+		m := r.meter()
+		ctx, stop := context.WithCancel(r.ctx)
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := r.open(r.db.Reconcile()).Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		running.Go(func() {
+			if err := m.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		entries := func(action string) int {
+			list, err := audit.List(r.ctx, r.db.Audit(), audit.Filter{Action: action})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		time.Sleep(time.Hour)
+		r.call(m, posts)
+		r.steal(posts)
+		r.call(m, posts)
+		if n := entries("reconcile.difference"); n != 0 {
+			t.Errorf("%d differences at once", n)
+		}
+		time.Sleep(16 * time.Minute)
+		if done, differences := entries("reconcile.done"), entries("reconcile.difference"); done != 1 || differences != 1 {
+			t.Errorf("after a quarter of an hour: done %d, differences %d", done, differences)
+		}
+		time.Sleep(24 * time.Hour)
+		if done, differences := entries("reconcile.done"), entries("reconcile.difference"); done != 2 || differences != 1 {
+			t.Errorf("a day later: done %d, differences %d", done, differences)
+		}
+		stop()
+		running.Wait()
+	})
+}
+
+// A store that cannot be reached loses nothing that was heard.
+func TestHeardAgainAfterAnError(t *testing.T) {
+	r := newRig(t, storetest.SQLite(t))
+	s := &broken{WindowStore: r.db.Reconcile(), err: errors.New("no connection")}
+	m := reconcile.NewMeter(reconcile.MeterConfig{Store: s, Index: r.index})
+	r.call(m, posts)
+	if err := m.Flush(r.ctx); !errors.Is(err, s.err) {
+		t.Fatal(err)
+	}
+	r.steal(posts)
+	r.call(m, posts)
+	s.err = nil
+	r.flush(m)
+	if report := r.all(); len(report.Differences) != 1 || report.Differences[0].Excess != 1 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// broken is a store that cannot be reached while err is set.
+type broken struct {
+	reconcile.WindowStore
+	err error
+}
+
+func (b *broken) AddWindows(ctx context.Context, windows []reconcile.Window) error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.WindowStore.AddWindows(ctx, windows)
+}
