@@ -34,7 +34,7 @@ func (p *parts) openReconcile() (err error) {
 func heard(h gateway.Heard) reconcile.Heard {
 	return reconcile.Heard{
 		Platform: h.Platform, App: h.App, Operation: h.Operation, Person: h.Person, Connection: h.Connection,
-		Began: h.Began, Status: h.Status, Header: h.Header,
+		Began: h.Began, Header: h.Header,
 	}
 }
 

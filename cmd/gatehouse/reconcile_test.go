@@ -179,6 +179,14 @@ func TestMishapsAreNoTheft(t *testing.T) {
 	if got := get(2); got[http.StatusOK] != 2 {
 		t.Errorf("after the token was ended: %v", got)
 	}
+	if code := h.stop(); code != 0 {
+		t.Fatalf("stop: %d\n%s", code, h.stderr)
+	}
+	// Before anything happens that leaves intents behind which X never counted.
+	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
+		t.Errorf("after calls that were sent twice: exit status %d, %+v", code, found)
+	}
+	h.start()
 	fault(world.Fault{Status: http.StatusServiceUnavailable})
 	get(2)
 	h.kill()

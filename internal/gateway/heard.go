@@ -11,7 +11,7 @@ import (
 )
 
 // Heard is what a reply says in its header, and to which call: what the platform has
-// counted. Of a request that is sent once more, Status and Header are empty.
+// counted. Of a request that is sent once more, Header is empty.
 type Heard struct {
 	Platform   gatehouse.Platform
 	App        gatehouse.AppName
@@ -20,7 +20,6 @@ type Heard struct {
 	Connection gatehouse.ConnectionID
 	// Began is a time before the call's intent was written.
 	Began  time.Time
-	Status int
 	Header http.Header
 }
 
@@ -43,7 +42,7 @@ func (c *call) hear(reply *http.Response) {
 		return
 	}
 	h := c.heard()
-	h.Status, h.Header = reply.StatusCode, reply.Header
+	h.Header = reply.Header
 	c.gateway.config.Heard(h)
 }
 

@@ -189,6 +189,25 @@ func TestErasureThatIsUnderWay(t *testing.T) {
 	}
 }
 
+// What services used is stored a few seconds later: also after a baseline, and then the
+// calls before it explain it, but no more.
+func TestUsesAfterTheBaseline(t *testing.T) {
+	for uses, excess := range map[int64]int64{2: 0, 3: 1} {
+		r := newRig(t, storetest.SQLite(t))
+		r.logged("call", "done", nil)
+		r.logged("call", "done", nil)
+		r.all()
+		r.addUses(uses)
+		var got int64
+		for _, d := range r.all().Differences {
+			got += d.Excess
+		}
+		if got != excess {
+			t.Errorf("%d uses of 2 calls: an excess of %d, want %d", uses, got, excess)
+		}
+	}
+}
+
 // An intent from before a baseline whose outcome and row come after it explains a row.
 func TestOutcomeAfterTheBaseline(t *testing.T) {
 	r := newRig(t, storetest.SQLite(t))

@@ -103,7 +103,7 @@ func (r *rig) all() *reconcile.Report {
 // intent writes one and returns what its reply is heard with.
 func (r *rig) intent(op gatehouse.Operation) (reconcile.Heard, audit.Receipt) {
 	r.t.Helper()
-	h := reconcile.Heard{Platform: gatehouse.X, App: app, Person: ada, Operation: op, Connection: adaCon, Began: time.Now(), Status: http.StatusOK}
+	h := reconcile.Heard{Platform: gatehouse.X, App: app, Person: ada, Operation: op, Connection: adaCon, Began: time.Now()}
 	receipt, err := r.log.Intent(r.ctx, audit.Entry{
 		Action: "call", Platform: gatehouse.X, App: app, Operation: op, Person: ada, Personal: map[string]string{"connection": string(adaCon)}, Search: string(adaCon),
 	})
@@ -155,14 +155,10 @@ func (w *windows) count(op gatehouse.Operation, reply *reconcile.Heard) {
 		one = &window{reset: time.Now().Add(15 * time.Minute)}
 		w.of[string(op)] = one
 	}
-	status := http.StatusOK
-	if one.used < limit {
+	if one.used < limit { // what is refused for its number is not counted
 		one.used++
-	} else {
-		status = http.StatusTooManyRequests
 	}
 	if reply != nil {
-		reply.Status = status
 		reply.Header = http.Header{
 			"X-Rate-Limit-Limit": {strconv.Itoa(limit)}, "X-Rate-Limit-Remaining": {strconv.Itoa(limit - one.used)},
 			"X-Rate-Limit-Reset": {strconv.FormatInt(one.reset.Unix(), 10)},

@@ -31,7 +31,6 @@ type Heard struct {
 	Connection gatehouse.ConnectionID
 	// Began is a time before the call's intent was written.
 	Began  time.Time
-	Status int
 	Header http.Header // not kept
 }
 
@@ -120,8 +119,7 @@ var slow = map[gatehouse.Operation]bool{
 
 // Hear takes a reply in.
 func (m *Meter) Hear(h Heard) {
-	// A call that was refused for its number is not counted by the platform.
-	if !h.counts() || h.Status == http.StatusTooManyRequests {
+	if !h.counts() {
 		return
 	}
 	for _, b := range platform.Usage(platform.X, h.Header) {
