@@ -12,7 +12,7 @@ import (
 )
 
 // An Equation says how many rows of a kind may have been added while so many entries
-// were written. Rows of these kinds are not deleted.
+// were written.
 type Equation struct {
 	Name string
 	// Adds are the actions of the entries that may add one row each.
@@ -24,6 +24,9 @@ type Equation struct {
 	// Lags says that rows may be counted up to lag after the entry; Leads that they are
 	// before it, so that what is too many has to be so at two comparisons.
 	Lags, Leads bool
+	// Grows says that the log bounds nothing, but that there are never fewer rows;
+	// Shrinks that old ones are forgotten.
+	Grows, Shrinks bool
 }
 
 // lag is how late the rows of an equation that Lags may come.
@@ -35,7 +38,11 @@ var Equations = []Equation{
 	{Name: "service-keys", Adds: []string{"service.key.create"}, Exact: true},
 	{Name: "connections", Adds: []string{"connect.redeem", "connect.adopt", "connect.import"}},
 	{Name: "erasures", Adds: []string{"person.erase"}, Leads: true},
-	{Name: "uses", Adds: []string{"call", "call.stream"}, Each: "items", Lags: true},
+	{Name: "uses", Adds: []string{"call", "call.stream"}, Each: "items", Lags: true, Shrinks: true},
+	// What was revoked stays so. How many rows one revocation changes, the log does not
+	// say.
+	{Name: "handles-revoked", Grows: true},
+	{Name: "service-keys-revoked", Grows: true},
 }
 
 // carry is the prefix of the names under which a Moment keeps what was too many in
@@ -134,6 +141,12 @@ func (r *Reconciler) compare(ctx context.Context, report *Report, was, now Momen
 			c.Least = t.least
 		}
 		report.Counts = append(report.Counts, c)
+		switch {
+		case e.Grows:
+			c.Most = max(0, c.Added)
+		case e.Shrinks:
+			c.Least = min(0, c.Added)
+		}
 		excess, bound := max(0, c.Added-c.Most), c.Most
 		if c.Added < c.Least {
 			excess, bound = c.Added-c.Least, c.Least

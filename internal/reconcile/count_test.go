@@ -160,6 +160,40 @@ func TestEquationsOnBothEngines(t *testing.T) {
 	})
 }
 
+// A revocation that is undone in its row is one too few; revoking is none too many.
+// Nor is it one too few that old uses are forgotten.
+func TestRevocationsStay(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		r := newRig(t, dsn)
+		r.addHandle("h1")
+		r.addKey("k1")
+		r.addUses(3)
+		r.all()
+		if err := r.db.Identity().RevokeHandle(r.ctx, "h1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.db.Identity().RevokeServiceKey(r.ctx, "k1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.db.Observe().ForgetUses(r.ctx, observe.DayOf(time.Now())+1); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.all(); len(report.Differences) > 0 {
+			t.Errorf("after revoking: %+v", report.Differences)
+		}
+		raw := storetest.OpenRaw(t, dsn)
+		raw.ExecUncounted("UPDATE handles SET revoked = 0")
+		raw.ExecUncounted("UPDATE service_keys SET revoked = 0")
+		got := map[string]int64{}
+		for _, d := range r.all().Differences {
+			got[d.Check] = d.Excess
+		}
+		if len(got) != 2 || got["handles-revoked"] != -1 || got["service-keys-revoked"] != -1 {
+			t.Errorf("after the rows were put back: %v", got)
+		}
+	})
+}
+
 // A line of the ledger is written before its entry: it is missing an entry only if it
 // still does at the next time.
 func TestErasureThatIsUnderWay(t *testing.T) {

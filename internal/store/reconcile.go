@@ -36,11 +36,13 @@ const (
 	repeatsOf    statement = `SELECT count(*) FROM reconcile_repeats WHERE owner = $1 AND app = $2 AND operation = $3 AND at > $4 AND at <= $5`
 	repeatsSweep statement = `DELETE FROM reconcile_repeats WHERE at < $1`
 
-	countHandles     statement = `SELECT count(*) FROM handles`
-	countServiceKeys statement = `SELECT count(*) FROM service_keys`
-	countConnections statement = `SELECT count(*) FROM connections WHERE redeemed > 0`
-	countErasures    statement = `SELECT count(*) FROM backup_erasures`
-	countUses        statement = `SELECT CAST(coalesce(sum(calls), 0) AS BIGINT) FROM observe_calls`
+	countHandles        statement = `SELECT count(*) FROM handles`
+	countServiceKeys    statement = `SELECT count(*) FROM service_keys`
+	countConnections    statement = `SELECT count(*) FROM connections WHERE redeemed > 0`
+	countErasures       statement = `SELECT count(*) FROM backup_erasures`
+	countHandlesRevoked statement = `SELECT count(*) FROM handles WHERE revoked > 0`
+	countKeysRevoked    statement = `SELECT count(*) FROM service_keys WHERE revoked > 0`
+	countUses           statement = `SELECT CAST(coalesce(sum(calls), 0) AS BIGINT) FROM observe_calls`
 
 	baselineRows   statement = `SELECT name, value FROM reconcile_baseline`
 	baselineClear  statement = `DELETE FROM reconcile_baseline`
@@ -55,6 +57,7 @@ const (
 // rowCounts are how the rows of each equation are counted.
 var rowCounts = map[string]statement{
 	"handles": countHandles, "service-keys": countServiceKeys, "connections": countConnections, "erasures": countErasures, "uses": countUses,
+	"handles-revoked": countHandlesRevoked, "service-keys-revoked": countKeysRevoked,
 }
 
 // The names of a baseline that are not rows: when it was, and the size of each log.
