@@ -95,6 +95,57 @@ func theft(t *testing.T, h *house) {
 	}
 }
 
+// TestAppUsedElsewhere is a theft at Meta, which counts no token's calls, but says how much of
+// its hour an app has used: that grows while hardly anything is called here.
+func TestAppUsedElsewhere(t *testing.T) {
+	h := newHouse(t)
+	if res, err := http.Post(h.box.MetaURL+"/_sandbox/app-calls", "application/json", strings.NewReader(`{"per_hour": 200}`)); err != nil {
+		t.Fatal(err)
+	} else if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusNoContent {
+		t.Fatalf("setting the app's calls: %d (%v)", res.StatusCode, err)
+	}
+	h.start()
+	grace := h.connectPerson(demoFacebook, "grace", h.box.People()[1])
+	call := func() {
+		t.Helper()
+		if status, b, err := h.call(t.Context(), "GET", "/meta/v25.0/me?fields=id", grace.Handle, nil); err != nil || status != http.StatusOK {
+			t.Fatalf("GET /me: %d, %v\n%s", status, err, b)
+		}
+	}
+	for _, stolen := range []int{0, 150} {
+		call()
+		token := ""
+		for _, issued := range h.box.Ledger() {
+			if issued.Kind == "facebook user token" {
+				token = issued.Value
+			}
+		}
+		for range stolen {
+			res, err := http.Get(h.box.MetaURL + "/v25.0/me?fields=id&access_token=" + token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+				t.Fatalf("GET /me past Gatehouse: %d (%v)", res.StatusCode, err)
+			}
+		}
+		call()
+		if code := h.stop(); code != 0 {
+			t.Fatalf("stop: %d\n%s", code, h.stderr)
+		}
+		found, code := h.reconcile()
+		if want := min(stolen, 1); code != want || len(found.Differences) != want {
+			t.Errorf("%d calls stolen: exit status %d, %+v", stolen, code, found)
+		}
+		for _, d := range found.Differences {
+			if d.Check != "meta-app" || d.App != demoFacebook || d.Excess <= 0 || d.Excess > int64(stolen) {
+				t.Errorf("%d calls stolen: %+v", stolen, d)
+			}
+		}
+		h.start()
+	}
+}
+
 // reconcile runs the command.
 func (h *house) reconcile() (reconcile.Report, int) {
 	h.t.Helper()

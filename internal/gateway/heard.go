@@ -23,11 +23,8 @@ type Heard struct {
 	Header http.Header
 }
 
-// counts reports whether somebody wants to know what the platform counts of the call.
-// Meta gives percentages, of which the calls of one token are no part worth telling.
-func (c *call) counts() bool {
-	return c.gateway.config.Heard != nil && c.at.platform == platform.X && !c.class.Unknown
-}
+// counts reports whether X counts the call in a window of its operation.
+func (c *call) counts() bool { return c.at.platform == platform.X && !c.class.Unknown }
 
 func (c *call) heard() Heard {
 	return Heard{
@@ -38,7 +35,7 @@ func (c *call) heard() Heard {
 
 // hear hands on what a reply's header says.
 func (c *call) hear(reply *http.Response) {
-	if !c.counts() {
+	if c.gateway.config.Heard == nil || c.at.platform != platform.Facebook && !c.counts() {
 		return
 	}
 	h := c.heard()
@@ -51,7 +48,7 @@ func (c *call) hear(reply *http.Response) {
 // are sent. Net/http sends a request without a body once more when a kept-alive
 // connection ends before the answer.
 func (c *call) counted(out *http.Request) *http.Request {
-	if !c.counts() || c.gateway.config.Repeat == nil {
+	if c.gateway.config.Repeat == nil || !c.counts() {
 		return out
 	}
 	if c.sends++; c.sends > 1 {

@@ -70,7 +70,7 @@ func TestRepliesAndRepeatsAreTold(t *testing.T) {
 			page := r.connection("pages", "pages", r.people[1].Username)
 			_, h := r.handle(page, "pages")
 			r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
-		}, 0, 0},
+		}, 1, 0},
 		"renewed in between": {func() {
 			r.call("GET", "/x/2/users/me", bearer(h)).ok()
 			e.counts()

@@ -19,8 +19,8 @@ type Equation struct {
 	Adds []string
 	// Exact says that what is done adds exactly one row. Otherwise it adds one at most.
 	Exact bool
-	// Each is the fact that says how many rows an entry may add; "" or absent means one.
-	Each string
+	// Items says that an entry may add as many as it has items.
+	Items bool
 	// Lags says that rows may be counted up to lag after the entry; Leads that they are
 	// before it, so that what is too many has to be so at two comparisons.
 	Lags, Leads bool
@@ -38,7 +38,7 @@ var Equations = []Equation{
 	{Name: "service-keys", Adds: []string{"service.key.create"}, Exact: true},
 	{Name: "connections", Adds: []string{"connect.redeem", "connect.adopt", "connect.import"}},
 	{Name: "erasures", Adds: []string{"person.erase"}, Leads: true},
-	{Name: "uses", Adds: []string{"call", "call.stream"}, Each: "items", Lags: true, Shrinks: true},
+	{Name: "uses", Adds: []string{"call", "call.stream"}, Items: true, Lags: true, Shrinks: true},
 	// What was revoked stays so. How many rows one revocation changes, the log does not
 	// say.
 	{Name: "handles-revoked", Grows: true},
@@ -224,10 +224,8 @@ func (e *Equation) adds(action string) bool {
 // if its intent was written since then.
 func (t *tally) add(e *Equation, leaf *audit.Leaf) {
 	each := int64(1)
-	if e.Each != "" {
-		if n, err := strconv.ParseInt(leaf.Facts[e.Each], 10, 64); err == nil && n > 1 {
-			each = n
-		}
+	if e.Items {
+		each = items(leaf)
 	}
 	switch {
 	case leaf.Kind == audit.KindEvent && leaf.Verdict == "refuse":
@@ -245,6 +243,16 @@ func (t *tally) add(e *Equation, leaf *audit.Leaf) {
 		// Its intent was before, or stands in another log.
 		t.loose[leaf.Intent] = leaf.Verdict == "done"
 	}
+}
+
+// items is how many calls the platform counts of an intent: those of a batch, or of a
+// list of ids.
+func items(leaf *audit.Leaf) int64 {
+	n, err := strconv.ParseInt(leaf.Facts["items"], 10, 32)
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
 }
 
 // ended takes in that an intent since the last comparison has come to its end.

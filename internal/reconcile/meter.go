@@ -77,14 +77,15 @@ type MeterConfig struct {
 	Logger *slog.Logger    // gets what could not be stored; nil drops it
 }
 
-// Meter takes in what replies say of X's windows, in memory, and stores it every few
+// Meter takes in what replies say of X's windows and of Meta's hour, in memory, and stores it every few
 // seconds. It is safe for concurrent use and waits for nothing but its own lock.
 type Meter struct {
 	config MeterConfig
 
 	mu      sync.Mutex // guards what follows; not held while storing
 	windows map[windowKey]*Window
-	lost    int64 // replies that found no room
+	reached map[gatehouse.AppName]reach // how much of Meta's hour was used, of apps that are calm
+	lost    int64                       // replies that found no room
 }
 
 type windowKey struct {
@@ -100,7 +101,7 @@ func NewMeter(c MeterConfig) *Meter {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Meter{config: c, windows: map[windowKey]*Window{}}
+	return &Meter{config: c, windows: map[windowKey]*Window{}, reached: map[gatehouse.AppName]reach{}}
 }
 
 // counts reports whether the platform counts such a call in a window that somebody
@@ -119,12 +120,17 @@ var slow = map[gatehouse.Operation]bool{
 
 // Hear takes a reply in.
 func (m *Meter) Hear(h Heard) {
+	if h.Platform == gatehouse.Facebook {
+		m.hearUsage(&h, time.Now())
+		return
+	}
 	if !h.counts() {
 		return
 	}
 	for _, b := range platform.Usage(platform.X, h.Header) {
-		if b.Pool == "call" {
-			m.hear(&h, b.Limit, b.Remaining, b.Reset, time.Now())
+		// No window is longer than a day; a time far away is no time.
+		if now := time.Now(); b.Pool == "call" && b.Reset.Sub(now).Abs() < 48*time.Hour {
+			m.hear(&h, b.Limit, b.Remaining, b.Reset, now)
 		}
 	}
 }

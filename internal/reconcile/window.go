@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,8 @@ func (r *Reconciler) windows(ctx context.Context, report *Report) error {
 				earliest = list[i].First.Began
 			}
 		}
-		around, err := r.around(ctx, earliest.Add(-lookback-skew))
+		usage := slices.ContainsFunc(list, func(w Window) bool { return w.Operation == appUsage })
+		around, err := r.around(ctx, earliest.Add(-lookback-skew), usage)
 		if err != nil {
 			return err
 		}
@@ -63,6 +65,9 @@ func (r *Reconciler) windows(ctx context.Context, report *Report) error {
 // window judges one.
 func (r *Reconciler) window(ctx context.Context, report *Report, w *Window, around *surroundings) error {
 	report.Windows++
+	if w.Operation == appUsage {
+		return r.usage(ctx, report, w, around)
+	}
 	from, until := w.span()
 	logged, known, err := r.logged(ctx, w, from, until)
 	if err != nil {
@@ -94,6 +99,30 @@ func (r *Reconciler) window(ctx context.Context, report *Report, w *Window, arou
 			}
 			told += more
 		}
+	}
+	return r.config.Store.JudgeWindow(ctx, *w, told)
+}
+
+// usage judges a leap of what Meta says is used of an app's hour.
+func (r *Reconciler) usage(ctx context.Context, report *Report, w *Window, around *surroundings) error {
+	from, until := w.span()
+	var logged int64
+	for _, s := range around.spent {
+		if s.app == w.App && s.at.After(from) && !s.at.After(until) {
+			logged += s.calls
+		}
+	}
+	told := w.Told
+	if around.incomplete || around.clockMoved(from) {
+		report.Unjudged++
+	} else if more := w.drop() - logged - told; more > 0 {
+		if err := r.record(ctx, report, ruleElsewhere, Difference{
+			Check: "meta-app", Platform: gatehouse.Facebook, App: w.App, Counted: w.drop(), Logged: logged + told, Excess: more,
+			From: w.First.Began, Until: w.Last.At,
+		}); err != nil {
+			return err
+		}
+		told += more
 	}
 	return r.config.Store.JudgeWindow(ctx, *w, told)
 }
@@ -146,6 +175,7 @@ type surroundings struct {
 	incomplete bool
 	clocks     []time.Time
 	came       []arrival
+	spent      []spent // only if it is asked for
 }
 
 // arrival is somebody whose token Gatehouse asked about.
@@ -154,11 +184,17 @@ type arrival struct {
 	at  time.Time
 }
 
-// around reads what everybody's entries since then say.
-func (r *Reconciler) around(ctx context.Context, since time.Time) (*surroundings, error) {
+// around reads what everybody's entries since then say; with usage, also of calls to
+// Meta.
+func (r *Reconciler) around(ctx context.Context, since time.Time, usage bool) (*surroundings, error) {
 	s := &surroundings{}
 	for _, log := range r.config.Logs {
 		err := each(ctx, log.List, since, mostEntries, func(leaf *audit.Leaf) {
+			if usage {
+				if one, ok := spend(leaf); ok {
+					s.spent = append(s.spent, one)
+				}
+			}
 			switch {
 			case leaf.Action == "log.clock":
 				s.clocks = append(s.clocks, leaf.When())

@@ -316,13 +316,16 @@ func TestHeadersThatSayNothing(t *testing.T) {
 	for _, h := range []http.Header{
 		nil, {"X-Rate-Limit-Limit": {"100"}}, {"X-Rate-Limit-Limit": {"100"}, "X-Rate-Limit-Remaining": {"many"}, "X-Rate-Limit-Reset": {"1"}},
 		{"X-App-Limit-24hour-Limit": {"100"}, "X-App-Limit-24hour-Remaining": {"9"}, "X-App-Limit-24hour-Reset": {"1800000000"}},
+		{"X-Rate-Limit-Limit": {"100"}, "X-Rate-Limit-Remaining": {"9"}, "X-Rate-Limit-Reset": {"9000000000000000000"}},
 		{"X-App-Usage": {strings.Repeat("[", 100)}},
 	} {
-		for _, left := range []string{"9", "1"} {
+		for _, left := range []string{"9", "1"} { // eight calls more, if it said anything
 			one, _ := r.intent(posts)
 			one.Header = h.Clone()
-			if one.Header.Get("X-App-Limit-24hour-Remaining") != "" {
-				one.Header.Set("X-App-Limit-24hour-Remaining", left)
+			for _, name := range []string{"X-App-Limit-24hour-Remaining", "X-Rate-Limit-Remaining"} {
+				if one.Header.Get(name) == "9" {
+					one.Header.Set(name, left)
+				}
 			}
 			m.Hear(one)
 		}
