@@ -260,4 +260,14 @@ func TestMishapsAreNoTheft(t *testing.T) {
 	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
 		t.Errorf("without a theft: exit status %d, %+v", code, found)
 	}
+	// What a person reads; and a time that makes no sense.
+	if out, errOut, code := h.gatehouse("audit", "reconcile"); code != 0 || !strings.Contains(out, "handles: 0 more, the log allows 0 to 0") || !strings.Contains(out, "No difference.") {
+		t.Errorf("audit reconcile: %d\n%s%s", code, out, errOut)
+	}
+	if out, errOut, code := h.gatehouse("audit", "reconcile", "--since", "-1h"); code != 2 || !strings.Contains(errOut, "--since") {
+		t.Errorf("--since -1h: %d\n%s%s", code, out, errOut)
+	}
+	if out, errOut, code := h.gatehouse("audit", "reconcile", "--since", "1h"); code != 0 || out != "No difference.\n" {
+		t.Errorf("--since 1h: %d\n%s%s", code, out, errOut)
+	}
 }

@@ -30,6 +30,9 @@ const (
 	windowJudge statement = `UPDATE reconcile_windows SET told = $6, judged_left = $7
 		WHERE app = $1 AND owner = $2 AND operation = $3 AND lim = $4 AND reset_at = $5`
 	windowsSweep statement = `DELETE FROM reconcile_windows WHERE last_at < $1`
+	// First the repeats: only the windows tell whose they are.
+	repeatsErase statement = `DELETE FROM reconcile_repeats WHERE owner IN (SELECT owner FROM reconcile_windows
+		WHERE connection IN (SELECT id FROM connections WHERE person = $1))`
 	windowsErase statement = `DELETE FROM reconcile_windows WHERE connection IN (SELECT id FROM connections WHERE person = $1)`
 
 	repeatAdd    statement = `INSERT INTO reconcile_repeats (app, owner, operation, at) VALUES ($1, $2, $3, $4)`

@@ -146,6 +146,40 @@ func TestRepeatsAreCounted(t *testing.T) {
 	})
 }
 
+// Whoever is erased leaves no window and no repeat; somebody else's stay.
+func TestErasedPersonHasNoWindows(t *testing.T) {
+	eachReconcile(t, func(t *testing.T, db *store.DB, s reconcile.Store) {
+		ctx := t.Context()
+		theirs, others := aWindow(1, reading(9, 0), reading(5, 0)), aWindow(1, reading(9, 0), reading(5, 0))
+		others.Owner, others.Connection = []byte("other"), "con2"
+		other := record("con2")
+		other.Person, other.UserHash = "other", "uh-con2"
+		if err := db.Connect().SaveConnections(ctx, record("con1"), other); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddWindows(ctx, []reconcile.Window{theirs, others}); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []reconcile.Window{theirs, others} {
+			if err := s.AddRepeat(ctx, reconcile.Repeat{App: w.App, Owner: w.Owner, Operation: w.Operation, At: sec(1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Connect().ErasePerson(ctx, "person", sec(2)); err != nil {
+			t.Fatal(err)
+		}
+		open, err := s.OpenWindows(ctx, 10)
+		if err != nil || len(open) != 1 || open[0].Connection != "con2" {
+			t.Errorf("left are %+v, %v", open, err)
+		}
+		for i, w := range []reconcile.Window{theirs, others} {
+			if n, err := s.Repeats(ctx, w, sec(0), sec(2)); err != nil || n != int64(i) {
+				t.Errorf("of %s there are %d repeats, %v", w.Connection, n, err)
+			}
+		}
+	})
+}
+
 // A baseline is what was saved last, and nothing before that; a moment counts each
 // equation's rows.
 func TestBaselines(t *testing.T) {
