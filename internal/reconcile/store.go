@@ -29,8 +29,8 @@ type WindowStore interface {
 	JudgeWindow(ctx context.Context, w Window, told int64) error
 	// AddRepeat stores that a call was sent once more.
 	AddRepeat(ctx context.Context, r Repeat) error
-	// Repeats returns how many calls of a window's token and operation were sent once
-	// more after from and not after until.
+	// Repeats returns how many calls of a window's owner and operation, with whichever
+	// app, were sent once more after from and not after until.
 	Repeats(ctx context.Context, w Window, from, until time.Time) (int64, error)
 	// SweepWindows deletes windows of which nothing new was heard since then, and
 	// repeats that were before.

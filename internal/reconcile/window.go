@@ -87,7 +87,7 @@ func (r *Reconciler) window(ctx context.Context, report *Report, w *Window, arou
 		// The first reading's own call has its intent in the span and is not in the drop.
 		logged += repeats - 1
 		if w.Operation == ownOperation {
-			logged += around.own(w.App, from, until)
+			logged += around.own(from, until)
 		}
 		// What was told already counts as explained.
 		if more := w.drop() - logged - told; more > 0 {
@@ -127,8 +127,9 @@ func (r *Reconciler) usage(ctx context.Context, report *Report, w *Window, aroun
 	return r.config.Store.JudgeWindow(ctx, *w, told)
 }
 
-// logged counts the intents that the logs hold of a window's token and operation in a
-// time. known is false if there are too many to read.
+// logged counts the intents that the logs hold of a window's person and operation in a
+// time, with whichever app: two registrations here may be one app at X, whose calls
+// share a window. known is false if there are too many to read.
 func (r *Reconciler) logged(ctx context.Context, w *Window, from, until time.Time) (n int64, known bool, err error) {
 	for _, log := range r.config.Logs {
 		read := 0
@@ -148,7 +149,7 @@ func (r *Reconciler) logged(ctx context.Context, w *Window, from, until time.Tim
 					over = true
 					break
 				}
-				if leaf.Kind == audit.KindIntent && strings.HasPrefix(leaf.Action, "call") && leaf.App == w.App && leaf.Operation == w.Operation &&
+				if leaf.Kind == audit.KindIntent && strings.HasPrefix(leaf.Action, "call") && leaf.Platform == gatehouse.X && leaf.Operation == w.Operation &&
 					leaf.When().After(from) && !leaf.When().After(until) {
 					n++
 				}
@@ -174,14 +175,8 @@ const ownOperation gatehouse.Operation = "GET /2/users/me"
 type surroundings struct {
 	incomplete bool
 	clocks     []time.Time
-	came       []arrival
-	spent      []spent // only if it is asked for
-}
-
-// arrival is somebody whose token Gatehouse asked about.
-type arrival struct {
-	app gatehouse.AppName
-	at  time.Time
+	came       []time.Time // when a token was asked about
+	spent      []spent     // only if it is asked for
 }
 
 // around reads what everybody's entries since then say; with usage, also of calls to
@@ -198,8 +193,8 @@ func (r *Reconciler) around(ctx context.Context, since time.Time, usage bool) (*
 			switch {
 			case leaf.Action == "log.clock":
 				s.clocks = append(s.clocks, leaf.When())
-			case leaf.Kind == audit.KindIntent && (leaf.Action == "connect.callback" || leaf.Action == "connect.import"):
-				s.came = append(s.came, arrival{leaf.App, leaf.When()})
+			case leaf.Kind == audit.KindIntent && leaf.Platform == gatehouse.X && (leaf.Action == "connect.callback" || leaf.Action == "connect.import"):
+				s.came = append(s.came, leaf.When())
 			}
 		})
 		if errors.Is(err, errMany) {
@@ -222,10 +217,10 @@ func (s *surroundings) clockMoved(since time.Time) bool {
 	return false
 }
 
-// own counts Gatehouse's own calls with the tokens of people of an app.
-func (s *surroundings) own(app gatehouse.AppName, from, until time.Time) (n int64) {
-	for _, a := range s.came {
-		if a.app == app && a.at.After(from) && !a.at.After(until) {
+// own counts Gatehouse's own calls to X with people's tokens.
+func (s *surroundings) own(from, until time.Time) (n int64) {
+	for _, at := range s.came {
+		if at.After(from) && !at.After(until) {
 			n++
 		}
 	}

@@ -57,6 +57,12 @@ func TestWhatExplainsACount(t *testing.T) {
 			r.x.of[string(posts)].reset = r.x.of[string(posts)].reset.Add(15 * time.Minute)
 			call()
 		},
+		"another name of the same app": func(r *rig, _ *reconcile.Meter, _ func()) {
+			if _, err := r.log.Intent(r.ctx, audit.Entry{Action: "call", Platform: "x", App: "old-name", Operation: posts, Person: ada}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.x.count(posts, nil)
+		},
 		"the limit changes": func(r *rig, _ *reconcile.Meter, call func()) {
 			r.x.limit = 50
 			call()

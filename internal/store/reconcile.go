@@ -36,7 +36,7 @@ const (
 	windowsErase statement = `DELETE FROM reconcile_windows WHERE connection IN (SELECT id FROM connections WHERE person = $1)`
 
 	repeatAdd    statement = `INSERT INTO reconcile_repeats (app, owner, operation, at) VALUES ($1, $2, $3, $4)`
-	repeatsOf    statement = `SELECT count(*) FROM reconcile_repeats WHERE owner = $1 AND app = $2 AND operation = $3 AND at > $4 AND at <= $5`
+	repeatsOf    statement = `SELECT count(*) FROM reconcile_repeats WHERE owner = $1 AND operation = $2 AND at > $3 AND at <= $4`
 	repeatsSweep statement = `DELETE FROM reconcile_repeats WHERE at < $1`
 
 	countHandles        statement = `SELECT count(*) FROM handles`
@@ -114,7 +114,7 @@ func (s reconcileStore) AddRepeat(ctx context.Context, r reconcile.Repeat) error
 }
 
 func (s reconcileStore) Repeats(ctx context.Context, w reconcile.Window, from, until time.Time) (n int64, err error) {
-	err = s.db.queryRow(ctx, repeatsOf, w.Owner, w.App, w.Operation, micros(from), micros(until)).Scan(&n)
+	err = s.db.queryRow(ctx, repeatsOf, w.Owner, w.Operation, micros(from), micros(until)).Scan(&n)
 	return n, err
 }
 

@@ -116,7 +116,7 @@ func TestWindowsThatAreOpen(t *testing.T) {
 	})
 }
 
-// Repeats are those of one token and operation, after a time and up to another.
+// Repeats are those of one owner and operation, with any app, after a time and up to another.
 func TestRepeatsAreCounted(t *testing.T) {
 	eachReconcile(t, func(t *testing.T, _ *store.DB, s reconcile.Store) {
 		ctx := t.Context()
@@ -124,8 +124,11 @@ func TestRepeatsAreCounted(t *testing.T) {
 		for i, at := range []int{9, 10, 11, 20, 21} {
 			r := reconcile.Repeat{App: w.App, Owner: w.Owner, Operation: w.Operation, At: sec(at)}
 			other := []reconcile.Repeat{r, r, r}[i%3]
-			other.App, other.Owner, other.Operation = []gatehouse.AppName{"x", w.App, w.App}[i%3], [][]byte{w.Owner, []byte("x"), w.Owner}[i%3],
-				[]gatehouse.Operation{w.Operation, w.Operation, "x"}[i%3]
+			other.App, other.Owner, other.Operation = w.App, [][]byte{w.Owner, []byte("x"), []byte("y")}[i%3],
+				[]gatehouse.Operation{"x", w.Operation, w.Operation}[i%3]
+			if i == 2 {
+				r.App = "the same app under another name"
+			}
 			for _, r := range []reconcile.Repeat{r, other} {
 				if err := s.AddRepeat(ctx, r); err != nil {
 					t.Fatal(err)
