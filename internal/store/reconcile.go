@@ -24,9 +24,10 @@ const (
 			last_began = CASE WHEN excluded.last_left < reconcile_windows.last_left THEN excluded.last_began ELSE reconcile_windows.last_began END,
 			last_at = CASE WHEN excluded.last_left < reconcile_windows.last_left THEN excluded.last_at ELSE reconcile_windows.last_at END,
 			replies = reconcile_windows.replies + excluded.replies`
-	// The condition is that of the partial index, to the letter.
+	// The condition is that of the partial index, to the letter: the column first, as
+	// SQLite turns it before it compares.
 	windowsOpen statement = `SELECT ` + windowColumns + ` FROM reconcile_windows
-		WHERE first_left - last_left >= replies AND last_left < judged_left ORDER BY first_began LIMIT $1`
+		WHERE replies <= first_left - last_left AND last_left < judged_left ORDER BY first_began LIMIT $1`
 	windowJudge statement = `UPDATE reconcile_windows SET told = $6, judged_left = $7
 		WHERE app = $1 AND owner = $2 AND operation = $3 AND lim = $4 AND reset_at = $5`
 	windowsSweep statement = `DELETE FROM reconcile_windows WHERE last_at < $1`

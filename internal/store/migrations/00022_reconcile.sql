@@ -21,7 +21,7 @@ CREATE TABLE reconcile_windows (
     PRIMARY KEY (app, owner, operation, lim, reset_at)
 );
 -- Those that the replies do not explain: what a look asks for.
-CREATE INDEX reconcile_windows_open ON reconcile_windows (first_began) WHERE first_left - last_left >= replies AND last_left < judged_left;
+CREATE INDEX reconcile_windows_open ON reconcile_windows (first_began) WHERE replies <= first_left - last_left AND last_left < judged_left;
 CREATE INDEX reconcile_windows_last ON reconcile_windows (last_at);
 CREATE INDEX reconcile_windows_connection ON reconcile_windows (connection);
 
