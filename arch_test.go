@@ -52,6 +52,7 @@ var layout = []row{
 		libraries: []string{"github.com/aws/aws-sdk-go-v2/aws", "golang.org/x/oauth2", "github.com/miekg/pkcs11"}},
 	// A second opinion on them: it imports nothing of ours.
 	{name: "internal/vault/kms/kmstest", testOnly: true},
+	{name: "internal/reconcile", may: []string{"gatehouse", "internal/platform", "internal/audit"}},
 	{name: "internal/identity", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
@@ -77,7 +78,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/identity", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/reconcile", "internal/identity", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -95,7 +96,7 @@ var layout = []row{
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
 		"internal/vault", "internal/vault/kms", "internal/identity", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
-		"internal/api", "internal/public", "internal/backup", "internal/store",
+		"internal/api", "internal/public", "internal/backup", "internal/store", "internal/reconcile",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},
 	{name: "examples", testOnly: true},

@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/reconcile"
 	"gatehouse/internal/records"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
@@ -70,6 +71,8 @@ type parts struct {
 	budgets   *budget.Budgets
 	egress    *wire.Egress
 	observer  *observe.Observer
+	meter     *reconcile.Meter
+	reconcile *reconcile.Reconciler
 
 	compliance *compliance.Compliance
 	lineage    *lineage.Lineage
@@ -221,6 +224,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	p.observer = observe.New(observe.Config{Store: p.db.Observe(), Logger: logger})
+	if err := p.openReconcile(); err != nil {
+		return nil, err
+	}
 	if err := p.openLineage(ctx); err != nil {
 		return nil, err
 	}

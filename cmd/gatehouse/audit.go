@@ -20,7 +20,7 @@ func newAudit(o *options) *cobra.Command {
 		Use:   "audit",
 		Short: "The log: verify it, look at it, prove what stands in it",
 	}
-	c.AddCommand(auditVerify(o), auditShow(o), auditSearch(o), auditInDoubt(o), auditReindex(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o))
+	c.AddCommand(auditVerify(o), auditShow(o), auditSearch(o), auditInDoubt(o), auditReindex(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o), auditReconcile(o))
 	return c
 }
 

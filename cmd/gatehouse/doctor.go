@@ -133,6 +133,8 @@ func examine(ctx context.Context, o *options) []finding {
 		}
 	}()
 	add("log", checkLog(p), "can be written", "gatehouse audit verify; docs/audit-log.md says what each condition means")
+	reconciled, err := checkReconciled(ctx, p)
+	add("reconciliation", err, reconciled, "gatehouse audit show --action reconcile.difference --people; docs/reconciliation.md says what each difference means and what to do")
 	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the listeners", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
 	inspected, err := checkInspection(ctx, p)

@@ -207,13 +207,16 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.logNumber)).Run(ctx) })
 	group.Go(func() error { return s.exporter.Run(ctx) })
+	group.Go(func() error { return s.meter.Run(ctx) })
+	group.Go(func() error { return s.reconcile.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {
 		group.Go(func() error { return s.beside(ctx) })
 	}
 	// What the last calls used is stored when no more come.
-	return errors.Join(group.Wait(), s.observer.Flush(context.WithoutCancel(ctx)))
+	last := context.WithoutCancel(ctx)
+	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last))
 }
 
 // bind makes the surfaces and their listeners.

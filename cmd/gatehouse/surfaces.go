@@ -36,6 +36,8 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Delivered: delivered(p),
 		Lineage:   p.deliver,
 		Observe:   p.observed,
+		Heard:     func(h gateway.Heard) { p.meter.Hear(heard(h)) },
+		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}

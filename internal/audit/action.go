@@ -105,6 +105,9 @@ var actions = map[string]string{
 	"open": "A service had sealed texts opened that it keeps itself, of one person and for one purpose. The intent is written before anything is opened.",
 	"seal": "A service had data of one person sealed for one purpose, to keep it itself.",
 
+	"reconcile.difference": "What the log says and a figure that Gatehouse does not make differ; facts hold what was compared, the two figures and the time that they are about (docs/reconciliation.md). A token or app that is used elsewhere appears here.",
+	"reconcile.done":       "The log was compared with what the platforms count and with what the database holds; facts hold counts, and why counts began anew if they did.",
+
 	"record.delete": "Records that Gatehouse keeps for the app were deleted: a service asked, or their person was erased.",
 	"record.expire": "Records of one purpose were deleted because their time, or that for which the purpose keeps data, was over.",
 	"record.get":    "A service had a record opened that Gatehouse keeps for it. The intent is written before anything is opened.",

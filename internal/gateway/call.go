@@ -55,6 +55,8 @@ type call struct {
 	// Set by enter, admit and begin.
 	releases   []func()
 	hurried    *hurriedBody // the body, if it has to tell who calls
+	begun      time.Time    // a moment before the intent was written
+	sends      int          // how often the request was sent
 	receipt    audit.Receipt
 	credential *connect.Credential
 	known      []platform.Known        // what was sent, to be kept out of the reply

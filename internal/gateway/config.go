@@ -65,6 +65,11 @@ type Config struct {
 	// called from many goroutines, must not wait, and must keep nothing that it is
 	// given. nil costs nothing.
 	Observe func(*Observation)
+	// Heard is told what each reply of a platform says in its header, and Repeat, before
+	// it is, that a call is sent once more. Both are called from many goroutines and
+	// keep no header; Heard must not wait. nil costs nothing.
+	Heard  func(Heard)
+	Repeat func(context.Context, Heard)
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

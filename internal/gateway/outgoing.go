@@ -63,9 +63,10 @@ func (c *call) attempt(ctx context.Context) (*http.Response, error) {
 		trip = c.gateway.config.Egress.Stream
 	}
 	c.ticket.Sent()
-	reply, err := trip(out)
+	reply, err := trip(c.counted(out))
 	if reply != nil {
 		c.learn(reply)
+		c.hear(reply)
 	}
 	if why := upload.failure(); why != nil {
 		// The transport only says that the body broke off; we know why.

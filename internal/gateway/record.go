@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -56,12 +57,16 @@ func (c *call) begin(ctx context.Context) error {
 		verdict = verdictReport
 	}
 	e := c.entry(c.handle, c.class.Operation, verdict, c.decision.Rule)
-	if c.batch != nil {
+	switch {
+	case c.batch != nil:
 		e.Facts = c.batch.facts()
+	case len(c.asked) == 1 && c.asked[0].Cost > 1: // ids that Graph counts one by one
+		e.Facts = map[string]string{"items": number(c.asked[0].Cost)}
 	}
 	wire.Annotate(c.w, wire.Note{
 		Service: string(e.Service), Purpose: string(e.Purpose), Operation: string(e.Operation), Verdict: verdict,
 	})
+	c.begun = time.Now()
 	// A caller that hangs up now would otherwise leave an intent behind of which
 	// nobody knows whether it was written.
 	record := c.gateway.config.Log.Intent

@@ -26,6 +26,7 @@ func isControl(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/_s
 //	POST        /_sandbox/clock     {"skew_seconds": N}
 //	POST        /_sandbox/revoke    {"token": "..."} or {"person": "user name"}
 //	POST        /_sandbox/limits    {"factor": N}: X's rate limits, forgotten and multiplied
+//	POST        /_sandbox/app-calls {"per_hour": N}: Meta's calls of each app in an hour; 0 only reports
 //	POST        /_sandbox/standing  {"person": "user name", "standing": "suspended"}
 //	POST        /_sandbox/redact    {"post": "id", "reason": "deleted", "bounced" or "scrub_geo"}
 //	POST        /_sandbox/redirects {"uris": [...]}
@@ -57,6 +58,12 @@ func (s *Server) control(own http.Handler) http.Handler {
 		Factor int `json:"factor"`
 	}) error {
 		s.X.SetRateFactor(in.Factor)
+		return nil
+	}))
+	mux.HandleFunc("POST /_sandbox/app-calls", command(func(in struct {
+		PerHour int `json:"per_hour"`
+	}) error {
+		s.Meta.SetAppCalls(in.PerHour)
 		return nil
 	}))
 	mux.HandleFunc("POST /_sandbox/standing", command(func(in struct {

@@ -293,6 +293,12 @@ func TestUsageAndRateLimits(t *testing.T) {
 	if limited.at("error", "is_transient") != true || !strings.Contains(limited.header.Get("X-App-Usage"), `"call_count":100`) {
 		t.Errorf("limited: %s, X-App-Usage %s", limited.raw, limited.header.Get("X-App-Usage"))
 	}
+	// The limit may be changed in the middle of the hour.
+	s.platform.SetAppCalls(40)
+	if a := s.get("/me", "access_token", token).ok(); !strings.Contains(a.header.Get("X-App-Usage"), `"call_count":52`) {
+		t.Errorf("with twice as many calls: X-App-Usage %s", a.header.Get("X-App-Usage"))
+	}
+	s.platform.SetAppCalls(20)
 	s.later(time.Hour)
 	s.get("/me", "access_token", token).ok()
 	// Each id counts.

@@ -70,6 +70,14 @@ func (p *Platform) throttled(c *call) *failure {
 
 func joinPath(segments []string) string { return path.Join(segments...) }
 
+// SetAppCalls sets how many calls each app has in an hour from now on, as
+// Config.AppCallsPerHour did.
+func (p *Platform) SetAppCalls(perHour int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config.AppCallsPerHour = perHour
+}
+
 // countApp counts a call against the app's hour.
 func (p *Platform) countApp(c *call) *failure {
 	w := p.windows[c.token.app.AppID]

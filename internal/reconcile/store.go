@@ -1,0 +1,59 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps figures between looks. Every write is one transaction, durable when it
+// returns nil; all may be called concurrently, from several processes. What took effect
+// in spite of an error may be repeated, but for AddWindows, after whose repetition a
+// window looks better explained than it is.
+type Store interface {
+	WindowStore
+	CountStore
+	WorkStore
+}
+
+// WindowStore keeps what the platforms said of their windows.
+type WindowStore interface {
+	// AddWindows joins windows with what other processes, or earlier calls, stored of
+	// the same ones: the First of whichever was heard first, the Last with less left,
+	// the sum of Replies. Of what is new, Told and Judged are as at the beginning.
+	AddWindows(ctx context.Context, windows []Window) error
+	// OpenWindows returns up to limit windows in which the platform counted more than
+	// their Replies explain, and has counted more since they were last judged.
+	OpenWindows(ctx context.Context, limit int) ([]Window, error)
+	// JudgeWindow stores that a window was judged with that Last, and how many calls too
+	// many were reported of it.
+	JudgeWindow(ctx context.Context, w Window, told int64) error
+	// AddRepeat stores that a call was sent once more.
+	AddRepeat(ctx context.Context, r Repeat) error
+	// Repeats returns how many calls of a window's owner and operation, with whichever
+	// app, were sent once more after from and not after until.
+	Repeats(ctx context.Context, w Window, from, until time.Time) (int64, error)
+	// SweepWindows deletes windows of which nothing new was heard since then, and
+	// repeats that were before.
+	SweepWindows(ctx context.Context, before time.Time) error
+}
+
+// CountStore keeps what counts are compared with.
+type CountStore interface {
+	// Moment returns what the database holds at one moment: the counts by the names of
+	// [Equations], and the size of each log.
+	Moment(ctx context.Context) (Moment, error)
+	// Baseline returns what SaveBaseline stored, or ErrNotFound.
+	Baseline(ctx context.Context) (Moment, error)
+	// SaveBaseline replaces it.
+	SaveBaseline(ctx context.Context, m Moment) error
+}
+
+// WorkStore sees to it that one process compares at a time.
+type WorkStore interface {
+	// TakeReconcile takes the work until a time, unless somebody has it now.
+	TakeReconcile(ctx context.Context, now, until time.Time) (bool, error)
+	FreeReconcile(ctx context.Context) error
+	// ReconcileDone returns when everything was compared last; zero if never.
+	ReconcileDone(ctx context.Context) (time.Time, error)
+	SetReconcileDone(ctx context.Context, at time.Time) error
+}
