@@ -202,8 +202,7 @@ func (b *judgedBody) finish() {
 	if b.gate != nil {
 		b.gate.inspection.Close()
 	}
-	b.request.held.Add(-b.held)
-	b.held = 0
+	b.giveBack(b.held)
 }
 
 // fill reads what comes next and moves what is judged to ready. io.EOF is the end.
@@ -336,15 +335,13 @@ func (b *judgedBody) readHeld(most int64) ([]byte, error) {
 	var raw bytes.Buffer
 	for int64(raw.Len()) < most {
 		want := min(chunk, most-int64(raw.Len()))
-		if b.request.held.Add(want) > b.request.config.MaxHeld {
-			b.request.held.Add(-want)
+		if !b.request.held.take(b.request.transfer.Service, want) {
 			return nil, b.request.stop(wire.Refuse(gatehouse.ErrLimited, "egress/held", "too many compressed bodies are held at the moment; try again"))
 		}
 		b.held += want
 		n, err := io.CopyN(&raw, b.src, want)
 		if n < want {
-			b.request.held.Add(n - want)
-			b.held += n - want
+			b.giveBack(want - n)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -354,6 +351,12 @@ func (b *judgedBody) readHeld(most int64) ([]byte, error) {
 		}
 	}
 	return raw.Bytes(), nil
+}
+
+// giveBack makes room for other bodies.
+func (b *judgedBody) giveBack(n int64) {
+	b.request.held.give(b.request.transfer.Service, n)
+	b.held -= n
 }
 
 // judgeEncoded has a compressed text judged: decoded into the inspection, and as it

@@ -246,13 +246,15 @@ type inspectProxy struct {
 	mu     sync.Mutex
 	errs   []error
 	report bool
-	done   sync.WaitGroup
+	// service is who sends; see as.
+	service gatehouse.ServiceName
+	done    sync.WaitGroup
 }
 
 // newLook starts a proxy in front of a site; change may change its configuration.
 func newLook(t testing.TB, s *site, change func(*egress.InspectConfig)) *inspectProxy {
 	t.Helper()
-	l := &inspectProxy{t: t, site: s, finder: &finder{words: []string{adasAddress}}}
+	l := &inspectProxy{t: t, site: s, service: "shop", finder: &finder{words: []string{adasAddress}}}
 	var err error
 	l.authority, err = egress.NewAuthority(egress.AuthorityConfig{Secrets: &memorySecrets{}, Environment: "test"})
 	if err != nil {
@@ -353,15 +355,22 @@ func (l *inspectProxy) tunnel(ctx context.Context, conn net.Conn) {
 		return
 	}
 	l.mu.Lock()
-	report := l.report
+	report, service := l.report, l.service
 	l.mu.Unlock()
 	err = l.terminate(ctx, &bufferedConn{conn, r}, egress.Inspected{
-		Transfer: egress.Transfer{Service: "shop", Purpose: "mail", Destination: thirdParty, Report: report},
+		Transfer: egress.Transfer{Service: service, Purpose: "mail", Destination: thirdParty, Report: report},
 		Port:     443, Dial: l.site.dial, Roots: l.site.roots, Carried: new(egress.Carried),
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.errs = append(l.errs, err)
+}
+
+// as has the tunnels from now on be another service's.
+func (l *inspectProxy) as(service gatehouse.ServiceName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.service = service
 }
 
 // client is an app that trusts the authority for inspection and nothing else.
