@@ -52,6 +52,9 @@ func NewTerminate(c InspectConfig) (Terminate, error) {
 	if c.Inspector == nil || c.Certificate == nil || c.Log == nil {
 		return nil, fmt.Errorf("setting up inspection: an inspector, certificates and a log are needed: %w", gatehouse.ErrInvalid)
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	def(&c.Silence, 10*time.Minute)
 	def(&c.MaxWaiting, 1<<20)
 	def(&c.MaxEncoded, 8<<20)

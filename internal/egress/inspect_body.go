@@ -93,7 +93,8 @@ type judgedBody struct {
 	ready      []byte
 	at         int // of ready, passed on
 	err        error
-	held       int64 // bytes counted in terminator.held
+	held       int64      // bytes counted in terminator.held
+	outer      Inspection // of a compressed text as it is; nil for others
 
 	// Of a message under way.
 	left int64 // bytes that are missing; -1 between messages
@@ -200,8 +201,9 @@ func (b *judgedBody) finish() {
 	defer b.mu.Unlock()
 	b.closed, b.ready = true, nil
 	if b.gate != nil {
-		b.gate.inspection.Close()
+		b.request.over(b.gate.inspection)
 	}
+	b.closeOuter()
 	b.giveBack(b.held)
 }
 
@@ -325,8 +327,18 @@ func (b *judgedBody) takeEncoded() error {
 	if err := b.gate.inspection.End(b.ctx); err != nil {
 		return s.stop(err)
 	}
+	b.closeOuter()
 	b.ready, b.err = raw, io.EOF
 	return nil
+}
+
+// closeOuter ends the inspection of a compressed text as it is, once the text is
+// judged as what it holds, too.
+func (b *judgedBody) closeOuter() {
+	if b.outer != nil {
+		b.request.over(b.outer)
+		b.outer = nil
+	}
 }
 
 // readHeld reads up to most bytes into memory that is accounted for. io.EOF means that
@@ -367,7 +379,7 @@ func (b *judgedBody) judgeEncoded(names []string, raw []byte, inspection Inspect
 		return s.stop(errKeyInside("the body"))
 	}
 	outer := s.config.Inspector.Inspect(s.transfer)
-	defer outer.Close()
+	b.outer = outer
 	_, _ = outer.Write(raw)
 	if err := outer.End(b.ctx); err != nil {
 		return s.stop(err)

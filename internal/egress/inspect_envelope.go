@@ -105,6 +105,7 @@ func (b *judgedBody) endMessage() error {
 	}
 	b.gate.inspection.Close()
 	b.gate = nil
+	b.closeOuter()
 	return nil
 }
 

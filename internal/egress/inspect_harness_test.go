@@ -44,6 +44,7 @@ type finder struct {
 	texts []string // the names of headers that were shown
 	open  int      // inspections that are not closed
 	made  int
+	taken []bool // for each TakeBack, whether some may have left
 }
 
 func (f *finder) Inspect(t egress.Transfer) egress.Inspection {
@@ -129,6 +130,25 @@ func (i *finding) Judge(context.Context) (int64, error) {
 }
 
 func (i *finding) End(context.Context) error { return i.verdict() }
+
+func (i *finding) TakeBack(_ context.Context, left bool) error {
+	if i.closed {
+		panic("taken back after Close")
+	}
+	i.finder.mu.Lock()
+	defer i.finder.mu.Unlock()
+	i.finder.taken = append(i.finder.taken, left)
+	return nil
+}
+
+// takenBack returns and forgets what was taken back.
+func (f *finder) takenBack() []bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := f.taken
+	f.taken = nil
+	return taken
+}
 
 func (i *finding) Close() {
 	if i.closed {

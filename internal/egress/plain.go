@@ -44,14 +44,16 @@ func (x *exchange) carryPlain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, x.proxy.config.Limits.RequestTime)
 	defer cancel()
 	out := x.outgoing(ctx)
+	var look Inspection
+	var held *heldBody
 	if inspector := x.proxy.config.Inspector; inspector != nil {
-		look := inspector.Inspect(x.transfer())
+		look = inspector.Inspect(x.transfer())
 		defer look.Close()
 		if err := x.inspectHead(ctx, look, out); err != nil {
 			return err
 		}
 		if out.Body != nil {
-			held := &heldBody{ctx: ctx, from: out.Body, look: look, most: x.proxy.config.Limits.HoldBytes}
+			held = &heldBody{ctx: ctx, from: out.Body, look: look, most: x.proxy.config.Limits.HoldBytes}
 			out.Body = held
 			// The transport may read in a goroutine of its own, which must not use the
 			// inspection when it is closed.
@@ -77,6 +79,10 @@ func (x *exchange) carryPlain(ctx context.Context) error {
 	}
 	// Why the body was broken off says more than what broke by it.
 	if why := guarded.failure(); err != nil && why != nil {
+		if look != nil && wire.RuleOf(why) != ruleGone {
+			held.stop()
+			takeBack(context.WithoutCancel(ctx), look, true, x.proxy.config.Logger)
+		}
 		return why
 	}
 	return err

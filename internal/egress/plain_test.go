@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,8 +25,9 @@ type keeper struct {
 	seen  []string // where and what
 	began []egress.Transfer
 	open  int
-	most  int  // bytes that are never let go before the end
-	late  bool // finds out about a body at its end only
+	most  int    // bytes that are never let go before the end
+	late  bool   // finds out about a body at its end only
+	taken []bool // for each TakeBack, whether some may have left
 }
 
 const forbidden = "forbidden"
@@ -74,6 +77,16 @@ func (l *look) End(ctx context.Context) error {
 	}
 	_, err := l.Judge(ctx)
 	return err
+}
+
+func (l *look) TakeBack(_ context.Context, left bool) error {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	if l.closed {
+		panic("taken back after Close")
+	}
+	l.keeper.taken = append(l.keeper.taken, left)
+	return nil
 }
 
 func (l *look) Close() {
@@ -294,4 +307,50 @@ func TestCallersWhoHangUp(t *testing.T) {
 		return false
 	})
 	close(hold)
+}
+
+// What was let go of a request that is then stopped may have left, and is told to
+// whoever keeps the record; of one that passes, or is stopped by its header, nothing is.
+func TestPlainRequestsAreTakenBack(t *testing.T) {
+	k := &keeper{}
+	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = k }})
+	for _, c := range []struct {
+		header, body string
+		want         []bool
+	}{
+		{"fine", "nothing", nil},
+		{forbidden, "nothing", nil},
+		{"fine", strings.Repeat("fine ", 20_000) + forbidden, []bool{true}},
+	} {
+		request, err := http.NewRequest("POST", "http://plain.test/", io.MultiReader(strings.NewReader(c.body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Word", c.header)
+		if reply, err := r.client("analytics", reports).Do(request); err == nil {
+			_, _ = io.Copy(io.Discard, reply.Body)
+			reply.Body.Close()
+		}
+		r.stopped(k)
+		k.mu.Lock()
+		if !slices.Equal(k.taken, c.want) {
+			t.Errorf("%s, %.20q: taken back %v, want %v", c.header, c.body, k.taken, c.want)
+		}
+		k.taken = nil
+		k.mu.Unlock()
+	}
+}
+
+// stopped waits until nothing is looked into.
+func (r *rig) stopped(k *keeper) {
+	r.t.Helper()
+	for {
+		k.mu.Lock()
+		open := k.open
+		k.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
 }

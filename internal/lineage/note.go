@@ -229,6 +229,32 @@ func (j *joining) flow(key, call sum, make func() BatchFlow) {
 	g.calls = append(g.calls, call)
 }
 
+// uncount takes one back of a flow that was counted. A flow of which none are left is
+// shown no more. It holds notes.mu.
+func (j *joining) uncount(key sum, make func() BatchFlow) {
+	n := &j.l.noted
+	if c, known := n.flows.get(key); known && n.alive(c.Owner) {
+		c.seen--
+		if !c.dirty {
+			c.dirty = true
+			c.last = j.now
+			n.dirty = append(n.dirty, c)
+		}
+		return
+	}
+	g := j.into()
+	i, waits := g.flowOf[key]
+	if !waits {
+		f := make()
+		f.First, f.Last = j.now, j.now
+		i = len(g.flows)
+		g.flowOf[key] = i
+		g.flows = append(g.flows, f)
+		g.calls = append(g.calls, sum{})
+	}
+	g.flows[i].Seen--
+}
+
 // strength orders the kinds of data by how well one alone says who somebody is.
 var strength = []gatehouse.DataClass{
 	gatehouse.PseudonymousID, gatehouse.EmailAddress, gatehouse.PhoneNumber, gatehouse.ProfileLink, gatehouse.Username,

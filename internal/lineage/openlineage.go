@@ -108,7 +108,7 @@ func (r *Runs) Add(flows ...Flow) {
 }
 
 // Events returns two events of each run, its start and its end, oldest first. What
-// was stopped is a run that was aborted.
+// was stopped is a run that was aborted, and what may have gone one that failed.
 func (r *Runs) Events() []RunEvent {
 	keys := slices.SortedFunc(maps.Keys(r.runs), func(a, b runKey) int {
 		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(fmt.Sprint(a.way), fmt.Sprint(b.way)))
@@ -119,8 +119,13 @@ func (r *Runs) Events() []RunEvent {
 		e := r.event(k, d)
 		e.EventType, e.EventTime = "START", d.first.UTC()
 		events = append(events, e)
-		if e.EventType = "COMPLETE"; k.way.Verdict == Stopped {
+		switch k.way.Verdict {
+		case Stopped:
 			e.EventType = "ABORT"
+		case Unknown:
+			e.EventType = "FAIL"
+		default:
+			e.EventType = "COMPLETE"
 		}
 		e.EventTime = d.last.UTC()
 		events = append(events, e)

@@ -31,7 +31,8 @@ type FlowStore interface {
 	// those that are there. A person who was erased is somebody new. It returns the
 	// numbers of what the batch names.
 	Note(ctx context.Context, b *Batch) (Noted, error)
-	// Count adds to flows that are there; one that is not is left out.
+	// Count adds to flows that are there, or takes from them; one that is not is left
+	// out. A flow of which none are left is no answer to any question.
 	Count(ctx context.Context, counts []Count) error
 	// Erase makes tombstones of the people with these hashes and deletes their
 	// fingerprints; other processes learn of it from Prints until the given time. It
@@ -74,8 +75,8 @@ type QuestionStore interface {
 	Origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (Edge, error)
 	// Flows returns flows that match, newest day first.
 	Flows(ctx context.Context, s Selection) ([]FlowRow, error)
-	// Reached returns, in their order, the numbers after s.Owner of the people whose
-	// flows match.
+	// Reached returns, in their order, the numbers after s.After.Owner of the people whose
+	// flows match, also flows of which none are left.
 	Reached(ctx context.Context, s Selection) ([]Owner, error)
 	// Totals returns what went each way in a time.
 	Totals(ctx context.Context, since, until Day) ([]Total, error)
@@ -112,6 +113,9 @@ const (
 	Reported Verdict = "reported"
 	// Stopped never left.
 	Stopped Verdict = "stopped"
+	// Unknown was let go before the rest of its request was stopped: the destination
+	// may have it.
+	Unknown Verdict = "unknown"
 )
 
 // Edge is a way that data takes.

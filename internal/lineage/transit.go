@@ -49,7 +49,14 @@ type Transit struct {
 	// waiting are hits in the body of which no byte may be passed on yet: what is behind
 	// them may stop them, too.
 	waiting []sight
-	counted map[sum]bool // flows that this transfer has counted in
+	counted map[sum]counted // flows that this transfer has counted in
+}
+
+// counted is a flow of a transfer, with whose it is: nobody's, somebody's, or that of
+// several who may be meant.
+type counted struct {
+	flow BatchFlow
+	set  []Owner
 }
 
 // inBody is the part of a request that is no address and no header.
@@ -76,7 +83,7 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]int64{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]int64{}, counted: map[sum]counted{}}
 }
 
 // Text looks at a text that is complete; where is what it is: url, header (with its
@@ -317,38 +324,77 @@ func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error
 
 // record makes the hits' flows durable.
 func (t *Transit) record(ctx context.Context, sights []sight) error {
-	l := t.lineage
-	j := joining{l: l, now: time.Now()}
-	n := &l.noted
+	j := joining{l: t.lineage, now: time.Now()}
+	n := &t.lineage.noted
 	n.mu.Lock()
-	n.turn(l, j.now)
+	n.turn(t.lineage, j.now)
 	for i := range sights {
 		s := &sights[i]
-		f := BatchFlow{Person: -1, Day: dayOf(j.now), Edge: s.way(&t.transfer)}
-		var set []Owner
+		c := counted{flow: BatchFlow{Person: -1, Day: dayOf(j.now), Edge: s.way(&t.transfer)}}
 		switch len(s.hit.Owners) {
 		case 0:
 		case 1:
-			f.Owner = s.hit.Owners[0]
+			c.flow.Owner = s.hit.Owners[0]
 		default:
-			set = slices.Sorted(slices.Values(s.hit.Owners))
+			c.set = slices.Sorted(slices.Values(s.hit.Owners))
 		}
-		name := string(f.Edge.Verdict) + fmt.Sprint(f.Owner, set)
-		key := l.hash.of(sum{}, 5+int64(f.Day), name, string(f.Edge.Class), string(f.Edge.Operation), string(f.Edge.Purpose), string(f.Edge.App),
-			string(f.Edge.Service), f.Edge.Destination, string(f.Edge.SentFor), f.Edge.Part)
-		if t.counted[key] {
+		t.count(&j, c)
+	}
+	n.mu.Unlock()
+	return j.wait(ctx)
+}
+
+// key names a flow in the memory.
+func (c *counted) key(h *hasher) sum {
+	e := &c.flow.Edge
+	return h.of(sum{}, 5+int64(c.flow.Day), string(e.Verdict)+fmt.Sprint(c.flow.Owner, c.set), string(e.Class), string(e.Operation), string(e.Purpose),
+		string(e.App), string(e.Service), e.Destination, string(e.SentFor), e.Part)
+}
+
+// of returns the flow as a group takes it in. j.l.noted.mu is held.
+func (c *counted) of(j *joining) BatchFlow {
+	f := c.flow
+	if c.set != nil {
+		hash := setHash(c.set)
+		f.Person = j.into().person(j.l.hash.of(sum{}, 6, hash), pending{BatchPerson: BatchPerson{Hash: hash, Candidates: c.set}})
+	}
+	return f
+}
+
+// count counts this transfer in a flow, once. It holds notes.mu.
+func (t *Transit) count(j *joining, c counted) {
+	key := c.key(&t.lineage.hash)
+	if _, known := t.counted[key]; known {
+		return
+	}
+	if len(t.counted) < maxJudged {
+		t.counted[key] = c
+	}
+	j.flow(key, sum{}, func() BatchFlow { return c.of(j) })
+}
+
+// TakeBack says that the transfer was stopped after some of it had been let go. What
+// is on record as passed or reported becomes Stopped when nothing of the transfer had
+// left, and Unknown when some may have: whoever it was for may have it, or may have
+// thrown it away with the half of a request that came. When it returns nil, that is
+// durable; an error leaves it as it was.
+func (t *Transit) TakeBack(ctx context.Context, left bool) error {
+	became := Stopped
+	if left {
+		became = Unknown
+	}
+	j := joining{l: t.lineage, now: time.Now()}
+	n := &t.lineage.noted
+	n.mu.Lock()
+	n.turn(t.lineage, j.now)
+	for key, c := range t.counted {
+		if v := c.flow.Edge.Verdict; v != Passed && v != Reported {
 			continue
 		}
-		if len(t.counted) < maxJudged {
-			t.counted[key] = true
-		}
-		j.flow(key, sum{}, func() BatchFlow {
-			if set != nil {
-				hash := setHash(set)
-				f.Person = j.into().person(l.hash.of(sum{}, 6, hash), pending{BatchPerson: BatchPerson{Hash: hash, Candidates: set}})
-			}
-			return f
-		})
+		delete(t.counted, key)
+		j.uncount(key, func() BatchFlow { return c.of(&j) })
+		c.flow.Edge.Verdict = became
+		t.count(&j, c)
 	}
 	n.mu.Unlock()
 	return j.wait(ctx)

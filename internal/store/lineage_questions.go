@@ -32,18 +32,18 @@ const (
 
 	lineageFlowsOfOwner statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE owner = $1 AND day >= $2 AND (day, edge, handle) < ($3, $4, $5) ORDER BY day DESC, edge DESC, handle DESC LIMIT $6`
+		WHERE owner = $1 AND seen > 0 AND day >= $2 AND (day, edge, handle) < ($3, $4, $5) ORDER BY day DESC, edge DESC, handle DESC LIMIT $6`
 	lineageFlowsOfEdge statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE edge = $1 AND day >= $2 AND (day, owner, handle) < ($3, $4, $5) ORDER BY day DESC, owner DESC, handle DESC LIMIT $6`
+		WHERE edge = $1 AND seen > 0 AND day >= $2 AND (day, owner, handle) < ($3, $4, $5) ORDER BY day DESC, owner DESC, handle DESC LIMIT $6`
 	lineageFlowsOfHandle statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE handle = $1 AND handle > 0 AND day >= $2 AND (day, owner, edge) < ($3, $4, $5) ORDER BY day DESC, owner DESC, edge DESC LIMIT $6`
+		WHERE handle = $1 AND handle > 0 AND seen > 0 AND day >= $2 AND (day, owner, edge) < ($3, $4, $5) ORDER BY day DESC, owner DESC, edge DESC LIMIT $6`
 	lineageReached statement = `
 		SELECT DISTINCT owner FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3 AND owner > $4 ORDER BY owner LIMIT $5`
 	lineageTotal statement = `
 		SELECT count(DISTINCT owner), CAST(COALESCE(sum(seen), 0) AS BIGINT), COALESCE(min(first_at), 0), COALESCE(max(last_at), 0)
-		FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3`
+		FROM lineage_flows WHERE edge = $1 AND seen > 0 AND day >= $2 AND day <= $3`
 	lineageHandleName statement = `SELECT handle FROM lineage_handles WHERE number = $1`
 )
 
