@@ -32,6 +32,10 @@ type Delivered struct {
 	// Then the person is known by the strongest of the values.
 	ID     string
 	Values []fingerprint.Value
+	// Entered says that it is what somebody entered in a form, as which one can be
+	// many. So it does not count among those who make a value a shared one; nor does
+	// somebody whom the reply does not name.
+	Entered bool
 }
 
 // maxGroup bounds what one write takes, in people, flows and fingerprints each.
@@ -177,7 +181,7 @@ func (j *joining) deliver(s *Source, source, call sum, day Day, d *Delivered) {
 		if _, waits := g.keys[key]; !waits {
 			g.keys[key] = len(g.prints)
 			g.prints = append(g.prints, BatchPrint{
-				Person: g.person(who, pending{app: s.App, id: id, BatchPerson: BatchPerson{Platform: s.Platform}}), Print: print, Class: v.Class,
+				Person: g.person(who, pending{app: s.App, id: id, BatchPerson: BatchPerson{Platform: s.Platform}}), Print: print, Class: v.Class, Entered: d.Entered || d.ID == "",
 			})
 		}
 	}
@@ -424,7 +428,7 @@ func (l *Lineage) write(ctx context.Context, g *group) {
 func (l *Lineage) remember(g *group, b *Batch, result *Noted) {
 	entries := make([]fingerprint.Entry, len(b.Prints))
 	for i, p := range b.Prints {
-		entries[i] = fingerprint.Entry{Print: p.Print, Class: p.Class, Expires: b.Expires}
+		entries[i] = fingerprint.Entry{Print: p.Print, Class: p.Class, Entered: p.Entered, Expires: b.Expires}
 		if p.Person >= 0 {
 			entries[i].Owner = result.Owners[p.Person]
 		}

@@ -178,6 +178,8 @@ type BatchPrint struct {
 	Person int
 	Print  Print
 	Class  gatehouse.DataClass
+	// Entered says that the person is not known to be one of their own.
+	Entered bool
 }
 
 // Noted are the numbers of a batch's people, edges and handles, in its order.

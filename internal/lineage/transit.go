@@ -73,7 +73,7 @@ type found struct {
 type placed struct {
 	print  Print
 	class  gatehouse.DataClass
-	owners [4]Owner // the index lists no more
+	owners [fingerprint.MaxOwners]Owner // the index lists no more
 	part   string
 }
 

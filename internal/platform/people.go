@@ -27,6 +27,9 @@ type Identity struct {
 	// Value is what a reader of the reply gets: without escapes, and with U+FFFD for
 	// what is not UTF-8.
 	Value string
+	// Entered says that it is of a form that anybody can fill in, as often and with
+	// whatever they like.
+	Entered bool
 }
 
 // People finds the identifying values of people in a reply while it passes by, in
@@ -282,16 +285,16 @@ func (w *People) value(raw []byte, text bool, at int64) {
 		}
 	case valueAuthorID:
 		t.author = v
-		w.found = append(w.found, Identity{v, ClassPseudonymousID, v})
+		w.found = append(w.found, Identity{Person: v, Class: ClassPseudonymousID, Value: v})
 		return
 	case valuePersonID:
-		w.found = append(w.found, Identity{v, ClassPseudonymousID, v})
+		w.found = append(w.found, Identity{Person: v, Class: ClassPseudonymousID, Value: v})
 		return
 	case valuePostID:
-		w.found = append(w.found, Identity{"", ClassPostID, v})
+		w.found = append(w.found, Identity{Class: ClassPostID, Value: v})
 		return
 	case valueMessageID:
-		w.found = append(w.found, Identity{"", ClassMessageID, v})
+		w.found = append(w.found, Identity{Class: ClassMessageID, Value: v})
 		return
 	}
 	if len(w.waiting) == maxWaiting {
@@ -380,7 +383,7 @@ func (w *People) tell(f *personFrame, kind place, v *waitingValue) {
 	}
 	v.kind = noValue
 	if class != "" {
-		w.found = append(w.found, Identity{person, class, v.value})
+		w.found = append(w.found, Identity{Person: person, Class: class, Value: v.value, Entered: kind == inLead})
 	}
 }
 

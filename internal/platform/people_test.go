@@ -350,3 +350,24 @@ func BenchmarkPeople(b *testing.B) {
 	}
 	b.ReportMetric(float64(values), "values/op")
 }
+
+// What somebody enters in a form is told apart from who has an account.
+func TestEnteredIdentities(t *testing.T) {
+	for reply, want := range map[string]bool{
+		`{"data":[{"field_data":[{"name":"email","values":["ada@people.example"]}],"id":"700"}]}`: true,
+		`{"data":[{"first_name":"Ada","email":"ada@people.example","id":"700"}]}`:                 false,
+	} {
+		w := platform.NewPeople(platform.Facebook, "GET /{id}")
+		_, _ = w.Write([]byte(reply))
+		w.Settle()
+		found := w.Take()
+		if len(found) < 2 {
+			t.Errorf("%s: %v", reply, found)
+		}
+		for _, v := range found {
+			if v.Entered != want {
+				t.Errorf("%s: %+v", reply, v)
+			}
+		}
+	}
+}

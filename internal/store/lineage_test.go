@@ -108,7 +108,7 @@ func TestLineageFlowsAreNotedOnceAndCounted(t *testing.T) {
 func TestLineagePrints(t *testing.T) {
 	eachLineage(t, func(t *testing.T, s lineage.Store) {
 		p := func(n byte) lineage.BatchPrint {
-			return lineage.BatchPrint{Person: 0, Print: fingerprint.Print{15: n}, Class: gatehouse.EmailAddress}
+			return lineage.BatchPrint{Person: 0, Print: fingerprint.Print{15: n}, Class: gatehouse.EmailAddress, Entered: n == 2}
 		}
 		secret := lineage.BatchPrint{Person: -1, Print: fingerprint.Print{0: 1 << 7}, Class: gatehouse.Credential}
 		owner := noteBatch(t, s, batch(0, []string{"a"}, nil, p(1), secret)).Owners[0]
@@ -127,6 +127,7 @@ func TestLineagePrints(t *testing.T) {
 			return out
 		}
 		one, other := entry(1, owner, gatehouse.EmailAddress, time.Hour), entry(2, owner, gatehouse.EmailAddress, 70*time.Minute)
+		other.Entered = true
 		nobodys := fingerprint.Entry{Print: secret.Print, Class: gatehouse.Credential, Expires: moment(time.Hour)}
 		if want := []fingerprint.Entry{one, nobodys, other}; !cmp.Equal(entries(before), want) {
 			t.Fatalf("the fingerprints: %s", cmp.Diff(want, entries(before)))
