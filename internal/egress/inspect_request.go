@@ -216,6 +216,7 @@ func (s *inspectedRequest) send(ctx context.Context, kind bodyShape) error {
 // relay sends the request and passes the answer on as it comes. It returns the
 // WebSocket, if one came about.
 func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *socket) {
+	var early earlyAnswers
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			restore(p)
@@ -261,9 +262,13 @@ func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *s
 		FlushInterval: -1,
 		BufferPool:    copyBuffers{},
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed = err },
+		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) {
+			if s.failed = err; early.refused.Load() {
+				s.failed = errEarly // HTTP/2 says only that the stream is over
+			}
+		},
 	}
-	proxy.ServeHTTP(s.w, out)
+	proxy.ServeHTTP(s.w, out.WithContext(early.watch(out.Context())))
 	return tunnel
 }
 
