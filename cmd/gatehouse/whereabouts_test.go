@@ -319,6 +319,12 @@ func TestWhereDataGoes(t *testing.T) {
 	decode(followers.Data, &following)
 	var meta fetched
 	decode(o.fetch(o.meta.Handle, "pages", "GET /me", "/meta/v25.0/me?fields=id,name,email"), &meta)
+	// The API has shown them, too, when they connected.
+	for _, who := range []somebody{somebody("x:" + ada.ID), somebody("facebook:" + meta.ID)} {
+		for _, class := range []string{"pseudonymous-id", "name"} {
+			o.delivered[way("delivery", "passed", who, class, string(shownOperation), "", "", "")]++
+		}
+	}
 	var pages struct {
 		Data []struct {
 			ID    string

@@ -13,6 +13,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -68,6 +69,10 @@ type Config struct {
 	// LogReader reports whether the configuration now in force lets a service read the
 	// log. Nil means that none may.
 	LogReader func(gatehouse.ServiceName) bool
+	// Shown is told which connections a reply shows to a service, with the ids and names
+	// of people, before it is sent, and must have made durable what follows from that;
+	// its error is sent in the reply's place. Nil means that nobody wants to know.
+	Shown func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	// Health says how Gatehouse is, to anybody. Nil says that it is open.
 	Health func() Health
 	// Surface renders errors and logs; it is the app listener's.
@@ -88,6 +93,7 @@ type API struct {
 	budgets     *budget.Budgets
 	log         audit.Source
 	logReaders  func(gatehouse.ServiceName) bool
+	shown       func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	health      func() Health
 	surface     *wire.Surface
 }
@@ -109,12 +115,15 @@ func New(c Config) (*API, error) {
 	if c.LogReader == nil {
 		c.LogReader = func(gatehouse.ServiceName) bool { return false }
 	}
+	if c.Shown == nil {
+		c.Shown = func(context.Context, gatehouse.ServiceName, []connect.Connection) error { return nil }
+	}
 	if c.Health == nil {
 		c.Health = func() Health { return Health{Status: Open} }
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logReaders: c.LogReader, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logReaders: c.LogReader, shown: c.Shown, health: c.Health, surface: c.Surface,
 	}, nil
 }
 

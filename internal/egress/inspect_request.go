@@ -262,7 +262,7 @@ func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *s
 		FlushInterval: -1,
 		BufferPool:    copyBuffers{},
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) {
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
 			if s.failed = err; early.refused.Load() {
 				s.failed = errEarly // HTTP/2 says only that the stream is over
 			}

@@ -66,6 +66,7 @@ type People struct {
 	tokens  tokens
 	rules   map[string]memberRule
 	graph   bool
+	event   bool  // it is no reply but an event that the platform sent by itself
 	root    place // of the reply on the Graph, of data on X
 	frames  []personFrame
 	waiting []waitingValue // in the order of the reply; those of inner objects behind
@@ -121,6 +122,17 @@ func NewPeople(p Name, operation string) *People {
 	return w
 }
 
+// NewPeopleOfEvent returns an extractor for one event that p sent by itself: X's
+// Activity API and the older payloads, an entry of a webhook of Meta's.
+func NewPeopleOfEvent(p Name) *People {
+	w := &People{graph: p.Graph(), event: true, root: inEither}
+	w.tokens = tokens{to: w, limit: maxIdentity}
+	if w.rules = xEventRules; w.graph {
+		w.rules = graphRules
+	}
+	return w
+}
+
 // Write looks at the next bytes of the reply. It never fails.
 func (w *People) Write(p []byte) (int, error) {
 	w.tokens.write(p)
@@ -159,7 +171,7 @@ func (w *People) top() *personFrame {
 func (w *People) begin(object bool, at int64) {
 	w.expire(at)
 	f := personFrame{object: object, at: w.root, first: len(w.waiting)}
-	if !w.graph {
+	if !w.graph && !w.event {
 		f.at = atTop
 	}
 	if t := w.top(); t != nil {
