@@ -148,10 +148,10 @@ func (t *text) short(p []byte) int {
 	switch p[0] {
 	case '&':
 		n := 1
-		for n < len(p) && n < 24 && inside[p[n]] != 0 {
+		for n < len(p) && n < 24 && inside[p[n]] != 0 && p[n] != '#' {
 			n++
 		}
-		if n == len(p) || n == 24 || starts[p[n]] != 0 || p[n] == ';' {
+		if n == len(p) || n == 24 || starts[p[n]] != 0 || p[n] == ';' || p[n] == '#' || p[n] != '=' && n >= 3 && n <= bareName+1 {
 			return 0
 		}
 		t.copy(p[:n+1])
@@ -235,26 +235,70 @@ var starts, inside = func() (s, in [256]uint8) {
 
 // push appends one byte while an escape is open, or begins one.
 func (t *text) push(c byte, src uint32) {
+	if t.open >= 0 {
+		t.endBare(c)
+	}
 	t.put1(c, src)
+	t.undo()
+	t.track()
+}
+
+// endBare undoes an escape of HTML without a semicolon, which the next byte ends. As
+// in the values of attributes, a name is none before a letter, a digit or =: that is
+// how the fields of forms are written, &region=1 and the like.
+func (t *text) endBare(next byte) {
+	if next == '%' || next == '\\' {
+		return // it may be an escape of what does not end it
+	}
+	n := t.bare(next)
+	if n == 0 || len(t.raw)-n < t.firm {
+		return
+	}
+	if t.replace(n, fromHTML) {
+		t.undo()
+	}
+	t.track()
+}
+
+// finish undoes what nothing more ends.
+func (t *text) finish() {
+	if t.open >= 0 {
+		t.endBare(' ')
+	}
+}
+
+// replace puts value in the place of the last n bytes, and reports whether that may
+// complete another escape: a plain byte may.
+func (t *text) replace(n int, kind uint32) bool {
+	at := len(t.raw) - n
+	from := t.src[at]
+	for _, s := range t.src[at:] {
+		from |= s &^ offsetMask
+	}
+	t.raw, t.src, t.even = t.raw[:at], t.src[:at], at
+	var room [8]byte
+	value := append(room[:0], t.value...)
+	if t.open >= 0 && t.open < at {
+		t.endBare(value[0]) // now it is known what comes next
+	}
+	for _, b := range value {
+		t.put1(b, from|kind)
+	}
+	return len(value) == 1 && value[0] < 0x80
+}
+
+// undo undoes the escapes with which the text ends.
+func (t *text) undo() {
 	for {
 		n, kind := t.escape()
-		if n == 0 || len(t.raw)-n < t.firm {
-			break
-		}
-		at := len(t.raw) - n
-		from := t.src[at]
-		for _, s := range t.src[at:] {
-			from |= s &^ offsetMask
-		}
-		t.raw, t.src, t.even = t.raw[:at], t.src[:at], at
-		for _, b := range t.value {
-			t.put1(b, from|kind)
-		}
-		// A plain byte may complete another escape.
-		if len(t.value) != 1 || t.value[0] >= 0x80 {
-			break
+		if n == 0 || len(t.raw)-n < t.firm || !t.replace(n, kind) {
+			return
 		}
 	}
+}
+
+// track notes, behind a byte that is new, where an escape may have begun.
+func (t *text) track() {
 	last := t.raw[len(t.raw)-1]
 	switch {
 	case starts[last] != 0:
@@ -391,6 +435,44 @@ func (t *text) entity() (n int, kind uint32) {
 	}
 	t.value = append(t.value[:0], plain...)
 	return n, fromHTML
+}
+
+// bareName is the length of the longest name that HTML knows without a semicolon.
+const bareName = 6
+
+// bare returns the length of the escape of HTML with which the text ends, given the
+// byte that comes next and is no semicolon, and puts into value what it stands for.
+func (t *text) bare(next byte) int {
+	end := len(t.raw)
+	at := end - 1
+	for at >= 0 && end-at < entityReach && inside[t.raw[at]] != 0 {
+		at--
+	}
+	if at < 0 || t.raw[at] != '&' || end-at < 3 || next == ';' {
+		return 0
+	}
+	name := t.raw[at+1 : end]
+	if name[0] == '#' {
+		hexadecimal := name[1] == 'x' || name[1] == 'X'
+		if _, digit := unhex(next); digit && (hexadecimal || next <= '9') {
+			return 0
+		}
+		r, ok := number(name[1:])
+		if !ok {
+			return 0
+		}
+		t.value = utf8.AppendRune(t.value[:0], r)
+		return end - at
+	}
+	if next == '=' || inside[next] != 0 && next != '#' || len(name) > bareName {
+		return 0
+	}
+	plain := html.UnescapeString(string(t.raw[at:end]))
+	if r, size := utf8.DecodeRuneInString(plain); size != len(plain) || r == '&' && string(name) != "amp" && string(name) != "AMP" {
+		return 0 // it stands for itself, or begins with one
+	}
+	t.value = append(t.value[:0], plain...)
+	return end - at
 }
 
 // number reads the number of a rune as HTML writes it.
