@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -329,19 +330,36 @@ func (l *Lineage) Guard(ctx context.Context, secrets ...Guarded) error {
 func (l *Lineage) Hold(secrets ...secret.Text) {
 	expires := time.Now().Add(l.config.Keep)
 	for _, s := range secrets {
-		if print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: s.Reveal()}); ok {
-			l.config.Index.Add(fingerprint.Entry{Print: print, Class: gatehouse.Credential, Expires: expires})
+		for _, text := range spellings(s.Reveal()) {
+			if print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: text}); ok {
+				l.config.Index.Add(fingerprint.Entry{Print: print, Class: gatehouse.Credential, Expires: expires})
+			}
 		}
 	}
 }
 
+// spellings are how a secret may be written where it leaves: as it is, and in the name
+// of a header, which loses its capitals.
+func spellings(text string) []string {
+	if small := strings.ToLower(text); small != text {
+		return []string{text, small}
+	}
+	return []string{text}
+}
+
 // guard notes one secret. It holds notes.mu.
 func (j *joining) guard(s Guarded) {
-	l, n := j.l, &j.l.noted
 	if s.Secret.IsZero() {
 		return
 	}
-	text := s.Secret.Reveal()
+	for _, text := range spellings(s.Secret.Reveal()) {
+		j.guardAs(s, text)
+	}
+}
+
+// guardAs notes a secret in one spelling.
+func (j *joining) guardAs(s Guarded, text string) {
+	l, n := j.l, &j.l.noted
 	who := l.hash.of(sum{}, 3, s.UserKey)
 	key := l.hash.of(who, 4, text)
 	if owner, known := n.prints.get(key); known && n.alive(owner) {

@@ -70,9 +70,10 @@ type QuestionStore interface {
 	People(ctx context.Context, owners []Owner) ([]PersonRow, error)
 	// Sets returns the sets to which a person belongs.
 	Sets(ctx context.Context, owner Owner) ([]Owner, error)
-	// Origin returns the newest delivery of a kind of data of a person, to the service
-	// if there is one, or else to any; ErrNotFound if there is none.
-	Origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (Edge, error)
+	// Origins returns, for each key, the newest delivery of a kind of data of a person
+	// since a day, to the service if there is one, or else to any; a zero Edge if there
+	// is none.
+	Origins(ctx context.Context, keys []OriginKey, since Day) ([]Edge, error)
 	// Flows returns flows that match, newest day first.
 	Flows(ctx context.Context, s Selection) ([]FlowRow, error)
 	// Reached returns, in their order, the numbers after s.After.Owner of the people whose
@@ -91,6 +92,13 @@ func dayOf(t time.Time) Day { return Day(t.Unix() / int64(dayLength/time.Second)
 
 // Time is when the day begins.
 func (d Day) Time() time.Time { return time.Unix(int64(d)*int64(dayLength/time.Second), 0).UTC() }
+
+// OriginKey asks where somebody's data of a kind came from, and who it is that has it.
+type OriginKey struct {
+	Owner   Owner
+	Class   gatehouse.DataClass
+	Service gatehouse.ServiceName
+}
 
 // Kind says where data went.
 type Kind string

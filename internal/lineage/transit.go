@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,7 +95,9 @@ func (t *Transit) Text(where, name, value string) {
 	if t.refusal != nil {
 		return
 	}
-	if name != "" {
+	// HTTP/2 has no capitals in the names of headers, and those of HTTP/1.1 are not
+	// kept: secrets are known in small letters, too.
+	if name = strings.ToLower(name); name != "" {
 		t.texts = append(append(t.texts, name...), ": "...)
 	}
 	// An empty line between them keeps words and rows of digits apart.
@@ -226,14 +229,16 @@ func (t *Transit) judge(ctx context.Context, safe int64) error {
 	t.take()
 	hits := t.found
 	t.found = t.found[:0]
-	for _, h := range hits {
-		s, err := l.weigh(ctx, &t.transfer, h)
+	if len(hits) > 0 {
+		from, err := l.origin(ctx, hits, t.transfer.Service)
 		if err != nil {
 			// For good: what was recognised is not found a second time.
 			t.refusal = notNoted(err)
 			return t.refusal
 		}
-		sights = append(sights, s)
+		for _, h := range hits {
+			sights = append(sights, l.weigh(&t.transfer, h, &from))
+		}
 	}
 	if len(sights) == 0 {
 		return nil
@@ -293,16 +298,12 @@ func oneReading(sights []sight) {
 }
 
 // weigh decides about one hit.
-func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error) {
+func (l *Lineage) weigh(t *Transfer, h found, from *came) sight {
 	s := sight{hit: h}
 	brands := len(h.Owners) > 0
 	for _, owner := range h.Owners {
-		o, err := l.origin(ctx, owner, h.Class, t.Service)
-		if err != nil {
-			return s, err
-		}
-		s.ways = append(s.ways, o.way)
-		brands = brands && o.brand
+		s.ways = append(s.ways, from.ways[OriginKey{owner, h.Class, t.Service}])
+		brands = brands && from.brands[owner]
 	}
 	if len(h.Owners) == 0 {
 		s.ways = []Edge{{}}
@@ -319,7 +320,7 @@ func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error
 	default:
 		s.verdict = Stopped
 	}
-	return s, nil
+	return s
 }
 
 // record makes the hits' flows durable.
