@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -246,10 +247,31 @@ func TestWhatIsFoundAtTheEnd(t *testing.T) {
 // A body that cannot be read here is not passed on unread.
 func TestCompressedBodiesOfPlainRequests(t *testing.T) {
 	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = &keeper{} }})
-	for encoding, status := range map[string]int{"gzip": 415, "br": 415, "identity": 200, "Identity": 200} {
-		a := r.raw("POST http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: " + encoding + "\r\nContent-Length: 1\r\n" + r.credentials() + "\r\na")
-		if a.status != status || status == 415 && a.rule() != "egress/content-encoding" {
-			t.Errorf("%s: %v", encoding, a)
+	squeezed := func(s string) string { return string(gzipped(t, s)) }
+	large := squeezed(strings.Repeat("fine ", 600_000))
+	for _, c := range []struct {
+		encoding, body string
+		status         int
+		rule           string
+	}{
+		{"identity", "a", 200, ""}, {"Identity", "a", 200, ""},
+		{"gzip", squeezed("fine"), 200, ""}, {"gzip", large, 200, ""}, {"gzip, gzip", squeezed(squeezed("fine")), 200, ""},
+		{"gzip", squeezed("this is " + forbidden), 403, "refuse/test"}, {"gzip, gzip", squeezed(squeezed(forbidden)), 403, "refuse/test"},
+		{"gzip", squeezed(strings.Repeat("fine ", 600_000) + forbidden), 403, "refuse/test"},
+		{"gzip", squeezed("gth_svc_0123456789abcdefghij"), 403, "refuse/handle-inside"},
+		{"gzip", "a", 415, "egress/encoded-body"}, {"gzip", squeezed("fine") + "a", 415, "egress/encoded-body"},
+		{"compress", "a", 415, "egress/content-encoding"},
+		{"gzip", squeezed(strings.Repeat("0", 65<<20)), 415, "egress/decoded-size"},
+		{"gzip", strings.Repeat("a", 8<<20+64<<10), 415, "egress/encoded-size"},
+	} {
+		before := len(r.plain.arrived())
+		a := r.raw("POST http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: " + c.encoding + "\r\nContent-Length: " + strconv.Itoa(len(c.body)) + "\r\n" + r.credentials() + "\r\n" + c.body)
+		if a.status != c.status || a.status != 200 && a.rule() != c.rule {
+			t.Errorf("%s, %d bytes: %d %s, want %d %s", c.encoding, len(c.body), a.status, a.body, c.status, c.rule)
+		}
+		got := r.plain.arrived()[before:]
+		if c.status != 200 && len(got) != 0 || c.status == 200 && (len(got) != 1 || got[0].Body != c.body) {
+			t.Errorf("%s, %d bytes: the destination got %d requests", c.encoding, len(c.body), len(got))
 		}
 	}
 	if a := r.raw("GET http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n" + r.credentials() + "\r\n"); a.status != 200 {
