@@ -54,6 +54,8 @@ once, each with its line. With --against, it says what changes from that file.`,
 				Hash     string   `json:"sha256"`
 				Warnings []string `json:"warnings"`
 				Changes  []string `json:"changes,omitempty"`
+				// Act is what has to be done beside applying it.
+				Act []string `json:"act,omitempty"`
 			}{Hash: cfg.Hash(), Warnings: []string{}}
 			for _, w := range warnings {
 				answer.Warnings = append(answer.Warnings, w.String())
@@ -64,6 +66,9 @@ once, each with its line. With --against, it says what changes from that file.`,
 					return fmt.Errorf("--against: %w", err)
 				}
 				answer.Changes = config.Diff(old, cfg)
+				if text := authorityChange(old, cfg); text != "" {
+					answer.Act = append(answer.Act, text)
+				}
 			}
 			out := c.OutOrStdout()
 			if asJSON {
@@ -74,6 +79,9 @@ once, each with its line. With --against, it says what changes from that file.`,
 			}
 			for _, change := range answer.Changes {
 				fmt.Fprintln(out, "change: ", change)
+			}
+			for _, text := range answer.Act {
+				fmt.Fprintln(out, "act:    ", text)
 			}
 			if against != "" && len(answer.Changes) == 0 {
 				fmt.Fprintln(out, "no change")

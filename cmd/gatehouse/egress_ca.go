@@ -31,6 +31,25 @@ func inspectedHosts(cfg *config.Config) []string {
 	return hosts
 }
 
+// authorityChange says what a change of the configuration means for those who trust the
+// authority for inspection, "" if it stays.
+func authorityChange(from, to *config.Config) string {
+	before, after := inspectedHosts(from), inspectedHosts(to)
+	goes := slices.ContainsFunc(before, func(host string) bool { return !slices.Contains(after, host) })
+	const fetch = "other third parties are inspected, so the authority for inspection gets a new key: give clients gatehouse egress ca --pem "
+	switch {
+	case slices.Equal(before, after):
+		return ""
+	case len(after) == 0:
+		return "nothing is inspected any more: clients need not trust the authority for inspection"
+	case len(before) == 0:
+		return "third parties are inspected: clients have to trust the authority for inspection before (gatehouse egress ca --pem)"
+	case goes:
+		return fetch + "at once, because the one before is forgotten with a host that is taken away"
+	}
+	return fetch + "within two weeks"
+}
+
 // ensureInspection makes the authority for inspection one for the configuration's
 // destinations, with a new key if they changed. log may be nil.
 func ensureInspection(ctx context.Context, cfg *config.Config, v *vault.Vault, c egress.AuthorityConfig) (*egress.Authority, error) {

@@ -21,7 +21,7 @@ import (
 func newOutbox(p *parts) (*outbox.Outbox, error) {
 	e := p.cfg.Events
 	c := outbox.Config{
-		Store: p.db.Outbox(), Log: p.log, Vault: p.vault, URL: e.URL, GiveUpAfter: e.GiveUpAfter, Logger: p.logger,
+		Store: p.db.Outbox(), Log: p.log, Vault: p.vault, URL: e.URL, GiveUpAfter: e.GiveUpAfter, Deliver: p.handed, Logger: p.logger,
 	}
 	if e.URL != "" {
 		reach, err := eventsEgress(e)

@@ -174,11 +174,16 @@ that is what a thief had, as far as this Gatehouse answered.`,
 				if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 					return err
 				}
-				if err := p.showFlows(c, &f, lineage.Subject{Handle: id}); err != nil || f.asJSON || f.asCSV || f.openLineage {
+				shown, err := p.countFlows(c, &f, lineage.Subject{Handle: id})
+				if err != nil || f.asJSON || f.asCSV || f.openLineage {
 					return err
 				}
 				if h.ID == "" {
-					_, err := fmt.Fprintln(c.OutOrStdout(), "\nThis handle is not known any more.")
+					say := "No handle of this id is known, and nothing was ever delivered to one."
+					if shown > 0 {
+						say = "This handle is not known any more: it has ended, and what it could have asked for is not kept."
+					}
+					_, err := fmt.Fprintln(c.OutOrStdout(), "\n"+say)
 					return err
 				}
 				_, err = fmt.Fprintf(c.OutOrStdout(), "\nUntil %s it could, as service %s for purpose %s, make these calls on its person's grant:\n  %s\n",
@@ -214,20 +219,26 @@ func lineageFlows(o *options) *cobra.Command {
 // showFlows prints flows in the form that the flags choose, page by page: there may
 // be more than fit into memory.
 func (p *parts) showFlows(c *cobra.Command, f *lineageFlags, about lineage.Subject) error {
+	_, err := p.countFlows(c, f, about)
+	return err
+}
+
+// countFlows is showFlows, and returns how many there were in a table.
+func (p *parts) countFlows(c *cobra.Command, f *lineageFlags, about lineage.Subject) (int, error) {
 	q, err := f.question(about, time.Now())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ctx, w := c.Context(), c.OutOrStdout()
 	switch {
 	case f.openLineage:
-		return p.exportRuns(ctx, w, q)
+		return 0, p.exportRuns(ctx, w, q)
 	case f.asCSV:
-		return p.exportCSV(ctx, w, q)
+		return 0, p.exportCSV(ctx, w, q)
 	case f.asJSON:
 		list := jsonList[lineage.Flow]{w: w, name: "flows"}
 		note, err := p.lineage.EachFlow(ctx, q, list.add)
-		return list.end(note, err)
+		return 0, list.end(note, err)
 	}
 	var rows [][]string
 	note, err := p.lineage.EachFlow(ctx, q, func(flows []lineage.Flow) error {
@@ -244,9 +255,9 @@ func (p *parts) showFlows(c *cobra.Command, f *lineageFlags, about lineage.Subje
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return withNote(w, note, table(w, "No flow is on record.",
+	return len(rows), withNote(w, note, table(w, "No flow is on record.",
 		[]string{"DAY", "PERSON", "DATA", "CAME BY", "FOR", "SERVICE", "WENT TO", "VERDICT", "COUNT", "LAST"}, rows))
 }
 
@@ -366,21 +377,13 @@ func (p *parts) exportCSV(ctx context.Context, w io.Writer, q lineage.Question) 
 }
 
 func (p *parts) exportRuns(ctx context.Context, w io.Writer, q lineage.Question) error {
-	runs := lineage.NewRuns(p.cfg.Environment)
-	if _, err := p.lineage.EachFlow(ctx, q, func(flows []lineage.Flow) error {
-		runs.Add(flows...)
-		return nil
-	}); err != nil {
-		return err
-	}
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
-	for _, e := range runs.Events() {
-		if err := out.Encode(e); err != nil {
-			return err
-		}
+	runs := lineage.NewRuns(p.cfg.Environment, func(e lineage.RunEvent) error { return out.Encode(e) })
+	if _, err := p.lineage.EachFlow(ctx, q, func(flows []lineage.Flow) error { return runs.Add(flows...) }); err != nil {
+		return err
 	}
-	return nil
+	return runs.End()
 }
 
 func lineageDiagram(o *options) *cobra.Command {

@@ -36,7 +36,7 @@ func people(found []platform.Identity) []lineage.Delivered {
 			list[last].Values = values[i-len(list[last].Values) : i+1]
 			continue
 		}
-		list = append(list, lineage.Delivered{ID: v.Person, Values: values[i : i+1]})
+		list = append(list, lineage.Delivered{ID: v.Person, Values: values[i : i+1], Entered: v.Entered})
 	}
 	return list
 }

@@ -29,7 +29,7 @@ func (p *parts) openLineage(ctx context.Context) error {
 	var key fingerprint.Key
 	copy(key[:], raw)
 	c := p.cfg.Lineage.WithDefaults()
-	index, err := fingerprint.New(fingerprint.Config{Key: key, Capacity: c.MaxFingerprints, Ours: c.Ours, Form: holdsOurs, FormLength: identity.FormLength})
+	index, err := fingerprint.New(fingerprint.Config{Key: key, Capacity: c.MaxFingerprints, Many: c.SharedBy, Ours: c.Ours, Form: holdsOurs, FormLength: identity.FormLength})
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,8 @@ func TestLineageCommands(t *testing.T) {
 		if err := json.Unmarshal([]byte(h.must("lineage", "person", name, "--json")), &answer); err != nil {
 			t.Fatal(err)
 		}
-		if len(answer.Flows) != 2 || string(answer.Flows[0].Person.Person) != person {
+		// Her id and name, which the API showed when she connected, among them.
+		if len(answer.Flows) != 4 || string(answer.Flows[0].Person.Person) != person {
 			t.Errorf("%s: %+v", name, answer.Flows)
 		}
 	}
@@ -91,7 +92,8 @@ func TestLineageCommands(t *testing.T) {
 		{[]string{"destination", "api.example.net"}, person, "@"},
 		{[]string{"destination", "api.example.net", "--json"}, `"reported"`, "@"},
 		{[]string{"service", "demo"}, "GET /2/users/me", "@"},
-		{[]string{"handle", handle}, "This handle is not known any more.", "api.example.net"},
+		{[]string{"handle", handle}, "This handle is not known any more", "api.example.net"},
+		{[]string{"handle", "hnd-never"}, "No handle of this id is known", "any more"},
 		{[]string{"purpose", "publish"}, person, "@"},
 		{[]string{"flows"}, "api.example.net", "@"},
 		{[]string{"flows", "--openlineage"}, `"schemaURL":"https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"`, person},
@@ -105,7 +107,7 @@ func TestLineageCommands(t *testing.T) {
 		}
 	}
 	rows, err := csv.NewReader(strings.NewReader(h.must("lineage", "flows", "--csv"))).ReadAll()
-	if err != nil || len(rows) != 5 {
+	if err != nil || len(rows) != 7 {
 		t.Errorf("the table has %d rows, %v", len(rows), err)
 	}
 	picture := filepath.Join(t.TempDir(), "flows.svg")
@@ -134,11 +136,11 @@ func TestLineageCommands(t *testing.T) {
 	eventually(t, "the index is loaded", func() bool {
 		return strings.Contains(h.must("lineage", "status", "--json"), `"state": "ready"`)
 	})
-	// Two addresses; the secrets of two apps, of which Facebook makes one more; ada's
-	// tokens, and the same before it was known whose they are.
-	eventually(t, "everything is told", func() bool { return held() == 10 })
+	// Two addresses; ada's id and name; the secrets of two apps, of which Facebook makes one more; ada's
+	// tokens, and the same before it was known whose they are; six of these in small letters, too.
+	eventually(t, "everything is told", func() bool { return held() == 18 })
 	var status lineage.StatusView
-	if err := h.api().do(t.Context(), "GET", "/gatehouse/v1/lineage/status", nil, &status); err != nil || status.Fingerprints != 10 {
+	if err := h.api().do(t.Context(), "GET", "/gatehouse/v1/lineage/status", nil, &status); err != nil || status.Fingerprints != 18 {
 		t.Errorf("the API's status is %+v, %v", status, err)
 	}
 	h.stop()
@@ -153,11 +155,11 @@ func TestLineageCommands(t *testing.T) {
 	if out := h.must("lineage", "person", "x:"+user); !strings.Contains(out, "No flow is on record.") {
 		t.Errorf("after the erasure: %s", out)
 	}
-	if out := h.must("lineage", "service", "demo"); strings.Count(out, "erased") != 2 || strings.Contains(out, person) {
+	if out := h.must("lineage", "service", "demo"); strings.Count(out, "erased") != 4 || strings.Contains(out, person) {
 		t.Errorf("after the erasure: %s", out)
 	}
-	// Ada's address and two tokens have gone, and the word to other processes has come.
-	if n := held(); n != 8 {
+	// Ada's address, id, name and two tokens in both spellings have gone, and the word to other processes has come.
+	if n := held(); n != 12 {
 		t.Errorf("after the erasure there are %d fingerprints", n)
 	}
 	if out := h.must("audit", "verify"); !strings.Contains(out, "verif") {

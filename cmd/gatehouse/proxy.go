@@ -40,8 +40,8 @@ func (s *server) bindProxy(certificate func() (*tls.Config, error)) error {
 		Addr: s.cfg.Listen.Proxy, TLS: tlsConfig, Handler: s.egressProxy.Handler(), Log: s.logger, OnlyHTTP1: true,
 		// Under TLS, a tunnel's reader that takes nothing is bounded here.
 		WriteStall: c.Limits.Idle,
-		// What somebody without a key can have held is connections times headers.
-		MaxHeaderBytes: proxyHeaderBytes, MaxConns: c.Limits.Tunnels + c.Limits.Requests + proxySpareConns,
+		// What somebody without a key can have held is strangers times headers.
+		MaxHeaderBytes: proxyHeaderBytes, MaxConns: c.Limits.Tunnels + c.Limits.Requests + proxyStrangers, Strangers: proxyStrangers,
 	})
 	return err
 }
@@ -50,8 +50,8 @@ const (
 	// proxyHeaderBytes bounds a request's header on the proxy listener, before anybody
 	// knows who sends it; inside a tunnel that is looked into 64 KiB are allowed.
 	proxyHeaderBytes = 16 << 10
-	// proxySpareConns are for callers who are being identified.
-	proxySpareConns = 512
+	// proxyStrangers are places for callers who are being identified.
+	proxyStrangers = 512
 )
 
 // proxyConfig binds the proxy to the parts.

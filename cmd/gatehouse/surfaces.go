@@ -93,6 +93,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
 		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog, Logs: p.nodeLogs,
 		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor},
+		Shown:   p.shown,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}

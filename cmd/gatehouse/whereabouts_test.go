@@ -82,6 +82,15 @@ func (o *observer) fetch(grant, purpose, operation, path string) []byte {
 	return b
 }
 
+// shown notes whose ids and names the API showed.
+func (o *observer) shown(people ...somebody) {
+	for _, who := range people {
+		for _, class := range []string{"pseudonymous-id", "name"} {
+			o.delivered[way("delivery", "passed", who, class, string(shownOperation), "", "", "")]++
+		}
+	}
+}
+
 // read tells the values of people in a reply of the calls of this test.
 func (o *observer) read(v any, x bool, tell func(who somebody, class, value string)) {
 	platform := "facebook:"
@@ -319,6 +328,8 @@ func TestWhereDataGoes(t *testing.T) {
 	decode(followers.Data, &following)
 	var meta fetched
 	decode(o.fetch(o.meta.Handle, "pages", "GET /me", "/meta/v25.0/me?fields=id,name,email"), &meta)
+	// The API has shown them, too, when they connected.
+	o.shown(somebody("x:"+ada.ID), somebody("facebook:"+meta.ID))
 	var pages struct {
 		Data []struct {
 			ID    string

@@ -75,6 +75,10 @@ type Config struct {
 	LogReader func(gatehouse.ServiceName) bool
 	// Search is how the audit log is searched.
 	Search LogSearch
+	// Shown is told which connections a reply shows to a service, with the ids and names
+	// of people, before it is sent, and must have made durable what follows from that;
+	// its error is sent in the reply's place. Nil means that nobody wants to know.
+	Shown func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	// Health says how Gatehouse is, to anybody. Nil says that it is open.
 	Health func() Health
 	// Surface renders errors and logs; it is the app listener's.
@@ -98,6 +102,7 @@ type API struct {
 	logReaders  func(gatehouse.ServiceName) bool
 	search      LogSearch
 	waiting     atomic.Int64
+	shown       func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	health      func() Health
 	surface     *wire.Surface
 }
@@ -122,12 +127,15 @@ func New(c Config) (*API, error) {
 	if c.Logs == nil {
 		c.Logs = func(context.Context) ([]NodeLog, error) { return nil, nil }
 	}
+	if c.Shown == nil {
+		c.Shown = func(context.Context, gatehouse.ServiceName, []connect.Connection) error { return nil }
+	}
 	if c.Health == nil {
 		c.Health = func() Health { return Health{Status: Open} }
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, shown: c.Shown, health: c.Health, surface: c.Surface,
 	}, nil
 }
 

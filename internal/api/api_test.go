@@ -45,6 +45,8 @@ type world struct {
 	log     *bytes.Buffer
 	full    bool          // the service has used up its rate
 	nodes   []api.NodeLog // that have a log of their own
+	deaf    bool          // what is shown cannot be noted
+	shown   []string
 	duties  *cases.Cases
 	duty    api.Duties
 	events  *outbox.Outbox
@@ -93,6 +95,15 @@ func newWorld(t *testing.T) *world {
 			return nil
 		},
 		Budgets: w.budgets,
+		Shown: func(_ context.Context, s gatehouse.ServiceName, list []connect.Connection) error {
+			if w.deaf {
+				return wire.Refuse(gatehouse.ErrUnavailable, "lineage/flows", "it could not be noted")
+			}
+			for _, v := range list {
+				w.shown = append(w.shown, string(s)+" "+v.PlatformUser+" "+string(v.ID))
+			}
+			return nil
+		},
 		Lineage: w.setUpLineage(),
 		Log:     audit.NewSource(w.DB.Audit()), LogReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
 		Logs:    func(context.Context) ([]api.NodeLog, error) { return w.nodes, nil },
@@ -523,5 +534,32 @@ func TestServiceOverItsRate(t *testing.T) {
 	w.full = false
 	if list := w.ok(http.StatusOK, "GET", "/gatehouse/v1/connections", ""); len(list["connections"].([]any)) != 0 {
 		t.Errorf("a refused request began a connection: %v", list)
+	}
+}
+
+// Whose ids and names a reply shows is told before it is sent; where that fails, it is
+// not. Handles name nobody.
+func TestWhatIsShownIsTold(t *testing.T) {
+	w := newWorld(t)
+	v := w.connect("ada", "publish")
+	id, user := v["id"].(string), v["platform_user"].(string)
+	want := "scheduler " + user + " " + id
+	if len(w.shown) == 0 || w.shown[len(w.shown)-1] != want {
+		t.Errorf("redeemed: told is %q", w.shown)
+	}
+	for _, path := range []string{"/gatehouse/v1/connections", "/gatehouse/v1/connections/" + id} {
+		w.shown = nil
+		w.ok(http.StatusOK, "GET", path, "")
+		if len(w.shown) != 1 || w.shown[0] != want {
+			t.Errorf("%s: told is %q, want %q", path, w.shown, want)
+		}
+		w.deaf = true
+		w.refuses(http.StatusServiceUnavailable, "lineage/flows", w.request("GET", path, ""))
+		w.deaf = false
+	}
+	w.shown = nil
+	w.ok(http.StatusOK, "GET", "/gatehouse/v1/handles", "")
+	if len(w.shown) != 0 {
+		t.Errorf("told is %q", w.shown)
 	}
 }

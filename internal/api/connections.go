@@ -50,6 +50,14 @@ func viewConnection(v connect.Connection) connectionView {
 	}
 }
 
+// replyConnection shows one connection.
+func (a *API) replyConnection(w http.ResponseWriter, r *http.Request, c caller, status int, v connect.Connection) error {
+	if err := a.shown(r.Context(), c.Name, []connect.Connection{v}); err != nil {
+		return err
+	}
+	return reply(w, status, viewConnection(v))
+}
+
 // some gives an absent list the form of an empty one, which is what JSON
 // readers expect.
 func some(list []string) []string {
@@ -126,7 +134,7 @@ func (a *API) redeem(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, viewConnection(v))
+	return a.replyConnection(w, r, c, http.StatusOK, v)
 }
 
 // statuses are those that a list can be filtered by.
@@ -174,13 +182,18 @@ func (a *API) listConnections(w http.ResponseWriter, r *http.Request, c caller) 
 		Connections []connectionView `json:"connections"`
 		Next        string           `json:"next,omitempty"`
 	}{Connections: []connectionView{}}
+	var shown []connect.Connection
 	for _, v := range list {
 		if c.sees(v) {
+			shown = append(shown, v)
 			out.Connections = append(out.Connections, viewConnection(v))
 		}
 	}
 	if len(list) == limit {
 		out.Next = string(list[limit-1].ID)
+	}
+	if err := a.shown(r.Context(), c.Name, shown); err != nil {
+		return err
 	}
 	return reply(w, http.StatusOK, out)
 }
@@ -212,7 +225,7 @@ func (a *API) showConnection(w http.ResponseWriter, r *http.Request, c caller) e
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, viewConnection(v))
+	return a.replyConnection(w, r, c, http.StatusOK, v)
 }
 
 func (a *API) revokeConnection(w http.ResponseWriter, r *http.Request, c caller) error {
@@ -229,5 +242,5 @@ func (a *API) revokeConnection(w http.ResponseWriter, r *http.Request, c caller)
 	if v, err = a.connections.Get(r.Context(), v.ID); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, viewConnection(v))
+	return a.replyConnection(w, r, c, http.StatusOK, v)
 }

@@ -82,5 +82,5 @@ func (a *API) importConnection(w http.ResponseWriter, r *http.Request, c caller)
 	if done.Already {
 		status = http.StatusOK
 	}
-	return reply(w, status, viewConnection(done.Connection))
+	return a.replyConnection(w, r, c, status, done.Connection)
 }

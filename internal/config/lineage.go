@@ -14,6 +14,7 @@ type Lineage struct {
 	Keep            time.Duration           `yaml:"keep" doc:"How long a value is recognised after it was last delivered. Default 2160h (90 days)."`
 	KeepFlows       time.Duration           `yaml:"keep_flows" doc:"How long a flow stays on record. Default 17520h (two years)."`
 	MaxFingerprints int                     `yaml:"max_fingerprints" doc:"Most values that are recognised; beyond that the oldest are forgotten, and the log says so. Some 20 bytes of memory each, and 100 on disk. Default 10000000."`
+	SharedBy        int                     `yaml:"shared_by" doc:"How many people must have an id, an e-mail address or a telephone number for it to be nobody's in particular, and reported at most: from 5 to 20. What is entered in forms does not count. Default 20."`
 	Brands          []string                `yaml:"brands" doc:"Your own accounts, such as [x:12345]: their data is public on purpose, so it is reported at most and never stopped."`
 	Ours            []string                `yaml:"ours" doc:"Texts that are nobody's, whoever claims them: your own addresses, numbers and pages, and words that your app sends all the time, such as [support@example.com, checkout]. They are never recognised. At most 1000."`
 	Services        []gatehouse.ServiceName `yaml:"services" doc:"Services that may ask about everybody's data: GET /gatehouse/v1/lineage/…"`
@@ -25,6 +26,7 @@ func (l Lineage) WithDefaults() Lineage {
 	orDefault(&l.Keep, 90*24*time.Hour)
 	orDefault(&l.KeepFlows, 2*365*24*time.Hour)
 	orDefault(&l.MaxFingerprints, 10_000_000)
+	orDefault(&l.SharedBy, 20)
 	orDefault(&l.Secrets, "stop")
 	return l
 }
@@ -49,6 +51,9 @@ func (c *Config) validateLineage(d *decoder) {
 	}
 	if l.MaxFingerprints < 0 || l.MaxFingerprints > maxFingerprints {
 		d.failAt("lineage.max_fingerprints", "must be from 1 to 1000000000")
+	}
+	if l.SharedBy != 0 && (l.SharedBy < 5 || l.SharedBy > 20) {
+		d.failAt("lineage.shared_by", "must be from 5 to 20")
 	}
 	d.oneOf("lineage.secrets", l.Secrets, "", "stop", "report")
 	if len(l.Ours) > 1000 {

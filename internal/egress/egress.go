@@ -65,6 +65,9 @@ type Inspection interface {
 	Judge(context.Context) (int64, error)
 	// End says that the body is complete, and judges the rest of it.
 	End(context.Context) error
+	// TakeBack says that the request was stopped after some of it was let go: that did
+	// not leave, or may have. It changes what is on record of it, and nothing else.
+	TakeBack(ctx context.Context, left bool) error
 	// Close ends the inspection, also of a request that broke off.
 	Close()
 }

@@ -89,6 +89,7 @@ func (x *exchange) identify(ctx context.Context) error {
 	if err := x.source(ctx, configured.Sources); err != nil {
 		return err
 	}
+	wire.Known(ctx)
 	switch {
 	case user != "":
 		x.purpose = gatehouse.PurposeName(user)

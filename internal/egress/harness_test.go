@@ -171,6 +171,7 @@ type options struct {
 	report bool
 	tls    bool // the listener speaks TLS
 	change func(*egress.Config)
+	listen func(*wire.ServerConfig)
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -355,6 +356,9 @@ func (r *rig) serve(o options) {
 	sc := wire.ServerConfig{Addr: "127.0.0.1:0", Handler: r.proxy.Handler(), OnlyHTTP1: true, Grace: 500 * time.Millisecond}
 	if o.tls {
 		sc.TLS = r.ca.ServerTLS([]string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)})
+	}
+	if o.listen != nil {
+		o.listen(&sc)
 	}
 	server, err := wire.Listen(sc)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"gatehouse"
@@ -41,8 +40,8 @@ type InspectConfig struct {
 	MaxEncoded int
 	// MaxDecoded bounds what may come out of one. Zero means 64 MiB.
 	MaxDecoded int64
-	// MaxHeld bounds all the compressed bodies that are held at once. Zero means
-	// 128 MiB.
+	// MaxHeld bounds all the compressed bodies that are held at once, and half of it
+	// those of one service. Zero means 128 MiB.
 	MaxHeld int64
 	// Decoders bounds how many are decoded at once. Zero means 4.
 	Decoders int
@@ -52,6 +51,9 @@ type InspectConfig struct {
 func NewTerminate(c InspectConfig) (Terminate, error) {
 	if c.Inspector == nil || c.Certificate == nil || c.Log == nil {
 		return nil, fmt.Errorf("setting up inspection: an inspector, certificates and a log are needed: %w", gatehouse.ErrInvalid)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	def(&c.Silence, 10*time.Minute)
 	def(&c.MaxWaiting, 1<<20)
@@ -63,6 +65,7 @@ func NewTerminate(c InspectConfig) (Terminate, error) {
 		config:   c,
 		surface:  &wire.Surface{Name: "egress", Log: c.Logger, BodyStall: -1, Transparent: true},
 		decoding: make(chan struct{}, c.Decoders),
+		held:     heldBytes{most: c.MaxHeld},
 	}
 	return t.terminate, nil
 }
@@ -72,7 +75,7 @@ type terminator struct {
 	config   InspectConfig
 	surface  *wire.Surface
 	decoding chan struct{} // holds one element for each decoder at work
-	held     atomic.Int64  // bytes of compressed bodies
+	held     heldBytes     // of compressed bodies
 }
 
 // terminate implements [Terminate].

@@ -93,7 +93,8 @@ type judgedBody struct {
 	ready      []byte
 	at         int // of ready, passed on
 	err        error
-	held       int64 // bytes counted in terminator.held
+	held       int64      // bytes counted in terminator.held
+	outer      Inspection // of a compressed text as it is; nil for others
 
 	// Of a message under way.
 	left int64 // bytes that are missing; -1 between messages
@@ -200,10 +201,10 @@ func (b *judgedBody) finish() {
 	defer b.mu.Unlock()
 	b.closed, b.ready = true, nil
 	if b.gate != nil {
-		b.gate.inspection.Close()
+		b.request.over(b.gate.inspection)
 	}
-	b.request.held.Add(-b.held)
-	b.held = 0
+	b.closeOuter()
+	b.giveBack(b.held)
 }
 
 // fill reads what comes next and moves what is judged to ready. io.EOF is the end.
@@ -326,8 +327,18 @@ func (b *judgedBody) takeEncoded() error {
 	if err := b.gate.inspection.End(b.ctx); err != nil {
 		return s.stop(err)
 	}
+	b.closeOuter()
 	b.ready, b.err = raw, io.EOF
 	return nil
+}
+
+// closeOuter ends the inspection of a compressed text as it is, once the text is
+// judged as what it holds, too.
+func (b *judgedBody) closeOuter() {
+	if b.outer != nil {
+		b.request.over(b.outer)
+		b.outer = nil
+	}
 }
 
 // readHeld reads up to most bytes into memory that is accounted for. io.EOF means that
@@ -336,15 +347,13 @@ func (b *judgedBody) readHeld(most int64) ([]byte, error) {
 	var raw bytes.Buffer
 	for int64(raw.Len()) < most {
 		want := min(chunk, most-int64(raw.Len()))
-		if b.request.held.Add(want) > b.request.config.MaxHeld {
-			b.request.held.Add(-want)
+		if !b.request.held.take(b.request.transfer.Service, want) {
 			return nil, b.request.stop(wire.Refuse(gatehouse.ErrLimited, "egress/held", "too many compressed bodies are held at the moment; try again"))
 		}
 		b.held += want
 		n, err := io.CopyN(&raw, b.src, want)
 		if n < want {
-			b.request.held.Add(n - want)
-			b.held += n - want
+			b.giveBack(want - n)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -356,6 +365,12 @@ func (b *judgedBody) readHeld(most int64) ([]byte, error) {
 	return raw.Bytes(), nil
 }
 
+// giveBack makes room for other bodies.
+func (b *judgedBody) giveBack(n int64) {
+	b.request.held.give(b.request.transfer.Service, n)
+	b.held -= n
+}
+
 // judgeEncoded has a compressed text judged: decoded into the inspection, and as it
 // is in another, since compressed formats have room for text that is not compressed.
 func (b *judgedBody) judgeEncoded(names []string, raw []byte, inspection Inspection) error {
@@ -364,7 +379,7 @@ func (b *judgedBody) judgeEncoded(names []string, raw []byte, inspection Inspect
 		return s.stop(errKeyInside("the body"))
 	}
 	outer := s.config.Inspector.Inspect(s.transfer)
-	defer outer.Close()
+	b.outer = outer
 	_, _ = outer.Write(raw)
 	if err := outer.End(b.ctx); err != nil {
 		return s.stop(err)

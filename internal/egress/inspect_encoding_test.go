@@ -302,28 +302,62 @@ func TestSlowReadersDoNotFillMemory(t *testing.T) {
 	})
 }
 
-// All the compressed bodies at once have one bound.
+// All the compressed bodies at once have one bound, and those of one service half of it:
+// what one has under way, which may come as slowly as it likes, refuses nobody else.
 func TestHeldBodiesAreBoundedTogether(t *testing.T) {
-	l := newLook(t, newSite(t, thirdParty, true, http.HandlerFunc(echo)), func(c *egress.InspectConfig) { c.MaxHeld = 64 << 10 })
-	client := l.client(true)
-	send := func(body io.Reader) *http.Response {
+	l := newLook(t, newSite(t, thirdParty, true, http.HandlerFunc(echo)), func(c *egress.InspectConfig) { c.MaxHeld = 256 << 10 })
+	send := func(c *http.Client, body io.Reader) *http.Response {
 		t.Helper()
 		r := request("POST", base, body)
 		r.Header.Set("Content-Encoding", "gzip")
-		reply, err := client.Do(r)
+		reply, err := c.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return reply
 	}
-	reply := send(bytes.NewReader(gzippedTo(t, 65<<10)))
-	if got := rule(t, reply); reply.StatusCode != http.StatusTooManyRequests || got != "egress/held" {
-		t.Errorf("%d, rule %q", reply.StatusCode, got)
-	}
-	for range 5 { // what was held is given back
-		reply := send(bytes.NewReader(gzippedTo(t, 40<<10)))
-		if read(t, reply); reply.StatusCode != 200 {
-			t.Errorf("within the bound: %d", reply.StatusCode)
+	refused := func(c *http.Client, size int) {
+		t.Helper()
+		reply := send(c, bytes.NewReader(gzippedTo(t, size)))
+		if got := rule(t, reply); reply.StatusCode != http.StatusTooManyRequests || got != "egress/held" {
+			t.Errorf("%d bytes: %d, rule %q", size, reply.StatusCode, got)
 		}
 	}
+	passes := func(c *http.Client, size int) {
+		t.Helper()
+		if reply := send(c, bytes.NewReader(gzippedTo(t, size))); reply.StatusCode != 200 {
+			t.Errorf("%d bytes: %d", size, reply.StatusCode)
+		} else {
+			read(t, reply)
+		}
+	}
+	shop, other := l.client(true), l.client(true)
+	refused(shop, 129<<10)
+	for range 5 { // what was held is given back
+		passes(shop, 127<<10)
+	}
+
+	// A body of which half came, and stays.
+	body, rest := io.Pipe()
+	whole := gzippedTo(t, 96<<10)
+	done := make(chan *http.Response, 1)
+	go func() { done <- send(shop, body) }()
+	if _, err := rest.Write(whole[:64<<10]); err != nil {
+		t.Fatal(err)
+	}
+	for { // until it has arrived
+		reply := send(shop, bytes.NewReader(gzippedTo(t, 100<<10)))
+		if reply.StatusCode == http.StatusTooManyRequests {
+			reply.Body.Close()
+			break
+		}
+		read(t, reply)
+	}
+	l.as("other")
+	passes(other, 120<<10)
+	if _, err := rest.Write(whole[64<<10:]); err != nil {
+		t.Fatal(err)
+	}
+	rest.Close()
+	read(t, <-done)
 }

@@ -105,6 +105,7 @@ func (b *judgedBody) endMessage() error {
 	}
 	b.gate.inspection.Close()
 	b.gate = nil
+	b.closeOuter()
 	return nil
 }
 
@@ -134,8 +135,7 @@ func (b *judgedBody) takeMessage(prefix []byte, length int64) error {
 		return err
 	}
 	b.ready = append(append(b.ready, prefix...), raw...)
-	s.held.Add(before - b.held)
-	b.held = before
+	b.giveBack(b.held - before)
 	return b.endMessage()
 }
 

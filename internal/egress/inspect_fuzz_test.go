@@ -31,7 +31,8 @@ func bareRequest(t *testing.T, body io.Reader) *inspectedRequest {
 	}
 	r.ContentLength = -1
 	shared := &terminator{
-		config:   InspectConfig{Inspector: seekingInspector{}, MaxWaiting: 1 << 20, MaxEncoded: 1 << 20, MaxDecoded: 1 << 20, MaxHeld: 1 << 21},
+		config:   InspectConfig{Inspector: seekingInspector{}, MaxWaiting: 1 << 20, MaxEncoded: 1 << 20, MaxDecoded: 1 << 20},
+		held:     heldBytes{most: 1 << 21},
 		decoding: make(chan struct{}, 1),
 	}
 	return &inspectedRequest{opened: &opened{terminator: shared}, r: r}
@@ -158,7 +159,7 @@ func FuzzEnvelope(f *testing.F) {
 			}
 			rest = rest[envelopePrefix+n:]
 		}
-		if held := s.held.Load(); held != 0 {
+		if held := s.held.total(); held != 0 {
 			t.Fatalf("%x: %d bytes stay held", raw, held)
 		}
 		if err != nil && strings.TrimSpace(err.Error()) == "" {

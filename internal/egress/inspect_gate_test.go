@@ -44,6 +44,8 @@ func (s *seeking) End(ctx context.Context) error {
 }
 func (s *seeking) Close() { s.closed = true }
 
+func (*seeking) TakeBack(context.Context, bool) error { return nil }
+
 // runGate passes pieces through a gate; odd ones are framing. It returns what came
 // out, and whether the word was found.
 func runGate(pieces [][]byte, mask byte) (out []byte, err error) {

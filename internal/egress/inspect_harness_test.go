@@ -44,6 +44,7 @@ type finder struct {
 	texts []string // the names of headers that were shown
 	open  int      // inspections that are not closed
 	made  int
+	taken []bool // for each TakeBack, whether some may have left
 }
 
 func (f *finder) Inspect(t egress.Transfer) egress.Inspection {
@@ -129,6 +130,25 @@ func (i *finding) Judge(context.Context) (int64, error) {
 }
 
 func (i *finding) End(context.Context) error { return i.verdict() }
+
+func (i *finding) TakeBack(_ context.Context, left bool) error {
+	if i.closed {
+		panic("taken back after Close")
+	}
+	i.finder.mu.Lock()
+	defer i.finder.mu.Unlock()
+	i.finder.taken = append(i.finder.taken, left)
+	return nil
+}
+
+// takenBack returns and forgets what was taken back.
+func (f *finder) takenBack() []bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := f.taken
+	f.taken = nil
+	return taken
+}
 
 func (i *finding) Close() {
 	if i.closed {
@@ -246,13 +266,15 @@ type inspectProxy struct {
 	mu     sync.Mutex
 	errs   []error
 	report bool
-	done   sync.WaitGroup
+	// service is who sends; see as.
+	service gatehouse.ServiceName
+	done    sync.WaitGroup
 }
 
 // newLook starts a proxy in front of a site; change may change its configuration.
 func newLook(t testing.TB, s *site, change func(*egress.InspectConfig)) *inspectProxy {
 	t.Helper()
-	l := &inspectProxy{t: t, site: s, finder: &finder{words: []string{adasAddress}}}
+	l := &inspectProxy{t: t, site: s, service: "shop", finder: &finder{words: []string{adasAddress}}}
 	var err error
 	l.authority, err = egress.NewAuthority(egress.AuthorityConfig{Secrets: &memorySecrets{}, Environment: "test"})
 	if err != nil {
@@ -353,15 +375,22 @@ func (l *inspectProxy) tunnel(ctx context.Context, conn net.Conn) {
 		return
 	}
 	l.mu.Lock()
-	report := l.report
+	report, service := l.report, l.service
 	l.mu.Unlock()
 	err = l.terminate(ctx, &bufferedConn{conn, r}, egress.Inspected{
-		Transfer: egress.Transfer{Service: "shop", Purpose: "mail", Destination: thirdParty, Report: report},
+		Transfer: egress.Transfer{Service: service, Purpose: "mail", Destination: thirdParty, Report: report},
 		Port:     443, Dial: l.site.dial, Roots: l.site.roots, Carried: new(egress.Carried),
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.errs = append(l.errs, err)
+}
+
+// as has the tunnels from now on be another service's.
+func (l *inspectProxy) as(service gatehouse.ServiceName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.service = service
 }
 
 // client is an app that trusts the authority for inspection and nothing else.

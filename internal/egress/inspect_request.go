@@ -46,6 +46,7 @@ type inspectedRequest struct {
 	// Set by whoever reads the body, which may be the transport's goroutine.
 	stopped    atomic.Pointer[error] // the refusal that stopped the body
 	unsearched atomic.Pointer[string]
+	begun      atomic.Bool // the destination may have some of it
 	cancel     context.CancelCauseFunc
 }
 
@@ -169,7 +170,7 @@ func (s *inspectedRequest) send(ctx context.Context, kind bodyShape) error {
 	owned := true
 	defer func() {
 		if owned {
-			inspection.Close()
+			s.over(inspection)
 		}
 	}()
 	s.showHeader(inspection)
@@ -215,6 +216,7 @@ func (s *inspectedRequest) send(ctx context.Context, kind bodyShape) error {
 // relay sends the request and passes the answer on as it comes. It returns the
 // WebSocket, if one came about.
 func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *socket) {
+	var early earlyAnswers
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			restore(p)
@@ -237,6 +239,7 @@ func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *s
 				// waking who reads it.
 				r.Body = body
 			}
+			s.begun.Store(true)
 			return s.destination.RoundTrip(r)
 		}),
 		ModifyResponse: func(reply *http.Response) error {
@@ -259,9 +262,13 @@ func (s *inspectedRequest) relay(out *http.Request, body *judgedBody) (tunnel *s
 		FlushInterval: -1,
 		BufferPool:    copyBuffers{},
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed = err },
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
+			if s.failed = err; early.refused.Load() {
+				s.failed = errEarly // HTTP/2 says only that the stream is over
+			}
+		},
 	}
-	proxy.ServeHTTP(s.w, out)
+	proxy.ServeHTTP(s.w, out.WithContext(early.watch(out.Context())))
 	return tunnel
 }
 
@@ -332,6 +339,25 @@ func (s *inspectedRequest) stop(err error) error {
 	return *s.stopped.Load()
 }
 
+// over closes an inspection of the request. What it let go of a request that was then
+// stopped has not left, or may have: that is on record before the caller is told.
+func (s *inspectedRequest) over(i Inspection) {
+	defer i.Close()
+	stopped := s.stopped.Load()
+	if stopped == nil || wire.RuleOf(*stopped) == ruleGone {
+		return
+	}
+	takeBack(context.WithoutCancel(s.r.Context()), i, s.begun.Load(), s.config.Logger)
+}
+
+// takeBack has what is on record of a request that was stopped say so. If that cannot
+// be noted, it says too much rather than too little.
+func takeBack(ctx context.Context, i Inspection, left bool, logger *slog.Logger) {
+	if err := i.TakeBack(ctx, left); err != nil {
+		logger.WarnContext(ctx, "what was let go of a request that was stopped stays on record as passed", slog.String("error", wire.LogText(err)))
+	}
+}
+
 // unread refuses what cannot be looked into, or in report mode notes it and returns
 // nil.
 func (s *inspectedRequest) unread(rule, why string) error {
@@ -370,7 +396,7 @@ func (s *inspectedRequest) end(err error, broke bool) {
 			e.Verdict = verdictAborted
 		}
 		if e.Rule == "" && errors.Is(err, context.Canceled) {
-			e.Rule = "egress/caller-gone"
+			e.Rule = ruleGone
 		}
 		if e.Status == 0 {
 			e.Status = wire.StatusOf(err)

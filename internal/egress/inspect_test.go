@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gatehouse/internal/audit"
 	"gatehouse/internal/egress"
 	"gatehouse/internal/wire"
 
@@ -344,6 +345,52 @@ func TestExpectContinueIsAnswered(t *testing.T) {
 		}
 		if line, err = r.ReadLine(); err != nil || line != "HTTP/1.1 200 OK" {
 			t.Errorf("then %q, %v", line, err)
+		}
+	}
+}
+
+// Who answers for ever before the answer is cut off, by number and by size; those
+// within the bounds pass with what comes behind them.
+func TestEarlyAnswersAreBounded(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		var size, number atomic.Int64
+		s := newSite(t, thirdParty, http2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for i := int64(0); i < number.Load() && r.Context().Err() == nil; i++ {
+				w.Header().Set("X-Padding", strings.Repeat("a", int(size.Load())))
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+			w.Header().Del("X-Padding")
+			_, _ = io.WriteString(w, "at last")
+		}))
+		l := newLook(t, s, nil)
+		client := l.client(http2)
+		for _, c := range []struct {
+			number, size int64
+			rule         string
+		}{{32, 10, ""}, {33, 10, "destination/early-answers"}, {6, 10 << 10, ""}, {7, 10 << 10, "destination/early-answers"}, {1 << 40, 10, "destination/early-answers"}} {
+			number.Store(c.number)
+			size.Store(c.size)
+			var got int64
+			r := request("GET", base, nil)
+			r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+				got++
+				return nil
+			}}))
+			reply, err := client.Do(r)
+			if err != nil {
+				t.Fatalf("HTTP/2 %v, %d of %d bytes: %v", http2, c.number, c.size, err)
+			}
+			if c.rule == "" {
+				if body := read(t, reply); body != "at last" || got != c.number {
+					t.Errorf("%s, %d of %d bytes: %s, %d came", reply.Proto, c.number, c.size, body, got)
+				}
+			} else if found := rule(t, reply); reply.StatusCode != http.StatusBadGateway || found != c.rule || got > 33 {
+				t.Errorf("%s, %d of %d bytes: %d %s, %d came", reply.Proto, c.number, c.size, reply.StatusCode, found, got)
+			}
+			all := l.entries()
+			if last := all[len(all)-1]; last.Kind != audit.KindOutcome || last.Rule != c.rule {
+				t.Errorf("the outcome is %+v", last.Leaf)
+			}
 		}
 	}
 }

@@ -121,7 +121,7 @@ func (f *frameReader) Read(p []byte) (int, error) {
 
 func (f *frameReader) close() {
 	if f.message != nil {
-		f.message.inspection.Close()
+		f.request.over(f.message.inspection)
 	}
 }
 

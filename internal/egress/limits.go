@@ -16,6 +16,8 @@ type limiter struct {
 	tunnels  chan struct{} // one slot for each tunnel
 	strange  *rate.Limiter // refusals of callers whom we do not know
 	perSec   int
+	held     heldBytes     // of compressed requests without TLS
+	decoding chan struct{} // one slot for each of them that is decoded
 
 	mu       sync.Mutex // guards services and what they point to
 	services map[gatehouse.ServiceName]*serviceLimit
@@ -31,6 +33,7 @@ func newLimiter(l Limits) *limiter {
 		requests: make(chan struct{}, l.Requests), tunnels: make(chan struct{}, l.Tunnels),
 		strange: rate.NewLimiter(rate.Limit(l.StrangersPerSecond), l.StrangersPerSecond), perSec: l.StrangersPerSecond,
 		services: map[gatehouse.ServiceName]*serviceLimit{},
+		held:     heldBytes{most: plainHeld}, decoding: make(chan struct{}, plainDecoders),
 	}
 }
 

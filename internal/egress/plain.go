@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -44,14 +45,23 @@ func (x *exchange) carryPlain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, x.proxy.config.Limits.RequestTime)
 	defer cancel()
 	out := x.outgoing(ctx)
+	var look Inspection
+	var held *heldBody
 	if inspector := x.proxy.config.Inspector; inspector != nil {
-		look := inspector.Inspect(x.transfer())
+		look = inspector.Inspect(x.transfer())
 		defer look.Close()
 		if err := x.inspectHead(ctx, look, out); err != nil {
 			return err
 		}
-		if out.Body != nil {
-			held := &heldBody{ctx: ctx, from: out.Body, look: look, most: x.proxy.config.Limits.HoldBytes}
+		if names := contentEncodings(out.Header); out.Body != nil && len(names) > 0 {
+			raw, release, err := x.takeEncoded(ctx, names, out.Body, look)
+			defer release()
+			if err != nil {
+				return err
+			}
+			out.Body = io.NopCloser(bytes.NewReader(raw))
+		} else if out.Body != nil {
+			held = &heldBody{ctx: ctx, from: out.Body, look: look, most: x.proxy.config.Limits.HoldBytes}
 			out.Body = held
 			// The transport may read in a goroutine of its own, which must not use the
 			// inspection when it is closed.
@@ -77,6 +87,10 @@ func (x *exchange) carryPlain(ctx context.Context) error {
 	}
 	// Why the body was broken off says more than what broke by it.
 	if why := guarded.failure(); err != nil && why != nil {
+		if held != nil && wire.RuleOf(why) != ruleGone {
+			held.stop()
+			takeBack(context.WithoutCancel(ctx), look, true, x.proxy.config.Logger)
+		}
 		return why
 	}
 	return err
@@ -106,10 +120,6 @@ func (x *exchange) outgoing(ctx context.Context) *http.Request {
 
 // inspectHead looks into everything before the body.
 func (x *exchange) inspectHead(ctx context.Context, look Inspection, out *http.Request) error {
-	if e := out.Header.Get("Content-Encoding"); out.Body != nil && e != "" && !strings.EqualFold(e, "identity") {
-		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "egress/content-encoding",
-			"a compressed body cannot be looked into without TLS inspection; send it as it is, or over https"), http.StatusUnsupportedMediaType)
-	}
 	look.Text(InURL, "", out.URL.String())
 	if !plainMethod(out.Method) {
 		look.Text(InHeader, ":method", out.Method)

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,8 +26,9 @@ type keeper struct {
 	seen  []string // where and what
 	began []egress.Transfer
 	open  int
-	most  int  // bytes that are never let go before the end
-	late  bool // finds out about a body at its end only
+	most  int    // bytes that are never let go before the end
+	late  bool   // finds out about a body at its end only
+	taken []bool // for each TakeBack, whether some may have left
 }
 
 const forbidden = "forbidden"
@@ -74,6 +78,16 @@ func (l *look) End(ctx context.Context) error {
 	}
 	_, err := l.Judge(ctx)
 	return err
+}
+
+func (l *look) TakeBack(_ context.Context, left bool) error {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	if l.closed {
+		panic("taken back after Close")
+	}
+	l.keeper.taken = append(l.keeper.taken, left)
+	return nil
 }
 
 func (l *look) Close() {
@@ -233,10 +247,31 @@ func TestWhatIsFoundAtTheEnd(t *testing.T) {
 // A body that cannot be read here is not passed on unread.
 func TestCompressedBodiesOfPlainRequests(t *testing.T) {
 	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = &keeper{} }})
-	for encoding, status := range map[string]int{"gzip": 415, "br": 415, "identity": 200, "Identity": 200} {
-		a := r.raw("POST http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: " + encoding + "\r\nContent-Length: 1\r\n" + r.credentials() + "\r\na")
-		if a.status != status || status == 415 && a.rule() != "egress/content-encoding" {
-			t.Errorf("%s: %v", encoding, a)
+	squeezed := func(s string) string { return string(gzipped(t, s)) }
+	large := squeezed(strings.Repeat("fine ", 600_000))
+	for _, c := range []struct {
+		encoding, body string
+		status         int
+		rule           string
+	}{
+		{"identity", "a", 200, ""}, {"Identity", "a", 200, ""},
+		{"gzip", squeezed("fine"), 200, ""}, {"gzip", large, 200, ""}, {"gzip, gzip", squeezed(squeezed("fine")), 200, ""},
+		{"gzip", squeezed("this is " + forbidden), 403, "refuse/test"}, {"gzip, gzip", squeezed(squeezed(forbidden)), 403, "refuse/test"},
+		{"gzip", squeezed(strings.Repeat("fine ", 600_000) + forbidden), 403, "refuse/test"},
+		{"gzip", squeezed("gth_svc_0123456789abcdefghij"), 403, "refuse/handle-inside"},
+		{"gzip", "a", 415, "egress/encoded-body"}, {"gzip", squeezed("fine") + "a", 415, "egress/encoded-body"},
+		{"compress", "a", 415, "egress/content-encoding"},
+		{"gzip", squeezed(strings.Repeat("0", 65<<20)), 415, "egress/decoded-size"},
+		{"gzip", strings.Repeat("a", 8<<20+64<<10), 415, "egress/encoded-size"},
+	} {
+		before := len(r.plain.arrived())
+		a := r.raw("POST http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: " + c.encoding + "\r\nContent-Length: " + strconv.Itoa(len(c.body)) + "\r\n" + r.credentials() + "\r\n" + c.body)
+		if a.status != c.status || a.status != 200 && a.rule() != c.rule {
+			t.Errorf("%s, %d bytes: %d %s, want %d %s", c.encoding, len(c.body), a.status, a.body, c.status, c.rule)
+		}
+		got := r.plain.arrived()[before:]
+		if c.status != 200 && len(got) != 0 || c.status == 200 && (len(got) != 1 || got[0].Body != c.body) {
+			t.Errorf("%s, %d bytes: the destination got %d requests", c.encoding, len(c.body), len(got))
 		}
 	}
 	if a := r.raw("GET http://plain.test/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n" + r.credentials() + "\r\n"); a.status != 200 {
@@ -294,4 +329,50 @@ func TestCallersWhoHangUp(t *testing.T) {
 		return false
 	})
 	close(hold)
+}
+
+// What was let go of a request that is then stopped may have left, and is told to
+// whoever keeps the record; of one that passes, or is stopped by its header, nothing is.
+func TestPlainRequestsAreTakenBack(t *testing.T) {
+	k := &keeper{}
+	r := newRig(t, options{change: func(c *egress.Config) { c.Inspector = k }})
+	for _, c := range []struct {
+		header, body string
+		want         []bool
+	}{
+		{"fine", "nothing", nil},
+		{forbidden, "nothing", nil},
+		{"fine", strings.Repeat("fine ", 20_000) + forbidden, []bool{true}},
+	} {
+		request, err := http.NewRequest("POST", "http://plain.test/", io.MultiReader(strings.NewReader(c.body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Word", c.header)
+		if reply, err := r.client("analytics", reports).Do(request); err == nil {
+			_, _ = io.Copy(io.Discard, reply.Body)
+			reply.Body.Close()
+		}
+		r.stopped(k)
+		k.mu.Lock()
+		if !slices.Equal(k.taken, c.want) {
+			t.Errorf("%s, %.20q: taken back %v, want %v", c.header, c.body, k.taken, c.want)
+		}
+		k.taken = nil
+		k.mu.Unlock()
+	}
+}
+
+// stopped waits until nothing is looked into.
+func (r *rig) stopped(k *keeper) {
+	r.t.Helper()
+	for {
+		k.mu.Lock()
+		open := k.open
+		k.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
 }

@@ -95,9 +95,9 @@ func (x *exchange) end(err error) {
 	if err != nil {
 		e.Verdict, e.Rule = verdictFailed, wire.RuleOf(err)
 		if e.Rule == "" && errors.Is(err, context.Canceled) {
-			e.Rule = "egress/caller-gone"
+			e.Rule = ruleGone
 		}
-		if e.Rule == "egress/caller-gone" || sent > 0 {
+		if e.Rule == ruleGone || sent > 0 {
 			e.Verdict = verdictAborted
 		}
 		if e.Status == 0 {

@@ -184,10 +184,13 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
+// ruleGone says that the caller broke off.
+const ruleGone = "egress/caller-gone"
+
 // errGone and errBroken say which side broke off; errTorn that either did. What the
 // system says of it stays out of the log.
 func errGone() error {
-	return wire.WithStatus(wire.Refuse(gatehouse.ErrUnavailable, "egress/caller-gone", "the caller broke off"), statusGone)
+	return wire.WithStatus(wire.Refuse(gatehouse.ErrUnavailable, ruleGone, "the caller broke off"), statusGone)
 }
 
 func errBroken() error {

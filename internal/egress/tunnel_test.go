@@ -20,6 +20,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/egress"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/wire"
 )
 
 // tunnel opens one to target as the tests' usual caller; what was not carried is the
@@ -536,4 +537,36 @@ func TestARefusalIsReadable(t *testing.T) {
 	if refused == nil || !strings.Contains(refused.body, "gateway") {
 		t.Errorf("%v", refused)
 	}
+}
+
+// A caller whose key was accepted is no stranger any more: those who show none do not
+// push its tunnel out, and have no place of its. A key that is not is none.
+func TestStrangersPushNobodyOut(t *testing.T) {
+	r := newRig(t, options{listen: func(c *wire.ServerConfig) { c.Strangers, c.StrangerTime = 1, time.Hour }})
+	conn, refused := r.tunnel("segment.test:443")
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	wrong, read := r.dial()
+	request := "CONNECT segment.test:443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Bearer gth_svc_wrong\r\n\r\n"
+	if _, err := io.WriteString(wrong, request); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.read(read, request); a.status != http.StatusProxyAuthRequired {
+		t.Fatalf("%d", a.status)
+	}
+	silent, heard := r.dial()
+	r.dial()
+	if _, err := heard.ReadByte(); err == nil || isTimeout(err) {
+		t.Errorf("the older stranger %s is still there: %v", silent.LocalAddr(), err)
+	}
+	secured := tls.Client(conn, &tls.Config{ServerName: "segment.test", RootCAs: r.pool, MinVersion: tls.VersionTLS12})
+	if err := secured.HandshakeContext(t.Context()); err != nil {
+		t.Errorf("the tunnel: %v", err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

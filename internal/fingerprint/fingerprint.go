@@ -40,6 +40,9 @@ type Entry struct {
 	Print Print
 	Owner Owner
 	Class gatehouse.DataClass
+	// Entered says that the owner is no person of their own, or not known to be: what
+	// somebody entered in a form, which one can fill in many times.
+	Entered bool
 	// Expires is when it may be forgotten; hours count.
 	Expires time.Time
 }

@@ -8,8 +8,16 @@ import (
 	"time"
 )
 
-// maxOwners are the owners of one value that the index lists.
-const maxOwners = 4
+const (
+	// DefaultMany is how many people must have a value for it to be nobody's in
+	// particular; MaxMany is the most that can be asked for.
+	DefaultMany, MaxMany = 20, 20
+	// manyWeak is the same for what people choose freely: five of one name are no
+	// rarity, and it says nothing about any of them.
+	manyWeak = 5
+	// MaxOwners are the owners of one value that the index lists at most.
+	MaxOwners = MaxMany - 1
+)
 
 // Config is what an index is made of.
 type Config struct {
@@ -18,6 +26,10 @@ type Config struct {
 	// Capacity is how many fingerprints the index holds at most; when it is full, the
 	// ones that expire first make room. Zero is 10 million.
 	Capacity int
+	// Many is how many people must have an id, an e-mail address, a telephone number, a
+	// post, a message or a secret for it to be shared: from 5 to MaxMany. Zero is
+	// DefaultMany. Of usernames, names and links it is five.
+	Many int
 	// Ours are texts that are nobody's, whoever has them: the app's own addresses and
 	// numbers, and words that it sends all the time. They are no hits, and no evidence
 	// for others; secrets are hits all the same. Each must be such that it could be a
@@ -45,6 +57,7 @@ type Index struct {
 	ours     map[mark]bool
 	form     func([]byte) bool
 	formed   int // FormLength
+	many     int
 	sieve    atomic.Pointer[sieve]
 	shards   [shards]shard
 	searches sync.Pool
@@ -76,7 +89,13 @@ func New(c Config) (*Index, error) {
 	if c.Capacity == 0 {
 		c.Capacity = 10_000_000
 	}
-	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity, form: c.Form, formed: max(c.FormLength, minExact)}
+	if c.Many == 0 {
+		c.Many = DefaultMany
+	}
+	if c.Many < manyWeak || c.Many > MaxMany {
+		return nil, fmt.Errorf("the number of people who make a value a shared one is %d; it is from %d to %d", c.Many, manyWeak, MaxMany)
+	}
+	x := &Index{keys: newKeys(c.Key), capacity: c.Capacity, form: c.Form, formed: max(c.FormLength, minExact), many: c.Many}
 	x.sieve.Store(newSieve(0))
 	basic()
 	for i, text := range c.Ours {
@@ -134,9 +153,10 @@ func (x *Index) shard(m mark) (*shard, uint64) {
 }
 
 // Add puts fingerprints into the index. One that is there for that owner is renewed:
-// it expires at the later time. Of each value and kind of data the owners are kept
-// up to four; with the fifth it becomes shared, and nobody's in particular, until it
-// expires. Entries of an unknown kind of data, and fingerprints of another Key, are
+// it expires at the later time. Of each value and kind of data the owners are kept;
+// when there are many (see [Config]) it becomes shared, and nobody's in particular,
+// until it expires. Owners who entered it somewhere do not make it shared: they are
+// kept as long as there is room. Entries of an unknown kind of data, and fingerprints of another Key, are
 // left out.
 func (x *Index) Add(entries ...Entry) {
 	x.writing.Lock()
@@ -147,7 +167,7 @@ func (x *Index) Add(entries ...Entry) {
 		if !known || !ours {
 			continue
 		}
-		x.add(m, item{owner: uint32(e.Owner), class: class, hour: hourOf(e.Expires)})
+		x.add(m, item{owner: uint32(e.Owner), class: class, hour: hourOf(e.Expires), entered: e.Entered})
 	}
 }
 
@@ -166,7 +186,7 @@ func (x *Index) add(m mark, i item) {
 	x.sieve.Load().add(m)
 	h.Lock()
 	before := h.count
-	x.stale = h.put(i) || x.stale
+	x.stale = h.put(i, x.manyOf(i.class)) || x.stale
 	x.count.Add(int64(h.count - before))
 	h.Unlock()
 }
@@ -189,15 +209,36 @@ func (h *shard) renew(i item) bool {
 	return false
 }
 
-// put adds an item that is not there, or makes the value shared, and says which.
-func (h *shard) put(i item) (shared bool) {
-	first, owners := h.find(i.key), 0
-	for at := first; h.has(at, i.key); at++ {
-		if had := h.item(at); had.class == i.class {
-			owners++
-		}
+// manyOf is how many people make a value of a kind shared.
+func (x *Index) manyOf(class uint8) int {
+	if weak(class) {
+		return manyWeak
 	}
-	if owners < maxOwners {
+	return x.many
+}
+
+// put adds an item that is not there, or makes the value shared, and says which.
+func (h *shard) put(i item, many int) (shared bool) {
+	first, owners, counted, gives := h.find(i.key), 0, 0, -1
+	for at := first; h.has(at, i.key); at++ {
+		switch had := h.item(at); {
+		case had.class != i.class:
+			continue
+		case !had.entered:
+			counted++
+		case gives < 0 || had.hour < h.item(gives).hour:
+			gives = at
+		}
+		owners++
+	}
+	switch {
+	case owners < many-1:
+		h.insert(i)
+		return false
+	case i.entered:
+		return false // others are listed
+	case counted < many-1:
+		h.remove(gives)
 		h.insert(i)
 		return false
 	}
@@ -230,11 +271,11 @@ func (x *Index) Forget(owner Owner) int {
 		h := &x.shards[i]
 		for at := 0; at < len(h.owners); at++ {
 			// A shared value has no owner: zero.
-			if h.owners[at] != uint32(owner) {
+			if h.owners[at]&^ownerEntered != uint32(owner) {
 				continue
 			}
 			h.Lock()
-			for h.owners[at] == uint32(owner) {
+			for h.owners[at]&^ownerEntered == uint32(owner) {
 				h.remove(at)
 				forgotten++
 			}

@@ -1,6 +1,7 @@
 package fingerprint_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -135,30 +136,111 @@ func TestEvictionWithinAnHour(t *testing.T) {
 	}
 }
 
+// owners lists the numbers from one to n as a hit shows them.
+func owners(n int) string {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i + 1
+	}
+	return fmt.Sprint(list)
+}
+
 func TestSharing(t *testing.T) {
 	x := indexOf(t)
-	for o := range fingerprint.Owner(4) {
+	const many = fingerprint.DefaultMany
+	for o := range fingerprint.Owner(many - 1) {
 		x.Add(entry(t, x, o+1, number(1), later))
 	}
-	if got := finds(x, number(1)); got != "pseudonymous-id[1 2 3 4]" {
-		t.Errorf("four owners: %s", got)
+	if got := finds(x, number(1)); got != "pseudonymous-id"+owners(many-1) {
+		t.Errorf("one owner less than many: %s", got)
 	}
 	x.Add(entry(t, x, 4, number(1), later))
-	if got := x.Stats().Entries; got != 4 {
+	if got := x.Stats().Entries; got != many-1 {
 		t.Errorf("an owner twice: %d entries", got)
 	}
-	x.Add(entry(t, x, 5, number(1), later.Add(-1000*time.Hour)))
+	x.Add(entry(t, x, many, number(1), later.Add(-1000*time.Hour)))
 	hits := search(x, []byte(number(1)), whole)
 	if len(hits) != 1 || !hits[0].Shared || hits[0].Owners != nil || x.Stats().Entries != 1 {
-		t.Errorf("five owners: %+v, %d entries", hits, x.Stats().Entries)
+		t.Errorf("many owners: %+v, %d entries", hits, x.Stats().Entries)
 	}
 	// It lives as long as the one that lives longest.
 	if x.Expire(later.Add(-time.Hour)) != 0 || x.Forget(1) != 0 {
 		t.Error("a shared value went")
 	}
-	x.Add(entry(t, x, 6, number(1), later.Add(1000*time.Hour)))
+	x.Add(entry(t, x, many+1, number(1), later.Add(1000*time.Hour)))
 	if x.Expire(later.Add(time.Hour)) != 0 || x.Stats().Entries != 1 {
 		t.Error("a shared value was not renewed")
+	}
+}
+
+// How many make a value shared is a matter of its kind, and of the configuration.
+func TestHowManyShare(t *testing.T) {
+	for _, bad := range []int{-1, 4, fingerprint.MaxMany + 1} {
+		if _, err := fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Many: bad}); err == nil {
+			t.Errorf("%d may be many", bad)
+		}
+	}
+	x, err := fingerprint.New(fingerprint.Config{Key: fingerprint.Key{1}, Many: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(o fingerprint.Owner, class gatehouse.DataClass, text string) {
+		p, ok := x.Print(fingerprint.Value{Class: class, Text: text})
+		if !ok {
+			t.Fatalf("%q has no fingerprint", text)
+		}
+		x.Add(fingerprint.Entry{Print: p, Owner: o, Class: class, Expires: later})
+	}
+	for o := range fingerprint.Owner(5) {
+		add(o+1, gatehouse.PhoneNumber, "4930123456")
+		add(o+1, gatehouse.Username, "ada_lovelace")
+	}
+	if got := finds(x, "4930123456 ada_lovelace"); got != "phone[1 2 3 4 5]" {
+		t.Errorf("five owners: %s", got)
+	}
+	add(6, gatehouse.PhoneNumber, "4930123456")
+	if hits := search(x, []byte("4930123456"), whole); len(hits) != 1 || !hits[0].Shared {
+		t.Errorf("six owners: %+v", hits)
+	}
+}
+
+// What is entered in forms makes no value a shared one, however often, and keeps
+// nobody out of the list who counts.
+func TestEnteredValues(t *testing.T) {
+	x := indexOf(t)
+	const many = fingerprint.DefaultMany
+	entered := func(o fingerprint.Owner) {
+		e := entry(t, x, o, number(1), later)
+		e.Entered = true
+		x.Add(e)
+	}
+	for o := range fingerprint.Owner(3 * many) {
+		entered(1000 + o)
+	}
+	hits := search(x, []byte(number(1)), whole)
+	if len(hits) != 1 || hits[0].Shared || len(hits[0].Owners) != many-1 || x.Stats().Entries != many-1 {
+		t.Fatalf("entered by many: %+v, %d entries", hits, x.Stats().Entries)
+	}
+	for o := range fingerprint.Owner(many - 1) {
+		x.Add(entry(t, x, o+1, number(1), later))
+		entered(2000 + o)
+	}
+	if got := finds(x, number(1)); got != "pseudonymous-id"+owners(many-1) || x.Stats().Entries != many-1 {
+		t.Errorf("beside those who count: %s, %d entries", got, x.Stats().Entries)
+	}
+	// Who entered something is forgotten like others, and comes back where there is room.
+	if n := x.Forget(7); n != 1 {
+		t.Errorf("%d forgotten", n)
+	}
+	entered(3000)
+	if n := x.Forget(3000); n != 1 || x.Forget(3000) != 0 {
+		t.Errorf("%d forgotten of who entered it", n)
+	}
+	for o := range fingerprint.Owner(2) {
+		x.Add(entry(t, x, many+o, number(1), later))
+	}
+	if hits := search(x, []byte(number(1)), whole); len(hits) != 1 || !hits[0].Shared || x.Stats().Entries != 1 {
+		t.Errorf("many who count: %+v, %d entries", hits, x.Stats().Entries)
 	}
 }
 

@@ -26,35 +26,65 @@ var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}$|\\u[0-9A-Fa-f]{4}$|\\x[0-9A-F
 func undo(s string) string {
 	out := ""
 	for i := range len(s) {
-		out += s[i : i+1]
-		for strings.Contains(`0123456789abcdefABCDEFntr/"'\;`, out[len(out)-1:]) {
-			tail := out[max(0, len(out)-40):]
-			at := escapes.FindStringIndex(tail)
-			if at == nil {
-				break
-			}
-			e := tail[at[0]:]
-			var plain string
-			switch {
-			case e[0] == '%':
-				n, _ := strconv.ParseUint(e[1:], 16, 8)
-				plain = string([]byte{byte(n)})
-			case e[0] == '&':
-				plain = html.UnescapeString(e)
-			case e[1] == 'u', e[1] == 'x':
-				n, _ := strconv.ParseUint(e[2:], 16, 16)
-				plain = string(rune(n))
-			default:
-				plain = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'b': "\b", 'f': "\f"}[e[1]]
-				if plain == "" {
-					plain = e[1:]
-				}
-			}
-			if len(plain) >= len(e) {
-				break
-			}
-			out = out[:len(out)-len(e)] + plain
+		out = undoLast(ended(out, s[i:i+1]) + s[i:i+1])
+	}
+	return ended(out, " ")
+}
+
+// ended undoes the escape of HTML without a semicolon that the next byte ends.
+func ended(out, next string) string {
+	at := bare.FindStringIndex(out[max(0, len(out)-34):])
+	if at == nil || strings.Contains(`;%\`, next) {
+		return out
+	}
+	e := out[max(0, len(out)-34):][at[0]:]
+	plain := html.UnescapeString(e + ";")
+	one := utf8.RuneCountInString(plain) == 1 && plain != "\ufffd"
+	number := e[1] == '#' && !strings.Contains(decimalDigits, next) && !(strings.ContainsAny(e[2:3], "xX") && hexDigit.MatchString(next))
+	name := e[1] != '#' && len(e) <= 7 && html.UnescapeString(e) == plain && !wordOrEqual.MatchString(next)
+	if one && (number || name) {
+		return undoLast(out[:len(out)-len(e)] + plain)
+	}
+	return out
+}
+
+var (
+	bare        = regexp.MustCompile(`&#?[0-9A-Za-z]{1,32}$`)
+	hexDigit    = regexp.MustCompile(`[0-9A-Fa-f]`)
+	wordOrEqual = regexp.MustCompile(`[0-9A-Za-z=]`)
+)
+
+const decimalDigits = "0123456789"
+
+// undoLast undoes the escapes with which a text ends.
+func undoLast(out string) string {
+	for strings.Contains(`0123456789abcdefABCDEFntr/"'\;`, out[len(out)-1:]) {
+		tail := out[max(0, len(out)-40):]
+		at := escapes.FindStringIndex(tail)
+		if at == nil {
+			break
 		}
+		e := tail[at[0]:]
+		var plain string
+		switch {
+		case e[0] == '%':
+			n, _ := strconv.ParseUint(e[1:], 16, 8)
+			plain = string([]byte{byte(n)})
+		case e[0] == '&':
+			plain = html.UnescapeString(e)
+		case e[1] == 'u', e[1] == 'x':
+			n, _ := strconv.ParseUint(e[2:], 16, 16)
+			plain = string(rune(n))
+		default:
+			plain = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'b': "\b", 'f': "\f"}[e[1]]
+			if plain == "" {
+				plain = e[1:]
+			}
+		}
+		if len(plain) >= len(e) {
+			break
+		}
+		out = ended(out[:len(out)-len(e)], plain[:1]) + plain
 	}
 	return out
 }

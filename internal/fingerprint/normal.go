@@ -44,6 +44,7 @@ func (x *Index) mark(v Value) (mark, bool) {
 	n := normal{keys: x.keys, reader: reader{kinds: basic()}}
 	n.reset(0)
 	n.put([]byte(v.Text))
+	n.finish()
 	switch v.Class {
 	case gatehouse.PersonName:
 		return n.name()

@@ -139,14 +139,14 @@ func newScan(x *Index) *scan {
 type sight struct {
 	from, to int64
 	mark     mark
-	owners   [maxOwners]Owner
+	owners   [MaxOwners]Owner
 	count    uint8
 	class    uint8
 	shared   bool
 	// weak values count only beside another of the same owner's.
 	weak bool
 	// beside has bit i set when such a value of owner i's stands near.
-	beside uint8
+	beside uint32
 	// told is set when it has been reported.
 	told   bool
 	undone uint32
@@ -228,7 +228,7 @@ func (c *scan) settle(hits []Hit, held int64) []Hit {
 }
 
 // everybody is for beside: each of a value's owners.
-const everybody = 0xff
+const everybody = 1<<MaxOwners - 1
 
 // inCrowd says whether a value that begins in a window's length stands among too many,
 // or beside them: what it would have been compared with may not have been kept.

@@ -19,7 +19,7 @@ func TestSieve(t *testing.T) {
 		if !ok {
 			t.Fatalf("%q has no fingerprint", text)
 		}
-		x.Add(Entry{p, o, gatehouse.Username, time.Unix(1_900_000_000, 0)})
+		x.Add(Entry{Print: p, Owner: o, Class: gatehouse.Username, Expires: time.Unix(1_900_000_000, 0)})
 		m, _ := x.keys.mark(p)
 		return m
 	}

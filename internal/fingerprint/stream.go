@@ -68,6 +68,9 @@ func (t *stream) write(p []byte) {
 
 // process looks up what can be looked up by now; last says that nothing follows.
 func (t *stream) process(last bool) {
+	if last {
+		t.finish()
+	}
 	end := len(t.raw)
 	if !last {
 		end = t.settled()

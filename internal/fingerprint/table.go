@@ -24,6 +24,8 @@ const (
 
 	wordUsed   = 1 << 7
 	wordShared = 1 << 6
+	// ownerEntered is the uppermost bit of an owner's place.
+	ownerEntered = 1 << 31
 
 	// tail are the places behind the last home.
 	tail = 48
@@ -38,6 +40,8 @@ type item struct {
 	hour   uint32 // 18 bits
 	class  uint8
 	shared bool
+	// entered is set for an owner who does not count among the many.
+	entered bool
 }
 
 const maxHour = 1<<18 - 1
@@ -53,12 +57,16 @@ func (i item) word() uint64 {
 func (t *table) item(at int) item {
 	w := t.words[at]
 	return item{
-		key: w >> 8, owner: t.owners[at], hour: uint32(w&3)<<16 | uint32(t.hours[at]), class: uint8(w >> 2 & 15), shared: w&wordShared != 0,
+		key: w >> 8, owner: t.owners[at] &^ ownerEntered, entered: t.owners[at]&ownerEntered != 0, hour: uint32(w&3)<<16 | uint32(t.hours[at]), class: uint8(w >> 2 & 15), shared: w&wordShared != 0,
 	}
 }
 
 func (t *table) set(at int, i item) {
-	t.words[at], t.owners[at], t.hours[at] = i.word(), i.owner, uint16(i.hour)
+	owner := i.owner
+	if i.entered {
+		owner |= ownerEntered
+	}
+	t.words[at], t.owners[at], t.hours[at] = i.word(), owner, uint16(i.hour)
 }
 
 func (t *table) home(key uint64) int {

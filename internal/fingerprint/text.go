@@ -3,7 +3,6 @@ package fingerprint
 import (
 	"bytes"
 	"encoding/binary"
-	"html"
 	"unicode/utf8"
 )
 
@@ -148,10 +147,10 @@ func (t *text) short(p []byte) int {
 	switch p[0] {
 	case '&':
 		n := 1
-		for n < len(p) && n < 24 && inside[p[n]] != 0 {
+		for n < len(p) && n < 24 && inside[p[n]] != 0 && p[n] != '#' {
 			n++
 		}
-		if n == len(p) || n == 24 || starts[p[n]] != 0 || p[n] == ';' {
+		if n == len(p) || n == 24 || starts[p[n]] != 0 || p[n] == ';' || p[n] == '#' || p[n] != '=' && n >= 3 && n <= bareName+1 {
 			return 0
 		}
 		t.copy(p[:n+1])
@@ -235,26 +234,70 @@ var starts, inside = func() (s, in [256]uint8) {
 
 // push appends one byte while an escape is open, or begins one.
 func (t *text) push(c byte, src uint32) {
+	if t.open >= 0 {
+		t.endBare(c)
+	}
 	t.put1(c, src)
+	t.undo()
+	t.track()
+}
+
+// endBare undoes an escape of HTML without a semicolon, which the next byte ends. As
+// in the values of attributes, a name is none before a letter, a digit or =: that is
+// how the fields of forms are written, &region=1 and the like.
+func (t *text) endBare(next byte) {
+	if next == '%' || next == '\\' {
+		return // it may be an escape of what does not end it
+	}
+	n := t.bare(next)
+	if n == 0 || len(t.raw)-n < t.firm {
+		return
+	}
+	if t.replace(n, fromHTML) {
+		t.undo()
+	}
+	t.track()
+}
+
+// finish undoes what nothing more ends.
+func (t *text) finish() {
+	if t.open >= 0 {
+		t.endBare(' ')
+	}
+}
+
+// replace puts value in the place of the last n bytes, and reports whether that may
+// complete another escape: a plain byte may.
+func (t *text) replace(n int, kind uint32) bool {
+	at := len(t.raw) - n
+	from := t.src[at]
+	for _, s := range t.src[at:] {
+		from |= s &^ offsetMask
+	}
+	t.raw, t.src, t.even = t.raw[:at], t.src[:at], at
+	var room [8]byte
+	value := append(room[:0], t.value...)
+	if t.open >= 0 && t.open < at {
+		t.endBare(value[0]) // now it is known what comes next
+	}
+	for _, b := range value {
+		t.put1(b, from|kind)
+	}
+	return len(value) == 1 && value[0] < 0x80
+}
+
+// undo undoes the escapes with which the text ends.
+func (t *text) undo() {
 	for {
 		n, kind := t.escape()
-		if n == 0 || len(t.raw)-n < t.firm {
-			break
-		}
-		at := len(t.raw) - n
-		from := t.src[at]
-		for _, s := range t.src[at:] {
-			from |= s &^ offsetMask
-		}
-		t.raw, t.src, t.even = t.raw[:at], t.src[:at], at
-		for _, b := range t.value {
-			t.put1(b, from|kind)
-		}
-		// A plain byte may complete another escape.
-		if len(t.value) != 1 || t.value[0] >= 0x80 {
-			break
+		if n == 0 || len(t.raw)-n < t.firm || !t.replace(n, kind) {
+			return
 		}
 	}
+}
+
+// track notes, behind a byte that is new, where an escape may have begun.
+func (t *text) track() {
 	last := t.raw[len(t.raw)-1]
 	switch {
 	case starts[last] != 0:
@@ -347,67 +390,6 @@ func (t *text) unit(r rune) (n int, kind uint32) {
 	}
 	t.value = utf8.AppendRune(t.value[:0], r)
 	return 6, fromJSON
-}
-
-// entity returns the HTML escape with which the text ends, behind its semicolon.
-func (t *text) entity() (n int, kind uint32) {
-	end := len(t.raw)
-	at := end - 2
-	for at >= 0 && end-at <= entityReach && inside[t.raw[at]] != 0 {
-		at--
-	}
-	if at < 0 || t.raw[at] != '&' || end-at < 4 {
-		return 0, 0
-	}
-	name := t.raw[at+1 : end-1]
-	n = end - at
-	if name[0] == '#' {
-		if r, ok := number(name[1:]); ok {
-			t.value = utf8.AppendRune(t.value[:0], r)
-			return n, fromHTML
-		}
-		return 0, 0
-	}
-	switch string(name) {
-	case "amp":
-		t.value = append(t.value[:0], '&')
-		return n, fromHTML
-	case "lt":
-		t.value = append(t.value[:0], '<')
-		return n, fromHTML
-	case "gt":
-		t.value = append(t.value[:0], '>')
-		return n, fromHTML
-	case "quot":
-		t.value = append(t.value[:0], '"')
-		return n, fromHTML
-	}
-	escaped := string(t.raw[at:end])
-	plain := html.UnescapeString(escaped)
-	// Longer than its name would break the promise of linear work; one that ends with
-	// a semicolon is a name that HTML knows by its beginning only.
-	if len(plain) >= n || plain[len(plain)-1] == ';' && escaped != "&semi;" {
-		return 0, 0
-	}
-	t.value = append(t.value[:0], plain...)
-	return n, fromHTML
-}
-
-// number reads the number of a rune as HTML writes it.
-func number(b []byte) (rune, bool) {
-	base := rune(10)
-	if len(b) > 1 && (b[0] == 'x' || b[0] == 'X') {
-		base, b = 16, b[1:]
-	}
-	var r rune
-	for _, c := range b {
-		d, ok := unhex(c)
-		if !ok || rune(d) >= base || r > utf8.MaxRune {
-			return 0, false
-		}
-		r = r*base + rune(d)
-	}
-	return r, len(b) > 0 && r > 0 && utf8.ValidRune(r)
 }
 
 func unhex(c byte) (byte, bool) {

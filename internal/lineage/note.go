@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -32,6 +33,10 @@ type Delivered struct {
 	// Then the person is known by the strongest of the values.
 	ID     string
 	Values []fingerprint.Value
+	// Entered says that it is what somebody entered in a form, as which one can be
+	// many. So it does not count among those who make a value a shared one; nor does
+	// somebody whom the reply does not name.
+	Entered bool
 }
 
 // maxGroup bounds what one write takes, in people, flows and fingerprints each.
@@ -177,7 +182,7 @@ func (j *joining) deliver(s *Source, source, call sum, day Day, d *Delivered) {
 		if _, waits := g.keys[key]; !waits {
 			g.keys[key] = len(g.prints)
 			g.prints = append(g.prints, BatchPrint{
-				Person: g.person(who, pending{app: s.App, id: id, BatchPerson: BatchPerson{Platform: s.Platform}}), Print: print, Class: v.Class,
+				Person: g.person(who, pending{app: s.App, id: id, BatchPerson: BatchPerson{Platform: s.Platform}}), Print: print, Class: v.Class, Entered: d.Entered || d.ID == "",
 			})
 		}
 	}
@@ -227,6 +232,32 @@ func (j *joining) flow(key, call sum, make func() BatchFlow) {
 	g.flowOf[key] = len(g.flows)
 	g.flows = append(g.flows, f)
 	g.calls = append(g.calls, call)
+}
+
+// uncount takes one back of a flow that was counted. A flow of which none are left is
+// shown no more. It holds notes.mu.
+func (j *joining) uncount(key sum, make func() BatchFlow) {
+	n := &j.l.noted
+	if c, known := n.flows.get(key); known && n.alive(c.Owner) {
+		c.seen--
+		if !c.dirty {
+			c.dirty = true
+			c.last = j.now
+			n.dirty = append(n.dirty, c)
+		}
+		return
+	}
+	g := j.into()
+	i, waits := g.flowOf[key]
+	if !waits {
+		f := make()
+		f.First, f.Last = j.now, j.now
+		i = len(g.flows)
+		g.flowOf[key] = i
+		g.flows = append(g.flows, f)
+		g.calls = append(g.calls, sum{})
+	}
+	g.flows[i].Seen--
 }
 
 // strength orders the kinds of data by how well one alone says who somebody is.
@@ -299,19 +330,36 @@ func (l *Lineage) Guard(ctx context.Context, secrets ...Guarded) error {
 func (l *Lineage) Hold(secrets ...secret.Text) {
 	expires := time.Now().Add(l.config.Keep)
 	for _, s := range secrets {
-		if print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: s.Reveal()}); ok {
-			l.config.Index.Add(fingerprint.Entry{Print: print, Class: gatehouse.Credential, Expires: expires})
+		for _, text := range spellings(s.Reveal()) {
+			if print, ok := l.config.Index.Print(fingerprint.Value{Class: gatehouse.Credential, Text: text}); ok {
+				l.config.Index.Add(fingerprint.Entry{Print: print, Class: gatehouse.Credential, Expires: expires})
+			}
 		}
 	}
 }
 
+// spellings are how a secret may be written where it leaves: as it is, and in the name
+// of a header, which loses its capitals.
+func spellings(text string) []string {
+	if small := strings.ToLower(text); small != text {
+		return []string{text, small}
+	}
+	return []string{text}
+}
+
 // guard notes one secret. It holds notes.mu.
 func (j *joining) guard(s Guarded) {
-	l, n := j.l, &j.l.noted
 	if s.Secret.IsZero() {
 		return
 	}
-	text := s.Secret.Reveal()
+	for _, text := range spellings(s.Secret.Reveal()) {
+		j.guardAs(s, text)
+	}
+}
+
+// guardAs notes a secret in one spelling.
+func (j *joining) guardAs(s Guarded, text string) {
+	l, n := j.l, &j.l.noted
 	who := l.hash.of(sum{}, 3, s.UserKey)
 	key := l.hash.of(who, 4, text)
 	if owner, known := n.prints.get(key); known && n.alive(owner) {
@@ -398,7 +446,7 @@ func (l *Lineage) write(ctx context.Context, g *group) {
 func (l *Lineage) remember(g *group, b *Batch, result *Noted) {
 	entries := make([]fingerprint.Entry, len(b.Prints))
 	for i, p := range b.Prints {
-		entries[i] = fingerprint.Entry{Print: p.Print, Class: p.Class, Expires: b.Expires}
+		entries[i] = fingerprint.Entry{Print: p.Print, Class: p.Class, Entered: p.Entered, Expires: b.Expires}
 		if p.Person >= 0 {
 			entries[i].Owner = result.Owners[p.Person]
 		}

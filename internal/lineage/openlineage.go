@@ -59,9 +59,11 @@ type FlowFacet struct {
 	People    int                 `json:"people"`
 }
 
-// Runs gathers flows, page by page, into OpenLineage's runs.
+// Runs gathers flows, page by page, into OpenLineage's runs. It holds those of one day.
 type Runs struct {
 	environment gatehouse.Environment
+	emit        func(RunEvent) error
+	day         string
 	runs        map[runKey]*dayRun
 }
 
@@ -76,15 +78,23 @@ type dayRun struct {
 	people      map[Owner]bool
 }
 
-// NewRuns begins to gather.
-func NewRuns(environment gatehouse.Environment) *Runs {
-	return &Runs{environment: environment, runs: map[runKey]*dayRun{}}
+// NewRuns begins to gather. Of each run emit gets two events, its start and its end:
+// what was stopped is a run that was aborted, and what may have gone one that failed.
+func NewRuns(environment gatehouse.Environment, emit func(RunEvent) error) *Runs {
+	return &Runs{environment: environment, emit: emit, runs: map[runKey]*dayRun{}}
 }
 
-// Add takes in flows. Several of one way and day become one run.
-func (r *Runs) Add(flows ...Flow) {
+// Add takes in flows, those of one day after the other. Several of one way and day
+// become one run.
+func (r *Runs) Add(flows ...Flow) error {
 	for i := range flows {
 		f := &flows[i]
+		if f.Day != r.day {
+			if err := r.End(); err != nil {
+				return err
+			}
+			r.day = f.Day
+		}
 		key := runKey{day: f.Day, way: Edge{
 			Kind: f.Kind, Verdict: f.Verdict, Platform: f.Platform, App: f.App, Class: f.Class, Operation: f.Operation, Purpose: f.Purpose,
 			Service: f.Service, Destination: f.Destination, SentFor: f.SentFor,
@@ -105,27 +115,36 @@ func (r *Runs) Add(flows ...Flow) {
 			d.people[f.Person.Number] = true
 		}
 	}
+	return nil
 }
 
-// Events returns two events of each run, its start and its end, oldest first. What
-// was stopped is a run that was aborted.
-func (r *Runs) Events() []RunEvent {
+// End emits what was gathered.
+func (r *Runs) End() error {
 	keys := slices.SortedFunc(maps.Keys(r.runs), func(a, b runKey) int {
 		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(fmt.Sprint(a.way), fmt.Sprint(b.way)))
 	})
-	var events []RunEvent
 	for _, k := range keys {
 		d := r.runs[k]
 		e := r.event(k, d)
 		e.EventType, e.EventTime = "START", d.first.UTC()
-		events = append(events, e)
-		if e.EventType = "COMPLETE"; k.way.Verdict == Stopped {
+		if err := r.emit(e); err != nil {
+			return err
+		}
+		switch k.way.Verdict {
+		case Stopped:
 			e.EventType = "ABORT"
+		case Unknown:
+			e.EventType = "FAIL"
+		default:
+			e.EventType = "COMPLETE"
 		}
 		e.EventTime = d.last.UTC()
-		events = append(events, e)
+		if err := r.emit(e); err != nil {
+			return err
+		}
 	}
-	return events
+	clear(r.runs)
+	return nil
 }
 
 func (r *Runs) event(k runKey, d *dayRun) RunEvent {

@@ -2,30 +2,22 @@ package lineage
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"gatehouse"
 )
 
-// origins remember where somebody's data came from, for a minute.
+// origins remember where somebody's data came from, and whose data is the customer's
+// own, for a minute.
 type origins struct {
-	mu     sync.Mutex // guards what follows
-	known  map[originKey]origin
+	mu     sync.Mutex // guards what follows; never held across a call to the store
+	known  map[OriginKey]Edge
 	turned time.Time
-	brands map[string]bool
-}
-
-type originKey struct {
-	owner   Owner
-	class   gatehouse.DataClass
-	service gatehouse.ServiceName
-}
-
-type origin struct {
-	way   Edge
-	brand bool
+	brands map[Owner]bool
+	// all is set when each of the customer's accounts has a number: until then they are
+	// looked up again.
+	all bool
 }
 
 const (
@@ -33,40 +25,72 @@ const (
 	maxOrigins = 20_000
 )
 
-// origin returns where the newest data of that kind of somebody came from.
-func (l *Lineage) origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (origin, error) {
-	x, key := &l.origins, originKey{owner, class, service}
+// came is where the data of some hits came from.
+type came struct {
+	ways   map[OriginKey]Edge
+	brands map[Owner]bool
+}
+
+// origin returns where the newest data of that kind of the owners of all the hits came
+// from. What is not remembered is asked for at once, however many they are.
+func (l *Lineage) origin(ctx context.Context, hits []found, service gatehouse.ServiceName) (came, error) {
+	x := &l.origins
+	c := came{ways: map[OriginKey]Edge{}}
+	var missing []OriginKey
 	x.mu.Lock()
 	if time.Since(x.turned) > originLife || len(x.known) >= maxOrigins {
-		x.known, x.turned, x.brands = map[originKey]origin{}, time.Now(), nil
+		x.known, x.turned, x.brands, x.all = map[OriginKey]Edge{}, time.Now(), nil, false
 	}
-	o, known := x.known[key]
-	brands := x.brands
+	for i := range hits {
+		for _, owner := range hits[i].Owners {
+			key := OriginKey{owner, hits[i].Class, service}
+			if _, done := c.ways[key]; done {
+				continue
+			}
+			way, known := x.known[key]
+			if c.ways[key] = way; !known {
+				missing = append(missing, key)
+			}
+		}
+	}
+	c.brands = x.brands
+	look := !x.all
 	x.mu.Unlock()
-	if known {
-		return o, nil
+	if len(missing) == 0 {
+		return c, nil
 	}
-	if brands == nil {
-		hashes, err := l.config.Brands(ctx)
-		if err != nil {
-			return o, err
-		}
-		brands = map[string]bool{}
-		for _, h := range hashes {
-			brands[h] = true
+	all := true
+	if look {
+		var err error
+		if c.brands, all, err = l.brands(ctx); err != nil {
+			return c, err
 		}
 	}
-	var err error
-	if o.way, err = l.store.Origin(ctx, owner, class, service); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
-		return o, err
-	}
-	people, err := l.store.People(ctx, []Owner{owner})
+	// A value is recognised for so long after its last delivery.
+	since := dayOf(time.Now().Add(-l.config.Keep-l.touch())) - 1
+	ways, err := l.store.Origins(ctx, missing, since)
 	if err != nil {
-		return o, err
+		return c, err
 	}
-	o.brand = len(people) > 0 && people[0].Hash != "" && brands[people[0].Hash]
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.known[key], x.brands = o, brands
-	return o, nil
+	for i, key := range missing {
+		c.ways[key], x.known[key] = ways[i], ways[i]
+	}
+	x.brands, x.all = c.brands, all
+	return c, nil
+}
+
+// brands returns the numbers of the customer's own accounts, and whether each has one.
+func (l *Lineage) brands(ctx context.Context) (map[Owner]bool, bool, error) {
+	hashes, err := l.config.Brands(ctx)
+	if err != nil || len(hashes) == 0 {
+		return nil, true, err
+	}
+	owners, err := l.store.Owners(ctx, hashes)
+	numbers := make(map[Owner]bool, len(owners))
+	for _, o := range owners {
+		numbers[o] = true
+	}
+	return numbers, len(owners) == len(hashes), err
 }

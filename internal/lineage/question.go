@@ -424,6 +424,9 @@ func (l *Lineage) People(ctx context.Context, q Question) (People, error) {
 		if err != nil {
 			return People{}, err
 		}
+		if r.Count == 0 && !r.Incomplete {
+			continue // what it was reached with was taken back
+		}
 		r.Person = people[o]
 		answer.People = append(answer.People, r)
 	}

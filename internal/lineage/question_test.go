@@ -178,11 +178,21 @@ func TestExports(t *testing.T) {
 		t.Errorf("the table is %q, %v", rows, err)
 	}
 
-	runs := lineage.NewRuns("production")
-	runs.Add(flows[:1]...)
-	runs.Add(flows[1:]...)
+	var events []lineage.RunEvent
+	runs := lineage.NewRuns("production", func(e lineage.RunEvent) error {
+		events = append(events, e)
+		return nil
+	})
+	for _, some := range [][]lineage.Flow{flows[:1], flows[1:]} {
+		if err := runs.Add(some...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := runs.End(); err != nil {
+		t.Fatal(err)
+	}
 	ids, ends := map[string][]string{}, map[string]int{}
-	for _, e := range runs.Events() {
+	for _, e := range events {
 		text, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
@@ -250,4 +260,30 @@ func FuzzParsePlace(f *testing.F) {
 			t.Errorf("%q becomes %q", text, again)
 		}
 	})
+}
+
+// Runs are emitted day by day, as flows come, and no day is held longer than it lasts;
+// where they cannot be written it ends.
+func TestRunsAreStreamed(t *testing.T) {
+	flow := func(day, host string) lineage.Flow {
+		return lineage.Flow{Kind: lineage.Sending, Verdict: lineage.Passed, Class: gatehouse.EmailAddress, Service: "web", Destination: host, Day: day, Count: 1}
+	}
+	emitted := 0
+	var full error
+	runs := lineage.NewRuns("production", func(lineage.RunEvent) error {
+		emitted++
+		return full
+	})
+	for i, step := range []struct {
+		flow lineage.Flow
+		want int
+	}{{flow("2026-05-03", "a.example"), 0}, {flow("2026-05-03", "a.example"), 0}, {flow("2026-05-03", "b.example"), 0}, {flow("2026-05-02", "a.example"), 4}, {flow("2026-05-01", "a.example"), 6}} {
+		if err := runs.Add(step.flow); err != nil || emitted != step.want {
+			t.Errorf("after flow %d: %d events, %v; want %d", i, emitted, err, step.want)
+		}
+	}
+	full = errors.New("no room")
+	if err := runs.Add(flow("2026-04-30", "a.example")); !errors.Is(err, full) {
+		t.Errorf("added with %v", err)
+	}
 }

@@ -31,7 +31,8 @@ type FlowStore interface {
 	// those that are there. A person who was erased is somebody new. It returns the
 	// numbers of what the batch names.
 	Note(ctx context.Context, b *Batch) (Noted, error)
-	// Count adds to flows that are there; one that is not is left out.
+	// Count adds to flows that are there, or takes from them; one that is not is left
+	// out. A flow of which none are left is no answer to any question.
 	Count(ctx context.Context, counts []Count) error
 	// Erase makes tombstones of the people with these hashes and deletes their
 	// fingerprints; other processes learn of it from Prints until the given time. It
@@ -69,13 +70,14 @@ type QuestionStore interface {
 	People(ctx context.Context, owners []Owner) ([]PersonRow, error)
 	// Sets returns the sets to which a person belongs.
 	Sets(ctx context.Context, owner Owner) ([]Owner, error)
-	// Origin returns the newest delivery of a kind of data of a person, to the service
-	// if there is one, or else to any; ErrNotFound if there is none.
-	Origin(ctx context.Context, owner Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (Edge, error)
+	// Origins returns, for each key, the newest delivery of a kind of data of a person
+	// since a day, to the service if there is one, or else to any; a zero Edge if there
+	// is none.
+	Origins(ctx context.Context, keys []OriginKey, since Day) ([]Edge, error)
 	// Flows returns flows that match, newest day first.
 	Flows(ctx context.Context, s Selection) ([]FlowRow, error)
-	// Reached returns, in their order, the numbers after s.Owner of the people whose
-	// flows match.
+	// Reached returns, in their order, the numbers after s.After.Owner of the people whose
+	// flows match, also flows of which none are left.
 	Reached(ctx context.Context, s Selection) ([]Owner, error)
 	// Totals returns what went each way in a time.
 	Totals(ctx context.Context, since, until Day) ([]Total, error)
@@ -90,6 +92,13 @@ func dayOf(t time.Time) Day { return Day(t.Unix() / int64(dayLength/time.Second)
 
 // Time is when the day begins.
 func (d Day) Time() time.Time { return time.Unix(int64(d)*int64(dayLength/time.Second), 0).UTC() }
+
+// OriginKey asks where somebody's data of a kind came from, and who it is that has it.
+type OriginKey struct {
+	Owner   Owner
+	Class   gatehouse.DataClass
+	Service gatehouse.ServiceName
+}
 
 // Kind says where data went.
 type Kind string
@@ -112,6 +121,9 @@ const (
 	Reported Verdict = "reported"
 	// Stopped never left.
 	Stopped Verdict = "stopped"
+	// Unknown was let go before the rest of its request was stopped: the destination
+	// may have it.
+	Unknown Verdict = "unknown"
 )
 
 // Edge is a way that data takes.
@@ -174,6 +186,8 @@ type BatchPrint struct {
 	Person int
 	Print  Print
 	Class  gatehouse.DataClass
+	// Entered says that the person is not known to be one of their own.
+	Entered bool
 }
 
 // Noted are the numbers of a batch's people, edges and handles, in its order.

@@ -32,12 +32,13 @@ text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(-
 .paper{fill:var(--paper)}.title{font-size:20px;font-weight:600}.soft{fill:var(--soft)}.head{font-size:12px;fill:var(--soft);letter-spacing:.04em}
 .box{fill:var(--box);stroke:var(--edge)}.name{font-weight:600;font-size:14px}
 .link{fill:none;stroke:var(--flow);stroke-opacity:.45}.stopped{stroke:var(--bad);stroke-dasharray:7 5;stroke-opacity:.9}
-.reported{stroke:var(--warn);stroke-opacity:.8}text.bad{fill:var(--bad)}text.warn{fill:var(--warn)}
+.reported,.unknown{stroke:var(--warn);stroke-opacity:.8}text.bad{fill:var(--bad)}text.warn{fill:var(--warn)}
 `
 
 // legend says how to read the description.
 const legend = "× is the number of replies from platforms, and of transfers to third parties, that held such data. " +
-	"Stopped (dashed): it never left. Reported: it may not go there, and was let through."
+	"Stopped (dashed): it never left. Reported: it may not go there, and was let through. " +
+	"Unknown: let go before the rest of its request was stopped."
 
 // SVG writes the diagram as a picture that stands by itself.
 func (d *Diagram) SVG(w io.Writer) error {
@@ -116,7 +117,7 @@ func lineClass(line string) string {
 	switch {
 	case strings.HasSuffix(line, "("+string(Stopped)+")"):
 		return "bad"
-	case strings.HasSuffix(line, "("+string(Reported)+")"):
+	case strings.HasSuffix(line, "("+string(Reported)+")"), strings.HasSuffix(line, "("+string(Unknown)+")"):
 		return "warn"
 	}
 	return "soft"
@@ -125,7 +126,7 @@ func lineClass(line string) string {
 // draw draws one curve for each verdict, as wide as there is much.
 func (l *link) draw(b *strings.Builder) {
 	var offset float64
-	for _, verdict := range []Verdict{Passed, Reported, Stopped} {
+	for _, verdict := range []Verdict{Passed, Reported, Unknown, Stopped} {
 		var total int64
 		for k, t := range l.kinds {
 			if k.verdict == verdict {

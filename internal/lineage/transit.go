@@ -2,13 +2,10 @@ package lineage
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +46,7 @@ type Transit struct {
 	// waiting are hits in the body of which no byte may be passed on yet: what is behind
 	// them may stop them, too.
 	waiting []sight
-	counted map[sum]bool // flows that this transfer has counted in
+	counted map[sum]counted // flows that this transfer has counted in
 }
 
 // inBody is the part of a request that is no address and no header.
@@ -66,7 +63,7 @@ type found struct {
 type placed struct {
 	print  Print
 	class  gatehouse.DataClass
-	owners [4]Owner // the index lists no more
+	owners [fingerprint.MaxOwners]Owner // the index lists no more
 	part   string
 }
 
@@ -76,7 +73,7 @@ const maxJudged = 20_000
 
 // Search begins to look into one request.
 func (l *Lineage) Search(t Transfer) *Transit {
-	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]int64{}, counted: map[sum]bool{}}
+	return &Transit{lineage: l, transfer: t, search: l.config.Index.Search(), judged: map[placed]int64{}, counted: map[sum]counted{}}
 }
 
 // Text looks at a text that is complete; where is what it is: url, header (with its
@@ -87,7 +84,9 @@ func (t *Transit) Text(where, name, value string) {
 	if t.refusal != nil {
 		return
 	}
-	if name != "" {
+	// HTTP/2 has no capitals in the names of headers, and those of HTTP/1.1 are not
+	// kept: secrets are known in small letters, too.
+	if name = strings.ToLower(name); name != "" {
 		t.texts = append(append(t.texts, name...), ": "...)
 	}
 	// An empty line between them keeps words and rows of digits apart.
@@ -219,14 +218,16 @@ func (t *Transit) judge(ctx context.Context, safe int64) error {
 	t.take()
 	hits := t.found
 	t.found = t.found[:0]
-	for _, h := range hits {
-		s, err := l.weigh(ctx, &t.transfer, h)
+	if len(hits) > 0 {
+		from, err := l.origin(ctx, hits, t.transfer.Service)
 		if err != nil {
 			// For good: what was recognised is not found a second time.
 			t.refusal = notNoted(err)
 			return t.refusal
 		}
-		sights = append(sights, s)
+		for _, h := range hits {
+			sights = append(sights, l.weigh(&t.transfer, h, &from))
+		}
 	}
 	if len(sights) == 0 {
 		return nil
@@ -286,16 +287,12 @@ func oneReading(sights []sight) {
 }
 
 // weigh decides about one hit.
-func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error) {
+func (l *Lineage) weigh(t *Transfer, h found, from *came) sight {
 	s := sight{hit: h}
 	brands := len(h.Owners) > 0
 	for _, owner := range h.Owners {
-		o, err := l.origin(ctx, owner, h.Class, t.Service)
-		if err != nil {
-			return s, err
-		}
-		s.ways = append(s.ways, o.way)
-		brands = brands && o.brand
+		s.ways = append(s.ways, from.ways[OriginKey{owner, h.Class, t.Service}])
+		brands = brands && from.brands[owner]
 	}
 	if len(h.Owners) == 0 {
 		s.ways = []Edge{{}}
@@ -312,80 +309,7 @@ func (l *Lineage) weigh(ctx context.Context, t *Transfer, h found) (sight, error
 	default:
 		s.verdict = Stopped
 	}
-	return s, nil
-}
-
-// record makes the hits' flows durable.
-func (t *Transit) record(ctx context.Context, sights []sight) error {
-	l := t.lineage
-	j := joining{l: l, now: time.Now()}
-	n := &l.noted
-	n.mu.Lock()
-	n.turn(l, j.now)
-	for i := range sights {
-		s := &sights[i]
-		f := BatchFlow{Person: -1, Day: dayOf(j.now), Edge: s.way(&t.transfer)}
-		var set []Owner
-		switch len(s.hit.Owners) {
-		case 0:
-		case 1:
-			f.Owner = s.hit.Owners[0]
-		default:
-			set = slices.Sorted(slices.Values(s.hit.Owners))
-		}
-		name := string(f.Edge.Verdict) + fmt.Sprint(f.Owner, set)
-		key := l.hash.of(sum{}, 5+int64(f.Day), name, string(f.Edge.Class), string(f.Edge.Operation), string(f.Edge.Purpose), string(f.Edge.App),
-			string(f.Edge.Service), f.Edge.Destination, string(f.Edge.SentFor), f.Edge.Part)
-		if t.counted[key] {
-			continue
-		}
-		if len(t.counted) < maxJudged {
-			t.counted[key] = true
-		}
-		j.flow(key, sum{}, func() BatchFlow {
-			if set != nil {
-				hash := setHash(set)
-				f.Person = j.into().person(l.hash.of(sum{}, 6, hash), pending{BatchPerson: BatchPerson{Hash: hash, Candidates: set}})
-			}
-			return f
-		})
-	}
-	n.mu.Unlock()
-	return j.wait(ctx)
-}
-
-// way is the way of a hit. Where several may be meant, it says what they have in
-// common.
-func (s *sight) way(t *Transfer) Edge {
-	e := s.ways[0]
-	for _, other := range s.ways[1:] {
-		if other.Platform != e.Platform {
-			e.Platform = ""
-		}
-		if other.App != e.App {
-			e.App = ""
-		}
-		if other.Operation != e.Operation {
-			e.Operation = ""
-		}
-		if other.Purpose != e.Purpose {
-			e.Purpose = ""
-		}
-	}
-	return Edge{
-		Kind: Sending, Verdict: s.verdict, Platform: e.Platform, App: e.App, Class: s.hit.Class, Operation: e.Operation, Purpose: e.Purpose,
-		Service: t.Service, Destination: t.Destination, SentFor: t.Purpose, Part: s.hit.part,
-	}
-}
-
-// setHash names a set of people: by their numbers, which are no secret.
-func setHash(set []Owner) string {
-	b := make([]byte, 0, 4*len(set))
-	for _, o := range set {
-		b = binary.BigEndian.AppendUint32(b, uint32(o))
-	}
-	digest := sha256.Sum256(b)
-	return "set:" + base64.RawURLEncoding.EncodeToString(digest[:])
+	return s
 }
 
 // probes count what was stopped, so that nobody can find out by trying what the

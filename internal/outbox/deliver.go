@@ -259,6 +259,10 @@ func (o *Outbox) prepareAndSend(ctx context.Context, rec Record, data secret.Tex
 	if err != nil {
 		return verdict{ours: true, final: true, class: ClassUnreadable}
 	}
+	if err := o.handed(ctx, "", rec, data); err != nil {
+		o.config.Logger.WarnContext(ctx, "what an event holds could not be noted, so it waits", slog.String("error", wire.LogText(err)))
+		return verdict{ours: true, class: classOf(err)}
+	}
 	o.step("opened")
 	// Who was held up for so long may have lost the event to another process, and
 	// would send it a second time, out of order.

@@ -96,7 +96,10 @@ func (o *Outbox) handOver(ctx context.Context, service gatehouse.ServiceName, re
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(envelopeOf(rec, data))
+	var body []byte
+	if err = o.handed(ctx, service, rec, data); err == nil {
+		body, err = json.Marshal(envelopeOf(rec, data))
+	}
 	end := outcome(err)
 	end.Bytes = int64(len(data.Reveal()))
 	o.config.Log.Outcome(receipt, end)

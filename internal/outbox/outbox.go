@@ -58,8 +58,30 @@ type Config struct {
 	// KeepDead is how long a dead letter is kept, with its content. Zero means 30
 	// days; as long an event also waits to be fetched where there is no endpoint.
 	KeepDead time.Duration
+	// Deliver is told what an event holds before any of it leaves, and must have made
+	// durable what follows from that; its error keeps the event here. Nil means that
+	// nobody wants to know.
+	Deliver func(context.Context, Handed) error
 	// Logger receives what background work could not do; nil means nothing.
 	Logger *slog.Logger
+}
+
+// Handed is an event on its way to the app. What it holds must not be kept.
+type Handed struct {
+	ID   string
+	Type string
+	App  gatehouse.AppName
+	// Service fetches it; empty when it is posted to the app's endpoint.
+	Service gatehouse.ServiceName
+	Data    secret.Text
+}
+
+// handed tells whoever wants to know what leaves.
+func (o *Outbox) handed(ctx context.Context, service gatehouse.ServiceName, rec Record, data secret.Text) error {
+	if o.config.Deliver == nil {
+		return nil
+	}
+	return o.config.Deliver(ctx, Handed{ID: rec.ID, Type: rec.Type, App: rec.App, Service: service, Data: data})
 }
 
 // Outbox keeps and delivers events. It is safe for concurrent use, and several

@@ -27,6 +27,9 @@ type Identity struct {
 	// Value is what a reader of the reply gets: without escapes, and with U+FFFD for
 	// what is not UTF-8.
 	Value string
+	// Entered says that it is of a form that anybody can fill in, as often and with
+	// whatever they like.
+	Entered bool
 }
 
 // People finds the identifying values of people in a reply while it passes by, in
@@ -63,6 +66,7 @@ type People struct {
 	tokens  tokens
 	rules   map[string]memberRule
 	graph   bool
+	event   bool  // it is no reply but an event that the platform sent by itself
 	root    place // of the reply on the Graph, of data on X
 	frames  []personFrame
 	waiting []waitingValue // in the order of the reply; those of inner objects behind
@@ -118,6 +122,17 @@ func NewPeople(p Name, operation string) *People {
 	return w
 }
 
+// NewPeopleOfEvent returns an extractor for one event that p sent by itself: X's
+// Activity API and the older payloads, an entry of a webhook of Meta's.
+func NewPeopleOfEvent(p Name) *People {
+	w := &People{graph: p.Graph(), event: true, root: inEither}
+	w.tokens = tokens{to: w, limit: maxIdentity}
+	if w.rules = xEventRules; w.graph {
+		w.rules = graphRules
+	}
+	return w
+}
+
 // Write looks at the next bytes of the reply. It never fails.
 func (w *People) Write(p []byte) (int, error) {
 	w.tokens.write(p)
@@ -156,7 +171,7 @@ func (w *People) top() *personFrame {
 func (w *People) begin(object bool, at int64) {
 	w.expire(at)
 	f := personFrame{object: object, at: w.root, first: len(w.waiting)}
-	if !w.graph {
+	if !w.graph && !w.event {
 		f.at = atTop
 	}
 	if t := w.top(); t != nil {
@@ -282,16 +297,16 @@ func (w *People) value(raw []byte, text bool, at int64) {
 		}
 	case valueAuthorID:
 		t.author = v
-		w.found = append(w.found, Identity{v, ClassPseudonymousID, v})
+		w.found = append(w.found, Identity{Person: v, Class: ClassPseudonymousID, Value: v})
 		return
 	case valuePersonID:
-		w.found = append(w.found, Identity{v, ClassPseudonymousID, v})
+		w.found = append(w.found, Identity{Person: v, Class: ClassPseudonymousID, Value: v})
 		return
 	case valuePostID:
-		w.found = append(w.found, Identity{"", ClassPostID, v})
+		w.found = append(w.found, Identity{Class: ClassPostID, Value: v})
 		return
 	case valueMessageID:
-		w.found = append(w.found, Identity{"", ClassMessageID, v})
+		w.found = append(w.found, Identity{Class: ClassMessageID, Value: v})
 		return
 	}
 	if len(w.waiting) == maxWaiting {
@@ -380,7 +395,7 @@ func (w *People) tell(f *personFrame, kind place, v *waitingValue) {
 	}
 	v.kind = noValue
 	if class != "" {
-		w.found = append(w.found, Identity{person, class, v.value})
+		w.found = append(w.found, Identity{Person: person, Class: class, Value: v.value, Entered: kind == inLead})
 	}
 }
 

@@ -104,6 +104,10 @@ func (w *People) graphMember(t *personFrame, name []byte) {
 		return
 	}
 	rule, known := w.rules[string(name)]
+	if w.event && len(w.frames) == 1 && (string(name) == "id" || string(name) == "uid") {
+		t.member = valuePersonID // whose account it is about
+		return
+	}
 	switch {
 	case !known:
 		t.below = inEither

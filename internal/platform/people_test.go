@@ -350,3 +350,62 @@ func BenchmarkPeople(b *testing.B) {
 	}
 	b.ReportMetric(float64(values), "values/op")
 }
+
+// What somebody enters in a form is told apart from who has an account.
+func TestEnteredIdentities(t *testing.T) {
+	for reply, want := range map[string]bool{
+		`{"data":[{"field_data":[{"name":"email","values":["ada@people.example"]}],"id":"700"}]}`: true,
+		`{"data":[{"first_name":"Ada","email":"ada@people.example","id":"700"}]}`:                 false,
+	} {
+		w := platform.NewPeople(platform.Facebook, "GET /{id}")
+		_, _ = w.Write([]byte(reply))
+		w.Settle()
+		found := w.Take()
+		if len(found) < 2 {
+			t.Errorf("%s: %v", reply, found)
+		}
+		for _, v := range found {
+			if v.Entered != want {
+				t.Errorf("%s: %+v", reply, v)
+			}
+		}
+	}
+}
+
+// What platforms send by themselves tells of people, too.
+func TestPeopleOfEvents(t *testing.T) {
+	for _, c := range []struct {
+		platform    platform.Name
+		event, want string
+	}{
+		{platform.X, `{"data":{"event_uuid":"u-1","event_type":"post.create","filter":{"user_id":"111"},"payload":{"id":"222","text":"hi","author_id":"111"}}}`,
+			"111 post-id 222; 111 pseudonymous-id 111; 111 pseudonymous-id 111"},
+		{platform.X, `{"data":{"event_type":"follow.follow","payload":{"source":{"id":"111","username":"ada","name":"Ada L"},"target":{"id":"333","username":"bob"}}}}`,
+			"111 name Ada L; 111 pseudonymous-id 111; 111 username ada; 333 pseudonymous-id 333; 333 username bob"},
+		{platform.X, `{"data":{"event_type":"dm.received","payload":{"dm_event_id":"444","sender_id":"555","participant_ids":["111","555"],"text":"x"}}}`,
+			" message-id 444; 111 pseudonymous-id 111; 555 pseudonymous-id 555; 555 pseudonymous-id 555"},
+		{platform.X, `{"for_user_id":"111","tweet_create_events":[{"id_str":"222","text":"hi","user":{"id_str":"333","screen_name":"bob","name":"Bob B"}}]}`,
+			"111 pseudonymous-id 111; 333 name Bob B; 333 post-id 222; 333 pseudonymous-id 333; 333 username bob"},
+		{platform.X, `{"direct_message_events":[{"message_create":{"target":{"recipient_id":"777"},"sender_id":"888","message_data":{"text":"Hello"}}}],"users":{"888":{"id":"888","name":"Jo Do","screen_name":"jodo"}}}`,
+			"777 pseudonymous-id 777; 888 name Jo Do; 888 pseudonymous-id 888; 888 pseudonymous-id 888; 888 username jodo"},
+		{platform.Facebook, `{"id":"900","messaging":[{"sender":{"id":"701"},"recipient":{"id":"900"},"message":{"mid":"m_abcdefgh","text":"hello"}}]}`,
+			" message-id m_abcdefgh; 701 pseudonymous-id 701; 900 pseudonymous-id 900; 900 pseudonymous-id 900"},
+		{platform.Facebook, `{"uid":"700","id":"700","changed_fields":["email"]}`, "700 pseudonymous-id 700; 700 pseudonymous-id 700"},
+		{platform.Facebook, `{"id":"900","changes":[{"field":"feed","value":{"from":{"id":"701","name":"Ada L"},"post_id":"900_800","message":"x"}}]}`,
+			" post-id 900_800; 701 name Ada L; 701 pseudonymous-id 701; 900 pseudonymous-id 900"},
+		{platform.Instagram, `{"id":"900","changes":[{"field":"comments","value":{"from":{"id":"701","username":"ada.l"},"id":"178","text":"x"}}]}`,
+			"701 post-id 178; 701 pseudonymous-id 701; 701 username ada.l; 900 pseudonymous-id 900"},
+	} {
+		w := platform.NewPeopleOfEvent(c.platform)
+		_, _ = w.Write([]byte(c.event))
+		w.Settle()
+		var got []string
+		for _, f := range w.Take() {
+			got = append(got, f.Person+" "+f.Class+" "+f.Value)
+		}
+		slices.Sort(got)
+		if joined := strings.Join(got, "; "); joined != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.event, joined, c.want)
+		}
+	}
+}

@@ -21,6 +21,24 @@ var xRules = rulesOf(map[string]memberRule{
 	"edit_history_tweet_ids edit_history_post_ids":                            {member: valueOwnPost},
 })
 
+// xEventRules are those of X's events. The older payloads have the members of version
+// 1.1 of the API.
+var xEventRules = func() map[string]memberRule {
+	rules := rulesOf(map[string]memberRule{
+		"id_str":                     {member: valueID},
+		"screen_name":                {member: valueUsername, evidence: isPerson},
+		"profile_image_url_https":    {member: valueLink, evidence: isPerson},
+		"for_user_id target_user_id": {member: valuePersonID},
+		"recipient_id":               {member: valuePersonID},
+		"user":                       {below: inUser, owns: true},
+		"users":                      {below: inUser},
+	})
+	for name, rule := range xRules {
+		rules[name] = rule
+	}
+	return rules
+}()
+
 // xData says what lies in data.
 func xData(operation string) place {
 	switch {
@@ -53,6 +71,17 @@ func (w *People) xMember(t *personFrame, name []byte) {
 	}
 	t.below = xBelow(t.at, name)
 	rule, known := w.rules[string(name)]
+	if w.event {
+		if t.below != inUser && t.below != inPost && t.at == inEither {
+			t.below = inEither // what an event is about lies anywhere in it
+		}
+		if rule.below != nowhere {
+			t.below, t.owns = rule.below, rule.owns
+		}
+		if !known && t.at == inUser && keyedName(name) {
+			t.below = inUser // users by their ids
+		}
+	}
 	if !known {
 		switch memberReference(t.at, name) {
 		case UserReference:

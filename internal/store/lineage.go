@@ -37,8 +37,8 @@ const (
 	// What is extended gets a new number: others learn of it by that.
 	lineagePrintStale   statement = `DELETE FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3 AND expires < $4`
 	lineagePrintKnown   statement = `SELECT count(*) FROM lineage_prints WHERE owner = $1 AND print = $2 AND class = $3`
-	lineagePrintInsert  statement = `INSERT INTO lineage_prints (owner, print, class, expires) VALUES ($1, $2, $3, $4)`
-	lineagePrintsAfter  statement = `SELECT seq, print, owner, class, expires FROM lineage_prints WHERE seq > $1 ORDER BY seq LIMIT $2`
+	lineagePrintInsert  statement = `INSERT INTO lineage_prints (owner, print, class, expires, entered) VALUES ($1, $2, $3, $4, $5)`
+	lineagePrintsAfter  statement = `SELECT seq, print, owner, class, expires, entered FROM lineage_prints WHERE seq > $1 ORDER BY seq LIMIT $2`
 	lineagePrintsForget statement = `DELETE FROM lineage_prints WHERE owner = $1 AND class <> ''`
 	lineagePrintsExpire statement = `DELETE FROM lineage_prints WHERE seq IN (SELECT seq FROM lineage_prints WHERE expires < $1 ORDER BY expires LIMIT $2)`
 	lineagePrintsEvict  statement = `DELETE FROM lineage_prints WHERE seq IN (SELECT seq FROM lineage_prints ORDER BY expires LIMIT $1)`
@@ -125,7 +125,7 @@ func (w *lineageWrite) person(ctx context.Context, p lineage.BatchPerson) (owner
 	if err != nil {
 		return 0, false, err
 	}
-	if number > math.MaxUint32 {
+	if number > math.MaxInt32 { // the index needs the uppermost bit
 		return 0, false, errors.New("there are no numbers for people left")
 	}
 	for _, c := range p.Candidates {
@@ -208,7 +208,7 @@ func (w *lineageWrite) prints(ctx context.Context, owners []lineage.Owner, fresh
 				continue
 			}
 		}
-		if _, err := w.tx.exec(ctx, lineagePrintInsert, owner, p.Print[:], p.Class, micros(w.batch.Expires)); err != nil {
+		if _, err := w.tx.exec(ctx, lineagePrintInsert, owner, p.Print[:], p.Class, micros(w.batch.Expires), flag(p.Entered)); err != nil {
 			return err
 		}
 	}
@@ -246,7 +246,7 @@ func (s lineageStore) Erase(ctx context.Context, hashes []string, at, until time
 				return err
 			}
 			// Others read it behind everything that they have read of the owner.
-			if _, err := t.exec(ctx, lineagePrintInsert, owner, []byte{}, "", micros(until)); err != nil {
+			if _, err := t.exec(ctx, lineagePrintInsert, owner, []byte{}, "", micros(until), 0); err != nil {
 				return err
 			}
 			owners, prints = append(owners, lineage.Owner(owner)), prints+n
@@ -303,13 +303,13 @@ func (s lineageStore) Prints(ctx context.Context, after int64, limit int) ([]lin
 	return collect[lineage.StoredPrint](s.db.query(ctx, lineagePrintsAfter, after, limit))(func(r *rows) (lineage.StoredPrint, error) {
 		var p lineage.StoredPrint
 		var print []byte
-		var owner, expires int64
-		err := r.Scan(&p.Seq, &print, &owner, &p.Class, &expires)
+		var owner, expires, entered int64
+		err := r.Scan(&p.Seq, &print, &owner, &p.Class, &expires, &entered)
 		if err == nil && len(print) != len(p.Print) && p.Class != "" {
 			err = errors.New("a fingerprint of another length") // the column holds nothing else
 		}
 		copy(p.Print[:], print)
-		p.Owner, p.Expires = lineage.Owner(owner), fromMicros(expires)
+		p.Owner, p.Expires, p.Entered = lineage.Owner(owner), fromMicros(expires), entered != 0
 		return p, err
 	})
 }

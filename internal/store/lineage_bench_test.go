@@ -103,7 +103,19 @@ func BenchmarkLineage(b *testing.B) {
 	})
 	b.Run("origin", func(b *testing.B) {
 		for i := range b.N {
-			if _, err := s.Origin(b.Context(), lineage.Owner(1+i*7919%people), gatehouse.EmailAddress, "web"); err != nil {
+			key := lineage.OriginKey{Owner: lineage.Owner(1 + i*7919%people), Class: gatehouse.EmailAddress, Service: "web"}
+			if _, err := s.Origins(b.Context(), []lineage.OriginKey{key}, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("origins of 1000", func(b *testing.B) {
+		for i := range b.N {
+			keys := make([]lineage.OriginKey, 1000)
+			for k := range keys {
+				keys[k] = lineage.OriginKey{Owner: lineage.Owner(1 + (i*1000+k)*7919%people), Class: gatehouse.EmailAddress, Service: "web"}
+			}
+			if _, err := s.Origins(b.Context(), keys, 0); err != nil {
 				b.Fatal(err)
 			}
 		}

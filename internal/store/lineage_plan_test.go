@@ -10,10 +10,10 @@ func TestLineageStatementsUseIndexes(t *testing.T) {
 		"erase": lineageErase, "expire flows": lineageFlowsExpire, "people": lineagePeopleUpto, "expire people": lineagePeopleExpire,
 		"expire sets": lineageSetsExpire, "row": lineagePersonRow, "candidates": lineageCandidatesOf, "sets": lineageSetsOf,
 		"to": lineageEdgesTo, "of": lineageEdgesOf, "for": lineageEdgesFor, "way": lineageEdge,
-		"reached": lineageReached, "total": lineageTotal, "name": lineageHandleName,
+		"reached": lineageReached, "origins": lineageOrigins, "total": lineageTotal, "name": lineageHandleName,
 	})
 	// A page of these costs what it holds, however many rows there are.
 	usesIndexes(t, map[string]statement{
-		"owner's": lineageFlowsOfOwner, "edge's": lineageFlowsOfEdge, "handle's": lineageFlowsOfHandle, "origin": lineageOrigin,
+		"owner's": lineageFlowsOfOwner, "edge's": lineageFlowsOfEdge, "handle's": lineageFlowsOfHandle,
 	}, "SCAN", "TEMP B-TREE")
 }

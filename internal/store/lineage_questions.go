@@ -25,25 +25,28 @@ const (
 	lineageEdge     statement = `SELECT kind, verdict, platform, app, class, operation, purpose, service, destination, sent_for, part
 		FROM lineage_edges WHERE edge = $1`
 
-	// The newest of a person's days are few rows away, whatever came before.
-	lineageOrigin statement = `
-		SELECT f.edge, e.service FROM lineage_flows f JOIN lineage_edges e ON e.edge = f.edge
-		WHERE f.owner = $1 AND e.kind = 'delivery' AND e.class = $2 ORDER BY f.day DESC LIMIT $3`
+	// As many people as originsAtOnce says, with -1 for those who are not wanted. Their
+	// flows come first: the ways of deliveries lead to everybody's.
+	lineageOrigins statement = `
+		SELECT f.owner, f.edge, e.class, e.service, max(f.day) FROM lineage_flows f CROSS JOIN lineage_edges e
+		WHERE f.owner IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AND f.day >= $17
+			AND e.edge = f.edge AND e.kind = 'delivery'
+		GROUP BY f.owner, f.edge, e.class, e.service`
 
 	lineageFlowsOfOwner statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE owner = $1 AND day >= $2 AND (day, edge, handle) < ($3, $4, $5) ORDER BY day DESC, edge DESC, handle DESC LIMIT $6`
+		WHERE owner = $1 AND seen > 0 AND day >= $2 AND (day, edge, handle) < ($3, $4, $5) ORDER BY day DESC, edge DESC, handle DESC LIMIT $6`
 	lineageFlowsOfEdge statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE edge = $1 AND day >= $2 AND (day, owner, handle) < ($3, $4, $5) ORDER BY day DESC, owner DESC, handle DESC LIMIT $6`
+		WHERE edge = $1 AND seen > 0 AND day >= $2 AND (day, owner, handle) < ($3, $4, $5) ORDER BY day DESC, owner DESC, handle DESC LIMIT $6`
 	lineageFlowsOfHandle statement = `
 		SELECT owner, day, edge, handle, first_at, last_at, seen FROM lineage_flows
-		WHERE handle = $1 AND handle > 0 AND day >= $2 AND (day, owner, edge) < ($3, $4, $5) ORDER BY day DESC, owner DESC, edge DESC LIMIT $6`
+		WHERE handle = $1 AND handle > 0 AND seen > 0 AND day >= $2 AND (day, owner, edge) < ($3, $4, $5) ORDER BY day DESC, owner DESC, edge DESC LIMIT $6`
 	lineageReached statement = `
 		SELECT DISTINCT owner FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3 AND owner > $4 ORDER BY owner LIMIT $5`
 	lineageTotal statement = `
 		SELECT count(DISTINCT owner), CAST(COALESCE(sum(seen), 0) AS BIGINT), COALESCE(min(first_at), 0), COALESCE(max(last_at), 0)
-		FROM lineage_flows WHERE edge = $1 AND day >= $2 AND day <= $3`
+		FROM lineage_flows WHERE edge = $1 AND seen > 0 AND day >= $2 AND day <= $3`
 	lineageHandleName statement = `SELECT handle FROM lineage_handles WHERE number = $1`
 )
 
@@ -91,25 +94,73 @@ func (s lineageStore) Sets(ctx context.Context, owner lineage.Owner) ([]lineage.
 	return collect[lineage.Owner](s.db.query(ctx, lineageSetsOf, int64(owner)))(scanOwner)
 }
 
-// originDepth bounds how many deliveries of a person are looked through for one to
-// a service.
-const originDepth = 500
+// originsAtOnce is how many people one statement asks about.
+const originsAtOnce = 16
 
-func (s lineageStore) Origin(ctx context.Context, owner lineage.Owner, class gatehouse.DataClass, service gatehouse.ServiceName) (lineage.Edge, error) {
+func (s lineageStore) Origins(ctx context.Context, keys []lineage.OriginKey, since lineage.Day) ([]lineage.Edge, error) {
 	type newest struct {
-		edge int64
-		to   gatehouse.ServiceName
+		edge, day int64
+		wanted    bool // it went to the service that was asked for
 	}
-	list, err := collect[newest](s.db.query(ctx, lineageOrigin, int64(owner), class, originDepth))(func(r *rows) (n newest, err error) {
-		return n, r.Scan(&n.edge, &n.to)
-	})
-	if err != nil {
-		return lineage.Edge{}, err
+	best := make([]newest, len(keys))
+	places := map[lineage.Owner][]int{}
+	var owners []lineage.Owner
+	for i, k := range keys {
+		if places[k.Owner] == nil {
+			owners = append(owners, k.Owner)
+		}
+		places[k.Owner] = append(places[k.Owner], i)
 	}
-	if len(list) == 0 {
-		return lineage.Edge{}, gatehouse.ErrNotFound
+	for some := range slices.Chunk(owners, originsAtOnce) {
+		args := make([]any, originsAtOnce+1)
+		for i := range originsAtOnce {
+			args[i] = int64(-1)
+			if i < len(some) {
+				args[i] = int64(some[i])
+			}
+		}
+		args[originsAtOnce] = int64(since)
+		type row struct {
+			owner   lineage.Owner
+			class   gatehouse.DataClass
+			service gatehouse.ServiceName
+			newest
+		}
+		found, err := collect[row](s.db.query(ctx, lineageOrigins, args...))(func(r *rows) (f row, err error) {
+			var owner int64
+			err = r.Scan(&owner, &f.edge, &f.class, &f.service, &f.day)
+			f.owner = lineage.Owner(owner)
+			return f, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			for _, i := range places[f.owner] {
+				if f.class != keys[i].Class {
+					continue
+				}
+				f.wanted = f.service == keys[i].Service
+				b := &best[i]
+				if b.edge == 0 || f.wanted && !b.wanted || f.wanted == b.wanted && cmp.Or(cmp.Compare(f.day, b.day), cmp.Compare(f.edge, b.edge)) > 0 {
+					*b = f.newest
+				}
+			}
+		}
 	}
-	return s.edge(ctx, list[max(0, slices.IndexFunc(list, func(n newest) bool { return n.to == service }))].edge)
+	ways, out := map[int64]lineage.Edge{0: {}}, make([]lineage.Edge, len(keys))
+	for i, b := range best {
+		way, known := ways[b.edge]
+		if !known {
+			var err error
+			if way, err = s.edge(ctx, b.edge); err != nil {
+				return nil, err
+			}
+			ways[b.edge] = way
+		}
+		out[i] = way
+	}
+	return out, nil
 }
 
 func (s lineageStore) edge(ctx context.Context, id int64) (e lineage.Edge, err error) {

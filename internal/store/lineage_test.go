@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -108,7 +107,7 @@ func TestLineageFlowsAreNotedOnceAndCounted(t *testing.T) {
 func TestLineagePrints(t *testing.T) {
 	eachLineage(t, func(t *testing.T, s lineage.Store) {
 		p := func(n byte) lineage.BatchPrint {
-			return lineage.BatchPrint{Person: 0, Print: fingerprint.Print{15: n}, Class: gatehouse.EmailAddress}
+			return lineage.BatchPrint{Person: 0, Print: fingerprint.Print{15: n}, Class: gatehouse.EmailAddress, Entered: n == 2}
 		}
 		secret := lineage.BatchPrint{Person: -1, Print: fingerprint.Print{0: 1 << 7}, Class: gatehouse.Credential}
 		owner := noteBatch(t, s, batch(0, []string{"a"}, nil, p(1), secret)).Owners[0]
@@ -127,6 +126,7 @@ func TestLineagePrints(t *testing.T) {
 			return out
 		}
 		one, other := entry(1, owner, gatehouse.EmailAddress, time.Hour), entry(2, owner, gatehouse.EmailAddress, 70*time.Minute)
+		other.Entered = true
 		nobodys := fingerprint.Entry{Print: secret.Print, Class: gatehouse.Credential, Expires: moment(time.Hour)}
 		if want := []fingerprint.Entry{one, nobodys, other}; !cmp.Equal(entries(before), want) {
 			t.Fatalf("the fingerprints: %s", cmp.Diff(want, entries(before)))
@@ -226,12 +226,30 @@ func TestLineageOrigin(t *testing.T) {
 			{Person: 1, Edge: old, Day: 20},
 		}))
 		for service, want := range map[gatehouse.ServiceName]lineage.Edge{"web": newer, "batch": elsewhere, "nobody": elsewhere} {
-			if got, err := s.Origin(t.Context(), n.Owners[0], gatehouse.EmailAddress, service); err != nil || got != want {
+			key := lineage.OriginKey{Owner: n.Owners[0], Class: gatehouse.EmailAddress, Service: service}
+			if got, err := s.Origins(t.Context(), []lineage.OriginKey{key}, 10); err != nil || len(got) != 1 || got[0] != want {
 				t.Errorf("to %s it came from %v, %v", service, got, err)
 			}
 		}
-		if _, err := s.Origin(t.Context(), n.Owners[0], gatehouse.PhoneNumber, "web"); !errors.Is(err, gatehouse.ErrNotFound) {
-			t.Errorf("of a kind that was never delivered: %v", err)
+		// Many at once, in their order, each with what is its own.
+		var keys []lineage.OriginKey
+		for range 20 {
+			for _, o := range []lineage.Owner{n.Owners[1], n.Owners[0], 1 << 30} {
+				keys = append(keys, lineage.OriginKey{Owner: o + lineage.Owner(len(keys)/3)<<20, Class: gatehouse.EmailAddress, Service: "batch"})
+			}
+		}
+		keys[2].Class = gatehouse.PhoneNumber
+		got, err := s.Origins(t.Context(), keys, 11)
+		if err != nil || len(got) != len(keys) {
+			t.Fatal(len(got), err)
+		}
+		for i, e := range got {
+			if want := map[int]lineage.Edge{0: old, 1: elsewhere}[i]; e != want {
+				t.Errorf("number %d came from %v, want %v", i, e, want)
+			}
+		}
+		if got, err := s.Origins(t.Context(), keys[:2], 21); err != nil || got[0] != (lineage.Edge{}) || got[1] != (lineage.Edge{}) {
+			t.Errorf("before that day: %v, %v", got, err)
 		}
 	})
 }

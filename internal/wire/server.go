@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -53,6 +54,12 @@ type ServerConfig struct {
 	// MaxConns bounds the open connections; more wait to be accepted. Zero means
 	// 10 000.
 	MaxConns int
+	// Strangers bounds those of MaxConns whose callers nobody has called [Known]: the
+	// oldest of them is closed for one too many, and for room among all. Zero means
+	// that the listener does not tell them apart.
+	Strangers int
+	// StrangerTime is how long a caller may stay a stranger. Zero means 10 s.
+	StrangerTime time.Duration
 	// Grace is how long requests under way may take after Run's context ends. Zero
 	// means 10 s.
 	Grace time.Duration
@@ -82,6 +89,7 @@ func Listen(c ServerConfig) (*Server, error) {
 	withDefault(&c.WriteStall, 30*time.Second)
 	withDefault(&c.MaxConns, 10_000)
 	withDefault(&c.Grace, 10*time.Second)
+	withDefault(&c.StrangerTime, 10*time.Second)
 
 	s := &Server{config: c}
 	path, isUnix := strings.CutPrefix(c.Addr, "unix:")
@@ -102,13 +110,18 @@ func Listen(c ServerConfig) (*Server, error) {
 	if c.SameUser && isUnix {
 		s.listener = &sameUserListener{s.listener}
 	}
-	s.listener = &boundedListener{Listener: s.listener, stall: c.WriteStall, free: make(chan struct{}, c.MaxConns), closed: make(chan struct{})}
+	bounded := &boundedListener{Listener: s.listener, stall: c.WriteStall, free: make(chan struct{}, c.MaxConns), closed: make(chan struct{})}
+	if c.Strangers > 0 {
+		bounded.strangers = &strangers{most: c.Strangers, time: c.StrangerTime}
+	}
+	s.listener = bounded
 	s.http = &http.Server{
 		Handler:           c.Handler,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
 		ReadHeaderTimeout: c.ReadHeaderTimeout,
 		IdleTimeout:       c.IdleTimeout,
 		ErrorLog:          slog.NewLogLogger(discardIfNil(c.Log).Handler(), slog.LevelDebug),
+		ConnContext:       withCaller,
 	}
 	if c.OnlyHTTP1 {
 		s.http.Protocols = new(http.Protocols)
@@ -254,9 +267,14 @@ type boundedListener struct {
 	free   chan struct{} // holds one element for each open connection
 	closed chan struct{} // closed with the listener, for an Accept that waits for room
 	once   sync.Once
+	// strangers are told apart; nil for a listener that does not.
+	strangers *strangers
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
+	if l.strangers != nil {
+		return l.acceptStranger()
+	}
 	select {
 	case l.free <- struct{}{}:
 	case <-l.closed:
@@ -280,9 +298,16 @@ type countedConn struct {
 	stallConn
 	release func()
 	once    sync.Once
+
+	among *strangers    // nil where they are not told apart; never changed
+	place *list.Element // in among.conns, whose lock guards it; nil for no stranger
+	timer *time.Timer   // ends a stranger's time
 }
 
 func (c *countedConn) Close() error {
+	if c.among != nil {
+		c.among.remove(c)
+	}
 	err := c.Conn.Close()
 	c.once.Do(c.release)
 	return err
