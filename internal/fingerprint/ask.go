@@ -37,7 +37,7 @@ func (t *stream) answer(s *sieve) {
 			loaded[i] = atomic.LoadUint64(&s.bits[some[i].quick>>s.shift])
 		}
 		for i := range some {
-			if b := two(some[i].quick); loaded[i]&b == b {
+			if b := three(some[i].quick); loaded[i]&b == b {
 				// Those that pass move to the front.
 				t.asks[n] = some[i]
 				n++

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse"
 	"gatehouse/internal/fingerprint"
 )
 
@@ -197,6 +198,21 @@ func TestCuts(t *testing.T) {
 	}
 	if found < 3000 {
 		t.Errorf("only %d hits were compared", found)
+	}
+}
+
+// An address begins long before its at sign is known, and what begins none is turned
+// down before that.
+func TestCutsOfLongAddresses(t *testing.T) {
+	for _, length := range []int{1, 50, 250, 260, 3000} {
+		address := "grace." + strings.Repeat("x", length) + "@navy.example"
+		x := indexOf(t, owned{1, gatehouse.EmailAddress, address})
+		body := []byte("from: no.address, " + address + ", and no.more")
+		if hits := search(x, body, whole); len(hits) != 1 {
+			t.Errorf("%d bytes before the at sign: %d hits, want one", length, len(hits))
+		}
+		checkCuts(t, x, body, func(int) int { return 1 })
+		checkCuts(t, x, body, func(int) int { return 1000 })
 	}
 }
 

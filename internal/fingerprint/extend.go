@@ -150,6 +150,9 @@ func (t *stream) beginsPhone(w *word) bool {
 	return c == '+' || c == '(' || !phoneGap(t.raw[at-1:at]) || before < '0' || before > '9'
 }
 
+// phoneSigns may stand between groups of digits of a telephone number.
+const phoneSigns = " -./()+"
+
 // phoneGap says whether this stands between groups of digits of one number.
 func phoneGap(gap []byte) bool {
 	if len(gap) == 0 || len(gap) > 3 {

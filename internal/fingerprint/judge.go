@@ -72,7 +72,7 @@ func (t *stream) at(i int) byte {
 // goesOn says whether an ASCII letter or digit, or a part of another, is there.
 func (t *stream) goesOn(i int) bool {
 	c := t.at(i)
-	return lanes[c]>>laneWord&1 != 0 || c >= 0x80
+	return isWord(c) || c >= 0x80
 }
 
 func (t *stream) digit(i int) bool { return t.at(i) >= '0' && t.at(i) <= '9' }

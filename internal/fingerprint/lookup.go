@@ -1,18 +1,26 @@
 package fingerprint
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"strings"
 	"sync/atomic"
 )
 
-// keepBytes has a mask that leaves the first n bytes of eight.
-var keepBytes = [9]uint64{0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, ^uint64(0)}
+// keepBytes has, for the length of a word, a mask that leaves of eight bytes those
+// that are its.
+var keepBytes = func() (keep [17]uint64) {
+	for n := range keep {
+		keep[n] = 1<<(8*min(n, 8)) - 1
+	}
+	return keep
+}()
 
 // batch is how many words are looked up together. What is looked up of each is
 // loaded in a loop that does nothing else, so that the processor waits for many of
-// them at once: that is most of the time it takes.
+// them at once: that is most of the time it takes. It is a power of two, so that an
+// index that is masked with it needs no check.
 const batch = 128
 
 // lookUp asks for the words before ready by themselves, and opens those with which
@@ -23,26 +31,28 @@ func (t *stream) lookUp(ready int) {
 	// Short words are read eight bytes at once.
 	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
 	raw := t.raw[:len(t.raw)+2]
-	var loaded [batch]uint64
+	t.findAt(ready)
+	bits, shift := s.bits, uint(64-quickBits+s.shift)
+	var fast, loaded [batch]uint64
 	var pass [batch]int32
 	for t.looked < ready {
 		words := t.words[t.looked:min(ready, t.looked+batch)]
-		t.hash(words)
-		for i := range words {
-			loaded[i] = atomic.LoadUint64(&s.bits[words[i].fast>>(64-quickBits)>>s.shift])
+		t.hash(words, &fast)
+		for i, f := range fast[:len(words)] {
+			loaded[i] = atomic.LoadUint64(&bits[f>>(shift&63)])
 		}
 		t.openAll(s, words)
 		n := 0
 		for i := range words {
-			b := two(words[i].fast >> (64 - quickBits))
-			pass[n] = int32(i)
-			if loaded[i]&b == b {
+			b := three(fast[i&(batch-1)] >> (64 - quickBits))
+			pass[n&(batch-1)] = int32(i)
+			if loaded[i&(batch-1)]&b == b {
 				n++
 			}
 		}
 		for i := range words {
 			w := &words[i]
-			if w.traits&(hasLarge|hasLow|notASCII) != 0 && w.traits&(isSign|isTailed) == 0 || w.traits&notDigit == 0 && raw[max(w.start, 0)] == '0' {
+			if w.traits&(hasMore|notASCII) != 0 && w.traits&(isSign|isTailed) == 0 || w.traits&notDigit == 0 && raw[max(w.start, 0)] == '0' {
 				t.variants(w)
 			}
 		}
@@ -59,26 +69,26 @@ func (t *stream) lookUp(ready int) {
 	t.answer(s)
 }
 
-// hash gives words their fast hashes.
-func (t *stream) hash(words []word) {
+// hash gives words their fast hashes, and lists them.
+func (t *stream) hash(words []word, fast *[batch]uint64) {
 	k := t.scan.x.keys
 	low := t.low[:len(t.low)+8]
 	for i := range words {
 		w := &words[i]
-		n := int(w.end - w.start)
+		n := uint(w.end - w.start)
 		if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
 			t.hashSlowly(w)
 			t.known(w)
+			fast[i&(batch-1)] = w.fast
 			continue
 		}
-		v := binary.LittleEndian.Uint64(low[w.start:])
-		var y uint64
-		if n > 8 {
-			y = binary.LittleEndian.Uint64(low[w.end-8:])
-		} else {
-			v &= keepBytes[n]
+		v := binary.LittleEndian.Uint64(low[w.start:]) & keepBytes[n]
+		y := binary.LittleEndian.Uint64(low[max(w.end-8, 0):])
+		if n <= 8 {
+			y = 0
 		}
 		w.fast = k.fast16(v, y, uint64(n))
+		fast[i&(batch-1)] = w.fast
 	}
 }
 
@@ -103,21 +113,55 @@ func (t *stream) hashSlowly(w *word) {
 	w.fast = t.scan.x.keys.quickOf(t.b)
 }
 
+// findAt looks for the last at sign of what is known, from the first of the words that
+// are to be looked up, and for the beginning of what may yet get one: behind it nothing
+// stands that is in no address. No address begins with a word between the two.
+func (t *stream) findAt(ready int) {
+	t.lastAt, t.noAt = t.read, t.read
+	if t.looked == ready {
+		return
+	}
+	first := max(0, int(t.words[t.looked].end))
+	for t.lastAt = first - 1; ; {
+		// bytes.LastIndexByte takes many times as long.
+		next := bytes.IndexByte(t.raw[t.lastAt+1:t.read], '@')
+		if next < 0 {
+			break
+		}
+		t.lastAt += next + 1
+	}
+	for follow[t.raw[t.noAt-1]]&emailOnly != 0 {
+		if t.noAt--; t.noAt <= first || t.noAt < t.read-maxLook {
+			t.noAt = 0
+			return
+		}
+	}
+}
+
+// maxLook bounds how far it is looked back for where an address may begin.
+const maxLook = 256
+
 // openAll opens those of the words, not looked up yet, with which a value of several
 // may begin.
 func (t *stream) openAll(s *sieve, words []word) {
 	// Behind the text there is room, and what stands there is of no consequence.
 	raw := t.raw[:len(t.raw)+2]
 	var some [batch]int32
-	var leads [batch]uint32
-	n := 0
+	var may, leads [batch]uint32
+	first, n := s.first, 0
+	lastAt, noAt := int32(t.lastAt), int32(t.noAt)
 	for i := range words {
 		w := &words[i]
-		may := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[s.leads1(w.fast)]
-		// Numbers may begin a telephone number; of signs the second is not known yet.
-		may |= uint32(w.traits&(notDigit|isSign|isTailed)) ^ uint32(notDigit)
-		some[n] = int32(i)
-		if may != 0 {
+		at := w.fast >> (64 - leadBits)
+		m := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[atomic.LoadUint64(&first[at>>5])>>(at&31*2)&3] &^ uint32(w.traits&notDigit)
+		if w.end > lastAt && w.end < noAt {
+			m &^= emailOnly
+		}
+		if w.traits&(isSign|isTailed) != 0 {
+			m |= mayPhone // the second sign is not known yet
+		}
+		some[n&(batch-1)], may[n&(batch-1)] = int32(i), m
+		if m != 0 {
 			n++
 		}
 	}
@@ -135,8 +179,8 @@ func (t *stream) openAll(s *sieve, words []word) {
 			o.unread = true
 		} else {
 			o.first = w.fast
-			o.leads = leads[j] & follow[raw[w.end]] & follow[raw[w.end+1]]
-			if w.traits&notDigit == 0 && t.beginsPhone(w) {
+			o.leads = leads[j] & may[j]
+			if may[j]&mayPhone != 0 && t.beginsPhone(w) {
 				o.digits = uint8(w.end - w.start)
 			}
 			if o.leads == 0 && o.digits == notPhone {
@@ -148,20 +192,24 @@ func (t *stream) openAll(s *sieve, words []word) {
 	}
 }
 
-// shapesOf1 are the shapes that leads1 may mean.
-var shapesOf1 = [4]uint32{0, emailOnly, exactOnly | namesOnly, exactOnly | namesOnly | emailOnly}
+// mayPhone is, beside shapes, that a telephone number may begin, or a value of signs.
+const mayPhone uint32 = 1 << shapeOne
+
+// shapesOf1 are the shapes that leads1 may mean; it says nothing of mayPhone.
+var shapesOf1 = [4]uint32{mayPhone, mayPhone | emailOnly, mayPhone | exactOnly | namesOnly, ^uint32(0)}
 
 // follow has, for a byte behind a word, the shapes of the values that may go on with
 // it: names do not with what stands between the parts of addresses, addresses of
 // e-mail only with what may stand in them, and what is compared as it is written not
-// with a space. Most words end there.
+// with a space. Most words end there. mayPhone is set for digits, and for what may
+// stand between those of a telephone number.
 var follow = func() (f [256]uint32) {
 	for c := range f {
 		switch {
 		case c <= ' ':
 			f[c] = namesOnly
 		case c == '"':
-		case lanes[c]>>laneWord&1 != 0 || c >= 0x80:
+		case isWord(byte(c)) || c >= 0x80:
 			f[c] = ^uint32(0)
 		case strings.IndexByte("/:=[]{}<>|%#?$~", byte(c)) >= 0:
 			f[c] = exactOnly
@@ -171,6 +219,10 @@ var follow = func() (f [256]uint32) {
 			f[c] = ^uint32(0)
 		default:
 			f[c] = exactOnly | namesOnly
+		}
+		f[c] &^= mayPhone
+		if c >= '0' && c <= '9' || strings.IndexByte(phoneSigns, byte(c)) >= 0 {
+			f[c] |= mayPhone
 		}
 	}
 	return f
@@ -183,14 +235,15 @@ func (t *stream) variants(w *word) {
 	if size < minDigits || size > maxValue {
 		return
 	}
-	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
+	exact := t.raw[w.start:w.end]
+	large := !bytes.Equal(exact, t.low[w.start:w.end])
+	if size >= minExact && (large || w.traits&notASCII != 0) {
 		t.askOne(asWritten, w.start, w.start, w.end)
 	}
-	exact := t.raw[w.start:w.end]
 	if w.traits&notDigit == 0 && size >= minPhone && exact[0] == '0' && exact[1] == '0' {
 		t.askOne(asWritten, w.start+2, w.start, w.end)
 	}
-	if w.traits&hasLow == 0 {
+	if bytes.IndexByte(exact, '_') < 0 {
 		return
 	}
 	// Numbers between low lines.
@@ -215,7 +268,7 @@ func (t *stream) variants(w *word) {
 	}
 	if end-first >= minWord && end-first < size && w.traits&notASCII == 0 {
 		t.askOne(asWord, first, first, end)
-		if w.traits&hasLarge != 0 && end-first >= minExact {
+		if large && end-first >= minExact {
 			t.askOne(asWritten, first, first, end)
 		}
 	}

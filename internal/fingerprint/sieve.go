@@ -6,7 +6,7 @@ import "sync/atomic"
 // no value by itself, every word that begins no value of several words, and nearly
 // every row of words that is no such value.
 type sieve struct {
-	// bits has two bits for each value, both in one word of memory, so that a look
+	// bits has three bits for each value, all in one word of memory, so that a look
 	// costs one miss of the cache at most.
 	bits  []uint64
 	shift int
@@ -20,7 +20,7 @@ type sieve struct {
 }
 
 const (
-	// perWord are the values to each word of memory; about one word of text in forty
+	// perWord are the values to each word of memory; about one word of text in eighty
 	// passes then.
 	perWord      = 5
 	minSieveBits = 10
@@ -39,9 +39,12 @@ func newSieve(values int) *sieve {
 	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<leadBits), first: make([]uint64, 1<<leadBits/32)}
 }
 
-// two returns the two bits of a quick part. A value may have it if both are set in its
-// word of bits, the one at the quick part shifted by shift.
-func two(quick uint64) uint64 { return 1<<(quick&63) | 1<<(quick>>6&63) }
+// three returns the three bits of a quick part. A value may have it if all are set in
+// its word of bits, the one at the quick part shifted by shift. Where the sieve is large
+// there are twelve bits to make them of: the third is a mixture.
+func three(quick uint64) uint64 {
+	return 1<<(quick&63) | 1<<(quick>>6&63) | 1<<((quick+quick>>6*37+13)&63)
+}
 
 // lead returns the shapes of the values that begin with a word of this fast hash.
 func (s *sieve) lead(fast uint64) uint32 { return atomic.LoadUint32(&s.leads[fast>>(64-leadBits)]) }
@@ -56,7 +59,7 @@ func (s *sieve) leads1(fast uint64) uint64 {
 // add lets a mark through.
 func (s *sieve) add(m mark) {
 	q := m.quick()
-	atomic.OrUint64(&s.bits[q>>s.shift], two(q))
+	atomic.OrUint64(&s.bits[q>>s.shift], three(q))
 	if m.shape() != shapeOne {
 		at, bit := q>>(quickBits-leadBits), uint64(2)
 		if emailOnly>>m.shape()&1 != 0 {

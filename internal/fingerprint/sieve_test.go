@@ -24,7 +24,7 @@ func TestSieve(t *testing.T) {
 		return m
 	}
 	passes := func(m mark) bool {
-		s, b := x.sieve.Load(), two(m.quick())
+		s, b := x.sieve.Load(), three(m.quick())
 		return s.bits[m.quick()>>s.shift]&b == b
 	}
 	for o := range Owner(20_000) {

@@ -16,6 +16,8 @@ type stream struct {
 	// looked is how many of the words have been looked up by themselves, done how
 	// many are done with altogether.
 	looked, done int
+	// lastAt and noAt are what findAt found.
+	lastAt, noAt int
 	// openings are the words with which values may begin that are not complete.
 	openings []opening
 	// asks are questions that wait to be put together.
@@ -83,7 +85,7 @@ func (t *stream) process(last bool) {
 			break
 		}
 		t.cutWords(n, &m)
-		t.cutRuns(n, m.b64)
+		t.cutRuns(n, m.row)
 		t.read += n
 	}
 	for p := range t.runs.out {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -19,9 +20,8 @@ type word struct {
 type traits uint8
 
 const (
-	hasLarge traits = 1 << iota // capital ASCII letters
-	hasLow                      // low lines
-	notDigit                    // something besides digits
+	notDigit traits = 1 << iota // something besides digits
+	hasMore                     // capital ASCII letters or low lines
 	notASCII
 	isSign   // of a script with words of few signs
 	isTailed // of a script with syllables of several signs
@@ -60,64 +60,71 @@ func (r *reader) cut(n int) {
 	r.low = append(r.low[:0], r.low[min(n, len(r.low)):]...)
 }
 
-// Lanes of classify's table: bit i of a lane is byte i of eight.
+// Lanes of classify's tables, of 16 bits each.
 const (
-	laneWord = 8 * iota
-	lane64
-	laneLarge
-	laneLow
-	laneDigit
-	laneHigh
+	laneWord  = 16 * iota
+	laneRow   // digits of base64 in both alphabets
+	laneMore  // capital letters and low lines
+	laneDigit // decimal digits
 )
 
-var lanes = func() (l [256]uint64) {
-	for c := range l {
+// lanes have, for the byte at a place among eight, the bit of that place in each lane
+// that the byte is of. A table for each place is faster than a shift.
+var lanes = func() (l [8][256]uint64) {
+	for c := range 256 {
+		var in uint64
 		switch {
 		case c >= '0' && c <= '9':
-			l[c] = 1<<laneWord | 1<<lane64 | 1<<laneDigit
+			in = 1<<laneWord | 1<<laneRow | 1<<laneDigit
 		case c >= 'a' && c <= 'z':
-			l[c] = 1<<laneWord | 1<<lane64
-		case c >= 'A' && c <= 'Z':
-			l[c] = 1<<laneWord | 1<<lane64 | 1<<laneLarge
-		case c == '_':
-			l[c] = 1<<laneWord | 1<<lane64 | 1<<laneLow
+			in = 1<<laneWord | 1<<laneRow
+		case c >= 'A' && c <= 'Z', c == '_':
+			in = 1<<laneWord | 1<<laneRow | 1<<laneMore
 		case c == '+' || c == '/' || c == '-':
-			l[c] = 1 << lane64
-		case c >= 0x80:
-			l[c] = 1 << laneHigh
+			in = 1 << laneRow
+		}
+		for at := range l {
+			l[at][c] = in << at
 		}
 	}
 	return l
 }()
 
+// isWord says whether a byte is an ASCII letter, a digit or a low line.
+func isWord(c byte) bool { return lanes[0][c]>>laneWord&1 != 0 }
+
 // masks say of 64 bytes which are what: bit i is byte i.
-type masks struct{ word, b64, large, low, digit, high uint64 }
+type masks struct{ word, row, more, digit uint64 }
 
 // classify sorts 64 bytes.
-func classify(b *[64]byte, m *masks) {
-	var w [8]uint64
+func classify(bytes *[64]byte, m *masks) {
+	var w [4]uint64
 	for i := range w {
-		x := binary.LittleEndian.Uint64(b[8*i:])
-		w[i] = lanes[x&255] | lanes[x>>8&255]<<1 | lanes[x>>16&255]<<2 | lanes[x>>24&255]<<3 |
-			lanes[x>>32&255]<<4 | lanes[x>>40&255]<<5 | lanes[x>>48&255]<<6 | lanes[x>>56]<<7
+		b := (*[16]byte)(bytes[16*i:])
+		w[i] = lanes[0][b[0]] | lanes[1][b[1]] | lanes[2][b[2]] | lanes[3][b[3]] |
+			lanes[4][b[4]] | lanes[5][b[5]] | lanes[6][b[6]] | lanes[7][b[7]] |
+			(lanes[0][b[8]]|lanes[1][b[9]]|lanes[2][b[10]]|lanes[3][b[11]]|
+				lanes[4][b[12]]|lanes[5][b[13]]|lanes[6][b[14]]|lanes[7][b[15]])<<8
 	}
-	// Turn eight words of lanes into words of one lane each: the transposition of a
-	// matrix of eight by eight bytes.
-	for i := range 4 {
-		a, c := w[i], w[i+4]
-		w[i], w[i+4] = a&0xffffffff|c<<32, a>>32|c&^0xffffffff
+	// Turn four words of lanes into words of one lane each.
+	const even = 0x0000ffff0000ffff
+	a, b := w[0]&even|w[1]&even<<16, w[0]>>16&even|w[1]&^even
+	c, d := w[2]&even|w[3]&even<<16, w[2]>>16&even|w[3]&^even
+	m.word, m.more = a&0xffffffff|c<<32, a>>32|c&^0xffffffff
+	m.row, m.digit = b&0xffffffff|d<<32, b>>32|d&^0xffffffff
+}
+
+// isASCII says whether all bytes are.
+func isASCII(b []byte) bool {
+	var all uint64
+	for len(b) >= 8 {
+		all |= binary.LittleEndian.Uint64(b)
+		b = b[8:]
 	}
-	for _, i := range [4]int{0, 1, 4, 5} {
-		const even = 0x0000ffff0000ffff
-		a, c := w[i], w[i+2]
-		w[i], w[i+2] = a&even|c&even<<16, a>>16&even|c&^even
+	for _, c := range b {
+		all |= uint64(c)
 	}
-	for _, i := range [4]int{0, 2, 4, 6} {
-		const even = 0x00ff00ff00ff00ff
-		a, c := w[i], w[i+1]
-		w[i], w[i+1] = a&even|c&even<<8, a>>8&even|c&^even
-	}
-	m.word, m.b64, m.large, m.low, m.digit, m.high = w[0], w[1], w[2], w[3], w[4], w[5]
+	return all&0x8080808080808080 == 0
 }
 
 // piece sorts the next bytes of the text before end, 64 or fewer, so that no rune is
@@ -157,7 +164,7 @@ func (r *reader) piece(end int, m *masks, last bool) int {
 
 // cutWords cuts a piece of the text that was sorted.
 func (r *reader) cutWords(n int, m *masks) {
-	if m.high != 0 || r.traits&(isSign|isTailed) != 0 && r.begun != none {
+	if !isASCII(r.raw[r.read:r.read+n]) || r.traits&(isSign|isTailed) != 0 && r.begun != none {
 		r.cutRunes(n)
 		return
 	}
@@ -171,51 +178,38 @@ func (r *reader) cutWords(n int, m *masks) {
 	if n < 64 {
 		ends &= 1<<n - 1
 	}
-	for ends != 0 {
-		end := bits.TrailingZeros64(ends)
-		ends &= ends - 1
-		from := 0
-		if r.begun == none {
-			from = bits.TrailingZeros64(starts)
-			starts &= starts - 1
-			r.begun = r.read + from
-		}
-		of := uint64(1)<<end - 1<<from
-		t := r.traits
-		if m.large&of != 0 {
-			t |= hasLarge
-		}
-		if m.low&of != 0 {
-			t |= hasLow
-		}
-		if of&^m.digit != 0 {
-			t |= notDigit
-		}
-		r.words = append(r.words, word{start: int32(r.begun), end: int32(r.read + end), traits: t})
-		r.begun, r.traits = none, 0
-	}
-	// What goes on behind this piece.
-	from := 0
-	if r.begun == none {
-		if starts == 0 {
+	if r.begun != none {
+		if ends == 0 {
+			r.traits |= m.traits(in)
 			return
 		}
-		from = bits.TrailingZeros64(starts)
-		r.begun = r.read + from
+		end := bits.TrailingZeros64(ends)
+		ends &= ends - 1
+		r.traits |= m.traits(1<<end - 1)
+		r.close(r.read + end)
 	}
-	of := ^uint64(0) << from
-	if n < 64 {
-		of &= 1<<n - 1
+	r.words = slices.Grow(r.words, 32)
+	words := r.words[len(r.words) : len(r.words)+32]
+	read := int32(r.read)
+	k := 0
+	for ; ends != 0; k++ {
+		from, end := bits.TrailingZeros64(starts), bits.TrailingZeros64(ends)
+		starts &= starts - 1
+		ends &= ends - 1
+		words[k&31] = word{start: read + int32(from), end: read + int32(end), traits: m.traits(1<<(end&63) - 1<<(from&63))}
 	}
-	if m.large&of != 0 {
-		r.traits |= hasLarge
+	r.words = r.words[:len(r.words)+k]
+	if starts != 0 {
+		// What goes on behind this piece.
+		from := bits.TrailingZeros64(starts)
+		r.begun, r.traits = r.read+from, m.traits(in&(^uint64(0)<<from))
 	}
-	if m.low&of != 0 {
-		r.traits |= hasLow
-	}
-	if of&^m.digit != 0 {
-		r.traits |= notDigit
-	}
+}
+
+// traits returns the traits of the bytes of a mask, without a branch.
+func (m *masks) traits(of uint64) traits {
+	more, other := of&m.more, of&^m.digit
+	return traits((more|-more)>>63)*hasMore | traits((other|-other)>>63)*notDigit
 }
 
 // cutRunes is cutWords for a piece that is not ASCII.
@@ -224,7 +218,7 @@ func (r *reader) cutRunes(n int) {
 		c := r.raw[at]
 		size, k := 1, letter
 		if c < utf8.RuneSelf {
-			if lanes[c]>>laneWord&1 == 0 {
+			if !isWord(c) {
 				k = separator
 			}
 		} else {
@@ -248,13 +242,11 @@ func (r *reader) cutRunes(n int) {
 			if r.begun == none {
 				r.begun = at
 			}
-			switch lane := lanes[c]; {
-			case lane>>laneHigh&1 != 0:
+			switch lane := lanes[0][c]; {
+			case c >= utf8.RuneSelf:
 				r.traits |= notASCII | notDigit
-			case lane>>laneLow&1 != 0:
-				r.traits |= hasLow | notDigit
-			case lane>>laneLarge&1 != 0:
-				r.traits |= hasLarge | notDigit
+			case lane>>laneMore&1 != 0:
+				r.traits |= hasMore | notDigit
 			case lane>>laneDigit&1 == 0:
 				r.traits |= notDigit
 			}
