@@ -3,7 +3,6 @@ package main
 import (
 	"time"
 
-
 	"github.com/spf13/cobra"
 )
 

@@ -81,6 +81,29 @@ func TestSets(t *testing.T) {
 	}
 }
 
+// TestUnknownActionsMayHaveEveryCode: a program that knew an action indexes its code; one
+// that did not has to leave the question open.
+func TestUnknownActionsMayHaveEveryCode(t *testing.T) {
+	terms := func(action string) (all []uint32) {
+		l := Leaf{Action: action, Verdict: "done"}
+		l.terms(func(term uint32) { all = append(all, term) })
+		return all
+	}
+	future, call := terms("of.the.future"), terms("call")
+	for _, q := range []Query{{Code: "GH8070W"}, {Severity: SeverityAlert}} {
+		clauses := q.clauses()
+		if len(clauses) != 1 {
+			t.Fatalf("%d clauses", len(clauses))
+		}
+		has := func(all []uint32) bool {
+			return slices.ContainsFunc(clauses[0], func(term uint32) bool { return slices.Contains(all, term) })
+		}
+		if !has(future) || has(call) {
+			t.Errorf("%+v: an unknown action may fit: %v, and another one: %v", q, has(future), has(call))
+		}
+	}
+}
+
 // FuzzPart reads parts that somebody made: they are refused or read, and nothing else.
 func FuzzPart(f *testing.F) {
 	at := place{shortSpan, 0, 0}

@@ -2,8 +2,6 @@ package audit_test
 
 import (
 	"bytes"
-	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -233,7 +230,7 @@ func (h *pastLog) check(what string, queries int) (damaged bool) {
 	for range queries {
 		q := h.query()
 		want := h.scan(q)
-		limit := pick(h.random, 1, 7, 50, 1000)
+		limit := pick(h.random, 1, 7, 16, 32, 50, 1000)
 		most := min(len(want)+1, pick(h.random, 3, 40, 400)*min(limit, 10))
 		got, d := pages(h.t, s, q, limit, most)
 		damaged = damaged || d
@@ -329,42 +326,52 @@ func TestSearchFindsWhatAScanFinds(t *testing.T) {
 // nothing, and hides nothing of those that took their place.
 func TestSearchAfterRollback(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
-		db := storetest.Open(t, dsn)
-		h := newPast(t, db, 8)
-		h.grow(3*shortSpan + 10)
-		if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
-			t.Fatal(err)
-		}
-		const kept = shortSpan + 100
-		raw := storetest.OpenRaw(t, dsn)
-		raw.Exec(fmt.Sprintf("DELETE FROM audit_entries WHERE seq >= %d", kept))
-		raw.Exec(fmt.Sprintf("UPDATE audit_head SET size = %d", kept))
-		h.leaves, h.people, h.open = h.leaves[:kept], h.people[:kept], nil
+		afterRollback(t, dsn, true)
+	})
+	t.Run("nobody tidied up", func(t *testing.T) { afterRollback(t, storetest.SQLite(t), false) })
+}
+
+func afterRollback(t *testing.T, dsn string, forget bool) {
+	t.Helper()
+	db := storetest.Open(t, dsn)
+	h := newPast(t, db, 8)
+	h.grow(3*shortSpan + 10)
+	if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	const kept = shortSpan + 100
+	raw := storetest.OpenRaw(t, dsn)
+	raw.Exec(fmt.Sprintf("DELETE FROM audit_entries WHERE seq >= %d", kept))
+	raw.Exec(fmt.Sprintf("UPDATE audit_head SET size = %d", kept))
+	h.leaves, h.people, h.open = h.leaves[:kept], h.people[:kept], nil
+	if forget {
 		if err := audit.ForgetRolledBack(t.Context(), db.Audit()); err != nil {
 			t.Fatal(err)
 		}
-		if _, rows := raw.Query(fmt.Sprintf("SELECT seq FROM audit_search WHERE seq >= %d", kept)); len(rows) != 0 {
-			t.Errorf("%d entries that are gone are still found by their people", len(rows))
-		}
-		if _, rows := raw.Query("SELECT seq FROM audit_search"); len(rows) == 0 {
-			t.Error("nobody's entries are found any more")
-		}
-		h.check("rolled back", 30)
-		h.grow(3 * shortSpan)
-		if _, short := segments(t, db); short != 1 {
-			t.Errorf("%d segments stand after the rollback", short)
-		}
-		h.check("written on", 40)
-		if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
-			t.Fatal(err)
-		}
-		if _, short := segments(t, db); short != 4 {
-			t.Errorf("%d segments stand", short)
-		}
-		if h.check("indexed again", 40) {
-			t.Error("the index is damaged")
-		}
-	})
+	} else {
+		raw.Exec(fmt.Sprintf("DELETE FROM audit_search WHERE seq >= %d", kept))
+	}
+	if _, rows := raw.Query(fmt.Sprintf("SELECT seq FROM audit_search WHERE seq >= %d", kept)); len(rows) != 0 {
+		t.Errorf("%d entries that are gone are still found by their people", len(rows))
+	}
+	if _, rows := raw.Query("SELECT seq FROM audit_search"); len(rows) == 0 {
+		t.Error("nobody's entries are found any more")
+	}
+	h.check("rolled back", 30)
+	h.grow(3 * shortSpan)
+	if _, short := segments(t, db); short != 1 {
+		t.Errorf("%d segments stand after the rollback", short)
+	}
+	h.check("written on", 40)
+	if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, short := segments(t, db); short != 4 {
+		t.Errorf("%d segments stand", short)
+	}
+	if h.check("indexed again", 40) {
+		t.Error("the index is damaged")
+	}
 }
 
 // TestSearchOfSeveralLogs: pages and tails of several logs are those of one, in order of
@@ -444,154 +451,6 @@ func TestSearchAfterErasure(t *testing.T) {
 			t.Errorf("%d entries are found", len(got))
 		}
 		h.check("after an erasure", 60)
-	})
-}
-
-// TestTailAndPagesWhileOthersWrite: a tail hands out every entry once, and pages neither
-// repeat one nor leave one out, while several write and others index.
-func TestTailAndPagesWhileOthersWrite(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, dsn string) {
-		db := storetest.Open(t, dsn)
-		private, _ := newKey(t)
-		log, stop := run(t, config(t, db.Audit(), private))
-		s := audit.NewSearcher(index, audit.SearchedLog{Store: db.Audit()})
-		q := audit.Query{Verdict: "allow"}
-		all, err := s.Follow(t.Context(), audit.Query{}, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		some, err := s.Follow(t.Context(), q, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		whose, err := s.Follow(t.Context(), audit.Query{Found: []audit.Found{connection("person-1", "connection-1")}}, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		const writers, each = 4, 600
-		var group sync.WaitGroup
-		for range writers {
-			group.Go(func() {
-				for range each {
-					e := call()
-					receipt, err := log.Intent(t.Context(), e)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					log.Outcome(receipt, audit.Entry{Action: "call", Verdict: "done", Status: 200})
-				}
-			})
-		}
-		ended := make(chan struct{})
-		go func() {
-			group.Wait()
-			if err := log.Flush(context.WithoutCancel(t.Context())); err != nil {
-				t.Error(err)
-			}
-			close(ended)
-		}()
-		got := [3][]int64{}
-		drain := func() {
-			for i, tail := range []*audit.Tail{all, some, whose} {
-				for more := true; more; {
-					var entries []audit.Shown
-					var err error
-					// Going on from the cursor is the same as going on.
-					if entries, more, err = tail.Next(t.Context()); err != nil {
-						t.Fatal(err)
-					}
-					for _, e := range entries {
-						got[i] = append(got[i], e.Seq)
-					}
-				}
-			}
-			if some, err = s.Follow(t.Context(), q, some.Cursor()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for on := true; on; {
-			select {
-			case <-ended:
-				on = false
-			default:
-			}
-			drain()
-			if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
-				t.Fatal(err)
-			}
-			found, _ := pages(t, s, q, 64, 1000)
-			for i := 1; i < len(found); i++ {
-				if found[i] >= found[i-1] {
-					t.Fatalf("entry %d comes after entry %d", found[i], found[i-1])
-				}
-			}
-		}
-		if err := stop(); err != nil {
-			t.Fatal(err)
-		}
-		drain()
-		for i, want := range []int{2 * writers * each, writers * each, 2 * writers * each} {
-			if len(got[i]) != want || !slices.IsSorted(got[i]) || len(slices.Compact(slices.Clone(got[i]))) != want {
-				t.Errorf("tail %d hands out %d entries, not %d, each once and in order", i, len(got[i]), want)
-			}
-		}
-		if found, _ := pages(t, s, q, 100, 1<<20); len(found) != writers*each || !slices.IsSortedFunc(found, func(a, b int64) int { return cmp.Compare(b, a) }) {
-			t.Errorf("pages have %d entries, not %d", len(found), writers*each)
-		}
-	})
-}
-
-// TestInDoubt compares the intents without an outcome with those of a plain scan.
-func TestInDoubt(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, dsn string) {
-		db := storetest.Open(t, dsn)
-		h := newPast(t, db, 11)
-		check := func(what string) {
-			t.Helper()
-			s := audit.NewSearcher(nil, audit.SearchedLog{Store: db.Audit()})
-			times := []int64{}
-			for _, l := range h.leaves {
-				times = append(times, l.Time)
-			}
-			slices.Sort(times)
-			for _, since := range []time.Time{{}, time.UnixMicro(times[len(times)/3])} {
-				before := time.UnixMicro(times[len(times)-20])
-				ended := map[string]bool{}
-				want := map[string]bool{}
-				for _, l := range h.leaves {
-					ended[l.Intent] = true
-				}
-				for _, l := range h.leaves {
-					if l.Kind == audit.KindIntent && !ended[l.ID] && !l.When().Before(since) && l.When().Before(before) {
-						want[l.ID] = true
-					}
-				}
-				got, err := s.InDoubt(t.Context(), since, before)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(want) == 0 || len(got) != len(want) {
-					t.Fatalf("%s: %d are in doubt, not %d", what, len(got), len(want))
-				}
-				for _, e := range got {
-					if !want[e.ID] {
-						t.Errorf("%s: %s is not in doubt", what, e.ID)
-					}
-				}
-			}
-		}
-		h.grow(2*shortSpan + 300)
-		check("nothing indexed")
-		if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
-			t.Fatal(err)
-		}
-		check("indexed")
-		h.grow(longSpan)
-		if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
-			t.Fatal(err)
-		}
-		check("in long segments")
 	})
 }
 
@@ -679,72 +538,6 @@ func TestMissingEntriesAreNotPassedOver(t *testing.T) {
 			if failed == nil {
 				t.Errorf("entry %d is passed over", at)
 			}
-		}
-	})
-}
-
-// failing stops the indexer as a crash would: before or after what it writes is stored.
-type failing struct {
-	audit.SegmentStore
-	random *rand.Rand
-	failed int
-}
-
-func (f *failing) fail() error {
-	if f.random.IntN(3) > 0 {
-		return nil
-	}
-	f.failed++
-	return fmt.Errorf("the power is gone: %w", gatehouse.ErrUnavailable)
-}
-
-func (f *failing) PutSegment(ctx context.Context, s audit.IndexSegment, parts []audit.Part) error {
-	if err := f.fail(); err != nil {
-		return err
-	}
-	if err := f.SegmentStore.PutSegment(ctx, s, parts); err != nil {
-		return err
-	}
-	return f.fail()
-}
-
-func (f *failing) DropSegments(ctx context.Context, span, from, to int64, limit int) (int64, error) {
-	if err := f.fail(); err != nil {
-		return 0, err
-	}
-	n, err := f.SegmentStore.DropSegments(ctx, span, from, to, limit)
-	if err == nil {
-		err = f.fail()
-	}
-	return n, err
-}
-
-// TestIndexerStoppedAnywhere: whenever the indexer was stopped, searches find what a scan
-// finds, and it goes on to the same end.
-func TestIndexerStoppedAnywhere(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, dsn string) {
-		db := storetest.Open(t, dsn)
-		h := newPast(t, db, 21)
-		h.grow(longSpan + shortSpan + 100)
-		f := &failing{db.Audit(), h.random, 0}
-		for try := 0; ; try++ {
-			if try == 200 {
-				t.Fatal("it comes to no end")
-			}
-			if err := audit.NewIndexer(slog.New(slog.DiscardHandler), f).CatchUp(t.Context(), false, nil); err == nil {
-				break
-			} else if !errors.Is(err, gatehouse.ErrUnavailable) {
-				t.Fatal(err)
-			}
-			if try%4 == 0 && h.check("stopped", 1) {
-				t.Error("the index is damaged")
-			}
-		}
-		if long, _ := segments(t, db); long != 1 || f.failed < 5 {
-			t.Errorf("%d long segments after %d failures", long, f.failed)
-		}
-		if h.check("at the end", 10) {
-			t.Error("the index is damaged")
 		}
 	})
 }

@@ -53,7 +53,7 @@ type Config struct {
 	Log   Recorder // required
 	// Logs returns all logs of the database: a node may have come. Required.
 	Logs  func(context.Context) ([]Log, error)
-	Meter *Meter   // of this process, stored before a look; nil: none
+	Meter *Meter // of this process, stored before a look; nil: none
 	// Index is the keyed hash that the logs' entries are found by. Required.
 	Index audit.IndexHash
 	// Person tells whose a connection is, so that an entry about it is sealed for them.
