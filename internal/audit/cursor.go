@@ -20,6 +20,20 @@ type tileCursor struct {
 	next, seen int64
 }
 
+// cursor returns the one of a level.
+func (v *verification) cursor(level int) *tileCursor {
+	c := v.tiles[level]
+	if c == nil {
+		c = &tileCursor{v: v, level: level, from: math.MinInt64}
+		if v.start > 0 && level >= 0 && level < 8 {
+			c.from = v.start >> (tileHeight * (level + 1))
+			c.next = c.from
+		}
+		v.tiles[level] = c
+	}
+	return c
+}
+
 // tileBatch is how many tiles are read at a time.
 const tileBatch = 64
 
