@@ -19,7 +19,8 @@ var keepBytes = func() (keep [17]uint64) {
 
 // batch is how many words are looked up together. What is looked up of each is
 // loaded in a loop that does nothing else, so that the processor waits for many of
-// them at once: that is most of the time it takes.
+// them at once: that is most of the time it takes. It is a power of two, so that an
+// index that is masked with it needs no check.
 const batch = 128
 
 // lookUp asks for the words before ready by themselves, and opens those with which
