@@ -172,6 +172,18 @@ var classes = map[string]class{
 	"audit.unregistered": {number: 907, severity: SeverityWarning, failed: SeverityAlert, controls: []string{"X-MONITOR"}},
 	"platform.clock":     {number: 908, severity: SeverityNotice, controls: []string{"X-MONITOR", "M-REGULAR"}},
 	"audit.search":       {number: 909, severity: SeverityNotice, controls: []string{"M-ACCESSLOG"}},
+	"log.node":           {number: 910, severity: SeverityNotice, controls: []string{"M-ACCESSLOG", "M-REGULAR"}},
+	"log.cross":          {number: 911, controls: []string{"M-ACCESSLOG", "M-REGULAR"}},
+	"log.archive":        {number: 912, severity: SeverityNotice, controls: []string{"M-ACCESSLOG"}},
+	"log.prune":          {number: 913, severity: SeverityNotice, failed: SeverityWarning, controls: []string{"M-ACCESSLOG", "M-REGULAR"}},
+
+	"log.export.stuck":     {number: 914, severity: SeverityWarning, controls: []string{"X-MONITOR"}},
+	"log.export.ok":        {number: 915, severity: SeverityNotice, controls: []string{"X-MONITOR"}},
+	"log.export.gap":       {number: 916, severity: SeverityAlert, refused: SeverityAlert, failed: SeverityAlert, controls: []string{"X-MONITOR"}},
+	"log.export.rejected":  {number: 917, severity: SeverityWarning, controls: []string{"X-MONITOR"}},
+	"log.export.move":      {number: 918, severity: SeverityNotice, controls: []string{"X-MONITOR"}},
+	"reconcile.done":       {number: 919, controls: []string{"X-MONITOR", "M-REGULAR"}},
+	"reconcile.difference": {number: 920, severity: SeverityAlert, refused: SeverityAlert, failed: SeverityAlert, controls: []string{"X-MONITOR", "X-COMPROMISE", "M-REGULAR"}},
 }
 
 // unknown stands for the actions of programs newer than this one.
