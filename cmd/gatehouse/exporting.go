@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 	"gatehouse/internal/export"
 	"gatehouse/internal/secret"
@@ -55,7 +56,7 @@ func newExporter(p *parts) (*export.Exporter, error) {
 		}
 		c.Targets = append(c.Targets, export.Target{
 			Name: s.Name, Sink: sink, FromNow: s.FromNow, StuckAfter: s.StuckAfter,
-			Filter: export.Filter{Least: export.Severity(s.Severity), Actions: s.Actions},
+			Filter: export.Filter{Least: audit.Severity(s.Severity), Actions: s.Actions},
 		})
 	}
 	return export.New(c)

@@ -41,7 +41,7 @@ type Sink struct {
 	RotateEvery time.Duration `yaml:"rotate_every" kinds:"jsonl" doc:"With jsonl: how much time a file is for, in UTC. Default 24h: a new one begins at midnight."`
 	Keep        int           `yaml:"keep" kinds:"jsonl" doc:"With jsonl: how many older files are kept. Default: all of them."`
 
-	Severity   string        `yaml:"severity" doc:"The least that is sent: info (the default), notice, warning, error or critical."`
+	Severity   string        `yaml:"severity" doc:"The least that is sent: info (the default), notice, warning or alert."`
 	Actions    []string      `yaml:"actions" doc:"Only these actions (docs/log-events.md), or all that begin so: [connect.revoke, log.*]. Default: all."`
 	FromNow    bool          `yaml:"from_now" doc:"true begins with what comes after the first start, instead of the beginning of the log."`
 	StuckAfter time.Duration `yaml:"stuck_after" doc:"After how long behind the log says that the sink is stuck. Default 15m."`
@@ -128,7 +128,7 @@ func (d *decoder) sink(at string, s *Sink) {
 		}
 	}
 	d.sinkTLS(at+".tls", &s.TLS)
-	d.oneOf(at+".severity", s.Severity, "", "info", "notice", "warning", "error", "critical")
+	d.oneOf(at+".severity", s.Severity, "", "info", "notice", "warning", "alert")
 	for i, action := range s.Actions {
 		if !actionForm.MatchString(action) {
 			d.failAt(at+".actions["+strconv.Itoa(i)+"]", "is no action, such as connect.revoke, and no beginning of some, such as log.*")

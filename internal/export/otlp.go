@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/secret"
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/logs/v1"
@@ -153,12 +154,11 @@ func (o *OTLP) body(entries []Entry) ([]byte, error) {
 }
 
 // otlpSeverity is the data model's mapping of syslog's severities.
-var otlpSeverity = map[Severity]logs.SeverityNumber{
-	Critical: logs.SeverityNumber_SEVERITY_NUMBER_ERROR2,
-	Error:    logs.SeverityNumber_SEVERITY_NUMBER_ERROR,
-	Warning:  logs.SeverityNumber_SEVERITY_NUMBER_WARN,
-	Notice:   logs.SeverityNumber_SEVERITY_NUMBER_INFO2,
-	Info:     logs.SeverityNumber_SEVERITY_NUMBER_INFO,
+var otlpSeverity = map[audit.Severity]logs.SeverityNumber{
+	audit.SeverityAlert:   logs.SeverityNumber_SEVERITY_NUMBER_ERROR3,
+	audit.SeverityWarning: logs.SeverityNumber_SEVERITY_NUMBER_WARN,
+	audit.SeverityNotice:  logs.SeverityNumber_SEVERITY_NUMBER_INFO2,
+	audit.SeverityInfo:    logs.SeverityNumber_SEVERITY_NUMBER_INFO,
 }
 
 // request is one message for all entries, which may be of several logs.
@@ -181,11 +181,11 @@ func (o *OTLP) request(entries []Entry, now time.Time) *collector.ExportLogsServ
 // record is one entry. Its body is the leaf as the tree holds it, a text and not a
 // map, so that whoever has it can compute its hash.
 func record(e *Entry, now time.Time) *logs.LogRecord {
-	severity := SeverityOf(e)
+	code := CodeOf(e)
 	r := &logs.LogRecord{
 		TimeUnixNano: uint64(max(e.when(), 0)) * 1000, ObservedTimeUnixNano: uint64(max(now.UnixNano(), 0)), //nolint:gosec // not negative
-		SeverityNumber: otlpSeverity[severity], SeverityText: strings.ToUpper(string(severity)), EventName: e.action(),
-		Attributes: attributes("gatehouse.log.origin", e.Origin, "gatehouse.log.leaf_hash", e.Hash),
+		SeverityNumber: otlpSeverity[code.Severity], SeverityText: strings.ToUpper(string(code.Severity)), EventName: e.action(),
+		Attributes: attributes("gatehouse.log.origin", e.Origin, "gatehouse.log.leaf_hash", e.Hash, "gatehouse.code", code.Code),
 	}
 	r.Attributes = append(r.Attributes, number("gatehouse.log.index", e.Index))
 	l := e.Leaf

@@ -169,8 +169,8 @@ func TestOTLPOfALog(t *testing.T) {
 
 func TestOTLPSeverity(t *testing.T) {
 	for action, want := range map[string]logs.SeverityNumber{
-		"log.tampered": logs.SeverityNumber_SEVERITY_NUMBER_ERROR2, "log.export.gap": logs.SeverityNumber_SEVERITY_NUMBER_ERROR,
-		"log.clock": logs.SeverityNumber_SEVERITY_NUMBER_WARN, "config.apply": logs.SeverityNumber_SEVERITY_NUMBER_INFO2, "init": logs.SeverityNumber_SEVERITY_NUMBER_INFO,
+		"log.tampered": logs.SeverityNumber_SEVERITY_NUMBER_ERROR3, "lineage.full": logs.SeverityNumber_SEVERITY_NUMBER_WARN,
+		"log.clock": logs.SeverityNumber_SEVERITY_NUMBER_INFO2, "run.start": logs.SeverityNumber_SEVERITY_NUMBER_INFO,
 	} {
 		raw := bytes.ReplaceAll(leafOf(0), []byte(`"init"`), []byte(strconv.Quote(action)))
 		e := export.NewEntry(origin, 0, raw)

@@ -121,7 +121,7 @@ func TestRsyslog(t *testing.T) {
 		if !found || string(l.Leaf) != string(leaves[l.Index]) || !strings.HasPrefix(sd, `[gatehouse@32473 origin="`+origin+`"`) || !strings.Contains(sd, l.Hash) {
 			t.Fatalf("it read %q", text)
 		}
-		if want := map[bool]string{true: "106", false: "110"}[l.Index == 1000]; pri != want {
+		if want := map[bool]string{true: "105", false: "110"}[l.Index == 1000]; pri != want {
 			t.Errorf("entry %d has priority %s, want %s", l.Index, pri, want)
 		}
 		got = append(got, l.Index)

@@ -305,11 +305,11 @@ func TestFilter(t *testing.T) {
 		want   []int64
 	}{
 		"all":       {export.Filter{}, []int64{0, 1, 2, 3, 4}},
-		"severity":  {export.Filter{Least: export.Warning}, []int64{1, 3}},
-		"critical":  {export.Filter{Least: export.Critical}, []int64{1}},
+		"severity":  {export.Filter{Least: audit.SeverityNotice}, []int64{0, 1, 2, 3, 4}},
+		"alert":     {export.Filter{Least: audit.SeverityAlert}, []int64{1}},
 		"action":    {export.Filter{Actions: []string{"init"}}, []int64{0, 4}},
 		"beginning": {export.Filter{Actions: []string{"log.*", "connect.rev"}}, []int64{1, 3}},
-		"both":      {export.Filter{Least: export.Critical, Actions: []string{"log.*"}}, []int64{1}},
+		"both":      {export.Filter{Least: audit.SeverityAlert, Actions: []string{"log.*"}}, []int64{1}},
 		"nothing":   {export.Filter{Actions: []string{"person.erase"}}, nil},
 	} {
 		sink := &memory{}
@@ -475,7 +475,7 @@ func TestNothingPersonalLeaves(t *testing.T) {
 		secret := `{"action":"call","token":"ada@example.com"}`
 		storetest.OpenRaw(t, dsn).Exec(`UPDATE audit_entries SET leaf = $1 WHERE seq = 1`, []byte(secret))
 		sink := &memory{}
-		stop := r.export(r.config(export.Target{Name: "siem", Sink: sink, Filter: export.Filter{Least: export.Critical}}))
+		stop := r.export(r.config(export.Target{Name: "siem", Sink: sink, Filter: export.Filter{Least: audit.SeverityAlert}}))
 		r.reached("siem", 3)
 		stop()
 		all := &memory{}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse"
+	"gatehouse/internal/audit"
 	"gatehouse/internal/wire"
 )
 
@@ -65,7 +66,9 @@ func (f SyslogFormat) WithDefaults() (SyslogFormat, error) {
 }
 
 // syslogSeverity are the numbers of RFC 5424.
-var syslogSeverity = map[Severity]int{Critical: 2, Error: 3, Warning: 4, Notice: 5, Info: 6}
+var syslogSeverity = map[audit.Severity]int{
+	audit.SeverityAlert: 1, audit.SeverityWarning: 4, audit.SeverityNotice: 5, audit.SeverityInfo: 6,
+}
 
 // bom is what RFC 5424 has a message in UTF-8 begin with.
 const bom = "\xef\xbb\xbf"
@@ -89,7 +92,8 @@ func (f SyslogFormat) AppendMessage(b []byte, e *Entry) []byte {
 
 func (f SyslogFormat) appendHeader(b []byte, e *Entry) []byte {
 	b = append(b, '<')
-	b = strconv.AppendInt(b, int64(f.Facility*8+syslogSeverity[SeverityOf(e)]), 10)
+	code := CodeOf(e)
+	b = strconv.AppendInt(b, int64(f.Facility*8+syslogSeverity[code.Severity]), 10)
 	b = append(b, ">1 "...)
 	at := time.UnixMicro(e.when()).UTC()
 	if e.Leaf == nil || at.Year() < 0 || at.Year() > 9999 {
@@ -103,6 +107,7 @@ func (f SyslogFormat) appendHeader(b []byte, e *Entry) []byte {
 	b = appendParam(b, "origin", e.Origin)
 	b = appendParam(b, "index", strconv.FormatInt(e.Index, 10))
 	b = appendParam(b, "leaf_hash", e.Hash)
+	b = appendParam(b, "code", code.Code)
 	if l := e.Leaf; l != nil {
 		b = appendParam(b, "id", l.ID)
 		b = appendParam(b, "intent", l.Intent)

@@ -244,7 +244,7 @@ func TestSyslogMessage(t *testing.T) {
 	raw := `{"action":"call","app":"main-x","env":"production","id":"06h0dyvhg3fs7nz5jeqkyz7s9w","kind":"event","operation":"GET /2/users/{id}","platform":"x","purpose":"publish","rule":"refuse/\"]\\","service":"scheduler","time":1767323045000006,"v":2,"verdict":"refuse"}`
 	e := export.NewEntry(origin, 7, []byte(raw))
 	want := `<108>1 2026-01-02T03:04:05.000006Z gate-1 gatehouse - call [gatehouse@32473 origin="gatehouse/production/test" index="7" leaf_hash="` +
-		leafHash([]byte(raw)) + `" id="06h0dyvhg3fs7nz5jeqkyz7s9w" kind="event" verdict="refuse" rule="refuse/\"\]\\" service="scheduler" purpose="publish" platform="x" operation="GET /2/users/{id}"] ` +
+		leafHash([]byte(raw)) + `" code="GH2011W" id="06h0dyvhg3fs7nz5jeqkyz7s9w" kind="event" verdict="refuse" rule="refuse/\"\]\\" service="scheduler" purpose="publish" platform="x" operation="GET /2/users/{id}"] ` +
 		"\xef\xbb\xbf" + `{"index":7,"leaf":` + raw + `,"leaf_hash":"` + leafHash([]byte(raw)) + `","origin":"gatehouse/production/test"}`
 	got := string(format.AppendMessage(nil, &e))
 	if got != want {
