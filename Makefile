@@ -48,6 +48,7 @@ bench: ## calls and tunnels beside other proxies, the log beside Tessera, a mill
 	$(if $(ARGS),,go test ./internal/fingerprint -run '^$$' -bench 'Search10M|Scan|Memory' -timeout 30m)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench Lineage -benchtime 50x -timeout 60m -args -lineage.flows=10000000)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditSearch -benchtime 50x -timeout 120m -args -audit.entries=10000000)
+	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditLog -benchtime 3x -timeout 60m -args -audit.entries=10000000)
 
 release: ## the release binary, in dist/
 	scripts/release
