@@ -7,6 +7,7 @@
 //	cd bench && go run . -only tunnels
 //	cd bench && go run . -only grants [-connections 1000000] [-postgres DSN]
 //	cd bench && go run . -only log [-postgres DSN]
+//	cd bench && go run . -only nodes
 package main
 
 import (
@@ -38,14 +39,14 @@ func main() {
 	}
 	seconds := flag.Int("seconds", 4, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "rounds; the peers take turns within each")
-	only := flag.String("only", "all", "calls, tunnels, grants, log or all")
+	only := flag.String("only", "all", "calls, tunnels, grants, log, nodes or all")
 	most := flag.Int("connections", 1_000_000, "how many connections grants are measured with; 1000 at least")
 	postgres := flag.String("postgres", "", "address of an empty PostgreSQL database for grants or log; one is started if this is empty")
 	flag.Parse()
 	d := time.Duration(*seconds) * time.Second
 	var err error
-	if !slices.Contains([]string{"calls", "tunnels", "grants", "log", "all"}, *only) {
-		err = fmt.Errorf("-only %s: it is calls, tunnels, grants, log or all", *only)
+	if !slices.Contains([]string{"calls", "tunnels", "grants", "log", "nodes", "all"}, *only) {
+		err = fmt.Errorf("-only %s: it is calls, tunnels, grants, log, nodes or all", *only)
 	}
 	does := func(part string) bool { return err == nil && (*only == part || *only == "all") }
 	if does("calls") {
@@ -62,6 +63,9 @@ func main() {
 			*postgres = "" // the grants have filled it
 		}
 		err = logs(ctx, d, *rounds, *postgres)
+	}
+	if does("nodes") {
+		err = nodes(ctx, d, *rounds)
 	}
 	if err != nil {
 		log.Fatal(err)

@@ -34,7 +34,6 @@ import (
 	"gatehouse/internal/wire"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/sync/errgroup"
 )
 
 // Names of the system secrets in the vault.
@@ -52,7 +51,7 @@ type parts struct {
 	inForce atomic.Pointer[rules] // what a reload replaces
 	db      *store.DB
 	root    vault.RootKey
-	signer  note.Signer // the log's
+	signer  note.Signer // of log 0
 	ledger  *backup.Ledger
 	backups *backup.Backups // nil when none are configured
 	// destroyed are the people (gatehouse.PersonID) whose erasure waits for nothing
@@ -83,8 +82,9 @@ type parts struct {
 	// rootChanges tells when the root key is lost and back; run takes it.
 	rootChanges chan vault.RootStatus
 
-	stopLog context.CancelFunc
-	group   *errgroup.Group
+	stopLog func() error // ends the log's writer
+	// firstKey is the public key of log 0.
+	firstKey string
 }
 
 // rules are a configuration and its compiled purposes.
@@ -250,31 +250,6 @@ func (p *parts) redo(ctx context.Context, deed audit.Deed) error {
 	return fmt.Errorf("a deed of kind %q: %w", deed.Kind, errors.ErrUnsupported)
 }
 
-// openLog opens the audit log and starts its writer.
-func (p *parts) openLog(ctx context.Context) error {
-	key, err := p.vault.System(ctx, secretLogKey)
-	if err != nil {
-		return fmt.Errorf("opening the audit log's signing key: %w", err)
-	}
-	if p.signer, err = note.NewSigner(key.Reveal()); err != nil {
-		return errors.New("the audit log's signing key cannot be read")
-	}
-	if p.logIndex, err = newLogIndex(ctx, p.vault); err != nil {
-		return err
-	}
-	if p.log, err = audit.Open(ctx, audit.Config{
-		Store: p.db.Audit(), Signer: p.signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Index: p.logIndex, Log: p.logger,
-		Aside: p.aside, Reserve: logReserve,
-	}); err != nil {
-		return err
-	}
-	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.stopLog = stop
-	p.group = new(errgroup.Group)
-	p.group.Go(func() error { return p.log.Run(run) })
-	return nil
-}
-
 // newLogIndex returns the keyed hash of what the log's entries are found by.
 func newLogIndex(ctx context.Context, v *vault.Vault) (audit.IndexHash, error) {
 	key, err := v.Derive(ctx, "audit/search")
@@ -288,8 +263,7 @@ func newLogIndex(ctx context.Context, v *vault.Vault) (audit.IndexHash, error) {
 func (p *parts) Close() error {
 	var errs []error
 	if p.stopLog != nil {
-		p.stopLog()
-		errs = append(errs, p.group.Wait())
+		errs = append(errs, p.stopLog())
 	}
 	if p.vault != nil {
 		p.vault.Close()

@@ -25,8 +25,8 @@ func newAudit(o *options) *cobra.Command {
 }
 
 func auditVerify(o *options) *cobra.Command {
-	var keyFile, since string
-	var known []string
+	var keyFile string
+	var known, since []string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify",
@@ -34,6 +34,9 @@ func auditVerify(o *options) *cobra.Command {
 		Long: `Recomputes every hash of the log from its entries, checks every signed checkpoint,
 and names what was changed, removed, inserted or reordered. It needs the database
 and the log's public key, and no other key. It may run while Gatehouse does.
+
+Where nodes have names, each has a log of its own: all of them are verified, and that
+none is missing or was rolled back behind what the others have recorded of it.
 
 Intents without an outcome are listed: the process died in between, or the call is
 under way. They are no sign of tampering.
@@ -56,18 +59,12 @@ up to there is still the same is checked by its hashes.`,
 			if err != nil {
 				return err
 			}
-			options := audit.VerifyOptions{}
-			for _, path := range known {
-				b, err := os.ReadFile(path)
-				if err != nil {
-					return err
-				}
-				options.Known = append(options.Known, b)
+			var options audit.LogsOptions
+			if options.Known, err = readAll(known); err != nil {
+				return err
 			}
-			if since != "" {
-				if options.Since, err = os.ReadFile(since); err != nil {
-					return err
-				}
+			if options.Since, err = readAll(since); err != nil {
+				return err
 			}
 			if onTerminal(c.ErrOrStderr()) {
 				options.Progress = progress(c.ErrOrStderr(), "verifying")
@@ -77,7 +74,10 @@ up to there is still the same is checked by its hashes.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
-			report, err := audit.Verify(ctx, db.Audit(), verifier, options)
+			if options.Keys, err = keptKeys(ctx, cfg, db); err != nil {
+				return err
+			}
+			report, err := audit.VerifyLogs(ctx, db, verifier, options)
 			if err != nil {
 				return err
 			}
@@ -96,9 +96,22 @@ up to there is still the same is checked by its hashes.`,
 	}
 	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
 	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
-	c.Flags().StringVar(&since, "since", "", "file with a checkpoint up to which the log was verified before")
+	c.Flags().StringSliceVar(&since, "since", nil, "file with a checkpoint up to which its log was verified before; may be given once for each log")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// readAll reads files whole.
+func readAll(paths []string) ([][]byte, error) {
+	var all [][]byte
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
 }
 
 // unset stands for a reference that leads nowhere on this machine.

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
 
 	"github.com/spf13/cobra"
 )
@@ -24,7 +25,7 @@ type acceptance struct {
 }
 
 func auditAccept(o *options) *cobra.Command {
-	var confirm string
+	var confirm, node string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "accept",
@@ -37,12 +38,21 @@ is now is what goes on; that is recorded in it, as is what was noticed.
 
 The first run says what was noticed and prints a code; run it again with --confirm
 CODE. A Gatehouse that runs goes on by itself, unless the database's file was deleted
-or replaced: then restart it.`,
+or replaced: then restart it.
+
+A node that has a name looks at its own log, and whether those of the others are there:
+run this where its configuration is, or name it with --node.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := readConfig(o)
 			if err != nil {
 				return err
+			}
+			if c.Flags().Changed("node") {
+				if err := config.CheckNode(node); node != "" && err != nil {
+					return usagef("--node: %v", err)
+				}
+				cfg.Node = node
 			}
 			dir := asideDir(cfg)
 			out := acceptance{}
@@ -74,15 +84,24 @@ or replaced: then restart it.`,
 					return err
 				}
 			}
-			if err := with(c.Context(), o, func(p *parts) error {
-				head, err := p.db.Audit().Head(c.Context())
+			if err := withConfig(c.Context(), cfg, func(p *parts) error {
+				own, err := logNamed(c.Context(), p.db, cfg.Node)
+				if err != nil {
+					return err
+				}
+				head, err := p.db.AuditLog(own.Number).Head(c.Context())
 				if err != nil {
 					return err
 				}
 				out.Entries = head.Size
-				_, err = p.log.Record(c.Context(), audit.Entry{Action: "log.accept", Verdict: "done", Facts: map[string]string{
+				e := audit.Entry{Action: "log.accept", Verdict: "done", Facts: map[string]string{
 					"noticed": strconv.FormatInt(out.Noticed.Size, 10), "accepted": strconv.FormatInt(head.Size, 10),
-				}})
+				}}
+				if _, err = p.log.Record(c.Context(), e); err != nil || cfg.Node == "" {
+					return err
+				}
+				// Log 0 names the nodes' logs, and may have nobody who looks after it.
+				_, err = p.recordInFirst(c.Context(), p.firstKey, e)
 				return err
 			}); err != nil {
 				return err
@@ -94,6 +113,7 @@ or replaced: then restart it.`,
 			return printAcceptance(c, out, asJSON)
 		},
 	}
+	c.Flags().StringVar(&node, "node", "", "accept for the node of this name (default: that of the configuration)")
 	c.Flags().StringVar(&confirm, "confirm", "", "the code that the first run printed")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

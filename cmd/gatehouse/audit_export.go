@@ -13,7 +13,8 @@ import (
 )
 
 func auditExport(o *options) *cobra.Command {
-	var dir, keyFile string
+	var dir string
+	var l logFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "export --tiles DIR",
@@ -34,18 +35,17 @@ never one that the exported log has not grown to by appending alone.`,
 			if err != nil {
 				return err
 			}
-			l := logFlags{keyFile: keyFile}
-			verifier, err := l.verifier(cfg)
-			if err != nil {
-				return err
-			}
 			db, err := openStore(ctx, cfg)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
+			source, verifier, err := l.stored(ctx, cfg, db)
+			if err != nil {
+				return err
+			}
 			x := audit.Exporter{
-				Source: audit.NewSource(db.Audit()), Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
+				Source: source, Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
 			}
 			if onTerminal(c.ErrOrStderr()) {
 				x.Progress = progress(c.ErrOrStderr(), "exporting")
@@ -62,7 +62,8 @@ never one that the exported log has not grown to by appending alone.`,
 		},
 	}
 	c.Flags().StringVar(&dir, "tiles", "", "directory to write to")
-	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
+	c.Flags().StringVar(&l.keyFile, "key", "", "the log's public key (default: log.pub, or log-NODE.pub, beside the configuration)")
+	c.Flags().StringVar(&l.node, "node", "", "the log of the node of this name (default: that of nodes without one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -51,19 +51,21 @@ the file, with what it takes to check them; that they were opened stands in the 
 }
 
 func (o *proveOptions) prove(ctx context.Context, p *parts, id string, out io.Writer) error {
-	shown, err := audit.Show(ctx, p.db.Audit(), id)
-	if errors.Is(err, gatehouse.ErrNotFound) {
-		return fmt.Errorf("there is no entry %s: %w", id, gatehouse.ErrNotFound)
+	in, err := logOf(ctx, p.db, id)
+	if err != nil {
+		return err
 	}
+	log := p.db.AuditLog(in.Number)
+	shown, err := audit.ShowLogs(ctx, []audit.ListedLog{{Registration: in, Store: log}}, id)
 	if err != nil {
 		return err
 	}
 	entry := shown[0]
-	verifier, err := readVerifier(beside(p.cfg, logKeyFile))
+	verifier, err := verifierOfNode(p.cfg, in)
 	if err != nil {
 		return err
 	}
-	source := audit.NewSource(p.db.Audit())
+	source := audit.NewSource(log)
 	view, err := audit.Newest(ctx, source, verifier)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type showOptions struct {
 	connection, person string
 	handle             string
 	people, checkpoint bool
+	node               string
 	json               bool
 }
 
@@ -63,6 +64,7 @@ not been erased. Nothing finds the entries of a person who was erased.`,
 	c.MarkFlagsMutuallyExclusive("id", "connection", "person", "handle")
 	f.BoolVar(&s.people, "people", false, "open what belongs to people")
 	f.BoolVar(&s.checkpoint, "checkpoint", false, "print the newest signed checkpoint instead")
+	f.StringVar(&s.node, "node", "", "with --checkpoint: of the log of the node of this name (default: that of nodes without one)")
 	f.BoolVar(&s.json, "json", false, "print JSON")
 	return c
 }
@@ -75,7 +77,11 @@ type shownEntry struct {
 
 func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 	if s.checkpoint {
-		head, err := p.db.Audit().Head(ctx)
+		named, err := logNamed(ctx, p.db, s.node)
+		if err != nil {
+			return err
+		}
+		head, err := p.db.AuditLog(named.Number).Head(ctx)
 		if err != nil {
 			return err
 		}
@@ -115,7 +121,7 @@ func (s *showOptions) show(ctx context.Context, p *parts, out io.Writer) error {
 // find returns the entries that the flags ask for.
 func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error) {
 	if s.id != "" {
-		found, err := audit.Show(ctx, p.db.Audit(), s.id)
+		found, err := p.showEntry(ctx, s.id)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			return nil, fmt.Errorf("there is no entry %s: %w", s.id, gatehouse.ErrNotFound)
 		}
@@ -133,11 +139,11 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 		return nil, err
 	}
 	if whose == nil {
-		return audit.List(ctx, p.db.Audit(), filter)
+		return p.listLogs(ctx, filter)
 	}
 	var found []audit.Shown
 	for _, filter.Found = range whose {
-		more, err := audit.List(ctx, p.db.Audit(), filter)
+		more, err := p.listLogs(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +197,7 @@ func (p *parts) owners(ctx context.Context, entries []audit.Shown) (map[string]g
 			continue
 		}
 		if e.Owner == nil {
-			owner, err := p.db.Audit().OwnerOf(ctx, e.Seq)
+			owner, err := p.db.AuditLog(e.Log).OwnerOf(ctx, e.Seq)
 			if errors.Is(err, gatehouse.ErrNotFound) {
 				continue // erased, or nobody's
 			}

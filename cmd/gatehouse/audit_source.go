@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
 	"gatehouse/internal/wire"
 
 	"github.com/spf13/cobra"
@@ -27,13 +28,15 @@ import (
 // logFlags say which log a command reads, and with which key it checks it.
 type logFlags struct {
 	keyFile, tiles     string
+	node               string
 	caFile, serviceKey string
 }
 
 // register adds the flags; what is the name of the one that names the log.
 func (l *logFlags) register(c *cobra.Command, name, usage string) {
 	f := c.Flags()
-	f.StringVar(&l.keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
+	f.StringVar(&l.keyFile, "key", "", "the log's public key (default: log.pub, or log-NODE.pub, beside the configuration)")
+	f.StringVar(&l.node, "node", "", "the log of the node of this name (default: that of nodes without one)")
 	f.StringVar(&l.tiles, name, "", usage)
 	f.StringVar(&l.caFile, "ca-file", "", "authority that signed the certificate of an address, such as ca.pem of this Gatehouse")
 	f.StringVar(&l.serviceKey, "service-key-file", "", "file with the service key that an address wants to be shown")
@@ -46,9 +49,24 @@ func (l *logFlags) verifier(cfg *config.Config) (note.Verifier, error) {
 		if cfg == nil {
 			return nil, usagef("say with --key which public key the log has")
 		}
-		path = beside(cfg, logKeyFile)
+		path = beside(cfg, nodeKeyFile(l.node))
 	}
 	return readVerifier(path)
+}
+
+// stored returns the log of the database that the flags name, with its public key.
+func (l *logFlags) stored(ctx context.Context, cfg *config.Config, db *store.DB) (audit.Source, note.Verifier, error) {
+	named, err := logNamed(ctx, db, l.node)
+	if err != nil {
+		return nil, nil, err
+	}
+	var verifier note.Verifier
+	if l.keyFile != "" {
+		verifier, err = readVerifier(l.keyFile)
+	} else {
+		verifier, err = verifierOfNode(cfg, named)
+	}
+	return audit.NewSource(db.AuditLog(named.Number)), verifier, err
 }
 
 // view calls do with the newest state of the log that the flags name: a directory, an
@@ -60,22 +78,24 @@ func (l *logFlags) view(ctx context.Context, o *options, do func(*audit.View, no
 			return err
 		}
 	}
-	verifier, err := l.verifier(cfg)
-	if err != nil {
-		return err
-	}
 	var source audit.Source
+	var verifier note.Verifier
 	if l.tiles != "" {
+		if verifier, err = l.verifier(cfg); err != nil {
+			return err
+		}
 		if source, err = l.source(); err != nil {
 			return err
 		}
 	} else {
-		db, err := openStore(ctx, cfg)
-		if err != nil {
-			return err
+		db, openErr := openStore(ctx, cfg)
+		if openErr != nil {
+			return openErr
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		source = audit.NewSource(db.Audit())
+		if source, verifier, err = l.stored(ctx, cfg, db); err != nil {
+			return err
+		}
 	}
 	view, err := audit.Newest(ctx, source, verifier)
 	if err != nil {

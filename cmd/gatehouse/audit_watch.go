@@ -62,6 +62,9 @@ it did not go well.`,
 			if w.interval < time.Second {
 				return usagef("--interval %s: at least 1s", w.interval)
 			}
+			if w.node != "" {
+				w.tiles = strings.TrimSuffix(w.tiles, "/") + "/" + w.node
+			}
 			witness, err := w.witness()
 			if err != nil {
 				return err

@@ -78,7 +78,11 @@ func (s *atRestSearch) addOwn(ctx context.Context, into *atrest.Patterns) error 
 		password, _ := u.User.Password()
 		into.Add(atrest.SystemSecret, secret.New(password))
 	}
-	for _, name := range []string{secretLogKey, secretCAKey, egress.SecretAuthority} {
+	names, err := nodeSecrets(ctx, p.db)
+	if err != nil {
+		return err
+	}
+	for _, name := range append(names, secretCAKey, egress.SecretAuthority) {
 		key, err := p.vault.System(ctx, name)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			continue // without a local CA

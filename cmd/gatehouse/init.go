@@ -167,12 +167,17 @@ func recordInit(ctx context.Context, cfg *config.Config, db *store.DB, v *vault.
 		return err
 	}
 	p := &parts{cfg: cfg, logger: quiet(), db: db, vault: v}
-	if err := p.openLog(ctx); err != nil {
+	first, err := p.openSigner(ctx)
+	if err != nil {
 		return err
 	}
-	_, err = p.log.Record(ctx, audit.Entry{Action: "init", Verdict: "done", Facts: map[string]string{"version": version}})
-	p.stopLog()
-	return errors.Join(err, p.group.Wait())
+	// Whatever the node is called: log 0 is what the others are verified by.
+	log, stop, err := p.startLog(ctx, audit.Registration{}, p.signer, first, "")
+	if err != nil {
+		return err
+	}
+	_, err = log.Record(ctx, audit.Entry{Action: "init", Verdict: "done", Facts: map[string]string{"version": version}})
+	return errors.Join(err, stop())
 }
 
 // ensureLogKey makes the audit log's signing key once, and its public half.

@@ -163,6 +163,9 @@ func keyringRows(s vault.Status, cfg *config.Config) []keyRow {
 func systemRow(ctx context.Context, p *parts, record vault.SystemRecord) keyRow {
 	row := keyRow{Name: "system/" + record.Name, Kind: "system", State: "active", Owner: ownerGatehouse, Purpose: "Gatehouse's own secret",
 		Created: stamp(record.Updated), WrappedBy: "system"}
+	if node, ok := strings.CutPrefix(record.Name, secretLogKey+"/"); ok {
+		row.Purpose, row.Reference = "signs the checkpoints of the audit log of node "+node+"; its public half verifies them", "file:"+beside(p.cfg, nodeKeyFile(node))
+	}
 	switch record.Name {
 	case secretLogKey:
 		row.Purpose, row.Reference = "signs the audit log's checkpoints; its public half verifies them", "file:"+beside(p.cfg, logKeyFile)
@@ -403,7 +406,7 @@ func keyHistory(ctx context.Context, p *parts, wanted string, last int) ([]keyEv
 		if !strings.HasPrefix(action.Name, "keys.") && !strings.HasPrefix(action.Name, "service.key.") {
 			continue
 		}
-		entries, err := audit.List(ctx, p.db.Audit(), audit.Filter{Action: action.Name, Last: 1000})
+		entries, err := p.listLogs(ctx, audit.Filter{Action: action.Name, Last: 1000})
 		if err != nil {
 			return nil, err
 		}

@@ -26,11 +26,18 @@ func beside(cfg *config.Config, name string) string {
 // asideDir is what the log keeps outside the database: beside its file, since the
 // space that is held back has to be on the same disk, or beside the configuration
 // if the database is elsewhere.
-func asideDir(cfg *config.Config) string {
+func asideDir(cfg *config.Config) string { return asideOf(cfg, cfg.Node) }
+
+// asideOf is asideDir for the log of a node.
+func asideOf(cfg *config.Config, node string) string {
+	dir := beside(cfg, "gatehouse-log")
 	if file := storeFile(cfg); file != "" {
-		return file + "-log"
+		dir = file + "-log"
 	}
-	return beside(cfg, "gatehouse-log")
+	if node != "" {
+		dir += "-" + node
+	}
+	return dir
 }
 
 // resolver lets the configuration's references reach the environment and files:

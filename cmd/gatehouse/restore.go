@@ -178,7 +178,7 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	aside := ""
 	if dsn == cfg.Store.Text().Reveal() {
 		// What this machine has seen of the log that is replaced is over.
-		if aside = asideDir(cfg); audit.ForgetSeen(aside) != nil {
+		if aside = asideDir(cfg); errors.Join(audit.ForgetSeen(aside), audit.ForgetSeen(asideOf(cfg, ""))) != nil {
 			aside = ""
 		}
 	}
@@ -297,18 +297,22 @@ func drillIn(ctx context.Context, cfg *config.Config, rc backup.RestoreConfig, s
 	if err := r.Load(ctx, db.Backup(), shown); err != nil {
 		return out, err
 	}
-	report, err := audit.Verify(ctx, db.Audit(), rc.Verifier, audit.VerifyOptions{Known: [][]byte{[]byte(rc.File.Manifest.Checkpoint)}})
+	keys, err := keptKeys(ctx, cfg, db)
 	if err != nil {
 		return out, err
 	}
-	if !report.OK() {
-		return out, fmt.Errorf("the log in the backup does not verify: %d problems: %w", len(report.Problems), gatehouse.ErrInvalid)
+	report, err := audit.VerifyLogs(ctx, db, rc.Verifier, audit.LogsOptions{Known: [][]byte{[]byte(rc.File.Manifest.Checkpoint)}, Keys: keys})
+	if err != nil {
+		return out, err
+	}
+	if problems := report.CountProblems(); problems > 0 {
+		return out, fmt.Errorf("the log in the backup does not verify: %d problems: %w", problems, gatehouse.ErrInvalid)
 	}
 	v, err := vault.Open(ctx, vault.Config{Root: rc.Root, Previous: rc.Previous, Store: db.Vault(), Environment: cfg.Environment})
 	if err != nil {
 		return out, fmt.Errorf("the keys in the backup: %w", err)
 	}
 	defer v.Close()
-	out.Connections, out.Entries, out.OK = rc.File.Manifest.Connections, report.Size, true
+	out.Connections, out.Entries, out.OK = rc.File.Manifest.Connections, report.CountEntries(), true
 	return out, nil
 }

@@ -42,6 +42,11 @@ func with(ctx context.Context, o *options, do func(p *parts) error) (err error) 
 	if err != nil {
 		return err
 	}
+	return withConfig(ctx, cfg, do)
+}
+
+// withConfig is with for a configuration that was read.
+func withConfig(ctx context.Context, cfg *config.Config, do func(p *parts) error) (err error) {
 	p, err := assemble(ctx, cfg, quiet())
 	if err != nil {
 		return err

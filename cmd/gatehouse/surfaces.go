@@ -88,7 +88,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets, Health: p.health,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
-		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog,
+		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog, Logs: p.nodeLogs,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
 	}

@@ -13,6 +13,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -65,6 +66,9 @@ type Config struct {
 	Budgets *budget.Budgets
 	// Log is where the audit log is read from. Nil means that nobody may read it.
 	Log audit.Source
+	// Logs returns the audit logs of the nodes that have one of their own. Nil means that
+	// there are none.
+	Logs func(context.Context) ([]NodeLog, error)
 	// LogReader reports whether the configuration now in force lets a service read the
 	// log. Nil means that none may.
 	LogReader func(gatehouse.ServiceName) bool
@@ -87,6 +91,7 @@ type API struct {
 	lineage     Lineage
 	budgets     *budget.Budgets
 	log         audit.Source
+	logs        func(context.Context) ([]NodeLog, error)
 	logReaders  func(gatehouse.ServiceName) bool
 	health      func() Health
 	surface     *wire.Surface
@@ -109,12 +114,15 @@ func New(c Config) (*API, error) {
 	if c.LogReader == nil {
 		c.LogReader = func(gatehouse.ServiceName) bool { return false }
 	}
+	if c.Logs == nil {
+		c.Logs = func(context.Context) ([]NodeLog, error) { return nil, nil }
+	}
 	if c.Health == nil {
 		c.Health = func() Health { return Health{Status: Open} }
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logReaders: c.LogReader, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, health: c.Health, surface: c.Surface,
 	}, nil
 }
 
@@ -173,6 +181,8 @@ var routes = []route{
 	{"GET", "/gatehouse/v1/lineage/status", false, (*API).lineageStatus},
 	{"GET", logPath + "checkpoint", false, (*API).logCheckpoint},
 	{"GET", logPath + "tile/{path...}", false, (*API).logTile},
+	{"GET", logPath + "{node}/{path...}", false, (*API).nodeLog},
+	{"GET", Prefix + "logs", false, (*API).listLogs},
 	{"POST", "/gatehouse/v1/seal", false, (*API).seal},
 	{"POST", "/gatehouse/v1/open", false, (*API).openSealed},
 	{"GET", "/gatehouse/v1/records", false, (*API).listRecords},

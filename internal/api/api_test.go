@@ -43,7 +43,8 @@ type world struct {
 	router  routers.Router
 	key     string
 	log     *bytes.Buffer
-	full    bool // the service has used up its rate
+	full    bool          // the service has used up its rate
+	nodes   []api.NodeLog // that have a log of their own
 	duties  *cases.Cases
 	duty    api.Duties
 	events  *outbox.Outbox
@@ -89,6 +90,7 @@ func newWorld(t *testing.T) *world {
 		Budgets: w.budgets,
 		Lineage: w.setUpLineage(),
 		Log:     audit.NewSource(w.DB.Audit()), LogReader: func(s gatehouse.ServiceName) bool { return s == "scheduler" },
+		Logs:    func(context.Context) ([]api.NodeLog, error) { return w.nodes, nil },
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewTextHandler(w.log, nil))},
 	})
 	if err != nil {
@@ -476,7 +478,7 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
 			// A path with slashes in it cannot be said in this format.
-			documented = append(documented, method+" "+strings.Replace(path, "tile/{path}", "tile/{path...}", 1))
+			documented = append(documented, method+" "+strings.Replace(path, "/{path}", "/{path...}", 1))
 		}
 	}
 	slices.Sort(documented)

@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"gatehouse"
+	"gatehouse/internal/api"
 	"gatehouse/internal/audit"
 
 	"golang.org/x/mod/sumdb/note"
@@ -55,12 +58,76 @@ func TestLogIsServed(t *testing.T) {
 		w.refuses(404, "log/path", w.request("GET", "/gatehouse/v1/log/"+path, ""))
 	}
 	w.refuses(400, "api/unknown-parameter", w.request("GET", "/gatehouse/v1/log/checkpoint?size=3", ""))
-	w.refuses(404, "api/unknown-path", w.request("GET", "/gatehouse/v1/log/other", ""))
+	w.refuses(404, "log/node", w.request("GET", "/gatehouse/v1/log/other/checkpoint", ""))
+	w.refuses(404, "api/unknown-path", w.request("GET", "/gatehouse/v1/logs/other", ""))
 
 	w.key = w.serviceKey("analytics")
-	for _, path := range []string{"checkpoint", "tile/0/000", "tile/nonsense"} {
+	for _, path := range []string{"checkpoint", "tile/0/000", "tile/nonsense", "blue/checkpoint", "blue/tile/0/000"} {
 		w.refuses(403, "log/reader", w.request("GET", "/gatehouse/v1/log/"+path, ""))
 	}
+}
+
+// The log of a node is served below its name, beside the one of nodes without a name.
+func TestLogsOfNodesAreServed(t *testing.T) {
+	w := newWorld(t)
+	private, public, err := note.GenerateKey(rand.Reader, "gatehouse/production/test/blue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := audit.Open(t.Context(), audit.Config{Store: w.DB.AuditLog(1), Signer: signer, Environment: "production"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(ctx) }()
+	id := log.Refusal(audit.Entry{Action: "handle.refuse", Rule: "handle/expired"})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path string) []byte {
+		t.Helper()
+		reply, err := http.DefaultClient.Do(w.request("GET", "/gatehouse/v1/"+path, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = reply.Body.Close() }()
+		b, err := io.ReadAll(reply.Body)
+		if err != nil || reply.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %s %v", path, reply.Status, b, err)
+		}
+		return b
+	}
+	if got := string(ask("logs")); strings.TrimSpace(got) != `{"logs":[]}` {
+		t.Errorf("without nodes: %s", got)
+	}
+	w.nodes = []api.NodeLog{{Node: "blue", Origin: "gatehouse/production/test/blue", Key: public, Source: audit.NewSource(w.DB.AuditLog(1))}}
+	if got := string(ask("logs")); !strings.Contains(got, `"node":"blue"`) || !strings.Contains(got, `"path":"/gatehouse/v1/log/blue"`) {
+		t.Errorf("the list is %s", got)
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := audit.Newest(t.Context(), func(_ context.Context, path string) ([]byte, error) { return ask("log/blue/" + path), nil }, verifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if leaf, _, err := view.Entry(t.Context(), 0); err != nil || !bytes.Contains(leaf, []byte(id)) {
+		t.Errorf("the node's first entry is %+v, %v", leaf, err)
+	}
+	w.refuses(404, "log/path", w.request("GET", "/gatehouse/v1/log/blue/tile/0/000", ""))
+	w.refuses(404, "log/path", w.request("GET", "/gatehouse/v1/log/blue/other", ""))
+	w.refuses(404, "log/node", w.request("GET", "/gatehouse/v1/log/green/checkpoint", ""))
+	w.refuses(400, "api/unknown-parameter", w.request("GET", "/gatehouse/v1/log/blue/checkpoint?a=b", ""))
+	w.refuses(400, "api/unknown-parameter", w.request("GET", "/gatehouse/v1/logs?a=b", ""))
+	w.key = w.serviceKey("analytics")
+	w.refuses(403, "log/reader", w.request("GET", "/gatehouse/v1/logs", ""))
 }
 
 // publicKey returns the verifier that belongs to a log's signing key.

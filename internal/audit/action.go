@@ -84,6 +84,8 @@ var actions = map[string]string{
 	"log.accept":   "An operator accepted the log as it is after tampering was noticed; facts hold how many entries it had when that was noticed, and how many when it was accepted.",
 	"log.clock":    "This machine's clock was set: times before this entry and after it do not follow one another. Facts hold by how many seconds. The order of entries does not depend on it.",
 	"log.close":    "The log could not be written, and everything that has to be recorded was refused from then on. The rule and facts say why: slow, unwritable or full.",
+	"log.cross":    "The newest checkpoint of another log of the same database: facts hold its origin, size and root. `audit verify` compares that log with it.",
+	"log.node":     "A node began a log of its own; facts hold the node's name, and the log's origin and public key. It stands in that log and in the one of nodes without a name.",
 	"log.open":     "The log could be written again. Facts hold why it could not, for how many seconds, and how many intents and records were refused.",
 	"log.tampered": "The log, or a spool beside it, was found not to be as it was written. The gates are closed until an operator accepts it, but for a spool.",
 

@@ -158,7 +158,7 @@ func (a aside) read(name string) (alert Alert, err error) {
 // then calls Accepted.
 func Accept(dir string) error {
 	a := aside(dir)
-	if err := remove(a.path(seenFile)); err != nil {
+	if err := errors.Join(remove(a.path(seenFile)), remove(a.path(crossFile))); err != nil {
 		return fmt.Errorf("accepting the log: %w", err)
 	}
 	if err := os.Rename(a.path(alertFile), a.path(acceptedFile)); err != nil {
@@ -173,7 +173,7 @@ func Accepted(dir string) error { return remove(aside(dir).path(acceptedFile)) }
 // ForgetSeen removes what this machine has seen of a log that an operator has
 // replaced on purpose, by restoring a backup.
 func ForgetSeen(dir string) error {
-	return errors.Join(remove(aside(dir).path(seenFile)), remove(aside(dir).path(alertFile)))
+	return errors.Join(remove(aside(dir).path(seenFile)), remove(aside(dir).path(crossFile)), remove(aside(dir).path(alertFile)))
 }
 
 func readFile(path string, limit int64) ([]byte, error) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
@@ -20,12 +21,16 @@ func (v *verification) contents(r *Row) {
 	v.beside(&leaf, r)
 	switch string(leaf.kind) {
 	case KindIntent:
-		v.open[string(leaf.id)] = OpenIntent{r.Seq, string(leaf.id), string(leaf.action), time.UnixMicro(leaf.time).UTC()}
+		v.intents.begin(v.number, OpenIntent{Seq: r.Seq, ID: string(leaf.id), Action: string(leaf.action), Time: time.UnixMicro(leaf.time).UTC()})
 	case KindOutcome:
-		if _, ok := v.open[string(leaf.intent)]; !ok && v.start == 0 {
+		early := earlyOutcome{v.number, r.Seq, r.ID}
+		if !v.intents.end(string(leaf.intent), early, v.logs != nil) && v.start == 0 {
 			v.report.add(entryName(r.Seq, r.ID), "is the outcome of %q, which is no open intent before it", leaf.intent)
 		}
-		delete(v.open, string(leaf.intent))
+	case KindEvent:
+		if v.logs != nil && bytes.HasPrefix(leaf.action, []byte("log.")) {
+			v.logs.said(v.number, r)
+		}
 	}
 }
 

@@ -64,3 +64,18 @@ func DecodeSlowly(data []byte) (*Leaf, error) {
 	}
 	return decodeLeaf(data)
 }
+
+// LookAround has the writer look around, and returns why the log cannot be written then.
+func (l *Log) LookAround(ctx context.Context) error {
+	select {
+	case <-l.queue.nudge():
+		return l.Fault()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// OutcomeOf records the outcome of an intent that another log may have.
+func (l *Log) OutcomeOf(intent string) error {
+	return l.queue.put(l.must(KindOutcome, intent, Entry{Action: "call", Verdict: "done"}), false, false)
+}

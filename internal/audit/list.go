@@ -28,6 +28,9 @@ type Filter struct {
 	Intent string
 }
 
+// defaultLast is how many entries are listed where nobody says how many.
+const defaultLast = 50
+
 func (f *Filter) matches(l *Leaf) bool {
 	is := func(want, has string) bool { return want == "" || want == has }
 	return is(f.Action, l.Action) && is(string(f.Service), string(l.Service)) && is(string(f.Purpose), string(l.Purpose)) &&
@@ -37,7 +40,10 @@ func (f *Filter) matches(l *Leaf) bool {
 // A Shown is an entry as a person reads it. Personal fields stay sealed; who
 // may open them does so with Sealed and SealContext.
 type Shown struct {
-	Seq int64 `json:"seq"`
+	// Log is the number of the log that has the entry, and Node the node that writes it.
+	Log  int64  `json:"-"`
+	Node string `json:"node,omitempty"`
+	Seq  int64  `json:"seq"`
 	Leaf
 	// When is the leaf's time in a readable form.
 	When time.Time `json:"when"`
@@ -61,7 +67,7 @@ func shown(r Row) (Shown, error) {
 // It trusts what is stored; Verify tells whether that is what was written.
 func List(ctx context.Context, s ListStore, f Filter) ([]Shown, error) {
 	if f.Last == 0 {
-		f.Last = 50
+		f.Last = defaultLast
 	}
 	if f.Last < 0 {
 		return nil, fmt.Errorf("listing the log: %d entries cannot be shown: %w", f.Last, gatehouse.ErrInvalid)

@@ -50,6 +50,11 @@ type Config struct {
 	// LookEvery is how often what is stored is compared with what is known; the zero
 	// means every second, and a test of weeks wants less.
 	LookEvery time.Duration
+	// Others, if not nil, are the logs of the database that this one is one of.
+	Others *Others
+	// CrossEvery is how often the newest checkpoints of the others are recorded; the zero
+	// means every minute.
+	CrossEvery time.Duration
 	// Queue bounds how many entries may wait to be written; the zero means
 	// 65536. When it is reached, intents are refused and refusals wait.
 	Queue int
@@ -106,6 +111,9 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if c.LookEvery == 0 {
 		c.LookEvery = time.Second
 	}
+	if c.CrossEvery == 0 {
+		c.CrossEvery = time.Minute
+	}
 	l := &Log{
 		config: c, queue: newQueue(c.Queue), base: context.WithoutCancel(ctx),
 		aside: aside(c.Aside), reserve: newReserve(c.Aside, c.Reserve), spool: newSpool(c.Aside, c.Signer),
@@ -120,6 +128,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if err := l.writer.load(ctx); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
+	l.writer.loadCrossing()
 	if l.aside.alerted() {
 		l.alerted()
 		return l, nil

@@ -12,10 +12,10 @@ type oneReader struct {
 	reader Reader
 }
 
-func (r *oneReader) Heads(ctx context.Context) (map[int64]Head, error) {
+func (r *oneReader) Head(ctx context.Context) (Head, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.reader.Heads(ctx)
+	return r.reader.Head(ctx)
 }
 
 func (r *oneReader) Entries(ctx context.Context, from int64, limit int) ([]Row, error) {

@@ -25,10 +25,14 @@ type OpenIntent struct {
 	ID     string    `json:"id"`
 	Action string    `json:"action"`
 	Time   time.Time `json:"time"`
+	// number is that of its log.
+	number int64
 }
 
 // A Report is what Verify found.
 type Report struct {
+	// Node is the node whose log this is; empty for log 0.
+	Node   string `json:"node,omitempty"`
 	Origin string `json:"origin"`
 	Size   int64  `json:"size"`
 	Root   string `json:"root"`

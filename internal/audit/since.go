@@ -30,7 +30,7 @@ func (v *verification) begin() (bool, error) {
 		return false, nil
 	}
 	v.main = restore(p.Size, partial)
-	v.agreed = v.main.clone()
+	v.agreed, v.from = v.main.clone(), v.main.clone()
 	v.next, v.start, v.report.Since = p.Size, p.Size, p.Size
 	if done := v.next % tileWidth; done != 0 && v.next-done+tileWidth <= v.size {
 		if v.tile, err = v.cursor(0).get(v.next / tileWidth); err != nil {

@@ -50,7 +50,7 @@ type Batch struct {
 	Tight bool
 }
 
-// Store is what a log is written to.
+// Store is what one log is written to. What it keeps of other logs is out of sight.
 type Store interface {
 	// Head returns the newest state; the zero Head (with Kept -1) when nothing
 	// was ever appended.
@@ -81,8 +81,8 @@ type Moment interface {
 	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
 }
 
-// ForgetStore deletes what leads from a person to their entries. Every method is
-// one transaction that is durable when it returns nil, and may be repeated.
+// ForgetStore deletes what leads from a person to their entries, in all logs of the
+// database. What a method did is durable when it returns nil, and it may be repeated.
 type ForgetStore interface {
 	// Forget has every Append that is not durable when it returns, in any process,
 	// leave out what rows of this Index.Person are found by.
@@ -104,9 +104,8 @@ type VerifyStore interface {
 // A Reader reads everything stored, as it is, in order of the keys. from is the
 // first key wanted.
 type Reader interface {
-	// Heads returns all rows of the table that holds the newest state, with
-	// their keys; there should be one, with key 1.
-	Heads(ctx context.Context) (map[int64]Head, error)
+	// Head returns the newest state; the zero Head (with Kept -1) when there is none.
+	Head(ctx context.Context) (Head, error)
 	Entries(ctx context.Context, from int64, limit int) ([]Row, error)
 	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
 	// Levels returns how many tiles are stored at each level.

@@ -39,17 +39,25 @@ const readBatch = 1024
 func Verify(ctx context.Context, s VerifyStore, verifier note.Verifier, o VerifyOptions) (Report, error) {
 	var report Report
 	err := s.Snapshot(ctx, func(r Reader) error {
-		v := &verification{
-			ctx: ctx, reader: &oneReader{reader: r}, verifier: verifier, options: o,
-			report: &report, main: &tree{}, agreed: &tree{}, open: map[string]OpenIntent{}, tiles: map[int]*tileCursor{},
-		}
 		report = Report{Origin: verifier.Name()}
-		return v.run()
+		v := newVerification(ctx, r, verifier, o, &report)
+		if err := v.run(); err != nil {
+			return err
+		}
+		v.intents.list(0, &report)
+		return nil
 	})
 	if err != nil {
 		return report, fmt.Errorf("verifying the log: %w", err)
 	}
 	return report, nil
+}
+
+func newVerification(ctx context.Context, r Reader, verifier note.Verifier, o VerifyOptions, report *Report) *verification {
+	return &verification{
+		ctx: ctx, reader: &oneReader{reader: r}, verifier: verifier, options: o,
+		report: report, main: &tree{}, agreed: &tree{}, intents: newIntents(), tiles: map[int]*tileCursor{},
+	}
 }
 
 // verification is one pass over the log.
@@ -85,7 +93,14 @@ type verification struct {
 	// tile are the stored hashes of the level-0 tile around next, if any.
 	tile []byte
 
-	open map[string]OpenIntent
+	intents *intents
+
+	// number is the log's, and logs the pass over all logs that this one belongs to;
+	// nil for one alone.
+	number int64
+	logs   *logsVerification
+	// from is the tree up to start; nil for the empty one.
+	from *tree
 }
 
 // A doubt is a disagreement: what to report if main is right, and if alt is.
@@ -168,17 +183,11 @@ func (v *verification) entries(from int64) iter.Seq2[[]Row, error] {
 
 // readHead reads the newest checkpoint, which says how many entries there are.
 func (v *verification) readHead() error {
-	heads, err := v.reader.Heads(v.ctx)
+	head, err := v.reader.Head(v.ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range slices.Sorted(maps.Keys(heads)) {
-		if id != 1 {
-			v.report.add(fmt.Sprintf("head %d", id), "this row is not part of the log: inserted, or its number was changed")
-		}
-	}
-	head, ok := heads[1]
-	if !ok {
+	if head.Note == nil {
 		v.report.add("head", "the newest checkpoint is missing: it was removed, or the log was never opened")
 		return nil
 	}
@@ -475,13 +484,6 @@ func (v *verification) finish() error {
 		v.report.Tiles += c.seen
 	}
 	v.report.Size = v.size
-	v.report.OpenCount = int64(len(v.open))
-	for _, o := range slices.SortedFunc(maps.Values(v.open), func(a, b OpenIntent) int { return int(a.Seq - b.Seq) }) {
-		if len(v.report.Open) == maxListed {
-			break
-		}
-		v.report.Open = append(v.report.Open, o)
-	}
 	return nil
 }
 

@@ -51,6 +51,9 @@ func (w *writer) tick(ctx context.Context) {
 	defer cancel()
 	err := w.look(ctx)
 	if err == nil {
+		err = w.around(ctx, w.crossDue())
+	}
+	if err == nil {
 		err = w.hold()
 	}
 	if err == nil {
@@ -249,7 +252,7 @@ func (w *writer) compare(ctx context.Context) error {
 	had := w.tree
 	if size < had.size {
 		var err error
-		if had, err = w.rebuild(ctx, size); err != nil {
+		if had, err = rebuild(ctx, w.store, size); err != nil {
 			return err
 		}
 	}

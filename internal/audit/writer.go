@@ -37,6 +37,7 @@ type writer struct {
 	// held back, since it was released.
 	drawn int64
 	watch watch
+	cross crossing
 }
 
 const (
@@ -117,6 +118,7 @@ func (w *writer) recover(ctx context.Context, o *outage) {
 			return
 		}
 		w.watch = watch{last: w.watch.last}
+		w.loadCrossing() // accepted: what was recorded of the others before does not count any more
 	case Full:
 		if err := w.draw(ctx); err != nil {
 			l.gates(err)
@@ -170,6 +172,12 @@ func (w *writer) finish(ctx context.Context) error {
 	} else {
 		for _, g := range left {
 			w.attempt(ctx, g, false)
+		}
+		if l.fault.Load() == nil && w.cross.here {
+			if err := w.around(ctx, true); err != nil {
+				w.sound(err)
+				l.gates(err)
+			}
 		}
 		w.attempt(ctx, nil, true)
 		if len(w.pending) > 0 && l.fault.Load() == nil {
@@ -390,7 +398,7 @@ func (w *writer) reload(ctx context.Context) error {
 			t.push(tlog.Hash(h), func(Tile) {})
 		}
 	default:
-		if t, err = w.rebuild(ctx, head.Size); err != nil {
+		if t, err = rebuild(ctx, w.store, head.Size); err != nil {
 			return err
 		}
 	}
@@ -412,41 +420,3 @@ func (w *writer) reload(ctx context.Context) error {
 }
 
 var errBroken = tampered("the log's stored hashes do not lead to its signed checkpoint, or another key signed it")
-
-// rebuild makes the right edge of a tree from tiles and leaf hashes.
-func (w *writer) rebuild(ctx context.Context, size int64) (*tree, error) {
-	var partial [][]byte
-	for level := 0; ; level++ {
-		complete := size >> (tileHeight * level)
-		if complete == 0 {
-			break
-		}
-		from := complete &^ (tileWidth - 1)
-		var edge []byte
-		if level == 0 {
-			hashes, err := w.store.Hashes(ctx, from, complete)
-			if err != nil {
-				return nil, err
-			}
-			edge = bytes.Join(hashes, nil)
-		} else {
-			// Another process may have completed more of them since.
-			tiles, err := w.store.Tiles(ctx, level-1, from, int(complete-from))
-			if err != nil {
-				return nil, err
-			}
-			for i, t := range tiles {
-				if t.Index != from+int64(i) || len(t.Hashes) != tileWidth*tlog.HashSize {
-					return nil, errBroken
-				}
-				h := tileRoot(t.Hashes)
-				edge = append(edge, h[:]...)
-			}
-		}
-		if int64(len(edge)) != (complete-from)*tlog.HashSize {
-			return nil, errBroken
-		}
-		partial = append(partial, edge)
-	}
-	return restore(size, partial), nil
-}

@@ -24,6 +24,7 @@ import (
 // The doc tags are the comments of `gatehouse config example`.
 type Config struct {
 	Environment gatehouse.Environment             `yaml:"environment" doc:"production, staging or development. It is bound into every key: a copy of one environment's database cannot be opened by another."`
+	Node        string                            `yaml:"node" doc:"A name for this node, which then writes an audit log of its own, so that nodes of one database never wait for one another. Default: none; all nodes without a name share one log. See docs/audit-log.md."`
 	PublicURL   string                            `yaml:"public_url" doc:"Where people's browsers and the platforms reach Gatehouse. https, or http on loopback."`
 	Listen      Listen                            `yaml:"listen" doc:"Addresses to listen on: host:port, or unix:/path for the app."`
 	Store       DSN                               `yaml:"store" doc:"sqlite:/path/file.db, postgres://user@host/database without a password, or a reference (env:NAME, file:/path) to a DSN."`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
@@ -101,6 +102,11 @@ func (c *Config) validateTop(d *decoder) {
 	case !slices.Contains(environments, c.Environment):
 		d.failAt("environment", "is none of production, staging, development")
 	}
+	if c.Node != "" {
+		if err := CheckNode(c.Node); err != nil {
+			d.failAt("node", err.Error())
+		}
+	}
 	if c.PublicURL == "" {
 		d.failAt("public_url", "is needed: where people's browsers reach Gatehouse, such as https://app.example.com")
 	} else if u := d.webURL("public_url", c.PublicURL, false); u != nil && strings.Trim(u.Path, "/") != "" {
@@ -118,6 +124,22 @@ func (c *Config) validateTop(d *decoder) {
 	if len(c.Services) == 0 && !d.failed("services") {
 		d.warnAt("services", "none is declared, so nobody can call")
 	}
+}
+
+// nodeForm is what a node may be called: its name is a part of its log's origin, of
+// paths and of file names.
+var nodeForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+// CheckNode reports whether a node may have a name.
+func CheckNode(name string) error {
+	switch {
+	case !nodeForm.MatchString(name):
+		return errors.New("a node's name is a lower-case word: a letter, and then up to 31 of a-z, 0-9 and -")
+	case name == "tile" || name == "checkpoint":
+		// Log 0 is served below these names.
+		return errors.New("a node cannot be called tile or checkpoint")
+	}
+	return nil
 }
 
 // failed reports whether something at or below path is wrong already.

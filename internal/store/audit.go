@@ -5,32 +5,33 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
 )
 
 const (
-	selectHead     statement = `SELECT size, checkpoints, note FROM audit_head WHERE id = 1`
+	selectHead     statement = `SELECT size, checkpoints, note FROM audit_head WHERE id = $1`
 	selectHeads    statement = `SELECT id, size, checkpoints, note FROM audit_head ORDER BY id`
-	selectLastKept statement = `SELECT size FROM audit_checkpoints ORDER BY num DESC LIMIT 1`
-	insertHead     statement = `INSERT INTO audit_head (id, size, checkpoints, note) VALUES (1, $1, $2, $3)`
-	updateHead     statement = `UPDATE audit_head SET size = $1, checkpoints = $2, note = $3 WHERE id = 1 AND size = $4 AND checkpoints = $5
-		AND ` + lastForgotten + ` = $6`
+	selectLastKept statement = `SELECT size FROM audit_checkpoints WHERE num < $1 AND num >= $2 ORDER BY num DESC LIMIT 1`
+	insertHead     statement = `INSERT INTO audit_head (id, size, checkpoints, note, forgotten) VALUES ($1, $2, $3, $4, $5)`
+	updateHead     statement = `UPDATE audit_head SET size = $1, checkpoints = $2, note = $3 WHERE id = $4 AND size = $5 AND checkpoints = $6 AND forgotten = $7`
+
 	insertTile       statement = `INSERT INTO audit_tiles (level, idx, hashes) VALUES ($1, $2, $3)`
 	insertCheckpoint statement = `INSERT INTO audit_checkpoints (num, size, note) VALUES ($1, $2, $3)`
 
 	selectSeq         statement = `SELECT seq FROM audit_entries WHERE id = $1`
 	selectHashes      statement = `SELECT leaf_hash FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq`
 	selectLeaves      statement = `SELECT leaf FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq`
-	selectTiles       statement = `SELECT level, idx, hashes FROM audit_tiles WHERE level = $1 AND idx >= $2 ORDER BY idx LIMIT $3`
-	selectLevels      statement = `SELECT level, count(*) FROM audit_tiles GROUP BY level`
-	selectCheckpoints statement = `SELECT num, size, note FROM audit_checkpoints WHERE num >= $1 ORDER BY num LIMIT $2`
+	selectTiles       statement = `SELECT level, idx, hashes FROM audit_tiles WHERE level = $1 AND idx >= $2 AND idx < $3 ORDER BY idx LIMIT $4`
+	selectLevels      statement = `SELECT level, count(*) FROM audit_tiles WHERE idx >= $1 AND idx < $2 GROUP BY level`
+	selectCheckpoints statement = `SELECT num, size, note FROM audit_checkpoints WHERE num >= $1 AND num < $2 ORDER BY num LIMIT $3`
 
 	entryColumns            = `seq, id, leaf, leaf_hash, personal, search`
-	selectEntries statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq >= $1 ORDER BY seq LIMIT $2`
-	selectBefore  statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq < $1 ORDER BY seq DESC LIMIT $2`
-	selectEntry   statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE id = $1`
+	selectEntries statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT $3`
+	selectBefore  statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq < $1 AND seq >= $2 ORDER BY seq DESC LIMIT $3`
+	selectEntry   statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE id = $1 AND seq >= $2 AND seq < $3`
 )
 
 // Entries go in many at a time: to begin a statement costs more than a row.
@@ -46,8 +47,44 @@ const (
 	entriesAtOnce = 16
 )
 
-// Audit is the store of package audit.
-type Audit struct{ db *DB }
+// A segment is where the rows of one log lie in the tables: a row's number is the
+// log's from bit 40 on, and below it the index that package audit knows. It is added
+// and taken away here and nowhere else.
+type segment int64
+
+const (
+	segmentBits = 40
+	segmentSize = int64(1) << segmentBits
+	// maxLogs is far more than a database has nodes; a number has room for more.
+	maxLogs = 1 << 16
+)
+
+// row is the number of the row with an index.
+func (s segment) row(index int64) int64 { return int64(s)<<segmentBits + index }
+
+// index is the inverse of row.
+func (s segment) index(row int64) int64 { return row - int64(s)<<segmentBits }
+
+// from is the first row with this index or a larger one. Log 0 has the rows with
+// negative numbers too, which nobody writes, so that they are seen if somebody does.
+func (s segment) from(index int64) int64 {
+	if s == 0 && index < 0 {
+		return index
+	}
+	return s.row(min(max(index, 0), segmentSize))
+}
+
+// end is the first row behind the log's.
+func (s segment) end() int64 { return s.from(segmentSize) }
+
+// head is the key of the log's head.
+func (s segment) head() int64 { return int64(s) + 1 }
+
+// Audit is the store of one log.
+type Audit struct {
+	db *DB
+	segment
+}
 
 var (
 	_ audit.Store       = (*Audit)(nil)
@@ -57,64 +94,61 @@ var (
 	_ audit.TileStore   = (*Audit)(nil)
 )
 
-// Audit returns the store of package audit.
-func (d *DB) Audit() *Audit { return &Audit{d} }
+// Audit returns the store of log 0, which is that of all nodes without a name.
+func (d *DB) Audit() *Audit { return d.AuditLog(0) }
+
+// AuditLog returns the store of the log with a number of AuditLogs. It sees only the
+// rows of this log, with indexes from 0.
+func (d *DB) AuditLog(number int64) *Audit {
+	if number < 0 || number >= maxLogs {
+		panic(fmt.Sprintf("store: there is no log %d", number))
+	}
+	return &Audit{d, segment(number)}
+}
 
 // Head implements audit.Store. What it returns is of one moment.
 func (a *Audit) Head(ctx context.Context) (audit.Head, error) {
 	var h audit.Head
 	err := a.db.snapshot(ctx, func(t *tx) (err error) {
-		h, err = auditReader{t}.Head(ctx)
+		h, err = auditReader{t, a.segment}.Head(ctx)
 		return err
 	})
 	return h, err
 }
 
 // Append implements audit.Store. The head is changed first: there, writers of
-// other processes meet.
+// other processes meet. Writers of another log change another head and nothing else
+// that this transaction reads or writes.
 func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
 	if b.Tight {
 		// What fails here is of no consequence: then the append takes new room.
 		_ = a.db.rewind(ctx)
 	}
-	err := a.db.logTx(ctx, func(t *tx) error {
+	err := a.db.rowTx(ctx, func(t *tx) error {
 		size, kept := expect.Size+int64(len(b.Rows)), expect.Checkpoints
 		if b.Keep {
 			kept++
 		}
-		var n int64
-		var err error
-		if len(expect.Note) == 0 {
-			// The first one of all; who was erased before then does not matter.
-			n, err = t.exec(ctx, insertHead, size, kept, b.Note)
-		} else {
-			n, err = t.exec(ctx, updateHead, size, kept, b.Note, expect.Size, expect.Checkpoints, a.db.forgotten.last())
-			if err == nil && n == 0 {
-				// Perhaps only somebody was erased since.
-				if err = a.readForgotten(ctx, t); err == nil {
-					n, err = t.exec(ctx, updateHead, size, kept, b.Note, expect.Size, expect.Checkpoints, a.db.forgotten.last())
-				}
-			}
-		}
+		n, err := a.swapHead(ctx, t, expect, size, kept, b.Note)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return gatehouse.ErrConflict
 		}
-		if err := t.insertEntries(ctx, b.Rows); err != nil {
+		if err := t.insertEntries(ctx, a.segment, b.Rows); err != nil {
 			return err
 		}
-		if err := t.insertIndex(ctx, b.Rows, &a.db.forgotten); err != nil {
+		if err := t.insertIndex(ctx, a.segment, b.Rows, &a.db.forgotten); err != nil {
 			return err
 		}
 		for _, tile := range b.Tiles {
-			if _, err := t.exec(ctx, insertTile, tile.Level, tile.Index, tile.Hashes); err != nil {
+			if _, err := t.exec(ctx, insertTile, tile.Level, a.row(tile.Index), tile.Hashes); err != nil {
 				return err
 			}
 		}
 		if b.Keep {
-			_, err = t.exec(ctx, insertCheckpoint, kept-1, size, b.Note)
+			_, err = t.exec(ctx, insertCheckpoint, a.row(kept-1), size, b.Note)
 		}
 		return err
 	})
@@ -124,7 +158,42 @@ func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) er
 	return nil
 }
 
-func (t *tx) insertEntries(ctx context.Context, rows []audit.Row) error {
+// swapHead replaces the head if it is the one expected, and returns 0 if not. From
+// then on the transaction holds it.
+func (a *Audit) swapHead(ctx context.Context, t *tx, expect audit.Head, size, kept int64, note []byte) (int64, error) {
+	if len(expect.Note) == 0 {
+		// The first one of all. Until it is there, nobody can say in it who was forgotten.
+		if _, err := t.exec(ctx, lockLogs); err != nil {
+			return 0, err
+		}
+		last, err := a.readForgotten(ctx, t)
+		if err != nil {
+			return 0, err
+		}
+		return t.exec(ctx, insertHead, a.head(), size, kept, note, last)
+	}
+	n, err := t.exec(ctx, updateHead, size, kept, note, a.head(), expect.Size, expect.Checkpoints, a.db.forgotten.known(a.segment))
+	if err != nil || n > 0 {
+		return n, err
+	}
+	// Perhaps only somebody was erased since. What the head says is read first: whoever
+	// it counts is in the list by then.
+	var last int64
+	err = t.queryRow(ctx, selectHeadForgotten, a.head()).Scan(&last)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if _, err := a.readForgotten(ctx, t); err != nil {
+		return 0, err
+	}
+	a.db.forgotten.know(a.segment, last)
+	return t.exec(ctx, updateHead, size, kept, note, a.head(), expect.Size, expect.Checkpoints, last)
+}
+
+func (t *tx) insertEntries(ctx context.Context, in segment, rows []audit.Row) error {
 	args := make([]any, 0, 6*entriesAtOnce)
 	for len(rows) > 0 {
 		n, insert := 1, insertEntry
@@ -140,7 +209,7 @@ func (t *tx) insertEntries(ctx context.Context, rows []audit.Row) error {
 			if r.SearchV1 != "" {
 				search = r.SearchV1
 			}
-			args = append(args, r.Seq, r.ID, r.Leaf, r.Hash, personal, search)
+			args = append(args, in.row(r.Seq), r.ID, r.Leaf, r.Hash, personal, search)
 		}
 		if _, err := t.exec(ctx, insert, args...); err != nil {
 			return err
@@ -156,12 +225,15 @@ func (a *Audit) Find(ctx context.Context, id string) (int64, error) {
 	if err := a.db.queryRow(ctx, selectSeq, id).Scan(&seq); err != nil {
 		return 0, fmt.Errorf("looking for a log entry: %w", err)
 	}
-	return seq, nil
+	if seq < a.from(math.MinInt64) || seq >= a.end() {
+		return 0, fmt.Errorf("looking for a log entry: it is in another log: %w", gatehouse.ErrNotFound)
+	}
+	return a.index(seq), nil
 }
 
 // Hashes implements audit.Store.
 func (a *Audit) Hashes(ctx context.Context, from, to int64) ([][]byte, error) {
-	return hashes(a.db.query(ctx, selectHashes, from, to))
+	return hashes(a.db.query(ctx, selectHashes, a.from(from), a.from(to)))
 }
 
 func hashes(r *rows, err error) ([][]byte, error) {
@@ -174,7 +246,7 @@ func hashes(r *rows, err error) ([][]byte, error) {
 
 // Leaves implements audit.TileStore.
 func (a *Audit) Leaves(ctx context.Context, from, to int64) ([][]byte, error) {
-	all, err := collect[[]byte](a.db.query(ctx, selectLeaves, from, to))(func(r *rows) (leaf []byte, err error) {
+	all, err := collect[[]byte](a.db.query(ctx, selectLeaves, a.from(from), a.from(to)))(func(r *rows) (leaf []byte, err error) {
 		return leaf, r.Scan(&leaf)
 	})
 	if err != nil {
@@ -185,12 +257,14 @@ func (a *Audit) Leaves(ctx context.Context, from, to int64) ([][]byte, error) {
 
 // Tiles implements audit.Store.
 func (a *Audit) Tiles(ctx context.Context, level int, from int64, limit int) ([]audit.Tile, error) {
-	return tiles(a.db.query(ctx, selectTiles, level, from, limit))
+	return a.tiles(a.db.query(ctx, selectTiles, level, a.from(from), a.end(), limit))
 }
 
-func tiles(r *rows, err error) ([]audit.Tile, error) {
+func (s segment) tiles(r *rows, err error) ([]audit.Tile, error) {
 	all, err := collect[audit.Tile](r, err)(func(r *rows) (t audit.Tile, err error) {
-		return t, r.Scan(&t.Level, &t.Index, &t.Hashes)
+		err = r.Scan(&t.Level, &t.Index, &t.Hashes)
+		t.Index = s.index(t.Index)
+		return t, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's tiles: %w", err)
@@ -200,7 +274,7 @@ func tiles(r *rows, err error) ([]audit.Tile, error) {
 
 // entries reads rows without an allocation for each of their columns: verification
 // reads every row of the log, and waits for this most of its time.
-func entries(r *rows, err error) ([]audit.Row, error) {
+func (s segment) entries(r *rows, err error) ([]audit.Row, error) {
 	// What is cut from the arena stays when it is replaced.
 	var arena []byte
 	keep := func(b sql.RawBytes) []byte {
@@ -221,6 +295,7 @@ func entries(r *rows, err error) ([]audit.Row, error) {
 		if err := r.Scan(&e.Seq, &e.ID, &leaf, &hash, &personal, &search); err != nil {
 			return e, err
 		}
+		e.Seq = s.index(e.Seq)
 		e.Leaf, e.Hash, e.Personal, e.SearchV1 = keep(leaf), keep(hash), keep(personal), search.String
 		return e, nil
 	})
@@ -235,23 +310,26 @@ const entriesArena = 64 << 10
 
 // Look implements audit.Store.
 func (a *Audit) Look(ctx context.Context, f func(audit.Moment) error) error {
-	return a.db.anew(ctx, func(t *tx) error { return f(auditReader{t}) })
+	return a.db.anew(ctx, func(t *tx) error { return f(auditReader{t, a.segment}) })
 }
 
 // Snapshot implements audit.VerifyStore.
 func (a *Audit) Snapshot(ctx context.Context, f func(audit.Reader) error) error {
-	return a.db.snapshot(ctx, func(t *tx) error { return f(auditReader{t}) })
+	return a.db.snapshot(ctx, func(t *tx) error { return f(auditReader{t, a.segment}) })
 }
 
 // auditReader reads the log as of one moment.
-type auditReader struct{ tx *tx }
+type auditReader struct {
+	tx *tx
+	segment
+}
 
 // Head implements audit.Moment.
 func (a auditReader) Head(ctx context.Context) (audit.Head, error) {
 	h := audit.Head{Kept: -1}
-	err := a.tx.queryRow(ctx, selectHead).Scan(&h.Size, &h.Checkpoints, &h.Note)
+	err := a.tx.queryRow(ctx, selectHead, a.head()).Scan(&h.Size, &h.Checkpoints, &h.Note)
 	if err == nil {
-		err = a.tx.queryRow(ctx, selectLastKept).Scan(&h.Kept)
+		err = a.tx.queryRow(ctx, selectLastKept, a.end(), a.from(math.MinInt64)).Scan(&h.Kept)
 	}
 	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 		return audit.Head{}, fmt.Errorf("reading the log's head: %w", err)
@@ -261,15 +339,16 @@ func (a auditReader) Head(ctx context.Context) (audit.Head, error) {
 
 // Hashes implements audit.Moment.
 func (a auditReader) Hashes(ctx context.Context, from, to int64) ([][]byte, error) {
-	return hashes(a.tx.query(ctx, selectHashes, from, to))
+	return hashes(a.tx.query(ctx, selectHashes, a.from(from), a.from(to)))
 }
 
-func (a auditReader) Heads(ctx context.Context) (map[int64]audit.Head, error) {
+// heads returns all rows of the table of heads, by the number of the log.
+func (l logsReader) heads(ctx context.Context, query statement, args ...any) (map[int64]audit.Head, error) {
 	type keyed struct {
 		id int64
 		audit.Head
 	}
-	all, err := collect[keyed](a.tx.query(ctx, selectHeads))(func(r *rows) (k keyed, err error) {
+	all, err := collect[keyed](l.tx.query(ctx, query, args...))(func(r *rows) (k keyed, err error) {
 		return k, r.Scan(&k.id, &k.Size, &k.Checkpoints, &k.Note)
 	})
 	if err != nil {
@@ -277,17 +356,17 @@ func (a auditReader) Heads(ctx context.Context) (map[int64]audit.Head, error) {
 	}
 	heads := make(map[int64]audit.Head, len(all))
 	for _, k := range all {
-		heads[k.id] = k.Head
+		heads[k.id-1] = k.Head
 	}
 	return heads, nil
 }
 
 func (a auditReader) Entries(ctx context.Context, from int64, limit int) ([]audit.Row, error) {
-	return entries(a.tx.query(ctx, selectEntries, from, limit))
+	return a.entries(a.tx.query(ctx, selectEntries, a.from(from), a.end(), limit))
 }
 
 func (a auditReader) Tiles(ctx context.Context, level int, from int64, limit int) ([]audit.Tile, error) {
-	return tiles(a.tx.query(ctx, selectTiles, level, from, limit))
+	return a.tiles(a.tx.query(ctx, selectTiles, level, a.from(from), a.end(), limit))
 }
 
 func (a auditReader) Levels(ctx context.Context) (map[int]int64, error) {
@@ -295,7 +374,7 @@ func (a auditReader) Levels(ctx context.Context) (map[int]int64, error) {
 		level int
 		tiles int64
 	}
-	all, err := collect[count](a.tx.query(ctx, selectLevels))(func(r *rows) (c count, err error) {
+	all, err := collect[count](a.tx.query(ctx, selectLevels, a.from(math.MinInt64), a.end()))(func(r *rows) (c count, err error) {
 		return c, r.Scan(&c.level, &c.tiles)
 	})
 	if err != nil {
@@ -309,8 +388,10 @@ func (a auditReader) Levels(ctx context.Context) (map[int]int64, error) {
 }
 
 func (a auditReader) Checkpoints(ctx context.Context, from int64, limit int) ([]audit.Checkpoint, error) {
-	all, err := collect[audit.Checkpoint](a.tx.query(ctx, selectCheckpoints, from, limit))(func(r *rows) (c audit.Checkpoint, err error) {
-		return c, r.Scan(&c.Number, &c.Size, &c.Note)
+	all, err := collect[audit.Checkpoint](a.tx.query(ctx, selectCheckpoints, a.from(from), a.end(), limit))(func(r *rows) (c audit.Checkpoint, err error) {
+		err = r.Scan(&c.Number, &c.Size, &c.Note)
+		c.Number = a.index(c.Number)
+		return c, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's checkpoints: %w", err)
@@ -320,12 +401,12 @@ func (a auditReader) Checkpoints(ctx context.Context, from int64, limit int) ([]
 
 // Before implements audit.ListStore.
 func (a *Audit) Before(ctx context.Context, seq int64, limit int) ([]audit.Row, error) {
-	return entries(a.db.query(ctx, selectBefore, seq, limit))
+	return a.entries(a.db.query(ctx, selectBefore, a.from(seq), a.from(math.MinInt64), limit))
 }
 
 // Entry implements audit.ListStore.
 func (a *Audit) Entry(ctx context.Context, id string) (audit.Row, error) {
-	all, err := entries(a.db.query(ctx, selectEntry, id))
+	all, err := a.entries(a.db.query(ctx, selectEntry, id, a.from(math.MinInt64), a.end()))
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("the log has no entry %q: %w", id, gatehouse.ErrNotFound)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -11,21 +12,26 @@ import (
 )
 
 const (
-	// lastForgotten is a number that grows with every person who is forgotten. Append
-	// compares it while it changes the head, so that it need not ask.
 	lastForgotten                 = `(SELECT coalesce(max(num), 0) FROM audit_forgotten)`
 	selectLastForgotten statement = `SELECT coalesce(max(num), 0) FROM audit_forgotten`
 	selectForgotten     statement = `SELECT num, person FROM audit_forgotten WHERE num > $1 ORDER BY num`
 	insertForgotten     statement = `INSERT INTO audit_forgotten (num, person, at) VALUES (` + lastForgotten + ` + 1, $1, $2) ON CONFLICT (person) DO NOTHING`
 	deleteForgotten     statement = `DELETE FROM audit_forgotten WHERE at < $1 AND num < ` + lastForgotten
-	indexColumns                  = `seq, person, terms`
-	selectIndexed       statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
-		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2
-		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2
+
+	// lockLogs is for whoever begins a log or adds to those forgotten: one at a time.
+	lockLogs            statement = `UPDATE audit_logs SET num = num WHERE num = 0`
+	selectHeadForgotten statement = `SELECT forgotten FROM audit_head WHERE id = $1`
+	selectHeadIDs       statement = `SELECT id FROM audit_head ORDER BY id`
+	// tellHead waits for the append that holds the head, if there is one; every later one
+	// sees that the number is another and reads the list.
+	tellHead statement = `UPDATE audit_head SET forgotten = forgotten + 1 WHERE id = $1`
+
+	indexColumns            = `seq, person, terms`
+	selectIndexed statement = `SELECT e.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
+		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2 AND s.seq >= $5
+		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2 AND seq >= $5
 		ORDER BY seq DESC LIMIT $4`
 	selectOwner statement = `SELECT person FROM audit_search WHERE seq = $1`
-	// It looks for the person among those forgotten so that it cannot come before the
-	// Append that did not know.
 	deleteIndex statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE person = $1 ORDER BY seq LIMIT $2)
 		AND EXISTS (SELECT 1 FROM audit_forgotten WHERE person = $1)`
 	blankV1 statement = `UPDATE audit_entries SET personal = NULL, search = NULL WHERE seq IN (SELECT seq FROM audit_entries WHERE search = $1 ORDER BY seq LIMIT $2)`
@@ -53,12 +59,34 @@ type forgotten struct {
 	mu     sync.Mutex
 	num    int64
 	people map[string]struct{}
+	// heads is what the head of each log says, as far as everybody that it counts is
+	// among people.
+	heads map[segment]int64
 }
 
 func (f *forgotten) last() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.num
+}
+
+// known returns what the log's head should say; -1 when that is to be read.
+func (f *forgotten) known(log segment) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n, ok := f.heads[log]; ok {
+		return n
+	}
+	return -1
+}
+
+func (f *forgotten) know(log segment, n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.heads == nil {
+		f.heads = map[segment]int64{}
+	}
+	f.heads[log] = n
 }
 
 func (f *forgotten) has(person []byte) bool {
@@ -68,45 +96,45 @@ func (f *forgotten) has(person []byte) bool {
 	return ok
 }
 
-// readForgotten reads who was forgotten since. If there are fewer than before, somebody
-// has changed the table, and what it says now is what counts.
-func (a *Audit) readForgotten(ctx context.Context, t *tx) error {
+// readForgotten reads who was forgotten since, and returns the number of the last. If
+// there are fewer than before, somebody has changed the table, and what it says now is
+// what counts.
+func (a *Audit) readForgotten(ctx context.Context, t *tx) (last int64, err error) {
 	f := &a.db.forgotten
-	var last int64
 	if err := t.queryRow(ctx, selectLastForgotten).Scan(&last); err != nil {
-		return err
+		return 0, err
 	}
-	known := f.last()
-	if last == known {
-		return nil
+	from := f.last()
+	if last == from {
+		return last, nil
 	}
-	if last < known {
-		known = 0
+	if last < from {
+		from = 0
 	}
 	type line struct {
 		num    int64
 		person []byte
 	}
-	lines, err := collect[line](t.query(ctx, selectForgotten, known))(func(r *rows) (l line, err error) {
+	lines, err := collect[line](t.query(ctx, selectForgotten, from))(func(r *rows) (l line, err error) {
 		return l, r.Scan(&l.num, &l.person)
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.people == nil || known == 0 {
-		f.people = map[string]struct{}{}
+	if f.people == nil || from == 0 {
+		f.num, f.people = 0, map[string]struct{}{}
 	}
 	for _, l := range lines {
 		f.people[string(l.person)] = struct{}{}
+		f.num = max(f.num, l.num)
 	}
-	f.num = last
-	return nil
+	return last, nil
 }
 
 // insertIndex writes what the rows are found by.
-func (t *tx) insertIndex(ctx context.Context, rows []audit.Row, f *forgotten) error {
+func (t *tx) insertIndex(ctx context.Context, in segment, rows []audit.Row, f *forgotten) error {
 	args := make([]any, 0, 3*entriesAtOnce)
 	flush := func() error {
 		var err error
@@ -129,7 +157,7 @@ func (t *tx) insertIndex(ctx context.Context, rows []audit.Row, f *forgotten) er
 		if terms == nil {
 			terms = []byte{}
 		}
-		if args = append(args, rows[i].Seq, x.Person, terms); len(args) == cap(args) {
+		if args = append(args, in.row(rows[i].Seq), x.Person, terms); len(args) == cap(args) {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -138,16 +166,34 @@ func (t *tx) insertIndex(ctx context.Context, rows []audit.Row, f *forgotten) er
 	return flush()
 }
 
-// Forget implements audit.ForgetStore.
+// Forget implements audit.ForgetStore. First the person is in the list, then each
+// log's head says so, in a transaction of its own, so that a log whose writer hangs
+// holds up the erasure and not the other logs.
 func (a *Audit) Forget(ctx context.Context, person []byte) error {
 	now := time.Now()
-	err := a.db.logTx(ctx, func(t *tx) error {
+	var heads []int64
+	err := a.db.rowTx(ctx, func(t *tx) (err error) {
+		if _, err := t.exec(ctx, lockLogs); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, insertForgotten, person, micros(now)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, deleteForgotten, micros(now.Add(-keepForgotten)))
+		if _, err := t.exec(ctx, deleteForgotten, micros(now.Add(-keepForgotten))); err != nil {
+			return err
+		}
+		heads, err = collect[int64](t.query(ctx, selectHeadIDs))(func(r *rows) (id int64, err error) { return id, r.Scan(&id) })
 		return err
 	})
+	for _, id := range heads {
+		if err != nil {
+			break
+		}
+		err = a.db.rowTx(ctx, func(t *tx) error {
+			_, err := t.exec(ctx, tellHead, id)
+			return err
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("noting in the log who is forgotten: %w", err)
 	}
@@ -180,9 +226,10 @@ func (a *Audit) BlankV1(ctx context.Context, connection string, limit int) (int6
 
 // Indexed implements audit.ListStore.
 func (a *Audit) Indexed(ctx context.Context, person []byte, connectionV1 string, seq int64, limit int) ([]audit.Row, error) {
-	all, err := collect[audit.Row](a.db.query(ctx, selectIndexed, person, seq, connectionV1, limit))(func(r *rows) (e audit.Row, err error) {
+	all, err := collect[audit.Row](a.db.query(ctx, selectIndexed, person, a.from(seq), connectionV1, limit, a.from(math.MinInt64)))(func(r *rows) (e audit.Row, err error) {
 		var search *string
 		err = r.Scan(&e.Seq, &e.ID, &e.Leaf, &e.Hash, &e.Personal, &search, &e.Index.Person, &e.Index.Terms)
+		e.Seq = a.index(e.Seq)
 		if search != nil {
 			e.SearchV1 = *search
 		}
@@ -197,7 +244,7 @@ func (a *Audit) Indexed(ctx context.Context, person []byte, connectionV1 string,
 // OwnerOf implements audit.OwnerStore.
 func (a *Audit) OwnerOf(ctx context.Context, seq int64) ([]byte, error) {
 	var person []byte
-	if err := a.db.queryRow(ctx, selectOwner, seq).Scan(&person); err != nil {
+	if err := a.db.queryRow(ctx, selectOwner, a.from(seq)).Scan(&person); err != nil {
 		return nil, fmt.Errorf("looking for an entry's person: %w", err)
 	}
 	return person, nil

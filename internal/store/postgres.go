@@ -54,7 +54,7 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	d := &DB{
 		engine: &engine{
-			name: "postgres", kind: pgKind, retryable: pgRetryable,
+			name: "postgres", kind: pgKind, retryable: pgRetryable, byRows: sql.LevelReadCommitted,
 			snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 			compact:  []statement{postgresVacuum},
 		},

@@ -103,7 +103,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	read.SetMaxIdleConns(readers)
 	d := &DB{
 		engine: &engine{
-			name: "sqlite", kind: sqliteKind, retryable: sqliteRetryable,
+			name: "sqlite", kind: sqliteKind, retryable: sqliteRetryable, byRows: sql.LevelSerializable,
 			// A read transaction of WAL sees one moment as it is.
 			snapshot: &sql.TxOptions{ReadOnly: true},
 			compact:  []statement{sqliteTruncate},

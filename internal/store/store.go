@@ -50,6 +50,8 @@ type engine struct {
 	retryable func(error) bool
 	// kind maps the driver's codes to kinds of failure, or to nil.
 	kind func(error) error
+	// byRows is the isolation of transactions that lock the rows they depend on.
+	byRows sql.IsolationLevel
 	// snapshot opens a transaction that sees one moment of the database.
 	snapshot *sql.TxOptions
 	// compact removes what is left of overwritten keys.

@@ -135,6 +135,9 @@ func TestAnyChangedByteIsFound(t *testing.T) {
 				}
 				name := table.row(key)
 				for j, column := range columns {
+					if column == "forgotten" {
+						continue // for the writers only; it says nothing of any entry
+					}
 					evil := changed(column, row[j])
 					set := "UPDATE " + table.name + " SET " + column + " = $1 WHERE "
 					if x.raw.Exec(set+where(table.key, 2), append([]any{evil}, key...)...) != 1 {

@@ -69,13 +69,26 @@ func (d *DB) txOn(ctx context.Context, concerned []cacheKey, f func(*tx) error) 
 
 // logTx is tx for changes to rows that no process remembers, such as the log's.
 func (d *DB) logTx(ctx context.Context, f func(*tx) error) error {
+	return d.again(ctx, sql.LevelSerializable, f)
+}
+
+// rowTx is logTx for a transaction that is in order with others by the rows that it
+// locks: on PostgreSQL each of its statements sees what is committed, and a row that
+// another transaction has changed is waited for and looked at anew, where
+// serialisable isolation has the transaction fail.
+func (d *DB) rowTx(ctx context.Context, f func(*tx) error) error {
+	return d.again(ctx, d.engine.byRows, f)
+}
+
+// again runs a transaction until it does not fail because of another one.
+func (d *DB) again(ctx context.Context, level sql.IsolationLevel, f func(*tx) error) error {
 	leave, err := d.open.enter()
 	if err != nil {
 		return err
 	}
 	defer leave()
 	for try := 1; ; try++ {
-		err := d.once(ctx, f)
+		err := d.once(ctx, level, f)
 		if err == nil || try == maxTries || !d.engine.retryable(err) {
 			return err
 		}
@@ -88,8 +101,8 @@ func (d *DB) logTx(ctx context.Context, f func(*tx) error) error {
 	}
 }
 
-func (d *DB) once(ctx context.Context, f func(*tx) error) (err error) {
-	t, err := d.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
+func (d *DB) once(ctx context.Context, level sql.IsolationLevel, f func(*tx) error) (err error) {
+	t, err := d.write.BeginTx(ctx, &sql.TxOptions{Isolation: level})
 	if err != nil {
 		return d.wrap(err)
 	}
