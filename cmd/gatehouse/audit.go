@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,12 +21,12 @@ func newAudit(o *options) *cobra.Command {
 		Use:   "audit",
 		Short: "The log: verify it, look at it, prove what stands in it",
 	}
-	c.AddCommand(auditVerify(o), auditShow(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o))
+	c.AddCommand(auditVerify(o), auditShow(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o), auditArchive(o), auditPrune(o))
 	return c
 }
 
 func auditVerify(o *options) *cobra.Command {
-	var keyFile, since string
+	var keyFile, since, archive string
 	var known []string
 	var asJSON bool
 	c := &cobra.Command{
@@ -69,6 +70,11 @@ up to there is still the same is checked by its hashes.`,
 					return err
 				}
 			}
+			if archive != "" {
+				if options.Archive, err = knownTiles(ctx, archive, options.Known, verifier); err != nil {
+					return err
+				}
+			}
 			if onTerminal(c.ErrOrStderr()) {
 				options.Progress = progress(c.ErrOrStderr(), "verifying")
 			}
@@ -97,8 +103,21 @@ up to there is still the same is checked by its hashes.`,
 	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
 	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
 	c.Flags().StringVar(&since, "since", "", "file with a checkpoint up to which the log was verified before")
+	c.Flags().StringVar(&archive, "archive", "", "archive of pruned entries in which a --checkpoint ends")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// knownTiles returns, out of an archive, what it takes to compare checkpoints.
+func knownTiles(ctx context.Context, file string, known [][]byte, verifier note.Verifier) (audit.Source, error) {
+	tiles := map[int64]bool{}
+	for _, signed := range known {
+		// One that is no checkpoint is reported by the verification.
+		if point, err := audit.OpenCheckpoint(signed, verifier); err == nil {
+			tiles[point.Size/audit.TileWidth] = true
+		}
+	}
+	return archiveTiles(ctx, file, tiles, verifier)
 }
 
 // unset stands for a reference that leads nowhere on this machine.

@@ -20,6 +20,7 @@ import (
 // proveOptions are the flags of 'audit prove'.
 type proveOptions struct {
 	out, checkpoint string
+	archive         string
 	reveal          []string
 }
 
@@ -46,24 +47,36 @@ the file, with what it takes to check them; that they were opened stands in the 
 	f := c.Flags()
 	f.StringVar(&p.out, "out", "", "file to write (default: standard output)")
 	f.StringVar(&p.checkpoint, "checkpoint", "", "file with the checkpoint to prove it by, such as one that a witness co-signed (default: the newest)")
+	f.StringVar(&p.archive, "archive", "", "archive that the entry is in, if it was pruned")
 	f.StringSliceVar(&p.reveal, "reveal", nil, "a personal field to open in the proof, such as connection; may be repeated")
 	return c
 }
 
 func (o *proveOptions) prove(ctx context.Context, p *parts, id string, out io.Writer) error {
-	shown, err := audit.Show(ctx, p.db.Audit(), id)
-	if errors.Is(err, gatehouse.ErrNotFound) {
-		return fmt.Errorf("there is no entry %s: %w", id, gatehouse.ErrNotFound)
-	}
-	if err != nil {
-		return err
-	}
-	entry := shown[0]
 	verifier, err := readVerifier(beside(p.cfg, logKeyFile))
 	if err != nil {
 		return err
 	}
-	source := audit.NewSource(p.db.Audit())
+	entry, source := audit.Shown{}, audit.NewSource(p.db.Audit())
+	if o.archive != "" {
+		if len(o.reveal) > 0 {
+			return usagef("--reveal: what people's entries are found by goes when they are pruned, so that nothing of an archive is opened")
+		}
+		var archived audit.Source
+		if entry.Seq, archived, err = archivedEntry(ctx, o.archive, id, verifier); err != nil {
+			return err
+		}
+		source = source.Or(archived)
+	} else {
+		shown, err := audit.Show(ctx, p.db.Audit(), id)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return p.whereEntry(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+		entry = shown[0]
+	}
 	view, err := audit.Newest(ctx, source, verifier)
 	if err != nil {
 		return err
@@ -232,6 +245,7 @@ func printChecked(w io.Writer, c *audit.Checked, origin string, asJSON bool) err
 
 func auditConsistency(o *options) *cobra.Command {
 	var l logFlags
+	var archive string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "consistency OLD NEW",
@@ -250,6 +264,19 @@ checkpoints, or numbers of entries.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return l.view(c.Context(), o, func(view *audit.View, verifier note.Verifier) error {
 				var points [2]audit.Point
+				if archive != "" {
+					known := map[int64]bool{}
+					for _, arg := range args {
+						if size, err := sizeOf(verifier, arg); err == nil {
+							known[size/audit.TileWidth] = true
+						}
+					}
+					archived, err := archiveTiles(c.Context(), archive, known, verifier)
+					if err != nil {
+						return err
+					}
+					view = view.Or(c.Context(), archived)
+				}
 				for i, arg := range args {
 					var err error
 					if points[i], err = pointOf(view, verifier, arg); err != nil {
@@ -279,6 +306,7 @@ checkpoints, or numbers of entries.`,
 		},
 	}
 	l.register(c, "tiles", "directory or address of the log's tiles, in place of the database")
+	c.Flags().StringVar(&archive, "archive", "", "archive of pruned entries in which OLD or NEW ends")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -289,9 +317,21 @@ func pointOf(view *audit.View, verifier note.Verifier, arg string) (audit.Point,
 		_, point, err := readCheckpoint(arg, verifier)
 		return point, err
 	}
-	var size int64
-	if _, err := fmt.Sscanf(arg, "%d", &size); err != nil || fmt.Sprint(size) != arg || size < 0 {
-		return audit.Point{}, usagef("%s is neither a file nor a number of entries", arg)
+	size, err := sizeOf(verifier, arg)
+	if err != nil {
+		return audit.Point{}, err
 	}
 	return view.At(size)
+}
+
+// sizeOf returns how many entries a file with a checkpoint covers, or a number says.
+func sizeOf(verifier note.Verifier, arg string) (size int64, err error) {
+	if _, err := os.Stat(arg); err == nil {
+		_, point, err := readCheckpoint(arg, verifier)
+		return point.Size, err
+	}
+	if _, err := fmt.Sscanf(arg, "%d", &size); err != nil || fmt.Sprint(size) != arg || size < 0 {
+		return 0, usagef("%s is neither a file nor a number of entries", arg)
+	}
+	return size, nil
 }

@@ -78,6 +78,11 @@ func (s Source) Or(second Source) Source {
 	}
 }
 
+// Or returns the view with another source for what its own does not have.
+func (v *View) Or(ctx context.Context, second Source) *View {
+	return NewView(ctx, v.source.Or(second), v.Point, v.Note)
+}
+
 // Check reads the whole archive and checks it with nothing but the log's key: the
 // signatures, that every entry of the period stands in the log of the checkpoint, that
 // none is missing, and that what is sealed is what the entries commit to. The error is

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -60,10 +61,10 @@ type PruneLog interface {
 
 // PruneConfig is what a Pruner needs.
 type PruneConfig struct {
-	Log      *Log
-	Store    PruneLog
-	Signer   note.Signer
-	Verifier note.Verifier
+	Log   *Log
+	Store PruneLog
+	// Signer is the log's.
+	Signer note.Signer
 	// Keep is how long entries are kept; the zero keeps them for good.
 	Keep time.Duration
 	// Dir is where archives go; empty makes none.
@@ -77,19 +78,29 @@ type PruneConfig struct {
 // A Pruner deletes whole segments of a log that are older than entries are kept: only
 // from the beginning, after they were archived, and after the log says so.
 type Pruner struct {
-	config PruneConfig
-	holder string
+	config   PruneConfig
+	verifier note.Verifier
+	holder   string
 }
 
 // NewPruner returns a Pruner.
 func NewPruner(c PruneConfig) (*Pruner, error) {
-	if c.Log == nil || c.Store == nil || c.Signer == nil || c.Verifier == nil || c.Keep < 0 {
+	if c.Log == nil || c.Store == nil || c.Signer == nil || c.Keep < 0 {
 		return nil, errors.New("audit: a pruner needs a log, its store and its key")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Pruner{config: c, holder: rand.Text()}, nil
+	return &Pruner{config: c, verifier: again{c.Signer}, holder: rand.Text()}, nil
+}
+
+// again verifies what a signer has signed by signing again: signatures of Ed25519 are
+// deterministic.
+type again struct{ note.Signer }
+
+func (a again) Verify(msg, signature []byte) bool {
+	want, err := a.Sign(msg)
+	return err == nil && bytes.Equal(want, signature)
 }
 
 const (
@@ -231,7 +242,7 @@ func (p *Pruner) old(ctx context.Context, first int64) (s PrunedSegment, old boo
 // segment archives and prunes one segment.
 func (p *Pruner) segment(ctx context.Context, s *PrunedSegment) error {
 	r := pruneRecord{first: s.First, last: s.Last}
-	view, err := Newest(ctx, NewSource(p.config.Store), p.config.Verifier)
+	view, err := Newest(ctx, NewSource(p.config.Store), p.verifier)
 	if err != nil {
 		return err
 	}

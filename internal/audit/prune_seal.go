@@ -47,13 +47,13 @@ func (p *Pruner) seal(ctx context.Context, s *PrunedSegment, root tlog.Hash) (fi
 		return nil
 	}
 	a := &Archiver{
-		Rows: p.config.Store, Source: NewSource(p.config.Store), Signer: p.config.Signer, Verifier: p.config.Verifier,
+		Rows: p.config.Store, Source: NewSource(p.config.Store), Signer: p.config.Signer, Verifier: p.verifier,
 		Each: each, Progress: p.config.Progress,
 	}
 	if p.config.Dir == "" {
 		_, err = a.Write(ctx, io.Discard, s.First, s.Last)
 	} else {
-		file = ArchiveName(p.config.Verifier.Name(), s.First)
+		file = ArchiveName(p.verifier.Name(), s.First)
 		sum, err = p.file(ctx, a, file, s, root)
 	}
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *Pruner) checked(ctx context.Context, name string, first int64, root tlo
 	}
 	defer func() { _ = f.Close() }()
 	hash := sha256.New()
-	a := &Archive{Verifier: p.config.Verifier}
+	a := &Archive{Verifier: p.verifier}
 	if err := a.Check(ctx, io.TeeReader(f, hash)); err != nil {
 		return "", fmt.Errorf("reading the archive %s back: %w", name, err)
 	}

@@ -92,7 +92,7 @@ func (x *longLog) pruner(change func(*audit.PruneConfig)) *audit.Pruner {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	c := audit.PruneConfig{Log: x.log, Store: x.db.Audit(), Signer: signer, Verifier: x.verifier, Keep: 1, Dir: x.dir}
+	c := audit.PruneConfig{Log: x.log, Store: x.db.Audit(), Signer: signer, Keep: 1, Dir: x.dir}
 	if change != nil {
 		change(&c)
 	}
