@@ -288,7 +288,7 @@ func (p *Pruner) remove(ctx context.Context, r pruneRecord, from int64, receipt 
 		p.config.Progress(Segment, Segment)
 	}
 	// The claim is still held, so that nobody else says it.
-	if err := s.MarkPruning(ctx, p.holder, r.last+1, time.Now().Add(pruneClaim)); err != nil {
+	if err := s.MarkPruning(ctx, p.holder, entry, time.Now().Add(pruneClaim)); err != nil {
 		return err
 	}
 	p.config.Log.Outcome(receipt, Entry{Verdict: "done"})

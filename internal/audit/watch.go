@@ -175,19 +175,27 @@ func (w *writer) walk(ctx context.Context, v Moment) error {
 		if w.watch.tile >= full {
 			w.watch.tile = 0
 		}
-		if from := w.watch.pruned / tileWidth; w.watch.tile < from {
-			// Of a segment that was pruned its tile of level 1 is left.
-			if err := w.climb(ctx, v, 1, w.watch.tile/tileWidth); err != nil {
-				return err
-			}
-			w.watch.tile = min(from, (w.watch.tile/tileWidth+1)*tileWidth)
-			continue
-		}
-		if err := w.checkTile(ctx, v, w.watch.tile); err != nil {
+		if err := w.step(ctx, v); err != nil {
 			return err
 		}
-		w.watch.tile++
 	}
+	return nil
+}
+
+// step checks the next full tile, or of a segment that was pruned, the tile of level 1
+// that is left.
+func (w *writer) step(ctx context.Context, v Moment) error {
+	if from := w.watch.pruned / tileWidth; w.watch.tile < from {
+		if err := w.climb(ctx, v, 1, w.watch.tile/tileWidth); err != nil {
+			return err
+		}
+		w.watch.tile = min(from, (w.watch.tile/tileWidth+1)*tileWidth)
+		return nil
+	}
+	if err := w.checkTile(ctx, v, w.watch.tile); err != nil {
+		return err
+	}
+	w.watch.tile++
 	return nil
 }
 
