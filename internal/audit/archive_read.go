@@ -122,14 +122,21 @@ func (a *Archive) Check(ctx context.Context, r io.Reader) error {
 		if in.err != nil {
 			return in.err
 		}
-		if err != nil || level == entriesLevel || len(a.tiles) == maxArchiveTiles {
+		if _, twice := a.tiles[path]; err != nil || level == entriesLevel || twice || len(a.tiles) == maxArchiveTiles {
 			return fmt.Errorf("the archive has a file where it should not be: %w", gatehouse.ErrInvalid)
 		}
 		a.tiles[path] = in.take(path, tileWidth*tlog.HashSize)
 	}
-	known := &archived{view: NewView(ctx, a.Source, point, a.note), first: m.First, last: m.Last}
-	if err := known.read(); err != nil {
+	used := &keptTiles{source: a.Source, tiles: map[string][]byte{}}
+	known := &archived{view: NewView(ctx, used.get, point, a.note), first: m.First, last: m.Last}
+	switch err := known.read(); {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrTampered, err)
+	case err != nil:
 		return err
+	case len(used.tiles) != len(a.tiles):
+		// Nothing says that these are the log's.
+		return fmt.Errorf("the archive holds tiles that prove nothing: %w", ErrTampered)
 	}
 	a.roots = known.full
 	for from := m.First; from <= m.Last; from += tileWidth {
