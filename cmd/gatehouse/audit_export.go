@@ -47,6 +47,9 @@ never one that the exported log has not grown to by appending alone.`,
 			x := audit.Exporter{
 				Source: audit.NewSource(db.Audit()), Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
 			}
+			if x.Start, err = audit.Begin(ctx, db.Audit()); err != nil {
+				return err
+			}
 			if onTerminal(c.ErrOrStderr()) {
 				x.Progress = progress(c.ErrOrStderr(), "exporting")
 			}

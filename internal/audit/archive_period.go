@@ -21,12 +21,7 @@ func Period(ctx context.Context, s PeriodStore, from, to time.Time) (first, last
 	if err != nil {
 		return 0, 0, err
 	}
-	var start int64
-	err = s.Snapshot(ctx, func(r Reader) error {
-		p, err := r.Pruned(ctx)
-		start = p.Start
-		return err
-	})
+	start, err := Begin(ctx, s)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -44,6 +39,17 @@ func Period(ctx context.Context, s PeriodStore, from, to time.Time) (first, last
 		}
 	}
 	return first, end - 1, err
+}
+
+// Begin returns the first entry of a log that is stored, as the store says. Verify tells
+// whether the log says so, too.
+func Begin(ctx context.Context, s VerifyStore) (start int64, err error) {
+	err = s.Snapshot(ctx, func(r Reader) error {
+		p, err := r.Pruned(ctx)
+		start = p.Start
+		return err
+	})
+	return start, err
 }
 
 // PeriodStore is what Period reads.

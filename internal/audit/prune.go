@@ -148,7 +148,7 @@ func (p *Pruner) Run(ctx context.Context) error {
 
 // Due returns the segments that Prune would prune now.
 func (p *Pruner) Due(ctx context.Context) (due []PrunedSegment, err error) {
-	start, err := p.start(ctx)
+	start, err := Begin(ctx, p.config.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -161,15 +161,6 @@ func (p *Pruner) Due(ctx context.Context) (due []PrunedSegment, err error) {
 		}
 		due = append(due, s)
 	}
-}
-
-func (p *Pruner) start(ctx context.Context) (start int64, err error) {
-	err = p.config.Store.Snapshot(ctx, func(r Reader) error {
-		pruned, err := r.Pruned(ctx)
-		start = pruned.Start
-		return err
-	})
-	return start, err
 }
 
 // Prune prunes all segments that are due and returns those it did. What an earlier run

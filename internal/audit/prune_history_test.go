@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -99,6 +100,7 @@ func TestPruneHistories(t *testing.T) {
 				t.Errorf("since the newest checkpoint: %v, %v", since.Problems, err)
 			}
 		}
+		x.exported(start)
 		if err := x.stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +134,43 @@ func TestPruneHistories(t *testing.T) {
 		}
 		x.sound(start)
 	})
+}
+
+// exported exports a log that begins at an entry, and wants what was exported to prove
+// what is left.
+func (x *longLog) exported(start int64) {
+	x.t.Helper()
+	files := map[string][]byte{}
+	have := audit.Source(func(_ context.Context, path string) ([]byte, error) {
+		if b, ok := files[path]; ok {
+			return b, nil
+		}
+		return nil, fmt.Errorf("%s: %w", path, gatehouse.ErrNotFound)
+	})
+	e := audit.Exporter{Source: x.source(), Verifier: x.verifier, Have: have, Start: start, Put: func(path string, content []byte) error {
+		files[path] = content
+		return nil
+	}}
+	for range 2 {
+		if _, err := e.Export(x.t.Context()); err != nil {
+			x.t.Fatalf("exporting from %d on: %v", start, err)
+		}
+		x.fill(x.size() + 300) // and goes on
+	}
+	view, err := audit.Newest(x.t.Context(), have, x.verifier)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	for _, index := range []int64{start, view.Size - 1, start + rand.Int64N(view.Size-start)} {
+		if _, _, err := view.Entry(x.t.Context(), index); err != nil {
+			x.t.Errorf("entry %d of the exported log: %v", index, err)
+		}
+	}
+	e.Start = start + 1
+	e.Have = func(context.Context, string) ([]byte, error) { return nil, gatehouse.ErrNotFound }
+	if _, err := e.Export(x.t.Context()); !errors.Is(err, audit.ErrTampered) {
+		x.t.Errorf("from the middle of a tile: %v", err)
+	}
 }
 
 func notes(views []*audit.View) (all [][]byte) {
