@@ -123,6 +123,8 @@ func TestLogOutlivesRetention(t *testing.T) {
 	h.must("audit", "consistency", "1000", file("before"), "--archive", archive)
 	h.must("audit", "check-proof", file("proof"), "--key", pub)
 	h.refused("in the archive "+done[0].Archive, "audit", "prove", id)
+	h.refused("in the archive "+done[0].Archive, "audit", "show", "--id", id)
+	h.must("audit", "export", "--tiles", file("tiles"))
 	h.refused("there is no entry zzzzzzzzzzzzzzzzzzzzzzzzzz:", "audit", "prove", strings.Repeat("z", 26))
 	h.must("audit", "prove", id, "--archive", archive, "--out", file("later"))
 	h.must("audit", "check-proof", file("later"), "--key", pub)

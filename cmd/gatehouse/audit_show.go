@@ -117,7 +117,7 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 	if s.id != "" {
 		found, err := audit.Show(ctx, p.db.Audit(), s.id)
 		if errors.Is(err, gatehouse.ErrNotFound) {
-			return nil, fmt.Errorf("there is no entry %s: %w", s.id, gatehouse.ErrNotFound)
+			return nil, p.whereEntry(ctx, s.id)
 		}
 		return found, err
 	}

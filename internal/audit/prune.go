@@ -133,7 +133,7 @@ type PrunedSegment struct {
 // Run prunes what there is to prune, once a day, until ctx ends.
 func (p *Pruner) Run(ctx context.Context) error {
 	for p.config.Keep > 0 {
-		if _, err := p.Prune(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, gatehouse.ErrConflict) {
+		if _, err := p.Prune(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errClaimed) {
 			p.config.Logger.LogAttrs(ctx, slog.LevelError, "old segments of the audit log could not be pruned; it is tried again tomorrow", slog.String("error", err.Error()))
 		}
 		select {
@@ -145,6 +145,9 @@ func (p *Pruner) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
+
+// errClaimed says that there is nothing to do here, because another process is at it.
+var errClaimed = errors.New("the log is being pruned, or was until ten minutes ago")
 
 // Due returns the segments that Prune would prune now.
 func (p *Pruner) Due(ctx context.Context) (due []PrunedSegment, err error) {
@@ -171,6 +174,9 @@ func (p *Pruner) Prune(ctx context.Context) (done []PrunedSegment, err error) {
 	s := p.config.Store
 	now := time.Now()
 	state, err := s.ClaimPruning(ctx, p.holder, now, now.Add(pruneClaim))
+	if errors.Is(err, gatehouse.ErrConflict) {
+		err = fmt.Errorf("%w: %w", errClaimed, err)
+	}
 	if err != nil {
 		return nil, err
 	}

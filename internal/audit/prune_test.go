@@ -205,6 +205,10 @@ func TestPrune(t *testing.T) {
 			}
 		}
 		x.prune(0)
+		// An erasure finds nothing of what is gone, and ends.
+		if err := x.log.ForgetPerson(t.Context(), "person-1", "connection-1"); err != nil {
+			t.Errorf("forgetting somebody whose entries were pruned: %v", err)
+		}
 
 		// Whatever was signed before still leads to what there is now.
 		now := x.view()
