@@ -40,12 +40,15 @@ never one that the exported log has not grown to by appending alone.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
-			source, verifier, err := l.stored(ctx, cfg, db)
+			log, verifier, err := l.stored(ctx, cfg, db)
 			if err != nil {
 				return err
 			}
 			x := audit.Exporter{
-				Source: source, Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
+				Source: audit.NewSource(log), Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
+			}
+			if x.Start, err = audit.Begin(ctx, log); err != nil {
+				return err
 			}
 			if onTerminal(c.ErrOrStderr()) {
 				x.Progress = progress(c.ErrOrStderr(), "exporting")

@@ -95,7 +95,7 @@ func (p *parts) openLog(ctx context.Context) error {
 	if p.log, stop, err = p.startLog(ctx, own, signer, first, p.aside); err != nil {
 		return err
 	}
-	p.stopLog, p.firstKey = stop, first
+	p.stopLog, p.firstKey, p.own, p.ownSigner = stop, first, own, signer
 	if p.cfg.Node == "" || own.Entry != "" {
 		return nil
 	}
@@ -193,6 +193,40 @@ func (p *parts) enter(ctx context.Context, own audit.Registration, first string)
 		return err
 	}
 	return p.db.EnteredLog(ctx, own.Number, id)
+}
+
+// nodeLog is a log that a command works on.
+type nodeLog struct {
+	audit.Registration
+	signer note.Signer
+	log    *audit.Log
+}
+
+// withLog calls do with the log of a node, and with that of this configuration for the
+// empty name. It opens one that is another's, as a process of that node would.
+func (p *parts) withLog(ctx context.Context, node string, do func(nodeLog) error) (err error) {
+	if node == "" || node == p.cfg.Node {
+		return do(nodeLog{p.own, p.ownSigner, p.log})
+	}
+	named, err := logNamed(ctx, p.db, node)
+	if err != nil {
+		return err
+	}
+	key, err := p.vault.System(ctx, nodeSecret(node))
+	if err != nil {
+		return fmt.Errorf("opening the signing key of node %s: %w", node, err)
+	}
+	signer, err := note.NewSigner(key.Reveal())
+	if err != nil {
+		return fmt.Errorf("the signing key of node %s cannot be read: %w", node, gatehouse.ErrInvalid)
+	}
+	// Beside the log lies what one machine has seen of it, and this is another one.
+	log, stop, err := p.startLog(ctx, named, signer, p.firstKey, "")
+	if err != nil {
+		return fmt.Errorf("the log of node %s: %w", node, err)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return do(nodeLog{named, signer, log})
 }
 
 // recordInFirst records something in log 0, which a node with a name does not write

@@ -79,6 +79,7 @@ type server struct {
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
+	pruner             *audit.Pruner
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -152,6 +153,9 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	}
 	p.guarding.Store(newGuarding(p))
 	s := &server{parts: p, authority: authority}
+	if s.pruner, err = p.newPruner(nodeLog{p.own, p.ownSigner, p.log}); err != nil {
+		return err
+	}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
 	}
@@ -199,6 +203,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.lineage.Run(ctx) })
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.pruner.Run(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })

@@ -41,3 +41,9 @@ func (r *oneReader) Checkpoints(ctx context.Context, from int64, limit int) ([]C
 	defer r.mu.Unlock()
 	return r.reader.Checkpoints(ctx, from, limit)
 }
+
+func (r *oneReader) Pruned(ctx context.Context) (Pruned, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reader.Pruned(ctx)
+}
