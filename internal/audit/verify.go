@@ -500,18 +500,3 @@ func (v *verification) finish() error {
 	v.report.Size = v.size
 	return nil
 }
-
-func (v *verification) cursor(level int) *tileCursor {
-	c := v.tiles[level]
-	if c == nil {
-		c = &tileCursor{v: v, level: level, from: math.MinInt64}
-		if v.start > 0 && level >= 0 && level < 8 && (level > 0 || v.start != v.pruned) {
-			c.from = v.start >> (tileHeight * (level + 1))
-			c.next = c.from
-		} else if level == 0 {
-			c.next = v.pruned / tileWidth
-		}
-		v.tiles[level] = c
-	}
-	return c
-}
