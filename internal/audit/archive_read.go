@@ -23,6 +23,7 @@ const (
 	maxArchiveNote   = 64 << 10
 	maxArchiveTiles  = 1 << 14
 	maxArchiveBundle = tileWidth * (2 + maxLeaf)
+	maxArchiveEnd    = 1 << 20 // programs fill up what they write
 	maxArchiveSealed = tileWidth * (4 + 2*maxPersonal)
 )
 
@@ -177,7 +178,10 @@ func (a *Archive) Check(ctx context.Context, r io.Reader) error {
 		return in.err
 	}
 	// What the compressed stream ends with is checked by reading up to there.
-	if _, err := io.Copy(io.Discard, zipped); err != nil {
+	switch _, err := io.CopyN(io.Discard, zipped, maxArchiveEnd); {
+	case err == nil:
+		return fmt.Errorf("the archive goes on behind its end: %w", ErrTampered)
+	case !errors.Is(err, io.EOF):
 		return cutOff(err)
 	}
 	if a.Progress != nil {

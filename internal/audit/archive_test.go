@@ -176,6 +176,25 @@ func TestArchiveTampering(t *testing.T) {
 	}
 	refused("another tile added", packed(t, slices.Insert(slices.Clone(all), 3, member{"tile/3/007", make([]byte, 32)})))
 	refused("the last bundle removed", packed(t, all[:len(all)-3]))
+	padded := func(n int) []byte {
+		zipped, err := gzip.NewReader(bytes.NewReader(packed(t, all)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := io.ReadAll(zipped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		again := gzip.NewWriter(&b)
+		_, _ = again.Write(append(plain, make([]byte, n)...))
+		_ = again.Close()
+		return b.Bytes()
+	}
+	if err := check(padded(10240)); err != nil {
+		t.Errorf("filled up, as some programs do: %v", err)
+	}
+	refused("filled up without end", padded(2<<20))
 	refused("nothing", nil)
 	refused("no archive", []byte("hello"))
 	for _, n := range []int{1, 100, len(data) / 2, len(data) - 1} {

@@ -221,4 +221,12 @@ func TestNotPruned(t *testing.T) {
 	if _, err := x.pruner(func(c *audit.PruneConfig) { c.Dir = "" }).Prune(t.Context()); !errors.Is(err, audit.ErrTampered) {
 		t.Errorf("with changed sealed fields: %v", err)
 	}
+	// Nor is anything added to what somebody else has deleted.
+	if err := x.stop(); err != nil {
+		t.Fatal(err)
+	}
+	x.raw.Exec("UPDATE audit_pruned SET start = 256")
+	if _, err := x.pruner(nil).Prune(t.Context()); !errors.Is(err, audit.ErrTampered) {
+		t.Errorf("with a forged beginning: %v", err)
+	}
 }
