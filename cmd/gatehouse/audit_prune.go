@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -25,6 +27,49 @@ func (p *parts) newPruner(l nodeLog) (*audit.Pruner, error) {
 		}
 	}
 	return audit.NewPruner(c)
+}
+
+// pruneFirst prunes log 0 for a node that has a log of its own, once a day until ctx
+// ends: what was written before the nodes had names is kept no longer than the rest,
+// and perhaps no process of log 0 is left.
+func (p *parts) pruneFirst(ctx context.Context) error {
+	for p.cfg.Audit.Keep() > 0 {
+		if err := p.pruneFirstNow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, gatehouse.ErrConflict) {
+			p.logger.LogAttrs(ctx, slog.LevelError, "old segments of the audit log of nodes without a name could not be pruned; it is tried again tomorrow", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(24 * time.Hour):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// pruneFirstNow prunes what is due of log 0. It opens the log only then: to open it
+// leaves entries in it.
+func (p *parts) pruneFirstNow(ctx context.Context) error {
+	start, err := audit.Begin(ctx, p.db.Audit())
+	if err != nil {
+		return err
+	}
+	look, err := p.newPruner(nodeLog{signer: p.signer, log: p.log})
+	if err != nil {
+		return err
+	}
+	due, err := look.Due(ctx)
+	if err != nil || len(due) == 0 && start%audit.Segment == 0 {
+		return err
+	}
+	return p.withFirst(ctx, func(l nodeLog) error {
+		pruner, err := p.newPruner(l)
+		if err != nil {
+			return err
+		}
+		_, err = pruner.Prune(ctx)
+		return err
+	})
 }
 
 func auditPrune(o *options) *cobra.Command {

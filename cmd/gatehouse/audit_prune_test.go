@@ -152,3 +152,112 @@ func TestLogOutlivesRetention(t *testing.T) {
 		}
 	}
 }
+
+// A node's log and the one from before it had a name are pruned by the node, into one
+// directory, and what is gone of either is proved from its archive.
+func TestNodesLogsOutliveRetention(t *testing.T) {
+	h := newHouseWith(t, "\nevents:", "\nnode: blue\naudit: {retention: 1ms, archive: old}\nevents:")
+	file := func(name string) string { return filepath.Join(h.dir, name) }
+	if err := os.Mkdir(file("old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, err := assemble(t.Context(), h.load(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := func(log *audit.Log, entries int) (id string) {
+		for range entries {
+			id = log.Refusal(audit.Entry{Action: "handle.refuse", Rule: "handle/expired"})
+		}
+		if err := log.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	ids := map[string]string{"log-blue.pub": fill(p.log, 300)}
+	within, err := p.db.AuditLog(1).Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file("within"), within.Note, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fill(p.log, audit.Segment)
+	if err := p.withFirst(t.Context(), func(l nodeLog) error {
+		ids["log.pub"] = fill(l.log, 300)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sizeOfFirst := func() int64 {
+		head, err := p.db.Audit().Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return head.Size
+	}
+	before := sizeOfFirst()
+	if err := p.pruneFirstNow(t.Context()); err != nil || sizeOfFirst() != before {
+		t.Errorf("nothing is due of log 0, and it went from %d entries to %d, %v", before, sizeOfFirst(), err)
+	}
+	if err := p.withFirst(t.Context(), func(l nodeLog) error {
+		fill(l.log, audit.Segment)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.pruneFirstNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// By the configuration of a node without a name, the other is named.
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := &house{t: t, dir: h.dir, config: file("plain.yaml"), box: h.box, stderr: &lockedBuffer{}}
+	if err := os.WriteFile(plain.config, bytes.Replace(text, []byte("\nnode: blue\n"), []byte("\n"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain.refused("no log of this node", "audit", "prune", "--node", "green")
+	plain.must("audit", "archive", "--node", "blue", "--out", file("all.tar.gz"))
+	plain.must("audit", "archive", "verify", file("all.tar.gz"), "--key", file("log-blue.pub"))
+	plain.refused("manifest", "audit", "archive", "verify", file("all.tar.gz"), "--key", file("log.pub"))
+	var done []audit.PrunedSegment
+	if err := json.Unmarshal([]byte(plain.must("audit", "prune", "--node", "blue", "--json")), &done); err != nil || len(done) != 1 {
+		t.Fatalf("pruned %+v, %v", done, err)
+	}
+	if out := h.must("audit", "prune"); !strings.Contains(out, "No segment") {
+		t.Errorf("its own log once more: %s", out)
+	}
+	archives, err := filepath.Glob(file("old/*.tar.gz"))
+	if err != nil || len(archives) != 2 {
+		t.Fatalf("the archives: %v, %v", archives, err)
+	}
+	if out := h.must("audit", "verify"); strings.Count(out, "Entries 0 to 65535 were pruned") != 2 {
+		t.Errorf("verify said %s", out)
+	}
+	for key, id := range ids {
+		_, errOut, _ := h.gatehouse("audit", "prove", id)
+		var archive string
+		for _, a := range archives {
+			if strings.Contains(errOut, filepath.Base(a)) {
+				if _, _, code := h.gatehouse("audit", "archive", "verify", a, "--key", file(key)); code == 0 {
+					archive = a
+				}
+			}
+		}
+		if archive == "" {
+			t.Fatalf("where the entry of %s is: %s", key, errOut)
+		}
+		h.must("audit", "prove", id, "--archive", archive, "--out", file("proof-"+key))
+		h.must("audit", "check-proof", file("proof-"+key), "--key", file(key))
+		if key == "log-blue.pub" {
+			h.refused("is needed to compare it", "audit", "verify", "--checkpoint", file("within"))
+			h.must("audit", "verify", "--checkpoint", file("within"), "--archive", archive)
+		}
+	}
+}

@@ -153,7 +153,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	}
 	p.guarding.Store(newGuarding(p))
 	s := &server{parts: p, authority: authority}
-	if s.pruner, err = p.newPruner(nodeLog{p.own, p.ownSigner, p.log}); err != nil {
+	if s.pruner, err = p.newPruner(p.ownLog()); err != nil {
 		return err
 	}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
@@ -204,6 +204,9 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
+	if s.cfg.Node != "" {
+		group.Go(func() error { return s.pruneFirst(ctx) })
+	}
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })

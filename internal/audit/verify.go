@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -151,44 +150,6 @@ func (v *verification) run() error {
 		return err
 	}
 	return nil
-}
-
-// entries yields the entries from an index on, a batch at a time. The next batch is
-// read while one is looked at.
-func (v *verification) entries(from int64) iter.Seq2[[]Row, error] {
-	type batch struct {
-		rows []Row
-		err  error
-	}
-	return func(yield func([]Row, error) bool) {
-		ctx, cancel := context.WithCancel(v.ctx)
-		batches := make(chan batch)
-		go func() {
-			defer close(batches)
-			for {
-				rows, err := v.reader.Entries(ctx, from, readBatch)
-				select {
-				case batches <- batch{rows, err}:
-				case <-ctx.Done():
-					return
-				}
-				if err != nil || len(rows) < readBatch || rows[len(rows)-1].Seq == math.MaxInt64 {
-					return
-				}
-				from = rows[len(rows)-1].Seq + 1
-			}
-		}()
-		defer func() {
-			cancel()
-			for range batches { // The reader is of a transaction that ends with the caller.
-			}
-		}()
-		for b := range batches {
-			if !yield(b.rows, b.err) {
-				return
-			}
-		}
-	}
 }
 
 // readHead reads the newest checkpoint, which says how many entries there are.
