@@ -354,12 +354,39 @@ func FuzzArchive(f *testing.F) {
 			_, _ = out.Write(m.data)
 		}
 		_, _ = out.Close(), zipped.Close()
+		if key, err := audit.ArchiveKey(bytes.NewReader(b.Bytes()), []note.Verifier{verifier}); (key != nil) != (err == nil) {
+			t.Errorf("member %d as %q: the key is %v, %v", i, name, key, err)
+		}
 		err := (&audit.Archive{Verifier: verifier}).Check(t.Context(), &b)
 		if same := name == all[i].name && bytes.Equal(data, all[i].data); (err == nil) != same && i != 1 {
 			// The checkpoint may carry signatures of others.
 			t.Errorf("member %d as %q: %v", i, name, err)
 		}
 	})
+}
+
+// TestArchiveKey: an archive says itself of which log it is.
+func TestArchiveKey(t *testing.T) {
+	db := storetest.Open(t, storetest.SQLite(t))
+	private, verifier := newKey(t)
+	_, other := newKey(t)
+	log, _ := run(t, config(t, db.Audit(), private))
+	if _, err := log.Record(t.Context(), call()); err != nil {
+		t.Fatal(err)
+	}
+	file := archive(t, db, private, verifier, 0, 0)
+	if key, err := audit.ArchiveKey(bytes.NewReader(file), []note.Verifier{other, verifier}); err != nil || key != verifier {
+		t.Errorf("the key is %v, %v", key, err)
+	}
+	for what, data := range map[string][]byte{"another log's": file, "cut off": file[:40], "no archive": []byte("gatehouse"), "empty": nil} {
+		keys := []note.Verifier{other}
+		if what != "another log's" {
+			keys = append(keys, verifier)
+		}
+		if key, err := audit.ArchiveKey(bytes.NewReader(data), keys); key != nil || err == nil {
+			t.Errorf("%s: the key is %v, %v", what, key, err)
+		}
+	}
 }
 
 func FuzzParseManifest(f *testing.F) {

@@ -9,7 +9,7 @@ import (
 )
 
 // maxPrunedClaims bounds how many claims about the pruned part of one log are compared:
-// each takes some reads. The newest go first, one of each size.
+// each takes some reads. The newest go first.
 const maxPrunedClaims = 1 << 12
 
 // comparePruned compares what others say of the part of a log that was pruned, as far as
