@@ -44,12 +44,19 @@ func (n *nodes) prune(number int64, dir string) (entered map[int64]string) {
 	return entered
 }
 
-// tampered reports whether the node of log 0 notices something at its next look.
-func (n *nodes) tampered() bool {
+// tampered reports whether the node of log 0 notices something at its next look, or if
+// meanwhile is not nil, at the one after that, when this was done in between.
+func (n *nodes) tampered(meanwhile func()) bool {
 	n.t.Helper()
 	c := n.config(0)
 	c.OnFault = func(error) {}
 	log, stop := run(n.t, c)
+	if meanwhile != nil {
+		if err := log.LookAround(n.t.Context()); err != nil {
+			n.t.Fatal(err)
+		}
+		meanwhile()
+	}
 	_ = log.LookAround(n.t.Context())
 	found := log.State().Condition == audit.Tampered
 	_ = stop()
@@ -118,7 +125,7 @@ func TestPruneTwoLogs(t *testing.T) {
 	if report := n.sound(all); report.Others[0].Uncompared != 0 {
 		t.Errorf("with the archive: %+v", report.Others[0])
 	}
-	if n.tampered() { // it knows log 1 of 700 entries, which are gone
+	if n.tampered(nil) { // it knows log 1 of 700 entries, which are gone
 		t.Error("the other node takes a pruning for tampering")
 	}
 	n.sound(audit.LogsOptions{})
@@ -148,23 +155,33 @@ func TestPruneTwoLogs(t *testing.T) {
 	} {
 		c.do()
 		n.unsound(name, c.where, c.what, audit.LogsOptions{})
-		if found := n.tampered(); found != c.seen {
+		if found := n.tampered(nil); found != c.seen {
 			t.Errorf("%s: the other node notices it: %v", name, found)
 		}
 		now.put(n.raw)
 	}
 
-	// What log 0 holds of the pruned part is compared where a tile ends.
-	log, stop := run(t, config(t, n.db.Audit(), n.privates[0]))
-	if _, err := log.Record(t.Context(), audit.Entry{Action: "log.cross", Facts: map[string]string{
-		"origin": origin + "/blue", "size": "768", "root": report.Root,
-	}}); err != nil {
-		t.Fatal(err)
+	if !n.tampered(func() { n.raw.Exec("UPDATE audit_pruned SET start = 0 WHERE log = 1") }) {
+		t.Error("the other node does not notice that the row of log 1 was set back")
 	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
+	now.put(n.raw)
+
+	// What log 0 holds of the pruned part is compared where a tile ends, and all behind it.
+	for size, what := range map[string]string{
+		"768": "which were pruned, are others", "65536": "which were pruned, are others", "65541": "entries are others than those",
+	} {
+		log, stop := run(t, config(t, n.db.Audit(), n.privates[0]))
+		if _, err := log.Record(t.Context(), audit.Entry{Action: "log.cross", Facts: map[string]string{
+			"origin": origin + "/blue", "size": size, "root": report.Root,
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		n.unsound("a fork of "+size+" entries", "log "+origin+"/blue", what, audit.LogsOptions{})
+		now.put(n.raw)
 	}
-	n.unsound("a fork before what was pruned", "log "+origin+"/blue", "which were pruned, are others", audit.LogsOptions{})
 }
 
 // What log 0 says of a log that is gone is said again when it is pruned, unless an
