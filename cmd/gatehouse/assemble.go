@@ -86,10 +86,11 @@ type parts struct {
 	rootChanges chan vault.RootStatus
 
 	stopLog func() error // ends the log's writer
-	// firstKey is the public key of log 0.
-	firstKey string
-	// logNumber is that of the log that this process writes.
-	logNumber int64
+	// firstKey is the public key of log 0; own and ownSigner are the log of this node and
+	// what signs it.
+	firstKey  string
+	own       audit.Registration
+	ownSigner note.Signer
 }
 
 // rules are a configuration and its compiled purposes.

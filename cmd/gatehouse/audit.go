@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,12 +21,12 @@ func newAudit(o *options) *cobra.Command {
 		Use:   "audit",
 		Short: "The log: verify it, look at it, prove what stands in it",
 	}
-	c.AddCommand(auditVerify(o), auditShow(o), auditSearch(o), auditInDoubt(o), auditReindex(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o), auditReconcile(o))
+	c.AddCommand(auditVerify(o), auditShow(o), auditSearch(o), auditInDoubt(o), auditReindex(o), auditProve(o), auditCheckProof(), auditConsistency(o), auditExport(o), auditWatch(), auditKeygen(), auditAccept(o), auditReconcile(o), auditArchive(o), auditPrune(o))
 	return c
 }
 
 func auditVerify(o *options) *cobra.Command {
-	var keyFile string
+	var keyFile, archive string
 	var known, since []string
 	var asJSON bool
 	c := &cobra.Command{
@@ -77,6 +78,33 @@ up to there is still the same is checked by its hashes.`,
 			if options.Keys, err = keptKeys(ctx, cfg, db); err != nil {
 				return err
 			}
+			if archive != "" {
+				keys := []note.Verifier{verifier}
+				list, err := db.AuditLogs(ctx)
+				if err != nil {
+					return err
+				}
+				for _, l := range list {
+					if l.Number == 0 {
+						continue
+					}
+					key := options.Keys[l.Node]
+					if key == nil {
+						if key, err = verifierOfNode(cfg, l); err != nil {
+							return err
+						}
+					}
+					keys = append(keys, key)
+				}
+				key, err := archiveKey(archive, keys)
+				if err != nil {
+					return err
+				}
+				options.ArchiveOf = key.Name()
+				if options.Archive, err = knownTiles(ctx, archive, options.Known, key); err != nil {
+					return err
+				}
+			}
 			report, err := audit.VerifyLogs(ctx, db, verifier, options)
 			if err != nil {
 				return err
@@ -97,6 +125,7 @@ up to there is still the same is checked by its hashes.`,
 	c.Flags().StringVar(&keyFile, "key", "", "the log's public key (default: log.pub beside the configuration)")
 	c.Flags().StringSliceVar(&known, "checkpoint", nil, "file with a checkpoint that was kept elsewhere; may be repeated")
 	c.Flags().StringSliceVar(&since, "since", nil, "file with a checkpoint up to which its log was verified before; may be given once for each log")
+	c.Flags().StringVar(&archive, "archive", "", "archive of pruned entries in which a --checkpoint ends")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -112,6 +141,22 @@ func readAll(paths []string) ([][]byte, error) {
 		all = append(all, b)
 	}
 	return all, nil
+}
+
+// maxCrossTiles is how many tiles of an archive are kept to compare checkpoints that other
+// logs hold: 32 MiB, of 16 segments.
+const maxCrossTiles = 4096
+
+// knownTiles returns, out of an archive, what it takes to compare checkpoints.
+func knownTiles(ctx context.Context, file string, known [][]byte, verifier note.Verifier) (audit.Source, error) {
+	tiles := map[int64]bool{}
+	for _, signed := range known {
+		// One that is no checkpoint is reported by the verification.
+		if point, err := audit.OpenCheckpoint(signed, verifier); err == nil {
+			tiles[point.Size/audit.TileWidth] = true
+		}
+	}
+	return archiveTiles(ctx, file, tiles, maxCrossTiles, verifier)
 }
 
 // unset stands for a reference that leads nowhere on this machine.

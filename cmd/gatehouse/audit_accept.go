@@ -106,7 +106,7 @@ run this where its configuration is, or name it with --node.`,
 					return err
 				}
 				// Log 0 names the nodes' logs, and may have nobody who looks after it.
-				_, err = p.recordInFirst(c.Context(), p.firstKey, e)
+				_, err = p.recordInFirst(c.Context(), e)
 				return err
 			}); err != nil {
 				return err

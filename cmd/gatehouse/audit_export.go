@@ -52,7 +52,7 @@ under audit.export.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
-			source, verifier, err := l.stored(ctx, cfg, db)
+			log, verifier, err := l.stored(ctx, cfg, db)
 			if err != nil {
 				return err
 			}
@@ -64,7 +64,10 @@ under audit.export.`,
 				return lines.export(ctx, c.OutOrStdout(), logs)
 			}
 			x := audit.Exporter{
-				Source: source, Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
+				Source: audit.NewSource(log), Verifier: verifier, Have: directorySource(dir), Put: putInto(ctx, dir),
+			}
+			if x.Start, err = audit.Begin(ctx, log); err != nil {
+				return err
 			}
 			if onTerminal(c.ErrOrStderr()) {
 				x.Progress = progress(c.ErrOrStderr(), "exporting")

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/store"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -20,6 +21,7 @@ import (
 // proveOptions are the flags of 'audit prove'.
 type proveOptions struct {
 	out, checkpoint string
+	archive         string
 	reveal          []string
 }
 
@@ -46,26 +48,20 @@ the file, with what it takes to check them; that they were opened stands in the 
 	f := c.Flags()
 	f.StringVar(&p.out, "out", "", "file to write (default: standard output)")
 	f.StringVar(&p.checkpoint, "checkpoint", "", "file with the checkpoint to prove it by, such as one that a witness co-signed (default: the newest)")
+	f.StringVar(&p.archive, "archive", "", "archive that the entry is in, if it was pruned")
 	f.StringSliceVar(&p.reveal, "reveal", nil, "a personal field to open in the proof, such as connection; may be repeated")
 	return c
 }
 
 func (o *proveOptions) prove(ctx context.Context, p *parts, id string, out io.Writer) error {
-	in, err := logOf(ctx, p.db, id)
-	if err != nil {
-		return err
-	}
-	log := p.db.AuditLog(in.Number)
-	shown, err := audit.ShowLogs(ctx, []audit.ListedLog{{Registration: in, Store: log}}, id)
-	if err != nil {
-		return err
-	}
-	entry := shown[0]
-	verifier, err := verifierOfNode(p.cfg, in)
+	entry, log, verifier, archived, err := o.find(ctx, p, id)
 	if err != nil {
 		return err
 	}
 	source := audit.NewSource(log)
+	if archived != nil {
+		source = source.Or(archived)
+	}
 	view, err := audit.Newest(ctx, source, verifier)
 	if err != nil {
 		return err
@@ -101,6 +97,36 @@ func (o *proveOptions) prove(ctx context.Context, p *parts, id string, out io.Wr
 		return err
 	}
 	return writeFileSync(o.out, data, 0o600)
+}
+
+// find looks for the entry, in whichever log or in the archive, and returns its log with
+// what the archive has of it.
+func (o *proveOptions) find(ctx context.Context, p *parts, id string) (entry audit.Shown, log *store.Audit, verifier note.Verifier, archived audit.Source, err error) {
+	var in audit.Registration
+	if o.archive != "" {
+		if len(o.reveal) > 0 {
+			return entry, nil, nil, nil, usagef("--reveal: what people's entries are found by goes when they are pruned, so that nothing of an archive is opened")
+		}
+		if in, verifier, err = archiveLog(ctx, p.cfg, p.db, o.archive); err != nil {
+			return entry, nil, nil, nil, err
+		}
+		entry.Seq, archived, err = archivedEntry(ctx, o.archive, id, verifier)
+		return entry, p.db.AuditLog(in.Number), verifier, archived, err
+	}
+	in, err = logOf(ctx, p.db, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		err = p.whereEntry(ctx, id)
+	}
+	if err != nil {
+		return entry, nil, nil, nil, err
+	}
+	log = p.db.AuditLog(in.Number)
+	shown, err := audit.ShowLogs(ctx, []audit.ListedLog{{Registration: in, Store: log}}, id)
+	if err != nil {
+		return entry, nil, nil, nil, err
+	}
+	verifier, err = verifierOfNode(p.cfg, in)
+	return shown[0], log, verifier, nil, err
 }
 
 // open opens the fields that were asked for, after this is on record.
@@ -234,6 +260,7 @@ func printChecked(w io.Writer, c *audit.Checked, origin string, asJSON bool) err
 
 func auditConsistency(o *options) *cobra.Command {
 	var l logFlags
+	var archive string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "consistency OLD NEW",
@@ -252,6 +279,19 @@ checkpoints, or numbers of entries.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return l.view(c.Context(), o, func(view *audit.View, verifier note.Verifier) error {
 				var points [2]audit.Point
+				if archive != "" {
+					known := map[int64]bool{}
+					for _, arg := range args {
+						if size, err := sizeOf(verifier, arg); err == nil {
+							known[size/audit.TileWidth] = true
+						}
+					}
+					archived, err := archiveTiles(c.Context(), archive, known, 0, verifier)
+					if err != nil {
+						return err
+					}
+					view = view.Or(c.Context(), archived)
+				}
 				for i, arg := range args {
 					var err error
 					if points[i], err = pointOf(view, verifier, arg); err != nil {
@@ -281,6 +321,7 @@ checkpoints, or numbers of entries.`,
 		},
 	}
 	l.register(c, "tiles", "directory or address of the log's tiles, in place of the database")
+	c.Flags().StringVar(&archive, "archive", "", "archive of pruned entries in which OLD or NEW ends")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -291,9 +332,21 @@ func pointOf(view *audit.View, verifier note.Verifier, arg string) (audit.Point,
 		_, point, err := readCheckpoint(arg, verifier)
 		return point, err
 	}
-	var size int64
-	if _, err := fmt.Sscanf(arg, "%d", &size); err != nil || fmt.Sprint(size) != arg || size < 0 {
-		return audit.Point{}, usagef("%s is neither a file nor a number of entries", arg)
+	size, err := sizeOf(verifier, arg)
+	if err != nil {
+		return audit.Point{}, err
 	}
 	return view.At(size)
+}
+
+// sizeOf returns how many entries a file with a checkpoint covers, or a number says.
+func sizeOf(verifier note.Verifier, arg string) (size int64, err error) {
+	if _, err := os.Stat(arg); err == nil {
+		_, point, err := readCheckpoint(arg, verifier)
+		return point.Size, err
+	}
+	if _, err := fmt.Sscanf(arg, "%d", &size); err != nil || fmt.Sprint(size) != arg || size < 0 {
+		return 0, usagef("%s is neither a file nor a number of entries", arg)
+	}
+	return size, nil
 }

@@ -142,7 +142,7 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 	if s.id != "" {
 		found, err := p.showEntry(ctx, s.id)
 		if errors.Is(err, gatehouse.ErrNotFound) {
-			return nil, fmt.Errorf("there is no entry %s: %w", s.id, gatehouse.ErrNotFound)
+			return nil, p.whereEntry(ctx, s.id)
 		}
 		return found, err
 	}

@@ -55,7 +55,7 @@ func (l *logFlags) verifier(cfg *config.Config) (note.Verifier, error) {
 }
 
 // stored returns the log of the database that the flags name, with its public key.
-func (l *logFlags) stored(ctx context.Context, cfg *config.Config, db *store.DB) (audit.Source, note.Verifier, error) {
+func (l *logFlags) stored(ctx context.Context, cfg *config.Config, db *store.DB) (*store.Audit, note.Verifier, error) {
 	named, err := logNamed(ctx, db, l.node)
 	if err != nil {
 		return nil, nil, err
@@ -66,7 +66,7 @@ func (l *logFlags) stored(ctx context.Context, cfg *config.Config, db *store.DB)
 	} else {
 		verifier, err = verifierOfNode(cfg, named)
 	}
-	return audit.NewSource(db.AuditLog(named.Number)), verifier, err
+	return db.AuditLog(named.Number), verifier, err
 }
 
 // view calls do with the newest state of the log that the flags name: a directory, an
@@ -93,9 +93,11 @@ func (l *logFlags) view(ctx context.Context, o *options, do func(*audit.View, no
 			return openErr
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		if source, verifier, err = l.stored(ctx, cfg, db); err != nil {
+		log, key, err := l.stored(ctx, cfg, db)
+		if err != nil {
 			return err
 		}
+		source, verifier = audit.NewSource(log), key
 	}
 	view, err := audit.Newest(ctx, source, verifier)
 	if err != nil {

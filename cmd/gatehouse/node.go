@@ -95,11 +95,11 @@ func (p *parts) openLog(ctx context.Context) error {
 	if p.log, stop, err = p.startLog(ctx, own, signer, first, p.aside); err != nil {
 		return err
 	}
-	p.stopLog, p.firstKey, p.logNumber = stop, first, own.Number
+	p.stopLog, p.firstKey, p.own, p.ownSigner = stop, first, own, signer
 	if p.cfg.Node == "" || own.Entry != "" {
 		return nil
 	}
-	return p.enter(ctx, own, first)
+	return p.enter(ctx, own)
 }
 
 // startLog opens a log of the database and runs its writer until stop.
@@ -177,7 +177,7 @@ func keepPublic(path, public string) error {
 
 // enter records that a log begins: in it, and in log 0, which is what verification
 // believes. If it is interrupted, the next start does it again.
-func (p *parts) enter(ctx context.Context, own audit.Registration, first string) (err error) {
+func (p *parts) enter(ctx context.Context, own audit.Registration) error {
 	e := audit.Entry{Action: "log.node", Verdict: "done", Facts: map[string]string{"node": own.Node, "origin": own.Origin, "key": own.Key}}
 	head, err := p.db.AuditLog(own.Number).Head(ctx)
 	if err != nil {
@@ -188,26 +188,75 @@ func (p *parts) enter(ctx context.Context, own audit.Registration, first string)
 			return err
 		}
 	}
-	id, err := p.recordInFirst(ctx, first, e)
+	id, err := p.recordInFirst(ctx, e)
 	if err != nil {
 		return err
 	}
 	return p.db.EnteredLog(ctx, own.Number, id)
 }
 
-// recordInFirst records something in log 0, which a node with a name does not write
-// otherwise. first is its public key.
-func (p *parts) recordInFirst(ctx context.Context, first string, e audit.Entry) (id string, err error) {
+// nodeLog is a log that a command works on.
+type nodeLog struct {
+	audit.Registration
+	signer note.Signer
+	log    *audit.Log
+}
+
+// ownLog returns the log of this configuration's node.
+func (p *parts) ownLog() nodeLog { return nodeLog{p.own, p.ownSigner, p.log} }
+
+// withFirst calls do with log 0, which a node with a name does not write otherwise.
+func (p *parts) withFirst(ctx context.Context, do func(nodeLog) error) (err error) {
+	if p.cfg.Node == "" {
+		return do(p.ownLog())
+	}
 	aside := ""
 	if p.aside != "" {
 		aside = asideOf(p.cfg, "")
 	}
-	log, stop, err := p.startLog(ctx, audit.Registration{}, p.signer, first, aside)
+	first := audit.Registration{Origin: p.signer.Name(), Key: p.firstKey}
+	log, stop, err := p.startLog(ctx, first, p.signer, p.firstKey, aside)
 	if err != nil {
-		return "", fmt.Errorf("the log of nodes without a name: %w", err)
+		return fmt.Errorf("the log of nodes without a name: %w", err)
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	return log.Record(ctx, e)
+	return do(nodeLog{first, p.signer, log})
+}
+
+// withLog calls do with the log of a node, and with that of this configuration for the
+// empty name. It opens one that is another's, as a process of that node would.
+func (p *parts) withLog(ctx context.Context, node string, do func(nodeLog) error) (err error) {
+	if node == "" || node == p.cfg.Node {
+		return do(p.ownLog())
+	}
+	named, err := logNamed(ctx, p.db, node)
+	if err != nil {
+		return err
+	}
+	key, err := p.vault.System(ctx, nodeSecret(node))
+	if err != nil {
+		return fmt.Errorf("opening the signing key of node %s: %w", node, err)
+	}
+	signer, err := note.NewSigner(key.Reveal())
+	if err != nil {
+		return fmt.Errorf("the signing key of node %s cannot be read: %w", node, gatehouse.ErrInvalid)
+	}
+	// Beside the log lies what one machine has seen of it, and this is another one.
+	log, stop, err := p.startLog(ctx, named, signer, p.firstKey, "")
+	if err != nil {
+		return fmt.Errorf("the log of node %s: %w", node, err)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return do(nodeLog{named, signer, log})
+}
+
+// recordInFirst records something in log 0.
+func (p *parts) recordInFirst(ctx context.Context, e audit.Entry) (id string, err error) {
+	err = p.withFirst(ctx, func(l nodeLog) error {
+		id, err = l.log.Record(ctx, e)
+		return err
+	})
+	return id, err
 }
 
 // logNamed returns the log of a node; that of nodes without a name for none.

@@ -81,6 +81,7 @@ type server struct {
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
 	exporter           *export.Exporter
+	pruner             *audit.Pruner
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -157,6 +158,9 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 	if s.exporter, err = newExporter(p); err != nil {
 		return err
 	}
+	if s.pruner, err = p.newPruner(p.ownLog()); err != nil {
+		return err
+	}
 	if err := s.recordApplied(ctx, p.inForce.Load()); err != nil {
 		return err
 	}
@@ -204,8 +208,12 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.lineage.Run(ctx) })
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.pruner.Run(ctx) })
+	if s.cfg.Node != "" {
+		group.Go(func() error { return s.pruneFirst(ctx) })
+	}
 	group.Go(func() error { return s.observer.Run(ctx) })
-	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.logNumber)).Run(ctx) })
+	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
 	group.Go(func() error { return s.exporter.Run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
 	group.Go(func() error { return s.reconcile.Run(ctx) })

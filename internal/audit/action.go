@@ -86,8 +86,10 @@ var actions = map[string]string{
 	"log.clock":    "This machine's clock was set: times before this entry and after it do not follow one another. Facts hold by how many seconds. The order of entries does not depend on it.",
 	"log.close":    "The log could not be written, and everything that has to be recorded was refused from then on. The rule and facts say why: slow, unwritable or full.",
 	"log.cross":    "The newest checkpoint of another log of the same database: facts hold its origin, size and root. `audit verify` compares that log with it.",
-	"log.node":     "A node began a log of its own; facts hold the node's name, and the log's origin and public key. It stands in that log and in the one of nodes without a name.",
+	"log.node":     "A node began a log of its own; facts hold the node's name, and the log's origin and public key. It stands in that log and in the one of nodes without a name; there again when the entry before is pruned.",
 	"log.open":     "The log could be written again. Facts hold why it could not, for how many seconds, and how many intents and records were refused.",
+	"log.archive":  "A period of the log was copied into an archive; facts name its first and last entry and its SHA-256.",
+	"log.prune":    "A segment of the log, 65,536 entries, was older than it is kept: its entries and what lies beside them are deleted. Facts hold its first and last entry, the root of its tree, and name its archive and that one's SHA-256. The tree still covers it.",
 	"log.tampered": "The log, or a spool beside it, was found not to be as it was written. The gates are closed until an operator accepts it, but for a spool.",
 
 	"log.export.gap":      "Entries that a sink should get next are not in the log any more; facts hold the sink, the log, and from which index to which. It gets what comes after them.",

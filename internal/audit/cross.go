@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"gatehouse"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -54,12 +57,14 @@ type crossing struct {
 	known map[int64]crossed
 	// seen is the newest head of each that any look found.
 	seen map[int64]Head
+	// pruned is where each begins, as far as it says so itself.
+	pruned map[int64]int64
 }
 
 // loadCrossing reads what is kept beside the log. What cannot be read, or is not what
 // the other log's key signed, is left out: the next look records it anew.
 func (w *writer) loadCrossing() {
-	c := crossing{known: map[int64]crossed{}, seen: map[int64]Head{}}
+	c := crossing{known: map[int64]crossed{}, seen: map[int64]Head{}, pruned: map[int64]int64{}}
 	if w.log.aside != "" {
 		var kept []crossed
 		path := w.log.aside.path(crossFile)
@@ -221,9 +226,18 @@ func (w *writer) compareOther(ctx context.Context, r LogReader, l Registration, 
 		return now, false, tampered("the newest checkpoint of the log %s is not what its key signed", l.Origin)
 	}
 	now = crossed{Number: l.Number, Origin: l.Origin, Key: l.Key, Note: head.Note, Point: Point{size, root}}
+	begins, err := w.otherPruned(ctx, r, now)
+	if err != nil {
+		return now, false, err
+	}
 	k, knew := w.cross.known[l.Number]
 	if knew && k.Size == size {
 		return now, false, nil
+	}
+	if knew && k.Size < (begins+Segment-1)/Segment*Segment {
+		// This node was away for longer than the other keeps its entries.
+		w.log.config.Log.LogAttrs(ctx, slog.LevelWarn, "what was recorded of another audit log was pruned there since, so that it cannot be compared", slog.String("log", l.Origin), slog.Int64("entries", k.Size))
+		return now, true, nil
 	}
 	if knew {
 		had, err := rebuild(ctx, r, k.Size)
@@ -251,6 +265,31 @@ func (w *writer) compareOther(ctx context.Context, r LogReader, l Registration, 
 	return now, true, nil
 }
 
+// otherPruned returns where another log begins, after it has said itself that it was
+// pruned up to there.
+func (w *writer) otherPruned(ctx context.Context, r LogReader, now crossed) (int64, error) {
+	p, err := r.Pruned(ctx)
+	if err != nil {
+		return 0, err
+	}
+	had := w.cross.pruned[now.Number]
+	if p.Start == had {
+		return had, nil
+	}
+	if p.Start < had {
+		return 0, tampered("the log %s was pruned up to entry %d, and is now said to begin at %d", now.Origin, had, p.Start)
+	}
+	err = p.justify(ctx, momentStore{r}, now.Point)
+	switch {
+	case errors.Is(err, errUnjustified), errors.Is(err, ErrTampered), errors.Is(err, gatehouse.ErrNotFound):
+		return 0, tampered("entries of the log %s before %d were removed: %v", now.Origin, p.Start, err)
+	case err != nil:
+		return 0, err
+	}
+	w.cross.pruned[now.Number] = p.Start
+	return p.Start, nil
+}
+
 // keepCrossing keeps beside the log what was recorded of the others.
 func (w *writer) keepCrossing() {
 	if w.log.aside == "" {
@@ -269,8 +308,14 @@ func (w *writer) keepCrossing() {
 	}
 }
 
+// A hashReader is what a tree is rebuilt from.
+type hashReader interface {
+	Hashes(ctx context.Context, from, to int64) ([][]byte, error)
+	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
+}
+
 // rebuild makes the right edge of a tree of a size from tiles and leaf hashes.
-func rebuild(ctx context.Context, m Moment, size int64) (*tree, error) {
+func rebuild(ctx context.Context, m hashReader, size int64) (*tree, error) {
 	var partial [][]byte
 	for level := 0; ; level++ {
 		complete := size >> (tileHeight * level)

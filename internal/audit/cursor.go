@@ -25,9 +25,11 @@ func (v *verification) cursor(level int) *tileCursor {
 	c := v.tiles[level]
 	if c == nil {
 		c = &tileCursor{v: v, level: level, from: math.MinInt64}
-		if v.start > 0 && level >= 0 && level < 8 {
+		if v.start > 0 && level >= 0 && level < 8 && (level > 0 || v.start != v.pruned) {
 			c.from = v.start >> (tileHeight * (level + 1))
 			c.next = c.from
+		} else if level == 0 {
+			c.next = v.pruned / tileWidth
 		}
 		v.tiles[level] = c
 	}
@@ -138,7 +140,7 @@ type checkpointCursor struct {
 	size   int64
 }
 
-func (c *checkpointCursor) init(v *verification) {
+func (c *checkpointCursor) init(v *verification) error {
 	*c = checkpointCursor{v: v, from: math.MinInt64}
 	for i, n := range v.options.Known {
 		where := fmt.Sprintf("known checkpoint %d", i)
@@ -148,6 +150,10 @@ func (c *checkpointCursor) init(v *verification) {
 			v.report.add(where, "is %v", errCheckpoint)
 		case p.Size > v.size:
 			v.report.add(where, "covers %d entries and the log ends at %d: it was rolled back", p.Size, v.size)
+		case p.Size < v.pruned:
+			if err := v.knownPruned(where, p); err != nil {
+				return err
+			}
 		case p.Size < v.start:
 			v.report.add(where, "covers %d entries, and the log was to be verified from %d on", p.Size, v.start)
 		default:
@@ -158,6 +164,7 @@ func (c *checkpointCursor) init(v *verification) {
 		c.known = append(c.known, mark{"head", size, root})
 	}
 	slices.SortStableFunc(c.known, func(a, b mark) int { return int(a.size - b.size) })
+	return nil
 }
 
 // upTo returns the next checkpoint of a size up to the given one.
@@ -216,7 +223,7 @@ func (c *checkpointCursor) take(k Checkpoint) {
 		}
 		c.number = k.Number + 1
 	}
-	if k.Size < c.v.start {
+	if k.Size < c.v.start && c.v.start != c.v.pruned {
 		return // compared when the log was verified up to there
 	}
 	report.Checkpoints++
@@ -233,6 +240,8 @@ func (c *checkpointCursor) take(k Checkpoint) {
 		report.add(where, "covers %d entries and the log ends at %d: it was rolled back", size, c.v.size)
 	case size < c.size:
 		report.add(where, "covers fewer entries than the one before it: they were reordered")
+	case size < c.v.pruned:
+		c.size = size // What it covers was pruned; nothing is left to compare.
 	default:
 		c.size = size
 		c.kept = &mark{where, size, root}

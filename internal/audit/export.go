@@ -9,6 +9,7 @@ import (
 	"gatehouse"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // An Exporter copies a log into the form that a static web server can serve (C2SP
@@ -21,6 +22,8 @@ type Exporter struct {
 	// Put makes content durable under a path. The checkpoint comes last, so that
 	// whoever reads it finds what it covers.
 	Put func(path string, content []byte) error
+	// Start is where the log begins, if its beginning was pruned; a multiple of 256.
+	Start int64
 	// Progress, if not nil, is called now and then.
 	Progress func(done, total int64)
 }
@@ -48,6 +51,12 @@ func (x *Exporter) Export(ctx context.Context) (*View, error) {
 	// The tree is computed anew from the first bundle that was not full: so the tiles
 	// follow from the entries that are exported, and from nothing else.
 	start := done.Size &^ (tileWidth - 1)
+	if start < x.Start {
+		if err := x.pruned(ctx, view, start); err != nil {
+			return nil, err
+		}
+		start = x.Start
+	}
 	t, err := x.treeAt(ctx, view, start)
 	if err != nil {
 		return nil, err
@@ -97,6 +106,34 @@ func (x *Exporter) Export(ctx context.Context) (*View, error) {
 	return view, x.Put(CheckpointPath, view.Note)
 }
 
+// pruned copies what is left of what was pruned, from an entry on: full tiles above the
+// lowest level, each checked against the view.
+func (x *Exporter) pruned(ctx context.Context, view *View, from int64) error {
+	if x.Start%tileWidth != 0 || x.Start > view.Size {
+		return fmt.Errorf("the log is said to begin at entry %d: %w", x.Start, ErrTampered)
+	}
+	for level := 1; x.Start>>(tileHeight*(level+1)) > 0; level++ {
+		for index := from >> (tileHeight * (level + 1)); index < x.Start>>(tileHeight*(level+1)); index++ {
+			path := TilePath(level, index, tileWidth)
+			data, err := x.Source(ctx, path)
+			if err != nil {
+				return fmt.Errorf("reading %s: %w", path, err)
+			}
+			root, err := view.hashes.ReadHashes([]int64{tlog.StoredHashIndex(tileHeight*(level+1), index)})
+			if err != nil {
+				return fmt.Errorf("reading the log's tiles: %w", broken(err))
+			}
+			if len(data) != tileWidth*tlog.HashSize || tileRoot(data) != root[0] {
+				return fmt.Errorf("%s is not the one that the checkpoint covers: %w", path, ErrTampered)
+			}
+			if err := x.Put(path, data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // treeAt returns the right edge of the log's first size entries, checked against the
 // view.
 func (x *Exporter) treeAt(ctx context.Context, view *View, size int64) (*tree, error) {
@@ -106,9 +143,13 @@ func (x *Exporter) treeAt(ctx context.Context, view *View, size int64) (*tree, e
 		var hashes []byte
 		if width := int(complete % tileWidth); width > 0 {
 			var err error
-			if hashes, err = x.Source(ctx, TilePath(level, complete/tileWidth, width)); err != nil {
+			if hashes, _, err = fetch(ctx, x.Source, level, complete/tileWidth, width); err != nil {
 				return nil, fmt.Errorf("reading the log's tiles: %w", err)
 			}
+			if len(hashes) < width*tlog.HashSize {
+				return nil, fmt.Errorf("tile %d/%d has %d bytes: %w", level, complete/tileWidth, len(hashes), ErrTampered)
+			}
+			hashes = hashes[:width*tlog.HashSize]
 		}
 		partial = append(partial, hashes)
 	}

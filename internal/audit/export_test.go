@@ -42,8 +42,11 @@ func ReadSpool(data []byte, signer note.Signer) (int, error) {
 func WalkAll(ctx context.Context, l *Log) error {
 	w := &l.writer
 	return w.store.Look(ctx, func(v Moment) error {
-		for i := range w.tree.size / tileWidth {
-			if err := w.checkTile(ctx, v, i); err != nil {
+		if _, err := w.lookPruned(ctx, v); err != nil {
+			return err
+		}
+		for w.watch.tile = 0; w.watch.tile < w.tree.size/tileWidth; {
+			if err := w.step(ctx, v); err != nil {
 				return err
 			}
 		}

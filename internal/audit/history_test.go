@@ -18,7 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-var logTables = []string{"audit_entries", "audit_tiles", "audit_head", "audit_checkpoints", "audit_search", "audit_forgotten", "audit_logs"}
+var logTables = []string{"audit_entries", "audit_tiles", "audit_head", "audit_checkpoints", "audit_search", "audit_forgotten", "audit_logs", "audit_pruned"}
 
 // state is a copy of the log's tables.
 type state map[string]struct {

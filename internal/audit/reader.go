@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"iter"
+	"math"
 	"sync"
 )
 
@@ -40,4 +42,48 @@ func (r *oneReader) Checkpoints(ctx context.Context, from int64, limit int) ([]C
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reader.Checkpoints(ctx, from, limit)
+}
+
+func (r *oneReader) Pruned(ctx context.Context) (Pruned, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reader.Pruned(ctx)
+}
+
+// entries yields the entries from an index on, a batch at a time. The next batch is
+// read while one is looked at.
+func (v *verification) entries(from int64) iter.Seq2[[]Row, error] {
+	type batch struct {
+		rows []Row
+		err  error
+	}
+	return func(yield func([]Row, error) bool) {
+		ctx, cancel := context.WithCancel(v.ctx)
+		batches := make(chan batch)
+		go func() {
+			defer close(batches)
+			for {
+				rows, err := v.reader.Entries(ctx, from, readBatch)
+				select {
+				case batches <- batch{rows, err}:
+				case <-ctx.Done():
+					return
+				}
+				if err != nil || len(rows) < readBatch || rows[len(rows)-1].Seq == math.MaxInt64 {
+					return
+				}
+				from = rows[len(rows)-1].Seq + 1
+			}
+		}()
+		defer func() {
+			cancel()
+			for range batches { // The reader is of a transaction that ends with the caller.
+			}
+		}()
+		for b := range batches {
+			if !yield(b.rows, b.err) {
+				return
+			}
+		}
+	}
 }

@@ -37,7 +37,13 @@ type Report struct {
 	Size   int64  `json:"size"`
 	Root   string `json:"root"`
 	// Since is the first entry that was looked at.
-	Since       int64 `json:"since,omitempty"`
+	Since int64 `json:"since,omitempty"`
+	// Pruned is how many entries are not stored any more, from the first on, as the log
+	// itself says.
+	Pruned int64 `json:"pruned,omitempty"`
+	// Uncompared counts checkpoints that other logs hold of this one, and that end
+	// within what was pruned, where nothing is left to compare them with.
+	Uncompared  int64 `json:"uncompared,omitempty"`
 	Checkpoints int64 `json:"checkpoints"`
 	Tiles       int64 `json:"tiles"`
 	// Bytes is how many bytes of entries were hashed.
@@ -76,6 +82,12 @@ func (r *Report) Print(w io.Writer) {
 	}
 	if r.Since > 0 {
 		p("Up to entry %d the log is the one of the checkpoint given.", r.Since)
+	}
+	if r.Pruned > 0 {
+		p("Entries 0 to %d were pruned, as the log says; what is left of them are the tiles that lead to the rest.", r.Pruned-1)
+	}
+	if r.Uncompared > 0 {
+		p("%d checkpoints that other logs hold of it end among the pruned entries and were not compared.", r.Uncompared)
 	}
 	p("The log %s verifies: %d entries, %d checkpoints, %d tiles, root %s.", r.Origin, r.Size, r.Checkpoints, r.Tiles, r.Root)
 	if r.Erased > 0 {

@@ -236,7 +236,7 @@ func (w *leafWay) compare(ctx context.Context, budget *int, want int) error {
 		slices.SortFunc(rows, func(a, b Row) int { return int(b.Seq - a.Seq) })
 		for i, seq := range seqs {
 			if i >= len(rows) || rows[i].Seq != seq {
-				return missing(seq)
+				return w.gone(ctx, seq)
 			}
 			if err := w.take(rows[i]); err != nil {
 				return err
@@ -284,12 +284,26 @@ func (w *leafWay) read(ctx context.Context, to int64, budget *int, want int) err
 	for i := range limit {
 		at := w.before - 1
 		if i >= len(rows) || rows[i].Seq != at {
-			return missing(at)
+			return w.gone(ctx, at)
 		}
 		if err := w.take(rows[i]); err != nil {
 			return err
 		}
 		w.before = at
 	}
+	return nil
+}
+
+// gone is what follows from an entry that is not there: the log was pruned up to behind
+// it, and this is its end; or it is missing.
+func (w *leafWay) gone(ctx context.Context, seq int64) error {
+	first, err := w.s.First(ctx)
+	if err != nil {
+		return err
+	}
+	if seq >= first {
+		return missing(seq)
+	}
+	w.before, w.left, w.segments, w.all = 0, nil, nil, true
 	return nil
 }

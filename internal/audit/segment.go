@@ -75,6 +75,9 @@ type SearchStore interface {
 	ListStore
 	// Head is Store's.
 	Head(ctx context.Context) (Head, error)
+	// First returns the index of the first entry that is stored: 0, unless the beginning
+	// was pruned.
+	First(ctx context.Context) (int64, error)
 	// At returns those of the entries that are there, in any order.
 	At(ctx context.Context, seqs []int64) ([]Row, error)
 	// Between returns the entries from to to-1, in order.
@@ -288,13 +291,25 @@ func (c *catchUp) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	first, err := c.s.First(ctx)
+	if err != nil {
+		return err
+	}
 	segments, err := allSegments(ctx, c.s)
 	if err != nil {
 		return err
 	}
 	c.sound = map[[2]int64][]byte{}
-	var beyond [2]int64
+	var beyond, pruned [2]int64
 	for _, s := range segments {
+		if s.From < first {
+			if s.Span == longSpan {
+				pruned[0]++
+			} else {
+				pruned[1]++
+			}
+			continue
+		}
 		if s.sound() {
 			c.sound[[2]int64{s.Span, s.From}] = s.LastHash
 		}
@@ -308,6 +323,11 @@ func (c *catchUp) all(ctx context.Context) error {
 		}
 	}
 	for i, span := range []int64{longSpan, shortSpan} {
+		if pruned[i] > 0 {
+			if err := dropSegments(ctx, c.s, span, 0, first); err != nil {
+				return err
+			}
+		}
 		if beyond[i] > 0 {
 			if err := dropSegments(ctx, c.s, span, max(0, head.Size-span+1), maxEntries); err != nil {
 				return err
@@ -315,15 +335,15 @@ func (c *catchUp) all(ctx context.Context) error {
 		}
 	}
 	total := head.Size / shortSpan * shortSpan
-	for slot := total / longSpan * longSpan; slot >= 0; slot -= longSpan {
+	for slot := total / longSpan * longSpan; slot >= first/longSpan*longSpan; slot -= longSpan {
 		if c.progress != nil {
 			c.progress(total-min(total, slot+longSpan), total)
 		}
 		if c.sound[[2]int64{longSpan, slot}] != nil {
 			continue
 		}
-		complete := true
-		for from := min(total, slot+longSpan) - shortSpan; from >= slot; from -= shortSpan {
+		complete := slot >= first
+		for from := min(total, slot+longSpan) - shortSpan; from >= max(slot, first); from -= shortSpan {
 			if c.sound[[2]int64{shortSpan, from}] != nil {
 				continue
 			}

@@ -2,6 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"fmt"
+
+	"gatehouse"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -20,6 +23,9 @@ func (v *verification) begin() (bool, error) {
 	if p.Size > v.size {
 		v.report.add(sinceName, "covers %d entries and the log ends at %d: it was rolled back", p.Size, v.size)
 		return false, nil
+	}
+	if p.Size < v.pruned {
+		return false, fmt.Errorf("the checkpoint to begin with covers %d entries, and those before %d were pruned; verify without it: %w", p.Size, v.pruned, gatehouse.ErrInvalid)
 	}
 	partial, err := v.edge(p.Size)
 	if err != nil {
@@ -52,7 +58,12 @@ func (v *verification) edge(size int64) ([][]byte, error) {
 		complete := size >> (tileHeight * level)
 		from := complete &^ (tileWidth - 1)
 		var hashes []byte
-		if n := int(complete - from); n > 0 && level == 0 {
+		if n := int(complete - from); n > 0 && level == 1 && from*tileWidth < v.pruned {
+			var err error
+			if hashes, err = v.above(level, complete/tileWidth, n); err != nil {
+				return nil, err
+			}
+		} else if n := int(complete - from); n > 0 && level == 0 {
 			rows, err := v.reader.Entries(v.ctx, from, n)
 			if err != nil {
 				return nil, err

@@ -79,6 +79,7 @@ type Moment interface {
 	Head(ctx context.Context) (Head, error)
 	Hashes(ctx context.Context, from, to int64) ([][]byte, error)
 	Tiles(ctx context.Context, level int, from int64, limit int) ([]Tile, error)
+	Pruned(ctx context.Context) (Pruned, error)
 }
 
 // ForgetStore deletes what leads from a person to their entries, in all logs of the
@@ -111,6 +112,8 @@ type Reader interface {
 	// Levels returns how many tiles are stored at each level.
 	Levels(ctx context.Context) (map[int]int64, error)
 	Checkpoints(ctx context.Context, from int64, limit int) ([]Checkpoint, error)
+	// Pruned says from where on the log is stored.
+	Pruned(ctx context.Context) (Pruned, error)
 }
 
 // ListStore is what List and Show read.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -24,6 +23,9 @@ type VerifyOptions struct {
 	// before: that it still is the same up to there is checked by the tiles, and all
 	// else from there on. Known checkpoints must not be older.
 	Since []byte
+	// Archive, if not nil, returns tiles of what was pruned; it is for Known ones from
+	// then. (See Archive.Source.)
+	Archive Source
 	// Progress, if not nil, is called now and then.
 	Progress func(done, total int64)
 }
@@ -74,6 +76,8 @@ type verification struct {
 	// next is the index of the entry that comes next, and start the first that is
 	// looked at.
 	next, start int64
+	// pruned is where the stored log begins.
+	pruned int64
 
 	// main is the tree as it most probably was. Where an entry's bytes and the
 	// hashes stored for it disagree and nothing yet tells which was changed,
@@ -110,6 +114,9 @@ func (v *verification) run() error {
 	if err := v.readHead(); err != nil {
 		return err
 	}
+	if err := v.beginPruned(); err != nil {
+		return err
+	}
 	from := int64(math.MinInt64)
 	if v.options.Since != nil {
 		if ok, err := v.begin(); err != nil || !ok {
@@ -117,7 +124,9 @@ func (v *verification) run() error {
 		}
 		from = v.start
 	}
-	v.marks.init(v)
+	if err := v.marks.init(v); err != nil {
+		return err
+	}
 	for rows, err := range v.entries(from) {
 		if err != nil {
 			return err
@@ -141,44 +150,6 @@ func (v *verification) run() error {
 		return err
 	}
 	return nil
-}
-
-// entries yields the entries from an index on, a batch at a time. The next batch is
-// read while one is looked at.
-func (v *verification) entries(from int64) iter.Seq2[[]Row, error] {
-	type batch struct {
-		rows []Row
-		err  error
-	}
-	return func(yield func([]Row, error) bool) {
-		ctx, cancel := context.WithCancel(v.ctx)
-		batches := make(chan batch)
-		go func() {
-			defer close(batches)
-			for {
-				rows, err := v.reader.Entries(ctx, from, readBatch)
-				select {
-				case batches <- batch{rows, err}:
-				case <-ctx.Done():
-					return
-				}
-				if err != nil || len(rows) < readBatch || rows[len(rows)-1].Seq == math.MaxInt64 {
-					return
-				}
-				from = rows[len(rows)-1].Seq + 1
-			}
-		}()
-		defer func() {
-			cancel()
-			for range batches { // The reader is of a transaction that ends with the caller.
-			}
-		}()
-		for b := range batches {
-			if !yield(b.rows, b.err) {
-				return
-			}
-		}
-	}
 }
 
 // readHead reads the newest checkpoint, which says how many entries there are.
@@ -212,6 +183,10 @@ func entryName(seq int64, id string) string { return fmt.Sprintf("entry %d (%s)"
 func (v *verification) row(r *Row) error {
 	if r.Seq < 0 || r.Seq >= v.size {
 		v.report.add(entryName(r.Seq, r.ID), "is not covered by the newest checkpoint, which ends at %d entries: inserted, or its number was changed, or the checkpoint is an old one", v.size)
+		return nil
+	}
+	if r.Seq < v.pruned {
+		v.report.add(entryName(r.Seq, r.ID), "stands before entry %d, where the log begins since it was pruned: inserted, or the row that says so was changed", v.pruned)
 		return nil
 	}
 	if err := v.missing(r.Seq); err != nil {
@@ -400,7 +375,7 @@ func (v *verification) agree(m mark) {
 	case v.alt == nil && v.swapped(m.root):
 	default:
 		v.unsettled()
-		v.report.add(m.where, "does not agree with the entries: something in entries %d to %d was changed together with its hashes", v.agreed.size, m.size-1)
+		v.report.add(m.where, "does not agree with the entries: something in entries %d to %d was changed together with its hashes%s", v.agreed.size, m.size-1, v.orTiles())
 		v.broken = true
 	}
 	v.alt, v.doubts, v.agreed, v.since = nil, nil, v.main.clone(), v.since[:0]

@@ -22,6 +22,10 @@ type LogsOptions struct {
 	// Keys are public keys of nodes' logs that were kept elsewhere, by node. Without
 	// one, a log's key is the one that log 0 names.
 	Keys map[string]note.Verifier
+	// Archive, if not nil, has the tiles of pruned entries in which checkpoints of the log
+	// with the origin ArchiveOf end.
+	Archive   Source
+	ArchiveOf string
 	// Progress, if not nil, is called now and then, for one log after the other.
 	Progress func(done, total int64)
 }
@@ -106,7 +110,9 @@ type logsVerification struct {
 // verifiedLog is one log that was looked at.
 type verifiedLog struct {
 	Registration
-	report *Report
+	report   *Report
+	verifier note.Verifier
+	archive  Source
 	// start is where the look began, and from the tree up to there.
 	start int64
 	from  *tree
@@ -211,6 +217,9 @@ func (v *logsVerification) verify(l Registration, verifier note.Verifier) error 
 	}
 	*report = Report{Node: l.Node, Origin: verifier.Name()}
 	o := VerifyOptions{Progress: v.options.Progress}
+	if v.options.ArchiveOf == verifier.Name() {
+		o.Archive = v.options.Archive
+	}
 	for _, signed := range v.options.Known {
 		if originOf(signed) == verifier.Name() {
 			o.Known = append(o.Known, signed)
@@ -231,7 +240,10 @@ func (v *logsVerification) verify(l Registration, verifier note.Verifier) error 
 	if from == nil {
 		from = &tree{}
 	}
-	v.all = append(v.all, &verifiedLog{Registration: Registration{Number: l.Number, Node: l.Node, Origin: verifier.Name()}, report: report, start: one.start, from: from})
+	v.all = append(v.all, &verifiedLog{
+		Registration: Registration{Number: l.Number, Node: l.Node, Origin: verifier.Name()},
+		report:       report, verifier: verifier, archive: o.Archive, start: one.start, from: from,
+	})
 	return nil
 }
 
@@ -296,8 +308,9 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 	there := map[string]struct{}{}
 	for _, l := range v.all {
 		there[l.Origin] = struct{}{}
-		if _, named := v.named[l.Origin]; l.Number != 0 && !named && v.all[0].start == 0 && l.report.Size > 2 {
-			// Up to two, the node may be about to have itself entered in log 0.
+		if _, named := v.named[l.Origin]; l.Number != 0 && !named && v.report.Since == 0 && l.report.Size > 2 {
+			// Up to two, the node may be about to have itself entered in log 0. Whoever
+			// prunes log 0 has it say again which logs there are.
 			v.add(l.Origin, "log 0 does not know it: it was inserted, or the list of logs has another name for it")
 		}
 	}
@@ -327,6 +340,11 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 // compare checks that each log has grown from every checkpoint that others hold of it.
 func (v *logsVerification) compare() error {
 	for _, l := range v.all {
+		if l.report.Pruned > 0 {
+			if err := v.comparePruned(l); err != nil {
+				return err
+			}
+		}
 		said := slices.DeleteFunc(v.claims[l.Origin], func(c claim) bool { return c.size <= l.start })
 		slices.SortStableFunc(said, func(a, b claim) int { return int(a.size - b.size) })
 		if err := v.compareWith(l, said); err != nil {

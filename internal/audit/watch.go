@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse"
+
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -27,6 +29,8 @@ type watch struct {
 	last time.Time
 	// tile is the next of the full tiles to walk over.
 	tile int64
+	// pruned is where the stored log begins, as far as the log says so.
+	pruned int64
 	// saw is the size of the checkpoint that is kept beside the log.
 	saw int64
 	// unheld says that the operator knows that no space is held back.
@@ -140,6 +144,10 @@ func (w *writer) look(ctx context.Context) error {
 		if !bytes.Equal(bytes.Join(hashes, nil), edge) {
 			return tampered("entries of the log from %d on were changed or removed while it was open", from)
 		}
+		beyond, err := w.lookPruned(ctx, v)
+		if err != nil || beyond {
+			return err
+		}
 		return w.walk(ctx, v)
 	})
 	if err == nil && grown && !w.doubtful {
@@ -170,12 +178,52 @@ func (w *writer) walk(ctx context.Context, v Moment) error {
 		if w.watch.tile >= full {
 			w.watch.tile = 0
 		}
-		if err := w.checkTile(ctx, v, w.watch.tile); err != nil {
+		if err := w.step(ctx, v); err != nil {
 			return err
 		}
-		w.watch.tile++
 	}
 	return nil
+}
+
+// step checks the next full tile, or of a segment that was pruned, the tile of level 1
+// that is left.
+func (w *writer) step(ctx context.Context, v Moment) error {
+	if from := w.watch.pruned / tileWidth; w.watch.tile < from {
+		if err := w.climb(ctx, v, 1, w.watch.tile/tileWidth); err != nil {
+			return err
+		}
+		w.watch.tile = min(from, (w.watch.tile/tileWidth+1)*tileWidth)
+		return nil
+	}
+	if err := w.checkTile(ctx, v, w.watch.tile); err != nil {
+		return err
+	}
+	w.watch.tile++
+	return nil
+}
+
+// lookPruned takes over from where on the log is stored. It reports true if what says so
+// is beyond what this process knows of the log yet.
+func (w *writer) lookPruned(ctx context.Context, v Moment) (beyond bool, err error) {
+	p, err := v.Pruned(ctx)
+	if err != nil || p.Start == w.watch.pruned {
+		return false, err
+	}
+	if p.Start < w.watch.pruned {
+		return false, tampered("the log was pruned up to entry %d, and is now said to begin at %d", w.watch.pruned, p.Start)
+	}
+	if p.Entry >= w.tree.size && p.Leaf != nil {
+		return true, nil
+	}
+	err = p.justify(ctx, momentStore{v}, Point{w.tree.size, w.tree.root()})
+	switch {
+	case errors.Is(err, errUnjustified), errors.Is(err, ErrTampered), errors.Is(err, gatehouse.ErrNotFound):
+		return false, tampered("entries of the log before %d were removed while it was open: %v", p.Start, err)
+	case err != nil:
+		return false, err
+	}
+	w.watch.pruned = p.Start
+	return false, nil
 }
 
 // checkTile compares the hashes of one full tile's entries with the tile, and the
@@ -190,17 +238,26 @@ func (w *writer) checkTile(ctx context.Context, v Moment, index int64) error {
 	if len(below) != tileWidth*tlog.HashSize {
 		return tampered("of the entries %d to %d of the log some were removed or changed", from, from+tileWidth-1)
 	}
-	for level := 0; ; level++ {
-		// index is that of the tile at this level whose hashes have to be below.
+	tiles, err := v.Tiles(ctx, 0, index, 1)
+	if err != nil {
+		return err
+	}
+	if len(tiles) == 1 && tiles[0].Index == index && len(tiles[0].Hashes) == len(below) && !bytes.Equal(tiles[0].Hashes, below) {
+		return tampered("entries %d to %d of the log, or tile 0/%d, were changed", from, from+tileWidth-1, index)
+	}
+	return w.climb(ctx, v, 0, index)
+}
+
+// climb compares a full tile with those above it, up to what is known.
+func (w *writer) climb(ctx context.Context, v Moment, level int, index int64) error {
+	for ; ; level++ {
+		// index is that of the tile at this level, as it has to be.
 		tiles, err := v.Tiles(ctx, level, index, 1)
 		if err != nil {
 			return err
 		}
 		if len(tiles) != 1 || tiles[0].Index != index || len(tiles[0].Hashes) != tileWidth*tlog.HashSize {
 			return tampered("tile %d/%d of the log was removed or changed", level, index)
-		}
-		if level == 0 && !bytes.Equal(tiles[0].Hashes, below) {
-			return tampered("entries %d to %d of the log, or tile 0/%d, were changed", from, from+tileWidth-1, index)
 		}
 		root := tileRoot(tiles[0].Hashes)
 		above, place := index/tileWidth, int(index%tileWidth)*tlog.HashSize
@@ -251,7 +308,23 @@ func (w *writer) compare(ctx context.Context) error {
 	}
 	had := w.tree
 	if size < had.size {
-		var err error
+		gone := false
+		err := w.store.Look(ctx, func(v Moment) error {
+			p, err := v.Pruned(ctx)
+			if segments := (p.Start + Segment - 1) / Segment; err == nil && size < segments*Segment {
+				gone = true
+				_, err = w.lookPruned(ctx, v)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if gone {
+			// This machine was away for longer than entries are kept.
+			w.log.config.Log.LogAttrs(ctx, slog.LevelWarn, "what this machine has seen of the audit log was pruned since, so that it cannot be compared", slog.Int64("entries", size))
+			return nil
+		}
 		if had, err = rebuild(ctx, w.store, size); err != nil {
 			return err
 		}

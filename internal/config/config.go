@@ -44,7 +44,7 @@ type Config struct {
 	Duties      Duties                            `yaml:"duties" doc:"How long you give yourself to delete a person's data, after they remove your app, ask for it, or a platform says that content is gone."`
 	Events      Events                            `yaml:"events" doc:"What your app is told: signed events, posted to its endpoint or fetched by a service."`
 	Lineage     Lineage                           `yaml:"lineage" doc:"Whose data went where: what is recognised when it leaves, and how long that is on record. Every entry has a default. See docs/lineage.md."`
-	Audit       Audit                             `yaml:"audit" doc:"The audit log: who may read it, and where it is exported to."`
+	Audit       Audit                             `yaml:"audit" doc:"The audit log: who may read it, where it is exported to, and how long it is kept."`
 	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`

@@ -47,43 +47,43 @@ const (
 	entriesAtOnce = 16
 )
 
-// A segment is where the rows of one log lie in the tables: a row's number is the
+// A place is where the rows of one log lie in the tables: a row's number is the
 // log's from bit 40 on, and below it the index that package audit knows. It is added
 // and taken away here and nowhere else.
-type segment int64
+type place int64
 
 const (
-	segmentBits = 40
-	segmentSize = int64(1) << segmentBits
+	placeBits = 40
+	placeSize = int64(1) << placeBits
 	// maxLogs is far more than a database has nodes; a number has room for more.
 	maxLogs = 1 << 16
 )
 
 // row is the number of the row with an index.
-func (s segment) row(index int64) int64 { return int64(s)<<segmentBits + index }
+func (p place) row(index int64) int64 { return int64(p)<<placeBits + index }
 
 // index is the inverse of row.
-func (s segment) index(row int64) int64 { return row - int64(s)<<segmentBits }
+func (p place) index(row int64) int64 { return row - int64(p)<<placeBits }
 
 // from is the first row with this index or a larger one. Log 0 has the rows with
 // negative numbers too, which nobody writes, so that they are seen if somebody does.
-func (s segment) from(index int64) int64 {
-	if s == 0 && index < 0 {
+func (p place) from(index int64) int64 {
+	if p == 0 && index < 0 {
 		return index
 	}
-	return s.row(min(max(index, 0), segmentSize))
+	return p.row(min(max(index, 0), placeSize))
 }
 
 // end is the first row behind the log's.
-func (s segment) end() int64 { return s.from(segmentSize) }
+func (p place) end() int64 { return p.from(placeSize) }
 
 // head is the key of the log's head.
-func (s segment) head() int64 { return int64(s) + 1 }
+func (p place) head() int64 { return int64(p) + 1 }
 
 // Audit is the store of one log.
 type Audit struct {
 	db *DB
-	segment
+	place
 }
 
 var (
@@ -103,14 +103,14 @@ func (d *DB) AuditLog(number int64) *Audit {
 	if number < 0 || number >= maxLogs {
 		panic(fmt.Sprintf("store: there is no log %d", number))
 	}
-	return &Audit{d, segment(number)}
+	return &Audit{d, place(number)}
 }
 
 // Head implements audit.Store. What it returns is of one moment.
 func (a *Audit) Head(ctx context.Context) (audit.Head, error) {
 	var h audit.Head
 	err := a.db.snapshot(ctx, func(t *tx) (err error) {
-		h, err = auditReader{t, a.segment}.Head(ctx)
+		h, err = auditReader{t, a.place}.Head(ctx)
 		return err
 	})
 	return h, err
@@ -136,10 +136,10 @@ func (a *Audit) Append(ctx context.Context, expect audit.Head, b audit.Batch) er
 		if n == 0 {
 			return gatehouse.ErrConflict
 		}
-		if err := t.insertEntries(ctx, a.segment, b.Rows); err != nil {
+		if err := t.insertEntries(ctx, a.place, b.Rows); err != nil {
 			return err
 		}
-		if err := t.insertIndex(ctx, a.segment, b.Rows, &a.db.forgotten); err != nil {
+		if err := t.insertIndex(ctx, a.place, b.Rows, &a.db.forgotten); err != nil {
 			return err
 		}
 		for _, tile := range b.Tiles {
@@ -172,7 +172,7 @@ func (a *Audit) swapHead(ctx context.Context, t *tx, expect audit.Head, size, ke
 		}
 		return t.exec(ctx, insertHead, a.head(), size, kept, note, last)
 	}
-	n, err := t.exec(ctx, updateHead, size, kept, note, a.head(), expect.Size, expect.Checkpoints, a.db.forgotten.known(a.segment))
+	n, err := t.exec(ctx, updateHead, size, kept, note, a.head(), expect.Size, expect.Checkpoints, a.db.forgotten.known(a.place))
 	if err != nil || n > 0 {
 		return n, err
 	}
@@ -189,11 +189,11 @@ func (a *Audit) swapHead(ctx context.Context, t *tx, expect audit.Head, size, ke
 	if _, err := a.readForgotten(ctx, t); err != nil {
 		return 0, err
 	}
-	a.db.forgotten.know(a.segment, last)
+	a.db.forgotten.know(a.place, last)
 	return t.exec(ctx, updateHead, size, kept, note, a.head(), expect.Size, expect.Checkpoints, last)
 }
 
-func (t *tx) insertEntries(ctx context.Context, in segment, rows []audit.Row) error {
+func (t *tx) insertEntries(ctx context.Context, in place, rows []audit.Row) error {
 	args := make([]any, 0, 6*entriesAtOnce)
 	for len(rows) > 0 {
 		n, insert := 1, insertEntry
@@ -260,10 +260,10 @@ func (a *Audit) Tiles(ctx context.Context, level int, from int64, limit int) ([]
 	return a.tiles(a.db.query(ctx, selectTiles, level, a.from(from), a.end(), limit))
 }
 
-func (s segment) tiles(r *rows, err error) ([]audit.Tile, error) {
+func (p place) tiles(r *rows, err error) ([]audit.Tile, error) {
 	all, err := collect[audit.Tile](r, err)(func(r *rows) (t audit.Tile, err error) {
 		err = r.Scan(&t.Level, &t.Index, &t.Hashes)
-		t.Index = s.index(t.Index)
+		t.Index = p.index(t.Index)
 		return t, err
 	})
 	if err != nil {
@@ -274,7 +274,7 @@ func (s segment) tiles(r *rows, err error) ([]audit.Tile, error) {
 
 // entries reads rows without an allocation for each of their columns: verification
 // reads every row of the log, and waits for this most of its time.
-func (s segment) entries(r *rows, err error) ([]audit.Row, error) {
+func (p place) entries(r *rows, err error) ([]audit.Row, error) {
 	// What is cut from the arena stays when it is replaced.
 	var arena []byte
 	keep := func(b sql.RawBytes) []byte {
@@ -295,7 +295,7 @@ func (s segment) entries(r *rows, err error) ([]audit.Row, error) {
 		if err := r.Scan(&e.Seq, &e.ID, &leaf, &hash, &personal, &search); err != nil {
 			return e, err
 		}
-		e.Seq = s.index(e.Seq)
+		e.Seq = p.index(e.Seq)
 		e.Leaf, e.Hash, e.Personal, e.SearchV1 = keep(leaf), keep(hash), keep(personal), search.String
 		return e, nil
 	})
@@ -310,18 +310,18 @@ const entriesArena = 64 << 10
 
 // Look implements audit.Store.
 func (a *Audit) Look(ctx context.Context, f func(audit.Moment) error) error {
-	return a.db.anew(ctx, func(t *tx) error { return f(auditReader{t, a.segment}) })
+	return a.db.anew(ctx, func(t *tx) error { return f(auditReader{t, a.place}) })
 }
 
 // Snapshot implements audit.VerifyStore.
 func (a *Audit) Snapshot(ctx context.Context, f func(audit.Reader) error) error {
-	return a.db.snapshot(ctx, func(t *tx) error { return f(auditReader{t, a.segment}) })
+	return a.db.snapshot(ctx, func(t *tx) error { return f(auditReader{t, a.place}) })
 }
 
 // auditReader reads the log as of one moment.
 type auditReader struct {
 	tx *tx
-	segment
+	place
 }
 
 // Head implements audit.Moment.

@@ -109,7 +109,7 @@ func (l logsReader) Logs(ctx context.Context) ([]audit.Registration, error) {
 }
 
 // Log implements audit.LogsReader.
-func (l logsReader) Log(number int64) audit.LogReader { return auditReader{l.tx, segment(number)} }
+func (l logsReader) Log(number int64) audit.LogReader { return auditReader{l.tx, place(number)} }
 
 // Heads implements audit.LogsReader.
 func (l logsReader) Heads(ctx context.Context) (map[int64]audit.Head, error) {
@@ -128,7 +128,7 @@ func (l logsReader) Present(ctx context.Context) ([]int64, error) {
 	}
 	for _, first := range []statement{firstEntry, firstIndexed, firstCheckpoint, firstTile} {
 		// What is before the end of log 0 is seen by whoever reads log 0.
-		for from := segment(0).end(); ; {
+		for from := place(0).end(); ; {
 			var row *int64
 			if err := l.tx.queryRow(ctx, first, from).Scan(&row); err != nil {
 				return nil, fmt.Errorf("looking which logs there are: %w", err)
@@ -136,12 +136,12 @@ func (l logsReader) Present(ctx context.Context) ([]int64, error) {
 			if row == nil {
 				break
 			}
-			number := *row >> segmentBits
+			number := *row >> placeBits
 			found[number] = struct{}{}
 			if len(found) > maxLogs {
 				return nil, errors.New("looking which logs there are: there are rows of too many")
 			}
-			if from = (number + 1) << segmentBits; from < 0 {
+			if from = (number + 1) << placeBits; from < 0 {
 				break // the last number of all
 			}
 		}

@@ -61,7 +61,7 @@ type forgotten struct {
 	people map[string]struct{}
 	// heads is what the head of each log says, as far as everybody that it counts is
 	// among people.
-	heads map[segment]int64
+	heads map[place]int64
 }
 
 func (f *forgotten) last() int64 {
@@ -71,7 +71,7 @@ func (f *forgotten) last() int64 {
 }
 
 // known returns what the log's head should say; -1 when that is to be read.
-func (f *forgotten) known(log segment) int64 {
+func (f *forgotten) known(log place) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n, ok := f.heads[log]; ok {
@@ -80,11 +80,11 @@ func (f *forgotten) known(log segment) int64 {
 	return -1
 }
 
-func (f *forgotten) know(log segment, n int64) {
+func (f *forgotten) know(log place, n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.heads == nil {
-		f.heads = map[segment]int64{}
+		f.heads = map[place]int64{}
 	}
 	f.heads[log] = n
 }
@@ -134,7 +134,7 @@ func (a *Audit) readForgotten(ctx context.Context, t *tx) (last int64, err error
 }
 
 // insertIndex writes what the rows are found by.
-func (t *tx) insertIndex(ctx context.Context, in segment, rows []audit.Row, f *forgotten) error {
+func (t *tx) insertIndex(ctx context.Context, in place, rows []audit.Row, f *forgotten) error {
 	args := make([]any, 0, 3*entriesAtOnce)
 	flush := func() error {
 		var err error

@@ -141,7 +141,7 @@ func (a *Audit) DropSegments(ctx context.Context, span, from, to int64, limit in
 // DropIndexBeyond implements audit.RollbackStore.
 func (a *Audit) DropIndexBeyond(ctx context.Context, limit int) (n int64, err error) {
 	err = a.db.logTx(ctx, func(t *tx) error {
-		head, err := auditReader{t, a.segment}.Head(ctx)
+		head, err := auditReader{t, a.place}.Head(ctx)
 		if err != nil {
 			return err
 		}

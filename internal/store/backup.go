@@ -59,7 +59,7 @@ func (m moment) State(ctx context.Context) (backup.State, error) {
 	}
 	s.Environment = gatehouse.Environment(env)
 	var size, checkpoints int64
-	if err := m.tx.queryRow(ctx, selectHead, segment(0).head()).Scan(&size, &checkpoints, &s.Checkpoint); err != nil {
+	if err := m.tx.queryRow(ctx, selectHead, place(0).head()).Scan(&size, &checkpoints, &s.Checkpoint); err != nil {
 		return s, fmt.Errorf("reading the log's checkpoint: %w", err)
 	}
 	if err := m.tx.queryRow(ctx, selectConnectionCount).Scan(&s.Connections); err != nil {

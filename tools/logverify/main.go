@@ -5,6 +5,7 @@
 //	logverify -key log.pub DIRECTORY            every entry, tile and signature
 //	logverify -key log.pub https://host/prefix  the same over HTTP
 //	logverify -key log.pub -proof FILE          one entry, offline
+//	logverify -key log.pub -archive DIRECTORY   an archive of a period, unpacked
 //
 // A witness's co-signature is demanded with -witness KEY. The exit status is 0 if all
 // is as it was signed, 1 if not, and 2 for wrong use.
@@ -36,6 +37,7 @@ import (
 func main() {
 	key := flag.String("key", "", "file with the log's public key")
 	proof := flag.String("proof", "", "file with a proof to check, instead of a log")
+	archive := flag.Bool("archive", false, "check an unpacked archive of a period")
 	witness := flag.String("witness", "", "file with the public key of a witness who must have co-signed")
 	header := flag.String("header", "", "a header for requests, such as 'Authorization: Bearer …'")
 	flag.Parse()
@@ -48,6 +50,8 @@ func main() {
 	case err != nil:
 	case *proof != "":
 		err = v.proof(*proof)
+	case *archive:
+		err = v.archive(flag.Arg(0))
 	default:
 		err = v.log(flag.Arg(0), *header)
 	}
@@ -161,6 +165,81 @@ func (v verifier) log(where, header string) error {
 	}
 	fmt.Printf("ok: %s, %d entries, root %s\n", v.key.Name(), tree.N, tree.Hash)
 	return nil
+}
+
+// archive checks an unpacked archive: all entries of its period stand in the log.
+func (v verifier) archive(dir string) error {
+	get := func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, filepath.FromSlash(path))) }
+	signed, err := get("manifest")
+	if err != nil {
+		return err
+	}
+	n, err := note.Open(signed, note.VerifierList(v.key))
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	text, ok := strings.CutPrefix(n.Text, "gatehouse archive 1\n")
+	var m struct{ First, Last, Checkpoint int64 }
+	if err := json.Unmarshal([]byte(text), &m); !ok || err != nil {
+		return errors.New("manifest: its text is not of an archive")
+	}
+	if signed, err = get("checkpoint"); err != nil {
+		return err
+	}
+	tree, err := v.checkpoint(signed)
+	if err != nil {
+		return err
+	}
+	if tree.N != m.Checkpoint || m.First < 0 || m.First%256 != 0 || m.Last < m.First || m.Last >= tree.N {
+		return errors.New("manifest: it does not suit the checkpoint")
+	}
+	proved := tlog.TileHashReader(tree, tiles(get))
+	for first := m.First; first <= m.Last; first += 256 {
+		width := min(256, m.Last+1-first)
+		bundle, err := get(path("entries", first/256, width))
+		if err != nil {
+			return err
+		}
+		var indexes []int64
+		for n := first; n < first+width; n++ {
+			indexes = append(indexes, tlog.StoredHashIndex(0, n))
+		}
+		hashes, err := proved.ReadHashes(indexes)
+		if err != nil {
+			return err
+		}
+		for i, h := range hashes {
+			if len(bundle) < 2 || len(bundle)-2 < int(binary.BigEndian.Uint16(bundle)) {
+				return fmt.Errorf("entry %d is cut off", first+int64(i))
+			}
+			end := 2 + int(binary.BigEndian.Uint16(bundle))
+			if tlog.RecordHash(bundle[2:end]) != h {
+				return fmt.Errorf("entry %d is not the one that the checkpoint covers", first+int64(i))
+			}
+			bundle = bundle[end:]
+		}
+		if len(bundle) > 0 {
+			return fmt.Errorf("there is something behind entry %d", first+width-1)
+		}
+	}
+	fmt.Printf("ok: %s, entries %d to %d of %d\n", v.key.Name(), m.First, m.Last, tree.N)
+	return nil
+}
+
+// tiles reads tiles for package tlog, which checks them against the checkpoint.
+type tiles func(path string) ([]byte, error)
+
+func (t tiles) Height() int                         { return 8 }
+func (t tiles) SaveTiles(_ []tlog.Tile, _ [][]byte) {}
+func (t tiles) ReadTiles(list []tlog.Tile) (all [][]byte, err error) {
+	for _, tile := range list {
+		data, err := t(path(strconv.Itoa(tile.L), tile.N, int64(tile.W)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, data)
+	}
+	return all, nil
 }
 
 // path is that of a tile or a bundle of entries.
