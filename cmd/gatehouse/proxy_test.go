@@ -15,12 +15,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/observe"
 )
 
 // Somebody without a key can have the proxy hold a header, but no long one.
@@ -63,7 +65,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	// httptest's certificate is for example.com.
-	declare := "third_parties:\n  example.com: {purposes: [publish], address: " + fmt.Sprintf("%q", party.Listener.Addr()) + "}\n  collector"
+	declare := "third_parties:\n  example.com: {purposes: [publish], address: " + fmt.Sprintf("%q", party.Listener.Addr()) + "}\n  refused.example: {purposes: [pages]}\n  collector"
 	h := newHouseWith(t, "third_parties:\n  collector", declare)
 	h.start()
 	h.api() // makes the key
@@ -83,7 +85,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 	if out, err := curl("publish", "https://example.com/x"); err != nil || out != "hello from example.com" {
 		t.Fatalf("%v: %s\n%s", err, out, h.stderr)
 	}
-	for purpose, address := range map[string]string{"publish": "https://example.org/", "pages": "https://example.com/"} {
+	for address, purpose := range map[string]string{"https://example.org/": "publish", "https://refused.example/": "publish", "https://example.com/": "pages"} {
 		if out, err := curl(purpose, address); err == nil || !strings.Contains(out, "403") {
 			t.Errorf("%s for %s: %v %s", address, purpose, err, out)
 		}
@@ -93,7 +95,8 @@ func TestAppBehindTheProxy(t *testing.T) {
 	}
 
 	want := map[string]string{
-		"example.com": "allow", "example.org publish": "refuse/unknown-destination", "example.com pages": "refuse/destination-purpose", "api.x.com publish": "egress/platform-host",
+		"example.com": "allow", "example.org publish": "refuse/unknown-destination", "example.com pages": "refuse/destination-purpose",
+		"refused.example publish": "refuse/destination-purpose", "api.x.com publish": "egress/platform-host",
 	}
 	out := h.tunnelsInLog(want)
 	if strings.Contains(out, h.key) || strings.Contains(h.stderr.String(), h.key) || strings.Contains(h.stderr.String(), "example.org") {
@@ -127,6 +130,33 @@ func TestAppBehindTheProxy(t *testing.T) {
 	}
 	if out, errOut, code := h.gatehouse("audit", "verify"); code != 0 {
 		t.Errorf("audit verify: %s%s", out, errOut)
+	}
+	h.partiesUnused()
+}
+
+// partiesUnused checks which third parties of TestAppBehindTheProxy are listed: one was
+// sent something, one was refused, one never asked for.
+func (h *house) partiesUnused() {
+	h.t.Helper()
+	unused := func(args ...string) (hosts []string) {
+		h.t.Helper()
+		out, errOut, _ := h.gatehouse(append([]string{"policy", "unused", "--json"}, args...)...)
+		var answer unusedAnswer
+		if err := json.Unmarshal([]byte(out), &answer); err != nil {
+			h.t.Fatalf("policy unused: %v\n%s%s", err, out, errOut)
+		}
+		for _, f := range answer.Unused {
+			if f.Kind == observe.UnusedParty {
+				hosts = append(hosts, f.Name)
+			}
+		}
+		return hosts
+	}
+	if got := unused(); !slices.Equal(got, []string{"collector.example", "refused.example"}) {
+		h.t.Errorf("unused third parties: %v", got)
+	}
+	if got := unused("--since", time.Now().AddDate(0, 0, 2).Format(time.DateOnly)); len(got) != 3 {
+		h.t.Errorf("unused third parties since the day after tomorrow: %v", got)
 	}
 }
 
