@@ -69,6 +69,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 	h := newHouseWith(t, "third_parties:\n  collector", declare)
 	h.start()
 	h.api() // makes the key
+	began := time.Now().Add(-time.Second)
 	proxy, err := url.Parse(h.ready["proxy_listener"])
 	if err != nil || proxy.Scheme != "https" {
 		t.Fatalf("the ready line says %v", h.ready)
@@ -132,6 +133,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 		t.Errorf("audit verify: %s%s", out, errOut)
 	}
 	h.partiesUnused()
+	h.partiesUsed(began)
 }
 
 // partiesUnused checks which third parties of TestAppBehindTheProxy are listed: one was
@@ -157,6 +159,66 @@ func (h *house) partiesUnused() {
 	}
 	if got := unused("--since", time.Now().AddDate(0, 0, 2).Format(time.DateOnly)); len(got) != 3 {
 		h.t.Errorf("unused third parties since the day after tomorrow: %v", got)
+	}
+}
+
+// partiesUsed checks when the third parties of TestAppBehindTheProxy are said to have
+// been used last.
+func (h *house) partiesUsed(began time.Time) {
+	h.t.Helper()
+	var list []thirdParty
+	if err := json.Unmarshal([]byte(h.must("egress", "list", "--json")), &list); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, p := range list {
+		if p.LastUsed == nil {
+			h.t.Fatalf("%s: last_used is null", p.Host)
+		}
+		at, err := time.Parse(time.RFC3339Nano, *p.LastUsed)
+		if used := p.Host == "example.com"; used && (err != nil || at.Before(began) || at.After(time.Now())) || !used && *p.LastUsed != "" {
+			h.t.Errorf("%s was last used %q", p.Host, *p.LastUsed)
+		}
+	}
+	if len(list) != 3 {
+		h.t.Errorf("%d third parties", len(list))
+	}
+	// Its tunnel's end counts, to the very moment.
+	db, err := openStore(h.t.Context(), h.load())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer db.Close()
+	logs, err := searchLogs(h.t.Context(), db, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ended, err := newestEntry(h.t.Context(), logs, audit.Query{Destination: "example.com", Kind: audit.KindOutcome})
+	if err != nil || ended.IsZero() {
+		h.t.Fatalf("the tunnel has no outcome: %v", err)
+	}
+	for since, want := range map[time.Time]int{ended: 1, ended.Add(time.Microsecond): 0} {
+		last, err := lastSent(h.t.Context(), db, []string{"example.com", "refused.example"}, since)
+		if err != nil || len(last) != want || want == 1 && !last["example.com"].Equal(ended) {
+			h.t.Errorf("since %v: %v, %v, want %d", since, last, err, want)
+		}
+	}
+	for line := range strings.Lines(h.must("egress", "list")) {
+		host := strings.Fields(line)[0]
+		if never := strings.HasSuffix(strings.TrimSpace(line), " -"); host != "HOST" && never == (host == "example.com") {
+			h.t.Errorf("egress list says %s", line)
+		}
+	}
+	// Without the database, what is declared is told all the same.
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.config, bytes.Replace(text, []byte("gatehouse.db"), []byte("nowhere.db"), 1), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	out, errOut, code := h.gatehouse("egress", "list", "--json")
+	if code != 0 || strings.Count(out, `"last_used": null`) != 3 || !strings.Contains(errOut, "warning: when they were last used is not known") {
+		h.t.Errorf("without a database: %d\n%s%s", code, out, errOut)
 	}
 }
 
