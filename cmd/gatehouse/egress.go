@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -43,6 +45,9 @@ type thirdParty struct {
 	Private    bool                    `json:"private,omitempty"`
 	Address    string                  `json:"address,omitempty"`
 	Services   []gatehouse.ServiceName `json:"services"`
+	// LastUsed is empty when nothing was let through to it, and nil when the log cannot
+	// be asked.
+	LastUsed *string `json:"last_used"`
 }
 
 func egressList(o *options) *cobra.Command {
@@ -52,7 +57,10 @@ func egressList(o *options) *cobra.Command {
 		Short: "List the destinations that may be sent to",
 		Long: `Lists the third parties of the configuration: the purposes that each serves and the
 services that have one of them, the kinds of people's data that it may receive, and
-whether requests to it are inspected. PORTS are those of TLS, and 80 of plain http.`,
+whether requests to it are inspected. PORTS are those of TLS, and 80 of plain http.
+LAST USED is when a request to it or a tunnel was last let through, or a tunnel ended,
+as the log has it; - is never, since it is declared. Without the database it is ?, in
+JSON null.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := readConfig(o)
@@ -60,18 +68,50 @@ whether requests to it are inspected. PORTS are those of TLS, and 80 of plain ht
 				return err
 			}
 			list := thirdParties(cfg)
+			last, err := lastUsed(c.Context(), cfg, list)
+			if err != nil {
+				// What is declared is known all the same.
+				fmt.Fprintln(c.ErrOrStderr(), "warning: when they were last used is not known:", err)
+			}
+			for i := range list {
+				if err == nil {
+					used := stamp(last[list[i].Host])
+					list[i].LastUsed = &used
+				}
+			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), list)
 			}
 			var rows [][]string
 			for _, t := range list {
-				rows = append(rows, []string{t.Host, joined(t.Purposes), dash(joined(t.MayReceive)), yesNo(t.Inspect), joinedPorts(t.Ports), dash(joined(t.Services))})
+				used := "?"
+				if err == nil {
+					used = when(last[t.Host])
+				}
+				rows = append(rows, []string{t.Host, joined(t.Purposes), dash(joined(t.MayReceive)), yesNo(t.Inspect), joinedPorts(t.Ports), dash(joined(t.Services)), used})
 			}
-			return table(c.OutOrStdout(), "No third party is declared.", []string{"HOST", "PURPOSES", "MAY RECEIVE", "INSPECTED", "PORTS", "SERVICES"}, rows)
+			return table(c.OutOrStdout(), "No third party is declared.", []string{"HOST", "PURPOSES", "MAY RECEIVE", "INSPECTED", "PORTS", "SERVICES", "LAST USED"}, rows)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// lastUsed asks the log when each of the third parties was last used.
+func lastUsed(ctx context.Context, cfg *config.Config, list []thirdParty) (last map[string]time.Time, err error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	db, err := openStore(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	hosts := make([]string, len(list))
+	for i, t := range list {
+		hosts[i] = t.Host
+	}
+	return lastSent(ctx, db, hosts, time.Time{})
 }
 
 func thirdParties(cfg *config.Config) []thirdParty {

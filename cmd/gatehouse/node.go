@@ -351,15 +351,21 @@ func (p *parts) logs(ctx context.Context) ([]audit.ListedLog, error) {
 
 // searcher searches all logs of the database.
 func (p *parts) searcher(ctx context.Context) (*audit.Searcher, error) {
-	list, err := p.db.AuditLogs(ctx)
+	return searchLogs(ctx, p.db, p.logIndex)
+}
+
+// searchLogs returns the Searcher of all logs of a database; without the key of the
+// index, hash is nil.
+func searchLogs(ctx context.Context, db *store.DB, hash audit.IndexHash) (*audit.Searcher, error) {
+	list, err := db.AuditLogs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	logs := make([]audit.SearchedLog, len(list))
 	for i, l := range list {
-		logs[i] = audit.SearchedLog{Registration: l, Store: p.db.AuditLog(l.Number)}
+		logs[i] = audit.SearchedLog{Registration: l, Store: db.AuditLog(l.Number)}
 	}
-	return audit.NewSearcher(p.logIndex, logs...), nil
+	return audit.NewSearcher(hash, logs...), nil
 }
 
 // listLogs returns the newest entries of all logs that a filter chooses.

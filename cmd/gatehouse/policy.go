@@ -65,7 +65,7 @@ func look(ctx context.Context, o *options, since string, service gatehouse.Servi
 	if err != nil {
 		return err
 	}
-	return f(l, &policyStore{connections: db.Connect()})
+	return f(l, &policyStore{db.Connect(), db})
 }
 
 // declaredIn is what the configuration declares.

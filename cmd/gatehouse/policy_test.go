@@ -75,7 +75,7 @@ func TestPolicyCommands(t *testing.T) {
 	for _, f := range unused.Unused {
 		found = append(found, strings.TrimSpace(fmt.Sprintf("%s %s %s", f.Kind, f.Purpose, f.Call)))
 	}
-	if want := "purpose pages, call publish GET /2/tweets/{id}, call publish GET /2/tweets/search/recent"; strings.Join(found, ", ") != want {
+	if want := "purpose pages, call publish GET /2/tweets/{id}, call publish GET /2/tweets/search/recent, third-party"; strings.Join(found, ", ") != want {
 		t.Errorf("unused: %s\nwant    %s", strings.Join(found, ", "), want)
 	}
 	if len(unused.Warnings) != 1 || unused.Days != 0 {
@@ -131,6 +131,8 @@ func TestPolicyCommands(t *testing.T) {
 	section := regexp.MustCompile(`(?s)\npurposes:\n.*\nservices:`)
 	text = section.ReplaceAllLiteral(text, append([]byte("\n"), append(suggested, "services:"...)...))
 	text = bytes.Replace(text, []byte("purposes: [publish, pages]"), []byte("purposes: [publish]"), 1)
+	// The third party, which was never sent anything, would be listed.
+	text = regexp.MustCompile(`third_parties:\n.*\n`).ReplaceAllLiteral(text, nil)
 	if err := os.WriteFile(h.config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,12 +13,16 @@ import (
 	"gatehouse/internal/connect"
 	"gatehouse/internal/observe"
 	"gatehouse/internal/platform"
+	"gatehouse/internal/store"
 
 	"github.com/spf13/cobra"
 )
 
 // policyStore is what of the database the commands read beside what was observed.
-type policyStore struct{ connections connect.Store }
+type policyStore struct {
+	connections connect.Store
+	db          *store.DB // for the logs
+}
 
 func policyUnused(o *options) *cobra.Command {
 	var since string
@@ -27,8 +32,9 @@ func policyUnused(o *options) *cobra.Command {
 		Short: "List what is granted or declared, and never used",
 		Long: `Lists scopes that people are asked for and no call needs, calls, parameters and
 fields that are declared and were never used, services with purposes for which they
-never call, and scopes that connections hold beyond their purposes. What report mode
-let through of replies, and enforce mode leaves out, is told beside it.
+never call, third parties to whom nothing was let through, and scopes that connections
+hold beyond their purposes. What report mode let through of replies, and enforce mode
+leaves out, is told beside it.
 
 Exit status: 0 when there is nothing, 1 when something is listed. What cannot be known
 is not listed: Meta documents for no call which scope it needs.`,
@@ -37,6 +43,11 @@ is not listed: Meta documents for no call which scope it needs.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return look(c.Context(), o, since, "", func(l *looked, s *policyStore) error {
 				answer := unusedAnswer{Since: stamp(l.snapshot.Since), Unused: observe.FindUnused(l.snapshot, l.declared)}
+				parties, err := l.unusedParties(c.Context(), s.db)
+				if err != nil {
+					return err
+				}
+				answer.Unused = append(answer.Unused, parties...)
 				beyond, err := l.beyond(c.Context(), s.connections)
 				if err != nil {
 					return err
@@ -90,7 +101,7 @@ func (a unusedAnswer) print(w io.Writer, asJSON bool, since time.Time) error {
 		if f.Service != "" {
 			what = string(f.Service)
 		}
-		rows = append(rows, []string{string(f.Kind), string(f.Purpose) + string(f.App), what, f.Text})
+		rows = append(rows, []string{string(f.Kind), dash(string(f.Purpose) + string(f.App)), what, f.Text})
 	}
 	if err := table(w, "nothing is unused", []string{"KIND", "OF", "WHAT", "WHY"}, rows); err != nil {
 		return err
@@ -99,6 +110,22 @@ func (a unusedAnswer) print(w io.Writer, asJSON bool, since time.Time) error {
 		fmt.Fprintf(w, "enforce mode withholds from %s (%s): %s\n", h.Call, h.Purpose, strings.Join(h.Fields, " "))
 	}
 	return nil
+}
+
+// unusedParties lists the third parties to whom nothing was let through.
+func (l *looked) unusedParties(ctx context.Context, db *store.DB) ([]observe.Finding, error) {
+	hosts := slices.Sorted(maps.Keys(l.cfg.ThirdParty))
+	last, err := lastSent(ctx, db, hosts, l.snapshot.Since)
+	if err != nil {
+		return nil, err
+	}
+	var out []observe.Finding
+	for _, host := range hosts {
+		if last[host].IsZero() {
+			out = append(out, observe.Finding{Kind: observe.UnusedParty, Name: host, Text: "nothing was let through to it"})
+		}
+	}
+	return out, nil
 }
 
 // beyond lists the scopes that usable connections hold and none of their purposes

@@ -15,12 +15,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/observe"
 )
 
 // Somebody without a key can have the proxy hold a header, but no long one.
@@ -63,10 +65,11 @@ func TestAppBehindTheProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	// httptest's certificate is for example.com.
-	declare := "third_parties:\n  example.com: {purposes: [publish], address: " + fmt.Sprintf("%q", party.Listener.Addr()) + "}\n  collector"
+	declare := "third_parties:\n  example.com: {purposes: [publish], address: " + fmt.Sprintf("%q", party.Listener.Addr()) + "}\n  refused.example: {purposes: [pages]}\n  collector"
 	h := newHouseWith(t, "third_parties:\n  collector", declare)
 	h.start()
 	h.api() // makes the key
+	began := time.Now().Add(-time.Second)
 	proxy, err := url.Parse(h.ready["proxy_listener"])
 	if err != nil || proxy.Scheme != "https" {
 		t.Fatalf("the ready line says %v", h.ready)
@@ -83,7 +86,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 	if out, err := curl("publish", "https://example.com/x"); err != nil || out != "hello from example.com" {
 		t.Fatalf("%v: %s\n%s", err, out, h.stderr)
 	}
-	for purpose, address := range map[string]string{"publish": "https://example.org/", "pages": "https://example.com/"} {
+	for address, purpose := range map[string]string{"https://example.org/": "publish", "https://refused.example/": "publish", "https://example.com/": "pages"} {
 		if out, err := curl(purpose, address); err == nil || !strings.Contains(out, "403") {
 			t.Errorf("%s for %s: %v %s", address, purpose, err, out)
 		}
@@ -93,7 +96,8 @@ func TestAppBehindTheProxy(t *testing.T) {
 	}
 
 	want := map[string]string{
-		"example.com": "allow", "example.org publish": "refuse/unknown-destination", "example.com pages": "refuse/destination-purpose", "api.x.com publish": "egress/platform-host",
+		"example.com": "allow", "example.org publish": "refuse/unknown-destination", "example.com pages": "refuse/destination-purpose",
+		"refused.example publish": "refuse/destination-purpose", "api.x.com publish": "egress/platform-host",
 	}
 	out := h.tunnelsInLog(want)
 	if strings.Contains(out, h.key) || strings.Contains(h.stderr.String(), h.key) || strings.Contains(h.stderr.String(), "example.org") {
@@ -127,6 +131,94 @@ func TestAppBehindTheProxy(t *testing.T) {
 	}
 	if out, errOut, code := h.gatehouse("audit", "verify"); code != 0 {
 		t.Errorf("audit verify: %s%s", out, errOut)
+	}
+	h.partiesUnused()
+	h.partiesUsed(began)
+}
+
+// partiesUnused checks which third parties of TestAppBehindTheProxy are listed: one was
+// sent something, one was refused, one never asked for.
+func (h *house) partiesUnused() {
+	h.t.Helper()
+	unused := func(args ...string) (hosts []string) {
+		h.t.Helper()
+		out, errOut, _ := h.gatehouse(append([]string{"policy", "unused", "--json"}, args...)...)
+		var answer unusedAnswer
+		if err := json.Unmarshal([]byte(out), &answer); err != nil {
+			h.t.Fatalf("policy unused: %v\n%s%s", err, out, errOut)
+		}
+		for _, f := range answer.Unused {
+			if f.Kind == observe.UnusedParty {
+				hosts = append(hosts, f.Name)
+			}
+		}
+		return hosts
+	}
+	if got := unused(); !slices.Equal(got, []string{"collector.example", "refused.example"}) {
+		h.t.Errorf("unused third parties: %v", got)
+	}
+	if got := unused("--since", time.Now().AddDate(0, 0, 2).Format(time.DateOnly)); len(got) != 3 {
+		h.t.Errorf("unused third parties since the day after tomorrow: %v", got)
+	}
+}
+
+// partiesUsed checks when the third parties of TestAppBehindTheProxy are said to have
+// been used last.
+func (h *house) partiesUsed(began time.Time) {
+	h.t.Helper()
+	var list []thirdParty
+	if err := json.Unmarshal([]byte(h.must("egress", "list", "--json")), &list); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, p := range list {
+		if p.LastUsed == nil {
+			h.t.Fatalf("%s: last_used is null", p.Host)
+		}
+		at, err := time.Parse(time.RFC3339Nano, *p.LastUsed)
+		if used := p.Host == "example.com"; used && (err != nil || at.Before(began) || at.After(time.Now())) || !used && *p.LastUsed != "" {
+			h.t.Errorf("%s was last used %q", p.Host, *p.LastUsed)
+		}
+	}
+	if len(list) != 3 {
+		h.t.Errorf("%d third parties", len(list))
+	}
+	// Its tunnel's end counts, to the very moment.
+	db, err := openStore(h.t.Context(), h.load())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer db.Close()
+	logs, err := searchLogs(h.t.Context(), db, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ended, err := newestEntry(h.t.Context(), logs, audit.Query{Destination: "example.com", Kind: audit.KindOutcome})
+	if err != nil || ended.IsZero() {
+		h.t.Fatalf("the tunnel has no outcome: %v", err)
+	}
+	for since, want := range map[time.Time]int{ended: 1, ended.Add(time.Microsecond): 0} {
+		last, err := lastSent(h.t.Context(), db, []string{"example.com", "refused.example"}, since)
+		if err != nil || len(last) != want || want == 1 && !last["example.com"].Equal(ended) {
+			h.t.Errorf("since %v: %v, %v, want %d", since, last, err, want)
+		}
+	}
+	for line := range strings.Lines(h.must("egress", "list")) {
+		host := strings.Fields(line)[0]
+		if never := strings.HasSuffix(strings.TrimSpace(line), " -"); host != "HOST" && never == (host == "example.com") {
+			h.t.Errorf("egress list says %s", line)
+		}
+	}
+	// Without the database, what is declared is told all the same.
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.config, bytes.Replace(text, []byte("gatehouse.db"), []byte("nowhere.db"), 1), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	out, errOut, code := h.gatehouse("egress", "list", "--json")
+	if code != 0 || strings.Count(out, `"last_used": null`) != 3 || !strings.Contains(errOut, "warning: when they were last used is not known") {
+		h.t.Errorf("without a database: %d\n%s%s", code, out, errOut)
 	}
 }
 

@@ -162,25 +162,37 @@ func graphMembers(p platform.Name, list []policy.Argument) []policy.Argument {
 func (c *call) partArguments(r *policy.Request) error {
 	p, b := c.at.platform, &c.body
 	if b.parts == nil {
-		if err := b.readParts(c.gateway.config.Limits.InspectBytes); err != nil {
-			return err
-		}
-		if err := b.params.check(credentialNames, "body"); err != nil {
-			return err
-		}
-		if err := b.params.without(stripped[p]).holdsHandle("the body", false); err != nil {
+		if err := b.readWholeParts(p, c.gateway.config.Limits.InspectBytes); err != nil {
 			return err
 		}
 	}
+	r.Body = b.partArguments(r.Body, p, c.class)
+	return nil
+}
+
+// readWholeParts reads the parts of a form of which nothing was read, and refuses
+// what may not stand in them.
+func (b *body) readWholeParts(p platform.Name, limit int64) error {
+	if err := b.readParts(limit); err != nil {
+		return err
+	}
+	if err := b.params.check(credentialNames, "body"); err != nil {
+		return err
+	}
+	return b.params.without(stripped[p]).holdsHandle("the body", false)
+}
+
+// partArguments adds the parts that were read.
+func (b *body) partArguments(list []policy.Argument, p platform.Name, class platform.Call) []policy.Argument {
 	for _, t := range b.parts.text {
 		if !stripped[p][t.name] {
-			r.Body = appendArgument(r.Body, p, c.class, t.name, string(t.value))
+			list = appendArgument(list, p, class, t.name, string(t.value))
 		}
 	}
 	if b.parts.file != nil {
-		r.Body = append(r.Body, policy.Argument{Name: b.parts.file.FormName(), Kind: policy.IsFile})
+		list = append(list, policy.Argument{Name: b.parts.file.FormName(), Kind: policy.IsFile})
 	}
-	return nil
+	return list
 }
 
 // late reports whether a part of this name may not follow a file: it was not

@@ -43,6 +43,10 @@ type Observation struct {
 	// late is set when parts of a form came after its first file. They pass unread,
 	// in the goroutine that sends the body.
 	late atomic.Bool
+	// passing is set when the body is a form to X that is not read before it is sent;
+	// form then reads it on its way.
+	passing bool
+	form    *passingForm
 }
 
 // headings are the parts of a request that are read into the question.
@@ -62,11 +66,12 @@ func (c *call) used(r *policy.Request, read headings, d policy.Decision, carries
 		return nil
 	}
 	r.Joined = c.at.platform.Graph()
+	passing := false
 	if all := (headings{true, true, true}); c.settings.Policy.Mode() == policy.Report && read != all {
 		read = all
-		// The parts of a form to X go by unread, and one that cannot be read would be
-		// lost here.
-		if c.body.kind == bodyMultipart && c.body.parts == nil {
+		// The parts of a form to X are read on their way: one that cannot be read would
+		// be lost here.
+		if passing = c.body.kind == bodyMultipart && c.body.parts == nil; passing {
 			read.body = false
 		}
 		whole := *r
@@ -85,6 +90,7 @@ func (c *call) used(r *policy.Request, read headings, d policy.Decision, carries
 		Params: r.Params, Body: r.Body, Selected: r.Selected,
 		ReadParams: read.params, ReadBody: read.body && !r.Unjudged, ReadFields: read.fields,
 		Contract: d.Contract, Reported: d.Report, names: c.gateway.replyNames[c.at.platform],
+		passing: passing,
 	}
 }
 
@@ -99,6 +105,28 @@ func (o *Observation) reads(r io.Reader, keyed bool) io.Reader {
 	}
 	o.Answered = true
 	return io.TeeReader(r, o.Reply)
+}
+
+// passes returns a reader of a form that is sent, which is read meanwhile if it was not
+// before. It is safe on nil.
+func (o *Observation) passes(c *call, r io.Reader) io.Reader {
+	if o == nil || !o.passing {
+		return r
+	}
+	o.passing = false
+	o.form = observeParts(c.at.platform, c.class, c.body.boundary, c.gateway.config.Limits.InspectBytes)
+	c.releases = append(c.releases, o.form.stop)
+	return o.form.watch(r)
+}
+
+// passed takes up what was read of a form on its way.
+func (o *Observation) passed() {
+	if o.form == nil {
+		return
+	}
+	o.form.stop()
+	o.Body, o.ReadBody = o.form.result()
+	o.form = nil
 }
 
 // follows notes a part of a form that came after a file. It is safe on nil.
@@ -128,6 +156,7 @@ func (c *call) observe() {
 		if o == nil {
 			continue
 		}
+		o.passed()
 		if o.late.Load() {
 			o.ReadBody = false
 		}

@@ -156,7 +156,7 @@ func TestObservingRefusesNothing(t *testing.T) {
 		h := r.xHandle()
 		deep := strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100)
 		for _, line := range []string{
-			"POST /x/2/lists json " + deep, `POST /x/2/lists json {"name":"a","name":"b"}`, "POST /x/2/media/upload/initialize parts a=b",
+			"POST /x/2/lists json " + deep, `POST /x/2/lists json {"name":"a","name":"b"}`, "POST /x/2/media/upload/initialize parts a=b a=c",
 			"POST /x/2/lists json []", "POST /x/2/lists json 7",
 		} {
 			a := r.spoken(h, line)
@@ -195,6 +195,71 @@ func TestObservedParts(t *testing.T) {
 			t.Errorf("%s: %s, want %s", parts, got, want)
 		}
 	}
+}
+
+// A form to X whose call declares no body is read on its way: names and measures of
+// its parts, unless one follows a file or it cannot be read, as it is where it is read
+// before. What X gets is what was sent.
+func TestObservedPassingParts(t *testing.T) {
+	var body []policy.Argument
+	seen := make(chan string, 16)
+	rig := func(mode policy.Mode) *rig {
+		return newRig(t, func(c *gateway.Config) {
+			var err error
+			if c.Settings.Policy, err = policy.Compile(undeclaredUpload(), mode); err != nil {
+				t.Fatal(err)
+			}
+			c.Limits.InspectBytes = 1000
+			c.Observe = func(o *gateway.Observation) {
+				body = o.Body
+				seen <- observation(o)
+			}
+		})
+	}
+	r := rig(policy.Report)
+	h := r.xHandle()
+	const upload = "POST /2/media/upload|"
+	for parts, want := range map[string]string{
+		"media_category=tweet_image @media":                  upload + "|media_category,media|",
+		"media_category=tweet_image":                         upload + "|media_category|",
+		"@media":                                             upload + "|media|",
+		"@media media_category=tweet_image":                  upload + "|-|", // it follows a file
+		"a=1 a=2 @media":                                     upload + "|-|", // it would be refused
+		"a=" + strings.Repeat("x", 1001) + " @media":         upload + "|-|", // too long to be read
+		"a=" + strings.Repeat("x", 998) + " b=1 @media":      upload + "|a,b,media|",
+		"access_token=gth @media":                            upload + "|media|",
+		"media_category=tweet_image @media @another":         upload + "|-|",
+		"x=gth_hnd_0123456789abcdefghijkl_0123456789 @media": upload + "|-|", // broken off
+	} {
+		r.spoken(h, "POST /x/2/media/upload parts "+parts)
+		if got := <-seen; !strings.HasPrefix(got, want) {
+			t.Errorf("%.60s: %s, want %s", parts, got, want)
+		}
+	}
+	r.spoken(h, "POST /x/2/media/upload parts media_category=tweet_image @media")
+	<-seen
+	if len(body) != 2 || body[0].Text != "tweet_image" || body[0].Kind != policy.Written || body[1].Kind != policy.IsFile || body[1].Text != "" {
+		t.Errorf("the parts are measured by %+v", body)
+	}
+	// In enforce mode what nobody declares is not read, whatever it is.
+	r = rig(policy.Enforce)
+	r.spoken(r.xHandle(), "POST /x/2/media/upload parts media_category=tweet_image @media")
+	if got := <-seen; !strings.HasPrefix(got, upload+"-|-|") {
+		t.Errorf("in enforce mode: %s", got)
+	}
+}
+
+// undeclaredUpload declares an upload to X without a body.
+func undeclaredUpload() []policy.Purpose {
+	list := purposes()
+	for i := range list {
+		for j := range list[i].Calls {
+			if c := &list[i].Calls[j]; c.Operation == "POST /2/media/upload" {
+				c.Body = nil
+			}
+		}
+	}
+	return list
 }
 
 // A stream is told with its first heartbeat, and again when it ends, with what it sent.

@@ -178,7 +178,7 @@ func (c *call) outgoingBody(replace map[string]string) (io.Reader, *upload, erro
 		return nil, nil, nil
 	}
 	up := &upload{length: b.length, guard: &guardReader{r: b.rest}}
-	return up.guard, up, nil
+	return c.seen.passes(c, up.guard), up, nil
 }
 
 // decides reports whether a parameter of this name decides about the call, so

@@ -33,6 +33,8 @@ const (
 	UnusedParam     Unused = "parameter"
 	UnusedBody      Unused = "body-field"
 	UnusedField     Unused = "field"
+	// UnusedParty is somebody else to whom the app may send, and who was sent nothing.
+	UnusedParty Unused = "third-party"
 	// GrantedScope is one that connections hold and no purpose of theirs declares.
 	GrantedScope Unused = "granted-scope"
 )
