@@ -11,6 +11,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
+	"gatehouse/internal/store"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -79,29 +80,7 @@ up to there is still the same is checked by its hashes.`,
 				return err
 			}
 			if archive != "" {
-				keys := []note.Verifier{verifier}
-				list, err := db.AuditLogs(ctx)
-				if err != nil {
-					return err
-				}
-				for _, l := range list {
-					if l.Number == 0 {
-						continue
-					}
-					key := options.Keys[l.Node]
-					if key == nil {
-						if key, err = verifierOfNode(cfg, l); err != nil {
-							return err
-						}
-					}
-					keys = append(keys, key)
-				}
-				key, err := archiveKey(archive, keys)
-				if err != nil {
-					return err
-				}
-				options.ArchiveOf = key.Name()
-				if options.Archive, err = knownTiles(ctx, archive, options.Known, key); err != nil {
+				if err := useArchive(ctx, cfg, db, verifier, archive, &options); err != nil {
 					return err
 				}
 			}
@@ -141,6 +120,33 @@ func readAll(paths []string) ([][]byte, error) {
 		all = append(all, b)
 	}
 	return all, nil
+}
+
+// useArchive has the log that an archive is of verified with it; first is the key of log 0.
+func useArchive(ctx context.Context, cfg *config.Config, db *store.DB, first note.Verifier, file string, o *audit.LogsOptions) error {
+	list, err := db.AuditLogs(ctx)
+	if err != nil {
+		return err
+	}
+	keys := []note.Verifier{first}
+	for _, l := range list {
+		key := o.Keys[l.Node]
+		if l.Number != 0 && key == nil {
+			if key, err = verifierOfNode(cfg, l); err != nil {
+				return err
+			}
+		}
+		if key != nil {
+			keys = append(keys, key)
+		}
+	}
+	key, err := archiveKey(file, keys)
+	if err != nil {
+		return err
+	}
+	o.ArchiveOf = key.Name()
+	o.Archive, err = knownTiles(ctx, file, o.Known, key)
+	return err
 }
 
 // maxCrossTiles is how many tiles of an archive are kept to compare checkpoints that other
