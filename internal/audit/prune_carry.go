@@ -113,7 +113,8 @@ func (p *Pruner) carry(ctx context.Context, c *carried, from int64) error {
 	return nil
 }
 
-// holds reports whether a log is seen to begin with what a cross-reference says.
+// holds reports whether a log begins with what a cross-reference says, as far as it can
+// be seen.
 func holds(ctx context.Context, r LogReader, facts map[string]string) (bool, error) {
 	size, err := strconv.ParseInt(facts["size"], 10, 64)
 	root, err2 := tlog.ParseHash(facts["root"])
@@ -126,7 +127,9 @@ func holds(ctx context.Context, r LogReader, facts map[string]string) (bool, err
 	}
 	t, err := rebuild(ctx, r, size)
 	if errors.Is(err, errBroken) {
-		return false, nil // pruned, too
+		// Of what was pruned there, too, only the size still says something.
+		p, err := r.Pruned(ctx)
+		return size < (p.Start+Segment-1)/Segment*Segment, err
 	}
 	return err == nil && t.root() == root, err
 }
