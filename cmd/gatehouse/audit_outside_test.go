@@ -39,7 +39,8 @@ func verifierProgram(t *testing.T) func(args ...string) (string, error) {
 // every key that is left finds nothing of them.
 func TestLogFromOutside(t *testing.T) {
 	verify := verifierProgram(t)
-	h := newHouseWith(t, "\nevents:", "\naudit: {readers: [demo]}\nevents:")
+	// Calls of a test follow one another faster than the demo's rate.
+	h := newHouseWith(t, "rate: 200/s}", "rate: 100000/s}\naudit: {readers: [demo]}")
 	h.start()
 	app := h.appOf()
 	ada := h.connectVia(app, demoX, "ada", h.box.People()[0])

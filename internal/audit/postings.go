@@ -15,18 +15,11 @@ type set []uint64
 
 func newSet(span int) set { return make(set, span/64) }
 
-func (s set) add(at int)      { s[at/64] |= 1 << (at % 64) }
-func (s set) has(at int) bool { return s[at/64]&(1<<(at%64)) != 0 }
+func (s set) add(at int) { s[at/64] |= 1 << (at % 64) }
 
 func (s set) and(o set) {
 	for i := range s {
 		s[i] &= o[i]
-	}
-}
-
-func (s set) or(o set) {
-	for i := range s {
-		s[i] |= o[i]
 	}
 }
 

@@ -183,7 +183,7 @@ func (o *OTLP) request(entries []Entry, now time.Time) *collector.ExportLogsServ
 func record(e *Entry, now time.Time) *logs.LogRecord {
 	code := CodeOf(e)
 	r := &logs.LogRecord{
-		TimeUnixNano: uint64(max(e.when(), 0)) * 1000, ObservedTimeUnixNano: uint64(max(now.UnixNano(), 0)), //nolint:gosec // not negative
+		TimeUnixNano: uint64(max(e.when(), 0)) * 1000, ObservedTimeUnixNano: uint64(max(now.UnixNano(), 0)),
 		SeverityNumber: otlpSeverity[code.Severity], SeverityText: strings.ToUpper(string(code.Severity)), EventName: e.action(),
 		Attributes: attributes("gatehouse.log.origin", e.Origin, "gatehouse.log.leaf_hash", e.Hash, "gatehouse.code", code.Code),
 	}

@@ -195,7 +195,8 @@ func (t *stream) openAll(s *sieve, words []word) {
 // mayPhone is, beside shapes, that a telephone number may begin, or a value of signs.
 const mayPhone uint32 = 1 << shapeOne
 
-// shapesOf1 are the shapes that leads1 may mean; it says nothing of mayPhone.
+// shapesOf1 are the shapes that the two bits of sieve.first may mean: the first addresses
+// of e-mail, the second other values. It says nothing of mayPhone.
 var shapesOf1 = [4]uint32{mayPhone, mayPhone | emailOnly, mayPhone | exactOnly | namesOnly, ^uint32(0)}
 
 // follow has, for a byte behind a word, the shapes of the values that may go on with

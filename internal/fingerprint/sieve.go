@@ -49,13 +49,6 @@ func three(quick uint64) uint64 {
 // lead returns the shapes of the values that begin with a word of this fast hash.
 func (s *sieve) lead(fast uint64) uint32 { return atomic.LoadUint32(&s.leads[fast>>(64-leadBits)]) }
 
-// leads1 says whether there are any: bit 0 for addresses of e-mail, bit 1 for other
-// values.
-func (s *sieve) leads1(fast uint64) uint64 {
-	at := fast >> (64 - leadBits)
-	return atomic.LoadUint64(&s.first[at>>5]) >> (at & 31 * 2) & 3
-}
-
 // add lets a mark through.
 func (s *sieve) add(m mark) {
 	q := m.quick()
