@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -24,6 +25,7 @@ type searchOptions struct {
 	last                       int
 	cursor                     string
 	follow, people, json       bool
+	widths                     []int // of the columns printed so far, for what follows
 }
 
 func auditSearch(o *options) *cobra.Command {
@@ -264,15 +266,32 @@ func (s *searchOptions) print(ctx context.Context, p *parts, out io.Writer, foun
 	for _, e := range list {
 		rows = append(rows, append([]string{e.Code}, e.row()...))
 	}
+	s.widen(append([]string{"CODE"}, entryHeader...))
+	for _, row := range rows {
+		s.widen(row)
+	}
 	if first {
 		return table(out, "No entry fits.", append([]string{"CODE"}, entryHeader...), rows)
 	}
 	for _, row := range rows {
+		for i := range row {
+			row[i] = fmt.Sprintf("%-*s", s.widths[i], row[i])
+		}
 		if _, err := fmt.Fprintln(out, strings.TrimRight(strings.Join(row, "  "), " ")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// widen makes the columns wide enough for a row.
+func (s *searchOptions) widen(row []string) {
+	if s.widths == nil {
+		s.widths = make([]int, len(row))
+	}
+	for i, cell := range row {
+		s.widths[i] = max(s.widths[i], utf8.RuneCountInString(cell))
+	}
 }
 
 // printLines prints JSON, one value a line.
