@@ -47,6 +47,9 @@ Checkpoints that you keep elsewhere ('gatehouse audit show --checkpoint') show
 whether the log was rolled back as a whole: give them with --checkpoint. With --since
 only what came after such a checkpoint is looked at entry by entry, and that the log
 up to there is still the same is checked by its hashes.`,
+		Example: `  gatehouse audit verify
+  gatehouse audit verify --key /elsewhere/log.pub --json
+  gatehouse audit verify --since checkpoint-of-monday`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()

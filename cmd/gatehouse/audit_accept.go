@@ -43,6 +43,8 @@ or replaced: then restart it.
 
 A node that has a name looks at its own log, and whether those of the others are there:
 run this where its configuration is, or name it with --node.`,
+		Example: `  gatehouse audit accept
+  gatehouse audit accept --confirm 1a2b-3c4d`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := readConfig(o)

@@ -61,6 +61,7 @@ under audit.export.`,
 				if err != nil {
 					return err
 				}
+				lines.json = asJSON
 				return lines.export(ctx, c.OutOrStdout(), logs)
 			}
 			x := audit.Exporter{
@@ -88,8 +89,8 @@ under audit.export.`,
 	c.Flags().StringVar(&l.node, "node", "", "the log of the node of this name (default: that of nodes without one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&lines.file, "jsonl", "", "new file to write JSON lines to, or - for standard output")
-	c.Flags().StringVar(&lines.since, "since", "", "with --jsonl: entries from this time on: 2026-01-31, 2026-01-31T15:04:05Z, or 24h (ago)")
-	c.Flags().StringVar(&lines.until, "until", "", "with --jsonl: entries before this time")
+	c.Flags().StringVar(&lines.since, "since", "", "with --jsonl: none before this: 24h (ago), 2026-05-04 or 2026-05-04T12:00:00Z")
+	c.Flags().StringVar(&lines.until, "until", "", "with --jsonl: only before this: 1h (ago), a day or a time")
 	c.Flags().BoolVar(&lines.follow, "follow", false, "with --jsonl: go on with what comes")
 	c.AddCommand(auditExportStatus(o), auditExportMove(o))
 	return c

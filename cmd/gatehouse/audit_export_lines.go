@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,7 +15,7 @@ import (
 // lineOptions are the flags of 'audit export --jsonl'.
 type lineOptions struct {
 	file, since, until string
-	follow             bool
+	follow, json       bool
 }
 
 // followEvery is how often --follow looks for new entries.
@@ -23,11 +24,11 @@ const followEvery = time.Second
 // export writes the entries of all logs, each in its order.
 func (l *lineOptions) export(ctx context.Context, stdout io.Writer, logs []export.Log) (err error) {
 	now := time.Now()
-	since, err := moment(l.since, now)
+	since, err := parseMoment("--since", l.since, now)
 	if err != nil {
 		return err
 	}
-	until, err := moment(l.until, now)
+	until, err := parseMoment("--until", l.until, now)
 	if err != nil {
 		return err
 	}
@@ -43,14 +44,20 @@ func (l *lineOptions) export(ctx context.Context, stdout io.Writer, logs []expor
 		defer func() { err = errors.Join(err, f.Close()) }()
 		out, sync = f, f.Sync
 	}
-	next := make([]int64, len(logs))
+	next, wrote := make([]int64, len(logs)), 0
 	for {
 		for i, log := range logs {
-			if next[i], err = writeLines(ctx, out, log, next[i], since, until); err != nil {
+			var lines int
+			next[i], lines, err = writeLines(ctx, out, log, next[i], since, until)
+			wrote += lines
+			if err != nil {
 				break
 			}
 		}
 		err = errors.Join(err, sync())
+		if err == nil && !l.follow && l.file != "-" {
+			return l.report(stdout, wrote)
+		}
 		if ctx.Err() != nil && l.follow {
 			return nil // interrupted, which is how following ends
 		}
@@ -66,8 +73,19 @@ func (l *lineOptions) export(ctx context.Context, stdout io.Writer, logs []expor
 	}
 }
 
-// writeLines writes the entries from an index on, and returns the next index.
-func writeLines(ctx context.Context, w io.Writer, log export.Log, next int64, since, until time.Time) (int64, error) {
+// report says what stands in the file.
+func (l *lineOptions) report(w io.Writer, entries int) error {
+	if l.json {
+		return printJSON(w, map[string]any{"jsonl": l.file, "entries": entries})
+	}
+	_, err := fmt.Fprintf(w, "%s holds %d entries.\n", l.file, entries)
+	return err
+}
+
+// writeLines writes the entries from an index on, and returns the next index and how
+// many it wrote.
+func writeLines(ctx context.Context, w io.Writer, log export.Log, next int64, since, until time.Time) (int64, int, error) {
+	wrote := 0
 	size, err := log.Store.Size(ctx)
 	for err == nil && next < size {
 		var rows []export.Row
@@ -80,27 +98,11 @@ func writeLines(ctx context.Context, w io.Writer, log export.Log, next int64, si
 			// One that was changed has no time; it is not passed over.
 			if e.Leaf == nil || (since.IsZero() || !e.Leaf.When().Before(since)) && (until.IsZero() || e.Leaf.When().Before(until)) {
 				lines = e.AppendLine(lines)
+				wrote++
 			}
 			next = r.Index + 1
 		}
 		_, err = w.Write(lines)
 	}
-	return next, err
-}
-
-// moment reads a time: a date or a moment in RFC 3339, or how long ago. Empty is the
-// zero time.
-func moment(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	for _, form := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(form, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usagef("%q is no time: write 2026-01-31, 2026-01-31T15:04:05Z, or 24h", text)
+	return next, wrote, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -36,7 +37,8 @@ stuck_after; the log says so), unserved (behind, and no process serves it), remo
 (not in the configuration any more).
 
 Exit status 1 means that a sink is stuck, retrying or unserved.`,
-		Args: cobra.NoArgs,
+		Example: "  gatehouse audit export status --json",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()
 			cfg, err := configToVerify(o)
@@ -86,10 +88,10 @@ func printSinks(w io.Writer, reports []export.Report) error {
 		}
 		for _, l := range r.Logs {
 			rows = append(rows, []string{r.Sink, r.State, strconv.FormatInt(l.Next, 10), strconv.FormatInt(l.Lag, 10),
-				(time.Duration(l.LagSeconds) * time.Second).String(), when(last), strconv.FormatInt(r.Rejected, 10), r.Error})
+				(time.Duration(l.LagSeconds) * time.Second).String(), when(last), strconv.FormatInt(r.Rejected, 10), l.Origin, r.Error})
 		}
 	}
-	return table(w, "No sink is configured (audit.export).", []string{"SINK", "STATE", "NEXT", "BEHIND", "FOR", "LAST SUCCESS", "REJECTED", "ERROR"}, rows)
+	return table(w, "No sink is configured (audit.export).", []string{"SINK", "STATE", "NEXT", "BEHIND", "FOR", "LAST SUCCESS", "REJECTED", "LOG", "ERROR"}, rows)
 }
 
 func auditExportMove(o *options) *cobra.Command {
@@ -101,8 +103,9 @@ func auditExportMove(o *options) *cobra.Command {
 		Long: `Puts a sink's cursor on an entry: that one is sent next, and all after it. Use it when a
 sink has lost what it had accepted, when it will never take an entry, or after a restore.
 The log says who was moved from where to where.`,
-		Example: `  gatehouse audit export move siem --to 0`,
-		Args:    cobra.ExactArgs(1),
+		Example:           `  gatehouse audit export move siem --to 0`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: fromConfig(o, sinkNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			if to < 0 {
 				return usagef("say with --to which entry is sent next, counted from 0")
@@ -111,7 +114,7 @@ The log says who was moved from where to where.`,
 			return with(ctx, o, func(p *parts) error {
 				sink := args[0]
 				if !slices.Contains(sinkNames(p.cfg), sink) {
-					return fmt.Errorf("no sink under audit.export has this name: %w", gatehouse.ErrNotFound)
+					return fmt.Errorf("no sink under audit.export has this name; 'gatehouse audit export status' lists them: %w", gatehouse.ErrNotFound)
 				}
 				logs, err := logsOf(ctx, p.db, p.signer.Name(), "")
 				if err != nil {
@@ -119,7 +122,11 @@ The log says who was moved from where to where.`,
 				}
 				at := slices.IndexFunc(logs, func(l export.Log) bool { return l.Origin == origin || origin == "" && len(logs) == 1 })
 				if at < 0 {
-					return usagef("say with --log which log it is about")
+					origins := make([]string, len(logs))
+					for i, l := range logs {
+						origins[i] = l.Origin
+					}
+					return usagef("say with --log which log it is about: %s", strings.Join(origins, ", "))
 				}
 				log := logs[at]
 				size, err := log.Store.Size(ctx)

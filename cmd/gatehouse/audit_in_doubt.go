@@ -7,7 +7,8 @@ import (
 )
 
 func auditInDoubt(o *options) *cobra.Command {
-	var since, older time.Duration
+	var since string
+	var older time.Duration
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "in-doubt",
@@ -19,15 +20,15 @@ Whether the thing was done, only whoever was asked to do it can tell.`,
   gatehouse audit in-doubt --older 1h --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if since < 0 || older < 0 {
-				return usagef("--since and --older are times that have passed")
+			if older < 0 {
+				return usagef("--older is a time that has passed, such as 1h")
+			}
+			now := time.Now()
+			first, err := parseMoment("--since", since, now)
+			if err != nil {
+				return err
 			}
 			return with(c.Context(), o, func(p *parts) error {
-				now := time.Now()
-				var first time.Time
-				if since > 0 {
-					first = now.Add(-since)
-				}
 				searcher, err := p.searcher(c.Context())
 				if err != nil {
 					return err
@@ -51,7 +52,7 @@ Whether the thing was done, only whoever was asked to do it can tell.`,
 			})
 		},
 	}
-	c.Flags().DurationVar(&since, "since", 0, "none older than this, such as 24h")
+	c.Flags().StringVar(&since, "since", "", "none before this: 24h (ago), 2026-05-04 or 2026-05-04T12:00:00Z")
 	c.Flags().DurationVar(&older, "older", time.Minute, "none younger than this: it may be under way")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

@@ -103,8 +103,9 @@ func TestLogFromOutside(t *testing.T) {
 
 	// An entry of ada is proved to somebody, with one field opened.
 	var shown []struct {
-		ID   string `json:"id"`
-		Kind string `json:"kind"`
+		ID     string `json:"id"`
+		Kind   string `json:"kind"`
+		Intent string `json:"intent"`
 	}
 	find := func(args ...string) int {
 		t.Helper()
@@ -118,7 +119,12 @@ func TestLogFromOutside(t *testing.T) {
 	eventually(t, "120 intents and their outcomes are found by the connection", func() bool {
 		return find("--connection", ada.Connection, "--action", "call") >= 240
 	})
-	intent := shown[0].ID
+	intent, outcome := shown[0].ID, ""
+	for _, e := range shown {
+		if e.Intent == intent {
+			outcome = e.ID
+		}
+	}
 	if find("--person", "subject:ada", "--action", "handle.create") == 0 {
 		t.Error("the person is not found by the app's name")
 	}
@@ -140,6 +146,7 @@ func TestLogFromOutside(t *testing.T) {
 	}
 	h.refused("no such field", "audit", "prove", intent, "--reveal", "subject")
 	h.refused("there is no entry", "audit", "prove", "nothing")
+	h.refused("prove its intent, "+intent, "audit", "prove", outcome, "--reveal", "connection")
 	h.must("audit", "prove", intent, "--out", file("without"))
 	h.refused("has not co-signed", "audit", "check-proof", file("without"), "--key", pub, "--witness", file("witness.key.pub"))
 	proof, err := os.ReadFile(file("proof"))

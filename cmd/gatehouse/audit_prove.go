@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,10 @@ func (o *proveOptions) open(ctx context.Context, p *parts, entry audit.Shown) (m
 			return nil, fmt.Errorf("--reveal %s: entries of the first version cannot be opened field by field: %w", name, gatehouse.ErrInvalid)
 		}
 		if _, ok := entry.Personal[name]; !ok {
-			return nil, fmt.Errorf("--reveal %s: the entry has no such field; it has %s: %w", name, strings.Join(slices.Sorted(maps.Keys(entry.Personal)), ", "), gatehouse.ErrInvalid)
+			if len(entry.Personal) == 0 && entry.Intent != "" {
+				return nil, fmt.Errorf("--reveal %s: an outcome has no personal fields; prove its intent, %s: %w", name, entry.Intent, gatehouse.ErrInvalid)
+			}
+			return nil, fmt.Errorf("--reveal %s: the entry has no such field; it has %s: %w", name, cmp.Or(strings.Join(slices.Sorted(maps.Keys(entry.Personal)), ", "), "none"), gatehouse.ErrInvalid)
 		}
 	}
 	list := []audit.Shown{entry}

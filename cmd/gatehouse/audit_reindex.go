@@ -27,7 +27,8 @@ func auditReindex(o *options) *cobra.Command {
 depends on it: while it is made, searches read the log through. A Gatehouse that runs
 keeps the index itself; this is for one that was found damaged, or to have it at once
 after an upgrade. It needs the database and no key.`,
-		Args: cobra.NoArgs,
+		Example: "  gatehouse audit reindex",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			cfg, err := configToVerify(o)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -24,6 +25,7 @@ type searchOptions struct {
 	last                       int
 	cursor                     string
 	follow, people, json       bool
+	widths                     []int // of the columns printed so far, for what follows
 }
 
 func auditSearch(o *options) *cobra.Command {
@@ -34,7 +36,8 @@ func auditSearch(o *options) *cobra.Command {
 		Long: `Finds the entries for which everything fits that is given, the newest first. It is fast
 however long the log is: Gatehouse indexes while it runs what is complete of it
 ('gatehouse audit reindex' does that anew), and what is not indexed is read through.
-If there is more than -n, the last line says how to go on.
+If there is more than -n, the last line says how to go on (on standard error, so that
+--json stays JSON).
 
 --follow shows the last -n, the oldest of them first, and then what is written, until
 it is interrupted. --json prints one entry a line, with its code and severity.
@@ -78,14 +81,16 @@ those of one person, connection or handle is itself recorded.`,
 	f.StringVar(&s.query.Verdict, "verdict", "", "only this verdict: allow, report, refuse, done, failed, aborted")
 	f.StringVar(&s.query.Status, "status", "", "only this status of the answer: 429, 4xx")
 	f.StringArrayVar(&s.facts, "fact", nil, "only with this fact, NAME=VALUE; may be repeated")
-	f.StringVar(&s.since, "since", "", "none before this: 24h ago, or 2026-05-04T12:00:00Z")
-	f.StringVar(&s.until, "until", "", "only before this: 1h ago, or a time")
+	f.StringVar(&s.since, "since", "", "none before this: 24h (ago), 2026-05-04 or 2026-05-04T12:00:00Z")
+	f.StringVar(&s.until, "until", "", "only before this: 1h (ago), a day or a time")
 	f.StringVar(&s.cursor, "cursor", "", "go on where a search with the same flags ended")
 	f.BoolVar(&s.follow, "follow", false, "go on with what is written")
 	f.BoolVar(&s.people, "people", false, "open what belongs to people")
 	f.BoolVar(&s.json, "json", false, "print JSON, one entry a line")
 	c.MarkFlagsMutuallyExclusive("follow", "cursor")
+	c.MarkFlagsMutuallyExclusive("follow", "until")
 	c.MarkFlagsMutuallyExclusive("actor", "service")
+	completeEntries(c, o)
 	return c
 }
 
@@ -108,9 +113,14 @@ func (s *searchOptions) parse(now time.Time) (err error) {
 		return err
 	}
 	if err := s.query.Validate(); err != nil {
-		return usagef("%s", strings.TrimSuffix(err.Error(), ": "+gatehouse.ErrInvalid.Error()))
+		return invalidFlag(err)
 	}
 	return nil
+}
+
+// invalidFlag is the usage error for a query that cannot be meant.
+func invalidFlag(err error) error {
+	return usagef("%s", strings.TrimSuffix(err.Error(), ": "+gatehouse.ErrInvalid.Error()))
 }
 
 func parseFacts(texts []string) (map[string]string, error) {
@@ -131,7 +141,8 @@ func parseFacts(texts []string) (map[string]string, error) {
 	return facts, nil
 }
 
-// parseMoment reads a time, or how long ago it was.
+// parseMoment reads a time, a day in UTC, or how long ago it was; empty is the zero
+// time.
 func parseMoment(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -139,11 +150,12 @@ func parseMoment(flag, text string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, usagef("%s %q: write how long ago, such as 24h, or a time such as 2026-05-04T12:00:00Z", flag, text)
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, text); err == nil {
+			return at, nil
+		}
 	}
-	return at, nil
+	return time.Time{}, usagef("%s %q: write how long ago, such as 24h, a day such as 2026-05-04, or a time such as 2026-05-04T12:00:00Z", flag, text)
 }
 
 func (s *searchOptions) search(ctx context.Context, p *parts, out, hints io.Writer) error {
@@ -254,15 +266,32 @@ func (s *searchOptions) print(ctx context.Context, p *parts, out io.Writer, foun
 	for _, e := range list {
 		rows = append(rows, append([]string{e.Code}, e.row()...))
 	}
+	s.widen(append([]string{"CODE"}, entryHeader...))
+	for _, row := range rows {
+		s.widen(row)
+	}
 	if first {
 		return table(out, "No entry fits.", append([]string{"CODE"}, entryHeader...), rows)
 	}
 	for _, row := range rows {
+		for i := range row {
+			row[i] = fmt.Sprintf("%-*s", s.widths[i], row[i])
+		}
 		if _, err := fmt.Fprintln(out, strings.TrimRight(strings.Join(row, "  "), " ")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// widen makes the columns wide enough for a row.
+func (s *searchOptions) widen(row []string) {
+	if s.widths == nil {
+		s.widths = make([]int, len(row))
+	}
+	for i, cell := range row {
+		s.widths[i] = max(s.widths[i], utf8.RuneCountInString(cell))
+	}
 }
 
 // printLines prints JSON, one value a line.

@@ -20,7 +20,7 @@ import (
 // showOptions are the flags of 'audit show'.
 type showOptions struct {
 	last               int
-	since              time.Duration
+	since              string
 	id                 string
 	service, operation string
 	action, verdict    string
@@ -47,17 +47,24 @@ not been erased. Nothing finds the entries of a person who was erased.`,
 			if s.last <= 0 {
 				return usagef("-n %d: ask for one entry at least", s.last)
 			}
+			if s.node != "" && !s.checkpoint {
+				return usagef("--node goes with --checkpoint: entries of all logs are shown")
+			}
+			// What no entry can have is a mistake, not an empty answer.
+			if err := (&audit.Query{Action: s.action, Verdict: s.verdict}).Validate(); err != nil {
+				return invalidFlag(err)
+			}
 			return with(c.Context(), o, func(p *parts) error { return s.show(c.Context(), p, c.OutOrStdout()) })
 		},
 	}
 	f := c.Flags()
 	f.IntVarP(&s.last, "last", "n", 50, "how many")
-	f.DurationVar(&s.since, "since", 0, "none older than this, such as 24h")
+	f.StringVar(&s.since, "since", "", "none before this: 24h (ago), 2026-05-04 or 2026-05-04T12:00:00Z")
 	f.StringVar(&s.id, "id", "", "the entry with this id, and its outcome")
 	f.StringVar(&s.service, "service", "", "only this service's")
 	f.StringVar(&s.operation, "operation", "", "only this operation, such as 'GET /2/users/me'")
 	f.StringVar(&s.action, "action", "", "only this action (docs/log-events.md)")
-	f.StringVar(&s.verdict, "verdict", "", "only this verdict: allow, refuse, done, failed, …")
+	f.StringVar(&s.verdict, "verdict", "", "only this verdict: allow, report, refuse, done, failed, aborted")
 	f.StringVar(&s.connection, "connection", "", "only this connection's")
 	f.StringVar(&s.person, "person", "", "only this person's: subject:NAME, x:12345, con…")
 	f.StringVar(&s.handle, "handle", "", "only this handle's")
@@ -66,6 +73,7 @@ not been erased. Nothing finds the entries of a person who was erased.`,
 	f.BoolVar(&s.checkpoint, "checkpoint", false, "print the newest signed checkpoint instead")
 	f.StringVar(&s.node, "node", "", "with --checkpoint: of the log of the node of this name (default: that of nodes without one)")
 	f.BoolVar(&s.json, "json", false, "print JSON")
+	completeEntries(c, o)
 	return c
 }
 
@@ -150,8 +158,9 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 		Last: s.last, Action: s.action, Service: gatehouse.ServiceName(s.service),
 		Operation: gatehouse.Operation(s.operation), Verdict: s.verdict,
 	}
-	if s.since > 0 {
-		filter.Since = time.Now().Add(-s.since)
+	var err error
+	if filter.Since, err = parseMoment("--since", s.since, time.Now()); err != nil {
+		return nil, err
 	}
 	whose, err := p.logWhose(ctx, s.connection, s.handle, s.person)
 	if err != nil {

@@ -205,7 +205,8 @@ func auditKeygen() *cobra.Command {
 		Short: "Make a witness's key",
 		Long: `Makes the key with which 'gatehouse audit watch' co-signs. FILE holds the private
 half, FILE.pub the public one, which is for those who trust the witness.`,
-		Args: cobra.NoArgs,
+		Example: "  gatehouse audit keygen --name witness.example.com --out witness.key",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if name == "" || out == "" {
 				return usagef("say with --name who the witness is (such as its host's name), and with --out where to write")

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -63,13 +64,13 @@ func (q *Query) Validate() error {
 		return wrong("action: there is no such action; docs/log-events.md lists them")
 	}
 	if q.Severity != "" && !slices.Contains(Severities(), q.Severity) {
-		return wrong("severity: it is one of %v", Severities())
+		return wrong("severity: it is info, notice, warning or alert")
 	}
 	if q.Kind != "" && verdicts[q.Kind] == nil {
 		return wrong("kind: it is intent, outcome or event")
 	}
 	if _, known := verdictResults[q.Verdict]; !known {
-		return wrong("verdict: it is one of %v", slices.DeleteFunc(slices.Sorted(maps.Keys(verdictResults)), func(v string) bool { return v == "" }))
+		return wrong("verdict: it is one of %s", strings.Join(slices.DeleteFunc(slices.Sorted(maps.Keys(verdictResults)), func(v string) bool { return v == "" }), ", "))
 	}
 	if q.Status != "" && !validStatus(q.Status) {
 		return wrong("status: it is a number such as 429, or a class such as 4xx")
