@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -182,6 +183,109 @@ func TestNothingLinksAnErasedPerson(t *testing.T) {
 		// It may be repeated, and so it must after a crash.
 		if err := audit.Forget(t.Context(), db.Audit(), index, person); err != nil {
 			t.Errorf("forgetting again: %v", err)
+		}
+	})
+}
+
+// TestErasingOneOfTenThousand: of ten thousand people one is erased. Nothing of that one
+// is found by any search, nor in what is exported, nor in the database; everybody else
+// is found; and every proof that was made before still holds.
+func TestErasingOneOfTenThousand(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		db, raw := storetest.Open(t, dsn), storetest.OpenRaw(t, dsn)
+		private, verifier := newKey(t)
+		ring := &keyring{keys: map[gatehouse.PersonID][]byte{}}
+		c := config(t, db.Audit(), private)
+		c.Seal = ring.seal
+		log, stop := run(t, c)
+		const people, erased = 10_000, 4_711
+		ids, entries := map[string]string{}, []string(nil)
+		others := make([]string, people)
+		for n := range people {
+			person := gatehouse.PersonID(fmt.Sprintf("person-%08d", n))
+			ring.add(person)
+			if n == erased {
+				ids, entries = live(t, log, n)
+				continue
+			}
+			e := call()
+			e.Verdict, e.Person, e.Search = "refuse", person, fmt.Sprintf("con-%08d", n)
+			e.Personal = map[string]string{"connection": e.Search, "handle": fmt.Sprintf("handle-%08d", n)}
+			others[n] = log.Refusal(e)
+		}
+		if err := log.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var proofs [][]byte
+		for _, id := range entries {
+			proofs = append(proofs, proofOf(t, db, verifier, id))
+		}
+		for n := 0; n < people; n += 100 {
+			proofs = append(proofs, proofOf(t, db, verifier, others[n]))
+		}
+		if traces(t, raw, ids) == 0 {
+			t.Fatal("before the erasure nothing is found: this test would prove nothing")
+		}
+
+		person := gatehouse.PersonID(ids["person"])
+		ring.destroy(person)
+		if err := log.ForgetPerson(t.Context(), person, gatehouse.ConnectionID(ids["connection"])); err != nil {
+			t.Fatal(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+
+		if n := traces(t, raw, ids); n != 0 {
+			t.Errorf("%d traces of the erased person are left in the database", n)
+		}
+		s := audit.NewSearcher(index, audit.SearchedLog{Store: db.Audit()})
+		finds := func(f audit.Found) int {
+			page, err := s.Search(t.Context(), audit.Query{Found: []audit.Found{f}}, "", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(page.Entries)
+		}
+		for name, kind := range map[string]string{"person": "", "connection": "connection", "handle": "handle", "subject": "subject"} {
+			if n := finds(audit.Found{Hash: index, Person: person, Kind: kind, Value: ids[name]}); n != 0 {
+				t.Errorf("a search by the %s finds %d entries", name, n)
+			}
+		}
+		for n := 0; n < people; n += 97 {
+			if n != erased && finds(audit.Found{Hash: index, Person: gatehouse.PersonID(fmt.Sprintf("person-%08d", n))}) != 1 {
+				t.Errorf("person %d is not found any more", n)
+			}
+		}
+		for at := int64(0); ; {
+			rows, err := db.Audit().Exported().Leaves(t.Context(), at, 1000, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(rows) == 0 {
+				break
+			}
+			for _, r := range rows {
+				for kind, id := range ids {
+					if bytes.Contains(r.Leaf, []byte(id)) || bytes.Contains(r.Leaf, index(kind, id)[:8]) {
+						t.Errorf("entry %d is exported with the %s", r.Index, kind)
+					}
+				}
+				at = r.Index + 1
+			}
+		}
+		_, rows := sound(t, db.Audit(), verifier)
+		// With every salt that is known each commitment is tried: of these, a hundred.
+		rows = slices.DeleteFunc(rows, func(r audit.Row) bool {
+			return !slices.Contains(entries, r.ID) && !slices.Contains(others[:100], r.ID)
+		})
+		if n := guessed(t, rows, ring, ids); n != 0 || len(rows) != len(entries)+100 {
+			t.Errorf("%d commitments of %d entries are opened by guessing", n, len(rows))
+		}
+		for i, proof := range proofs {
+			if _, err := audit.CheckProof(proof, verifier); err != nil {
+				t.Errorf("proof %d of before the erasure: %v", i, err)
+			}
 		}
 	})
 }

@@ -31,7 +31,7 @@ const (
 	keyVariable  = "GATEHOUSE_TEST_AUDIT_KEY"
 	// asideVariable names the directory beside the log.
 	asideVariable = "GATEHOUSE_TEST_AUDIT_ASIDE"
-	// killsVariable is how often TestKill kills; the default is small.
+	// killsVariable is how often TestKill kills; the default is a hundred, and takes seconds.
 	killsVariable = "GATEHOUSE_TEST_KILLS"
 )
 
@@ -156,7 +156,7 @@ func begin(t *testing.T, c *exec.Cmd) (io.ReadCloser, *strings.Builder) {
 // outages, again and again on the same log. After each, what it left behind is
 // merged, the log verifies, and every acknowledged entry is in it, once.
 func TestKill(t *testing.T) {
-	kills := 24
+	kills := 102
 	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil && n > 0 {
 		kills = n
 	}
