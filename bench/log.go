@@ -51,11 +51,9 @@ func logs(ctx context.Context, d time.Duration, rounds int, postgres string) err
 		return err
 	}
 	defer os.RemoveAll(dir)
-	disk, err := fdatasync(dir)
-	if err != nil {
+	if err := printMachine(dir); err != nil {
 		return err
 	}
-	fmt.Printf("Machine: %s. One fdatasync of 4 KiB on the same disk: median %s.\n\n", describe(), disk.Round(time.Microsecond))
 	private, public, err := note.GenerateKey(rand.Reader, "gatehouse/bench/log")
 	if err != nil {
 		return err

@@ -88,3 +88,13 @@ func residentMB(pid int) float64 {
 	}
 	return 0
 }
+
+// printMachine says what the machine is, and how fast the disk of a directory is.
+func printMachine(dir string) error {
+	disk, err := fdatasync(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Machine: %s. One fdatasync of 4 KiB on the same disk: median %s.\n\n", describe(), disk.Round(time.Microsecond))
+	return nil
+}

@@ -105,11 +105,9 @@ func run(ctx context.Context, d time.Duration, rounds int) error {
 		}
 	}
 
-	disk, err := fdatasync(dir)
-	if err != nil {
+	if err := printMachine(dir); err != nil {
 		return err
 	}
-	fmt.Printf("Machine: %s. One fdatasync of 4 KiB on the same disk: median %s.\n\n", describe(), disk.Round(time.Microsecond))
 
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
 	fmt.Fprintln(out, "| connections\t| peer\t| requests/s, ratio to bare\t| requests/s\t| p50\t| p99\t| added p50\t| added p99\t| CPU/request\t|")

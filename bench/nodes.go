@@ -30,11 +30,9 @@ func nodes(ctx context.Context, d time.Duration, rounds int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	disk, err := fdatasync(dir)
-	if err != nil {
+	if err := printMachine(dir); err != nil {
 		return err
 	}
-	fmt.Printf("Machine: %s. One fdatasync of 4 KiB on the same disk: median %s.\n\n", describe(), disk.Round(time.Microsecond))
 	shared, err := twoNodes(ctx, dsn, "shared", false)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/storetest"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // keyring stands for the vault: a key for each person, which can be destroyed.
@@ -109,17 +111,24 @@ func live(t *testing.T, log *audit.Log, n int) (ids map[string]string, entries [
 	return ids, entries
 }
 
+// ringed runs a log whose fields are sealed with the keys of a keyring.
+func ringed(t *testing.T, db *store.DB) (ring *keyring, log *audit.Log, verifier note.Verifier, stop func() error) {
+	t.Helper()
+	private, verifier := newKey(t)
+	ring = &keyring{keys: map[gatehouse.PersonID][]byte{}}
+	c := config(t, db.Audit(), private)
+	c.Seal = ring.seal
+	log, stop = run(t, c)
+	return ring, log, verifier, stop
+}
+
 // TestNothingLinksAnErasedPerson is the attacker who holds the whole database, every
 // key that remains (that of the index and the log's) and all ids of the person, as
 // the app or the platform still knows them.
 func TestNothingLinksAnErasedPerson(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		db, raw := storetest.Open(t, dsn), storetest.OpenRaw(t, dsn)
-		private, verifier := newKey(t)
-		ring := &keyring{keys: map[gatehouse.PersonID][]byte{}}
-		c := config(t, db.Audit(), private)
-		c.Seal = ring.seal
-		log, stop := run(t, c)
+		ring, log, verifier, stop := ringed(t, db)
 		const people, erased = 20, 7
 		all, entries := make([]map[string]string, people), make([][]string, people)
 		for n := range people {
@@ -193,11 +202,7 @@ func TestNothingLinksAnErasedPerson(t *testing.T) {
 func TestErasingOneOfTenThousand(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		db, raw := storetest.Open(t, dsn), storetest.OpenRaw(t, dsn)
-		private, verifier := newKey(t)
-		ring := &keyring{keys: map[gatehouse.PersonID][]byte{}}
-		c := config(t, db.Audit(), private)
-		c.Seal = ring.seal
-		log, stop := run(t, c)
+		ring, log, verifier, stop := ringed(t, db)
 		const people, erased = 10_000, 4_711
 		ids, entries := map[string]string{}, []string(nil)
 		others := make([]string, people)
