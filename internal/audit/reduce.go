@@ -79,9 +79,13 @@ func (l *Log) beside(row Row, deed *Deed) error {
 // deferred.
 func (l *Log) Redo(ctx context.Context, f func(context.Context, Deed) error) {
 	l.redo.Store(&f)
-	select {
-	case <-l.queue.nudge():
-	case <-ctx.Done():
+	// Who answers first may have looked before there was f; who answers next has not.
+	for range 2 {
+		select {
+		case <-l.queue.nudge():
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
