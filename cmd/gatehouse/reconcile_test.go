@@ -271,3 +271,40 @@ func TestMishapsAreNoTheft(t *testing.T) {
 		t.Errorf("--since 1h: %d\n%s%s", code, out, errOut)
 	}
 }
+
+// TestPostsUsedElsewhere is a theft that no window shows: of an operation that is not
+// called through Gatehouse. X's count of posts does, asked for with the app's own bearer.
+func TestPostsUsedElsewhere(t *testing.T) {
+	h := newHouse(t)
+	h.start()
+	ada := h.connectPerson(demoX, "ada", h.box.People()[0])
+	search := func() {
+		t.Helper()
+		if status, b, err := h.call(t.Context(), "GET", "/x/2/tweets/search/recent?query=the&max_results=20", ada.Handle, nil); err != nil || status != http.StatusOK {
+			t.Fatalf("searching: %d, %v\n%s", status, err, b)
+		}
+	}
+	for _, stolen := range []int{0, 0, 4} { // the first time is only noted
+		search()
+		for range stolen {
+			direct(t, h.box, "GET", "/2/tweets/search/recent?query=the&max_results=100", "", http.StatusOK)
+		}
+		if code := h.stop(); code != 0 {
+			t.Fatalf("stop: %d\n%s", code, h.stderr)
+		}
+		found, code := h.reconcile()
+		if want := min(stolen, 1); code != want || len(found.Differences) != want || found.UsageFailed+found.UsageUnjudged != 0 {
+			t.Errorf("%d times stolen: exit status %d, %+v", stolen, code, found)
+		}
+		for _, d := range found.Differences {
+			if d.Check != "x-posts" || d.App != demoX || d.Excess <= 0 || d.Excess > int64(stolen)*100 {
+				t.Errorf("%d times stolen: %+v", stolen, d)
+			}
+		}
+		h.start()
+	}
+	out, errOut, code := h.gatehouse("audit", "show", "--action", "connect.app", "--json")
+	if code != 0 || !strings.Contains(out, "GET /2/usage/tweets") {
+		t.Errorf("the log does not say that X was asked: exit status %d\n%s%s", code, out, errOut)
+	}
+}

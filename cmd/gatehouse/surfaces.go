@@ -38,6 +38,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Observe:   p.observed,
 		Heard:     func(h gateway.Heard) { p.meter.Hear(heard(h)) },
 		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
+		Posts:     countedPosts(p),
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}

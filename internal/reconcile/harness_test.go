@@ -34,6 +34,8 @@ type rig struct {
 	log   *audit.Log
 	index audit.IndexHash
 	x     *windows
+	// usage is what X answers of its count of posts; nil: it is not asked.
+	usage func() ([]byte, error)
 }
 
 func newRig(t testing.TB, dsn string) *rig {
@@ -68,14 +70,21 @@ func newRig(t testing.TB, dsn string) *rig {
 
 // meter returns one process's ears.
 func (r *rig) meter() *reconcile.Meter {
-	return reconcile.NewMeter(reconcile.MeterConfig{Store: r.db.Reconcile(), Index: r.index})
+	return reconcile.NewMeter(reconcile.MeterConfig{
+		Store: r.db.Reconcile(), Index: r.index, Posts: map[gatehouse.AppName]bool{app: true},
+	})
 }
 
 // open returns what compares, on a store that may be wrapped.
 func (r *rig) open(s reconcile.Store) *reconcile.Reconciler {
 	r.t.Helper()
 	log := r.db.Audit()
+	var fetch func(context.Context, gatehouse.AppName) ([]byte, error)
+	if r.usage != nil {
+		fetch = func(context.Context, gatehouse.AppName) ([]byte, error) { return r.usage() }
+	}
 	c, err := reconcile.New(reconcile.Config{
+		Usage: []reconcile.UsageApp{{Client: "4711", Apps: []gatehouse.AppName{app, "second-x"}, Tolerance: 10}}, FetchUsage: fetch,
 		Store: s, Log: r.log, Logs: func(context.Context) ([]reconcile.Log, error) { return []reconcile.Log{{List: log, Entries: log}}, nil }, Index: r.index,
 		Person: func(_ context.Context, id gatehouse.ConnectionID) (gatehouse.PersonID, error) {
 			if id == adaCon {
