@@ -51,8 +51,12 @@ func theft(t *testing.T, h *house) {
 	if code := h.stop(); code != 0 {
 		t.Fatalf("stop: %d\n%s", code, h.stderr)
 	}
-	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
+	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 || found.Handles != 1 {
 		t.Fatalf("before the theft: exit status %d, %+v", code, found)
+	}
+	// Eight calls were let through with the handle; the one that was refused is none.
+	if out, _, code := h.gatehouse("service", "handle", "list", "--json"); code != 0 || !strings.Contains(out, `"uses": 8`) || !strings.Contains(out, `"last_used_at"`) {
+		t.Errorf("service handle list: exit status %d\n%s", code, out)
 	}
 
 	h.start()

@@ -216,6 +216,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
 	group.Go(func() error { return s.exporter.Run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
+	group.Go(func() error { s.identity.RunUses(ctx); return nil })
 	group.Go(func() error { return s.reconcile.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
@@ -224,7 +225,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last))
+	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
 }
 
 // bind makes the surfaces and their listeners.

@@ -80,7 +80,8 @@ func (c *Config) validate() error {
 
 // Directory knows services, keys and handles. It is safe for use by many
 // goroutines, and several processes may have one on the same database: it keeps
-// nothing in memory that another could change.
+// nothing in memory that another could change, but for what it counts and has not
+// stored yet.
 type Directory struct {
 	config Config
 
@@ -92,6 +93,8 @@ type Directory struct {
 	// added, so it cannot be wrong, only incomplete.
 	mu   sync.Mutex
 	seen map[sourceKey]struct{}
+
+	uses uses
 }
 
 // New returns a Directory.
@@ -99,7 +102,7 @@ func New(config Config) (*Directory, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	return &Directory{config: config, seen: make(map[sourceKey]struct{})}, nil
+	return &Directory{config: config, seen: make(map[sourceKey]struct{}), uses: newUses()}, nil
 }
 
 // now is the present as the store keeps it, so that what is returned and what is

@@ -36,11 +36,19 @@ type rig struct {
 	x     *windows
 	// usage is what X answers of its count of posts; nil: it is not asked.
 	usage func() ([]byte, error)
+	dsn   string
+	batch int64 // of uses that were stored
+}
+
+// raw changes the database past the store.
+func (r *rig) raw(sql string, args ...any) {
+	r.t.Helper()
+	storetest.OpenRaw(r.t, r.dsn).ExecUncounted(sql, args...)
 }
 
 func newRig(t testing.TB, dsn string) *rig {
 	t.Helper()
-	r := &rig{t: t, ctx: t.Context(), db: storetest.Open(t, dsn), index: audit.NewIndexHash([]byte("the key of a test")), x: &windows{of: map[string]*window{}}}
+	r := &rig{t: t, ctx: t.Context(), db: storetest.Open(t, dsn), dsn: dsn, index: audit.NewIndexHash([]byte("the key of a test")), x: &windows{of: map[string]*window{}}}
 	private, _, err := note.GenerateKey(rand.Reader, "gatehouse/test")
 	if err != nil {
 		t.Fatal(err)

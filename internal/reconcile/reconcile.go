@@ -93,6 +93,10 @@ type Report struct {
 	Posts         []PostsCount `json:"posts"`
 	UsageFailed   int          `json:"usage_failed"`
 	UsageUnjudged int          `json:"usage_unjudged"`
+	// Handles is how many handles' counters were compared, and HandlesUnjudged of how
+	// many nothing can be said.
+	Handles         int `json:"handles"`
+	HandlesUnjudged int `json:"handles_unjudged"`
 	// Counts are the equations between log and database.
 	Counts []Count `json:"counts"`
 	// Baseline says why the counts begin anew instead of being compared; "" if they
@@ -194,12 +198,12 @@ func ignoreBusy(err error) error {
 // All compares everything now, and records in the log that it did.
 func (r *Reconciler) All(ctx context.Context) (*Report, error) {
 	return r.once(ctx, func(report *Report) error {
-		if err := errors.Join(r.windows(ctx, report), r.usages(ctx, report), r.counts(ctx, report)); err != nil {
+		if err := errors.Join(r.windows(ctx, report), r.usages(ctx, report), r.counts(ctx, report), r.handles(ctx, report)); err != nil {
 			return err
 		}
 		facts := map[string]string{
 			"windows": strconv.Itoa(report.Windows), "unjudged": strconv.Itoa(report.Unjudged), "differences": strconv.Itoa(len(report.Differences)),
-			"counts": strconv.Itoa(len(report.Counts)),
+			"counts": strconv.Itoa(len(report.Counts)), "handles": strconv.Itoa(report.Handles), "handles_unjudged": strconv.Itoa(report.HandlesUnjudged),
 		}
 		if len(r.config.Usage) > 0 {
 			facts["posts"], facts["usage_failed"], facts["usage_unjudged"] = strconv.Itoa(len(report.Posts)), strconv.Itoa(report.UsageFailed), strconv.Itoa(report.UsageUnjudged)

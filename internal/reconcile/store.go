@@ -14,6 +14,7 @@ import (
 type Store interface {
 	MeterStore
 	CountStore
+	HandleStore
 	WorkStore
 }
 
@@ -70,6 +71,15 @@ type CountStore interface {
 	Baseline(ctx context.Context) (Moment, error)
 	// SaveBaseline replaces it.
 	SaveBaseline(ctx context.Context, m Moment) error
+}
+
+// HandleStore keeps how handles' counters compare.
+type HandleStore interface {
+	// UsedHandles returns up to limit handles that were used since they were last
+	// compared, those first that were compared longest ago, and none of erased people.
+	UsedHandles(ctx context.Context, limit int) ([]UsedHandle, error)
+	// CompareHandle stores that a handle was compared up to so many uses, at a time.
+	CompareHandle(ctx context.Context, id gatehouse.HandleID, uses int64, at time.Time) error
 }
 
 // WorkStore sees to it that one process compares at a time.

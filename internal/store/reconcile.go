@@ -50,6 +50,13 @@ const (
 	postsSweep statement = `DELETE FROM reconcile_posts WHERE hour < $1`
 	toldSweep  statement = `DELETE FROM reconcile_posts_told WHERE day > 0 AND day < $1`
 
+	// Not of those whose connection is erased: what their entries are found by is gone.
+	handlesUsed statement = `SELECT u.handle, u.uses, u.compared, u.compared_at, h.person, h.connection
+		FROM handle_uses u JOIN handles h ON h.id = u.handle JOIN connections c ON c.id = h.connection
+		WHERE u.compared < u.uses AND c.status <> 'erased' ORDER BY u.compared_at LIMIT $1`
+	handleCompared statement = `UPDATE handle_uses SET compared = $2, compared_at = $3 WHERE handle = $1`
+	usesErase      statement = `DELETE FROM handle_uses WHERE handle IN (SELECT id FROM handles WHERE person = $1)`
+
 	countHandles        statement = `SELECT count(*) FROM handles`
 	countServiceKeys    statement = `SELECT count(*) FROM service_keys`
 	countConnections    statement = `SELECT count(*) FROM connections WHERE redeemed > 0`
@@ -202,6 +209,20 @@ func (s reconcileStore) SweepPosts(ctx context.Context, before time.Time) error 
 		_, err := t.exec(ctx, toldSweep, micros(before))
 		return err
 	})
+}
+
+func (s reconcileStore) UsedHandles(ctx context.Context, limit int) ([]reconcile.UsedHandle, error) {
+	return collect[reconcile.UsedHandle](s.db.query(ctx, handlesUsed, limit))(func(r *rows) (h reconcile.UsedHandle, err error) {
+		var since int64
+		err = r.Scan(&h.ID, &h.Uses, &h.Compared, &since, &h.Person, &h.Connection)
+		h.Since = fromMicros(since)
+		return h, err
+	})
+}
+
+func (s reconcileStore) CompareHandle(ctx context.Context, id gatehouse.HandleID, uses int64, at time.Time) error {
+	_, err := s.db.logExec(ctx, handleCompared, string(id), uses, micros(at))
+	return err
 }
 
 func (s reconcileStore) Moment(ctx context.Context) (reconcile.Moment, error) {

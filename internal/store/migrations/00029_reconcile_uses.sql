@@ -21,12 +21,21 @@ CREATE TABLE reconcile_posts_told (
     PRIMARY KEY (client, day)
 );
 
--- How often each handle was accepted, when last, and up to which use that was compared
--- with the log.
+-- How often calls were let through with each handle, and when last. Up to compared they
+-- were compared with the log, at compared_at; before that, this is when the first came.
 CREATE TABLE handle_uses (
-    handle    TEXT   NOT NULL PRIMARY KEY,
-    uses      BIGINT NOT NULL,
-    last_used BIGINT NOT NULL,
-    compared  BIGINT NOT NULL
+    handle      TEXT   NOT NULL PRIMARY KEY,
+    uses        BIGINT NOT NULL,
+    last_used   BIGINT NOT NULL,
+    compared    BIGINT NOT NULL,
+    compared_at BIGINT NOT NULL
 );
-CREATE INDEX handle_uses_new ON handle_uses (handle) WHERE compared < uses;
+CREATE INDEX handle_uses_new ON handle_uses (compared_at) WHERE compared < uses;
+
+-- The last batch of uses that each process has stored, so that none is stored twice.
+CREATE TABLE handle_use_batches (
+    process TEXT   NOT NULL PRIMARY KEY,
+    batch   BIGINT NOT NULL,
+    at      BIGINT NOT NULL
+);
+CREATE INDEX handle_use_batches_at ON handle_use_batches (at);
