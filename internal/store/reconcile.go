@@ -65,6 +65,12 @@ const (
 	countKeysRevoked    statement = `SELECT count(*) FROM service_keys WHERE revoked > 0`
 	countUses           statement = `SELECT CAST(coalesce(sum(calls), 0) AS BIGINT) FROM observe_calls`
 
+	countRecords    statement = `SELECT count(*) FROM records`
+	countDeliveries statement = `SELECT count(*) FROM outbox_events WHERE state = 'delivered'`
+	countDuties     statement = `SELECT count(*) FROM duties`
+	// Not those that were closed when they were opened, because nothing is held.
+	countDutiesClosed statement = `SELECT count(*) FROM duties WHERE closed > opened`
+
 	baselineRows   statement = `SELECT name, value FROM reconcile_baseline`
 	baselineClear  statement = `DELETE FROM reconcile_baseline`
 	baselineInsert statement = `INSERT INTO reconcile_baseline (name, value) VALUES ($1, $2)`
@@ -78,6 +84,7 @@ const (
 // rowCounts are how the rows of each equation are counted.
 var rowCounts = map[string]statement{
 	"handles": countHandles, "service-keys": countServiceKeys, "connections": countConnections, "erasures": countErasures, "uses": countUses,
+	"records": countRecords, "deliveries": countDeliveries, "duties": countDuties, "duties-closed": countDutiesClosed,
 	"handles-revoked": countHandlesRevoked, "service-keys-revoked": countKeysRevoked,
 }
 
