@@ -22,7 +22,7 @@ const (
 type uses struct {
 	process string
 
-	storing sync.Mutex // held by the one that stores; guards number and failed
+	storing chan struct{} // held by the one that stores: number and failed are theirs
 	number  int64
 	failed  *UseBatch
 
@@ -30,7 +30,7 @@ type uses struct {
 	now map[gatehouse.HandleID]Use
 }
 
-func newUses() uses { return uses{process: rand.Text(), now: map[gatehouse.HandleID]Use{}} }
+func newUses() uses { return uses{process: rand.Text(), storing: make(chan struct{}, 1), now: map[gatehouse.HandleID]Use{}} }
 
 // Used counts one call that is let through with a handle. It is to be called after the
 // call's intent is in the log, so that the log has at least as many. It never waits for
@@ -54,8 +54,12 @@ func (d *Directory) Used(id gatehouse.HandleID) {
 // FlushUses stores what was counted so far. After an error it is still there.
 func (d *Directory) FlushUses(ctx context.Context) error {
 	u := &d.uses
-	u.storing.Lock()
-	defer u.storing.Unlock()
+	select {
+	case u.storing <- struct{}{}:
+		defer func() { <-u.storing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if u.failed != nil {
 		if err := d.config.Store.AddUses(ctx, *u.failed); err != nil {
 			return err
