@@ -297,7 +297,7 @@ func handleList(o *options) *cobra.Command {
 		Short: "List handles (their ids, never the handles)",
 		Long: `Lists handles with how many calls were let through with each one and when the last
 was, as of a few seconds ago. Counting began with the first Gatehouse that does it.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				handles, err := p.identity.Handles(c.Context(), identity.Filter{

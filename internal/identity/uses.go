@@ -30,7 +30,9 @@ type uses struct {
 	now map[gatehouse.HandleID]Use
 }
 
-func newUses() uses { return uses{process: rand.Text(), storing: make(chan struct{}, 1), now: map[gatehouse.HandleID]Use{}} }
+func newUses() uses {
+	return uses{process: rand.Text(), storing: make(chan struct{}, 1), now: map[gatehouse.HandleID]Use{}}
+}
 
 // Used counts one call that is let through with a handle. It is to be called after the
 // call's intent is in the log, so that the log has at least as many. It never waits for
