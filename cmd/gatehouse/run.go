@@ -247,7 +247,7 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 		if s.app, err = wire.Listen(wire.ServerConfig{
-			Addr: cfg.Listen.App, TLS: tlsConfig, Handler: s.gateway.Handler(), Log: s.logger, OnShutdown: s.gateway.CloseStreams,
+			Addr: cfg.Listen.App, TLS: tlsConfig, Handler: s.gateway.Handler(), Log: s.logger, OnShutdown: func() { s.gateway.CloseStreams(); own.EndStreams() },
 		}); err != nil {
 			return err
 		}
