@@ -92,7 +92,7 @@ func (w *watchOptions) holdsLog() error {
 	}
 	_, err := os.Stat(filepath.Join(w.tiles, filepath.FromSlash(audit.CheckpointPath)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return usagef("%s holds no log: there is no %s. Give the directory that 'gatehouse audit export --tiles' wrote, or where the log is served, such as https://127.0.0.1:8100/gatehouse/v1/log", w.tiles, audit.CheckpointPath)
+		return fmt.Errorf("%s holds no log: there is no %s. Give the directory that 'gatehouse audit export --tiles' wrote, or where the log is served, such as https://127.0.0.1:8100/gatehouse/v1/log: %w", w.tiles, audit.CheckpointPath, gatehouse.ErrNotFound)
 	}
 	return err
 }

@@ -193,7 +193,7 @@ tls: {app: local-ca, public: off}
 sandbox: {x: %[5]q, meta: %[6]q}
 returns: ["http://127.0.0.1:%[3]d/connected"]
 apps:
-  demo-x: {platform: x, client_id: %[7]q, client_secret: "file:x-secret", consumer_key: %[8]q, consumer_secret: "file:x-consumer-secret", compliance: {keep: 720h}, usage: {app_id: "29104731"}}
+  demo-x: {platform: x, client_id: %[7]q, client_secret: "file:x-secret", consumer_key: %[8]q, consumer_secret: "file:x-consumer-secret", compliance: {keep: 720h}}
   demo-facebook: {platform: facebook, client_id: %[9]q, client_secret: "file:facebook-secret", version: v25.0}
 purposes:
   publish:

@@ -279,7 +279,7 @@ func TestMishapsAreNoTheft(t *testing.T) {
 // TestPostsUsedElsewhere is a theft that no window shows: of an operation that is not
 // called through Gatehouse. X's count of posts does, asked for with the app's own bearer.
 func TestPostsUsedElsewhere(t *testing.T) {
-	h := newHouse(t)
+	h := newHouseWith(t, "compliance: {keep: 720h}}", `compliance: {keep: 720h}, usage: {app_id: "29104731"}}`)
 	h.start()
 	ada := h.connectPerson(demoX, "ada", h.box.People()[0])
 	search := func() {
