@@ -34,6 +34,12 @@ func (m *Metrics) Entered(kind string, e audit.Entry, took time.Duration) {
 		m.renewals.get(known(m.names.Load().apps, e.App), outcomeOf(e.Verdict), "").Inc()
 	case "event.deliver":
 		m.deliveries.get(outcomeOf(e.Verdict), "", "").Inc()
+	case "operator.sign-in":
+		m.signIns.get(OutcomeDone, "", "").Inc()
+	case "operator.refuse":
+		m.signIns.get(OutcomeRefused, "", "").Inc()
+	case "operator.locked":
+		m.signIns.get("locked", "", "").Inc()
 	case "egress.call", "egress.tunnel", "egress.request":
 		m.left(&e)
 	}

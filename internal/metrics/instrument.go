@@ -77,7 +77,6 @@ const (
 	RootKeyState       = "gatehouse_root_key_state"
 	RootKeyServesUntil = "gatehouse_root_key_serves_until_timestamp_seconds"
 	BudgetLeft         = "gatehouse_budget_remaining_ratio"
-	Sessions           = "gatehouse_operator_sessions"
 )
 
 // Outcomes of calls, as the label of gatehouse_calls_total has them.
@@ -267,14 +266,9 @@ var instruments = []Instrument{
 		Bad:     "After it nothing opens: bring the key management system back before.",
 	},
 	{
-		Name: nameSignIns, Type: Counter, Unit: "attempts", Labels: []string{"method", "outcome"}, keep: []string{"outcome"},
-		Meaning: "Attempts of operators to sign in to the console, by method, done or refused.",
-		Bad:     "Many refused: somebody is guessing; `gatehouse audit search --verdict refuse --actor operator`.",
-	},
-	{
-		Name: Sessions, Type: Gauge, Unit: "sessions",
-		Meaning: "Sessions of operators that are open.",
-		Bad:     "More than there are operators: `gatehouse account sessions`.",
+		Name: nameSignIns, Type: Counter, Unit: "attempts", Labels: []string{"outcome"}, keep: []string{"outcome"},
+		Meaning: "Attempts of operators to sign in to the console: done, refused, and locked (so many failed that no more are taken for a while).",
+		Bad:     "Many refused, or locked: somebody is guessing; `gatehouse audit search --action operator.refuse`.",
 	},
 	{
 		Name: nameLookFailures, Type: Counter, Unit: "looks", Labels: []string{"look"},

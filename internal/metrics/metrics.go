@@ -14,7 +14,6 @@ package metrics
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,19 +192,6 @@ func (m *Metrics) all() prometheus.Gatherer { return prometheus.Gatherers{m.regi
 
 // Since is when counting began.
 func (m *Metrics) Since() time.Time { return m.series.began }
-
-// SignIn counts an attempt to sign in to the console. The method is "passkey",
-// "password", "recovery", "oidc" or "link"; anything else is counted as Other.
-func (m *Metrics) SignIn(method string, done bool) {
-	if !slices.Contains([]string{"passkey", "password", "recovery", "oidc", "link"}, method) {
-		method = Other
-	}
-	outcome := OutcomeRefused
-	if done {
-		outcome = OutcomeDone
-	}
-	m.signIns.get(method, outcome, "").Inc()
-}
 
 // Dropped counts a trace that was not sent.
 func (m *Metrics) Dropped() { m.dropped.Inc() }

@@ -131,7 +131,6 @@ func TestLabelsAreNamesOfTheConfiguration(t *testing.T) {
 		m.Call(&c)
 		m.Entered(audit.KindOutcome, audit.Entry{Action: "egress.tunnel", Verdict: "done", Facts: map[string]string{"host": fmt.Sprint(i, ".example.com"), "sent": "1"}}, 0)
 		m.Entered(audit.KindOutcome, audit.Entry{Action: "connect.refresh", Verdict: "done", App: gatehouse.AppName(fmt.Sprint("app", i))}, 0)
-		m.SignIn(fmt.Sprint("method", i), false)
 	}
 	m.Entered(audit.KindOutcome, audit.Entry{Action: "egress.tunnel", Verdict: "done", Facts: map[string]string{"host": "api.segment.test", "sent": "12", "received": "7"}}, 0)
 	want(t, m, map[string]float64{
@@ -142,7 +141,6 @@ func TestLabelsAreNamesOfTheConfiguration(t *testing.T) {
 		`gatehouse_egress_sent_bytes_total{destination="api.segment.test"}`:                                     12,
 		`gatehouse_egress_received_bytes_total{destination="api.segment.test"}`:                                 7,
 		`gatehouse_renewals_total{app="(other)",outcome="done"}`:                                                100,
-		`gatehouse_operator_sign_ins_total{method="(other)",outcome="refused"}`:                                 100,
 	})
 	for key := range gather(t, m) {
 		if strings.Contains(key, "Jane") || strings.Contains(key, "made-up") || strings.Contains(key, "example.com") {
@@ -191,7 +189,9 @@ func TestEntriesAreCounted(t *testing.T) {
 	enter(audit.KindOutcome, audit.Entry{Action: "event.deliver", Verdict: "done"}, 0)
 	enter(audit.KindEvent, audit.Entry{Action: "egress.call", Verdict: "refuse", Rule: "egress/private", Facts: map[string]string{"host": "api.segment.test"}}, 0)
 	enter(audit.KindOutcome, audit.Entry{Action: "egress.request", Verdict: "done", Facts: map[string]string{"host": "api.segment.test", "sent": "5"}}, 0)
-	m.SignIn("passkey", true)
+	enter(audit.KindEvent, audit.Entry{Action: "operator.sign-in", Verdict: "done"}, 0)
+	enter(audit.KindEvent, audit.Entry{Action: "operator.refuse", Verdict: "refuse"}, 0)
+	enter(audit.KindEvent, audit.Entry{Action: "operator.locked", Verdict: "refuse"}, 0)
 	want(t, m, map[string]float64{
 		`gatehouse_log_entries_total{action="call",verdict="allow"}`:                                             1,
 		`gatehouse_log_entries_total{action="call",verdict="done"}`:                                              2,
@@ -203,7 +203,7 @@ func TestEntriesAreCounted(t *testing.T) {
 		`gatehouse_event_deliveries_total{outcome="done"}`:                                                       1,
 		`gatehouse_egress_requests_total{action="egress.call",destination="api.segment.test",outcome="refused"}`: 1,
 		`gatehouse_egress_requests_total{action="egress.request",destination="api.segment.test",outcome="done"}`: 1,
-		`gatehouse_operator_sign_ins_total{method="passkey",outcome="done"}`:                                     1,
+		`gatehouse_operator_sign_ins_total{outcome="refused"}`:                                                   1, `gatehouse_operator_sign_ins_total{outcome="done"}`: 1, `gatehouse_operator_sign_ins_total{outcome="locked"}`: 1,
 	})
 	for key := range gather(t, m) {
 		if strings.HasPrefix(key, "gatehouse_egress_sent_bytes_total") {
@@ -234,7 +234,7 @@ func filled(t testing.TB) *metrics.Metrics {
 		m.Entered(audit.KindOutcome, audit.Entry{Action: action, Verdict: "failed", Rule: "r", Facts: map[string]string{"sent": "1", "received": "1"}}, time.Millisecond)
 	}
 	m.Entered(audit.KindEvent, audit.Entry{Action: "call", Verdict: "refuse", Rule: "r"}, 0)
-	m.SignIn("passkey", true)
+	m.Entered(audit.KindEvent, audit.Entry{Action: "operator.sign-in", Verdict: "done"}, 0)
 	m.Exported("metrics", true)
 	m.Dropped()
 	return m

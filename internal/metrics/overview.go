@@ -92,6 +92,7 @@ type Overview struct {
 	NearestDeadline                 time.Time // zero when there is none
 	EventsWaiting, EventsDead       Figure
 	Egress, EgressRefused           Figure
+	SignInsRefused                  Figure
 	LogEntries, LogAppend           Figure
 	ExportLag                       Figure
 	Budget                          Figure // the least that is left, in percent
@@ -105,7 +106,7 @@ type Overview struct {
 func (o *Overview) Figures() []Figure {
 	return []Figure{
 		o.Calls, o.Refused, o.Failed, o.Aborted, o.Median, o.P95, o.Own, o.Renewals, o.RenewalsFailed, o.Connected, o.Reconnect,
-		o.DutiesOpen, o.DutiesOverdue, o.EventsWaiting, o.EventsDead, o.Egress, o.EgressRefused, o.LogEntries, o.LogAppend,
+		o.DutiesOpen, o.DutiesOverdue, o.EventsWaiting, o.EventsDead, o.Egress, o.EgressRefused, o.SignInsRefused, o.LogEntries, o.LogAppend,
 		o.ExportLag, o.Budget, o.OldestKey,
 	}
 }
@@ -119,6 +120,9 @@ func (m *Metrics) Overview(at time.Time) Overview {
 		f := Figure{Title: title, Unit: "per minute", Level: Good, Metric: name, Labels: labels, Entries: q}
 		if q != nil {
 			q.Since = since
+		}
+		if q != nil && q.Validate() != nil {
+			f.Entries = nil // no entry has such an action: nothing writes it in this program
 		}
 		f.Value, f.Known = mean(m.Recent(name, labels...), since)
 		return f
@@ -145,6 +149,7 @@ func (m *Metrics) Overview(at time.Time) Overview {
 	o.RenewalsFailed = warn(renewals("Failed renewals", OutcomeFailed, "failed"), 0, nameRenewals)
 	o.Egress = rate("Sent to others", nameEgress, &audit.Query{Action: "egress.tunnel"})
 	o.EgressRefused = warn(rate("Refused to others", nameEgress, &audit.Query{Action: "egress.tunnel", Verdict: "refuse"}, "outcome", OutcomeRefused), 0, nameEgress)
+	o.SignInsRefused = warn(rate("Refused sign-ins", nameSignIns, &audit.Query{Action: "operator.refuse"}, "outcome", OutcomeRefused), 1, nameSignIns)
 	o.LogEntries = rate("Entries in the log", nameEntries, &audit.Query{})
 	o.LogAppend = warn(latency("95 % durable within", nameAppendSeconds, P95), .1, nameAppendSeconds)
 	m.standing(&o, m.now())
