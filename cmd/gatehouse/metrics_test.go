@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -83,6 +84,11 @@ func TestFiguresOfTheRunningCommand(t *testing.T) {
 		t.Errorf("without a token: %s", reply.Status)
 	}
 	got := h.scrape()
+	// A call is counted when its handler ends, a moment after the caller has its reply.
+	const counted = `gatehouse_call_duration_seconds{platform="x"}`
+	for deadline := time.Now().Add(20 * time.Second); got[counted] < 3 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		got = h.scrape()
+	}
 	for name, want := range map[string]float64{
 		`gatehouse_calls_total{outcome="done",platform="x",purpose="publish",service="demo"}`:    3,
 		`gatehouse_calls_total{outcome="refused",platform="x",purpose="publish",service="demo"}`: 1,
