@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,6 +162,76 @@ func TestDoctorLooksAtTheMetrics(t *testing.T) {
 		var findings []finding
 		if out, _, _ := h.gatehouse("doctor", "--json"); json.Unmarshal([]byte(out), &findings) != nil {
 			t.Errorf("%s: %s", c.name, out)
+		}
+	}
+}
+
+// A collector gets spans of the calls, in the caller's trace, and nothing of what the
+// calls carried: no token, no handle, no address, no text, nobody's id.
+func TestTracesOfTheRunningCommand(t *testing.T) {
+	var mu sync.Mutex
+	got := map[string][]byte{}
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		got[r.URL.Path] = append(got[r.URL.Path], body...)
+	}))
+	t.Cleanup(collector.Close)
+	h := newHouseWith(t, "events:", fmt.Sprintf("metrics: {otlp: {url: %q, plain: true, sample_percent: 100, every: 10s, onward: true}}\nevents:", collector.URL))
+	h.start()
+	grant := h.connectPerson(demoX, "subject-canary", h.box.People()[0])
+	var me struct {
+		Data struct{ ID, Name, Username string }
+	}
+	status, body, err := h.call(t.Context(), "GET", "/x/2/users/me", grant.Handle, nil)
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &me) != nil {
+		t.Fatalf("%d %s %v", status, body, err)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/x/2/users/me?user.fields=query-canary", ""}, {"GET", "/x/2/tweets/9999999999?access_token=", ""},
+		{"GET", "/x/2/path-canary/" + grant.Handle, ""}, {"POST", "/x/2/tweets", `{"text":"body-canary","odd":"body-canary"}`},
+		{"GET", "/x/2/users/" + me.Data.ID + "/followers", ""}, {"GET", "/x/2/users/me?access_token=EAAcanary", ""},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, h.ready["app_listener"]+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+grant.Handle)
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+		for _, name := range []string{"Tracestate", "Baggage", "User-Agent", "X-Canary"} {
+			r.Header.Set(name, "k=header-canary")
+		}
+		reply, err := h.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+	}
+	if code := h.stop(); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, h.stderr)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	sent := slices.Concat(got["/v1/traces"], got["/v1/metrics"])
+	trace := []byte("\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c")
+	for _, text := range []string{"GET /2/users/me", "gatehouse.log.entry", "upstream", "credential", "publish", string(trace)} {
+		if !bytes.Contains(got["/v1/traces"], []byte(text)) {
+			t.Errorf("no span has %q", text)
+		}
+	}
+	if !bytes.Contains(got["/v1/metrics"], []byte("gatehouse_calls_total")) {
+		t.Error("no figures arrived")
+	}
+	noTokens(t, h.box, "what the collector got", sent)
+	// An id of the platform may be a row of digits that is there by chance; all else not.
+	for _, secret := range []string{"canary", grant.Handle, grant.Connection, me.Data.Username, "9999999999", h.key} {
+		if secret != "" && bytes.Contains(sent, []byte(secret)) {
+			t.Errorf("the collector got %q", secret)
 		}
 	}
 }

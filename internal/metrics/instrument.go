@@ -304,3 +304,20 @@ var byName = func() map[string]*Instrument {
 	}
 	return all
 }()
+
+// OTLPUnit is an instrument's unit as OpenTelemetry writes it (UCUM): "s", "By", "1", or
+// what is counted in braces; "" for what is not ours.
+func OTLPUnit(name string) string {
+	i := byName[name]
+	switch {
+	case i == nil:
+		return ""
+	case i.Unit == "seconds":
+		return "s"
+	case i.Unit == "bytes":
+		return "By"
+	case i.Unit == "ratio" || i.Unit == "boolean" || i.Unit == "info":
+		return "1"
+	}
+	return "{" + i.Unit + "}"
+}
