@@ -18,11 +18,11 @@ test-vault: ## root keys against a real Vault server; builds it first (5 to 15 m
 	cd tools/vaultserver && CGO_ENABLED=0 go build -tags minimal -ldflags '-s -w' -o ../../dist/vaultserver .
 	GATEHOUSE_VAULT_SERVER=$(CURDIR)/dist/vaultserver go test -tags vaultserver ./internal/vault/kms -run '^TestRealVault$$' -count=1 -v
 
-test-otlp: ## the log's export against the OpenTelemetry Collector's receiver; builds it first (a minute, once)
+test-otlp: ## the log's export, figures and traces against the OpenTelemetry Collector's receiver; builds it first (a minute, once)
 	@scripts/setup go
 	@mkdir -p dist
 	cd tools/otlpserver && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../dist/otlpserver .
-	GATEHOUSE_OTLP_SERVER=$(CURDIR)/dist/otlpserver go test -tags otlpserver ./internal/export -run '^TestCollector$$' -count=1 -v
+	GATEHOUSE_OTLP_SERVER=$(CURDIR)/dist/otlpserver go test -tags otlpserver ./internal/export ./internal/metrics/otlp -run '^TestCollector$$' -count=1 -v
 
 test-rules: ## the alert rules and the dashboard, read by Prometheus' own parsers; builds them first (a minute, once)
 	@scripts/setup go
