@@ -2,9 +2,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -134,6 +143,67 @@ func TestFiguresOfTheRunningCommand(t *testing.T) {
 	if code := h.stop(); code != 0 {
 		t.Errorf("it ended with %d:\n%s", code, h.stderr)
 	}
+}
+
+// In the open, scrapers show a certificate of the named authority, or are not answered.
+func TestScrapersShowCertificates(t *testing.T) {
+	ours, oursPEM, oursKey := selfSigned(t)
+	stranger, _, _ := selfSigned(t)
+	h := newHouseWith(t, "events:", fmt.Sprintf("metrics: {listen: \"127.0.0.1:0\", tls: {cert: %q, key: %q, client_ca_file: %q}}\nevents:", oursPEM, oursKey, oursPEM))
+	h.start()
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.Leaf)
+	for name, show := range map[string][]tls.Certificate{"ours": {ours}, "a stranger's": {stranger}, "none": nil} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: show, MinVersion: tls.VersionTLS12}}}
+		reply, err := client.Get(h.ready["metrics"])
+		if (err == nil) != (name == "ours") {
+			t.Errorf("with %s: %v", name, err)
+		}
+		if err == nil {
+			if reply.StatusCode != http.StatusOK {
+				t.Errorf("with %s: %s", name, reply.Status)
+			}
+			reply.Body.Close()
+		}
+		client.CloseIdleConnections()
+	}
+	if !strings.HasPrefix(h.ready["metrics"], "https://") {
+		t.Errorf("the listener is at %s", h.ready["metrics"])
+	}
+}
+
+// selfSigned makes a certificate that is its own authority, for both sides, in files too.
+func selfSigned(t *testing.T) (cert tls.Certificate, certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "scraper"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM, keyPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, text := range map[string][]byte{certFile: certPEM, keyFile: keyPEM} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cert, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		t.Fatal(err)
+	}
+	return cert, certFile, keyFile
 }
 
 // A listener that cannot work is found before it is needed.
