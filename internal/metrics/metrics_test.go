@@ -508,6 +508,29 @@ func TestSeriesThatAreTooMany(t *testing.T) {
 	})
 }
 
+// Looks are taken at once and often at first: whoever has just started Gatehouse looks.
+func TestLooksAtTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		began := time.Now()
+		m := newMetrics(t, metrics.Look{Name: "events", Sets: []string{metrics.Events}, Every: time.Minute, At: func(context.Context) ([]metrics.Reading, error) {
+			at = append(at, time.Since(began))
+			return nil, nil
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- m.Run(ctx) }()
+		time.Sleep(3*time.Minute + time.Second)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if want := []time.Duration{0, 10 * time.Second, 30 * time.Second, 70 * time.Second, 130 * time.Second}; !slices.Equal(at, want) {
+			t.Errorf("looked at %v, want %v", at, want)
+		}
+	})
+}
+
 // A look that hangs leaves no figures behind that look new.
 func TestLookThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
