@@ -78,6 +78,7 @@ When every listener is bound, one line is printed on standard output.`,
 type server struct {
 	*parts
 	app, proxy, public *wire.Server
+	figures            *wire.Server // nil when nothing listens for who collects figures
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
@@ -102,6 +103,9 @@ func (s *server) addresses() map[string]string {
 	if s.public != nil {
 		out["public"] = s.public.URL()
 	}
+	if s.figures != nil {
+		out["metrics"] = s.figures.URL() + "/metrics"
+	}
 	if usesCA(s.cfg) {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
@@ -111,7 +115,7 @@ func (s *server) addresses() map[string]string {
 func (s *server) announce(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
-	for _, k := range []string{"app_listener", "proxy_listener", "public", "ca_file"} {
+	for _, k := range []string{"app_listener", "proxy_listener", "public", "metrics", "ca_file"} {
 		if v, ok := s.addresses()[k]; ok {
 			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
 		}
@@ -195,7 +199,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 // by Close, after every handler has returned.
 func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, listener := range []*wire.Server{s.app, s.proxy, s.public} {
+	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.figures} {
 		if listener != nil {
 			group.Go(func() error { return listener.Run(ctx) })
 		}
@@ -225,6 +229,10 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.exporting.run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
 	group.Go(func() error { s.identity.RunUses(ctx); return nil })
+	group.Go(func() error { return s.metrics.Run(ctx) })
+	if s.telemetry != nil {
+		group.Go(func() error { return s.telemetry.Run(ctx) })
+	}
 	group.Go(func() error { return s.reconcile.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
@@ -233,13 +241,20 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
+	err := errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
+	if s.telemetry != nil {
+		s.telemetry.Flush(last)
+	}
+	return err
 }
 
 // bind makes the surfaces and their listeners.
 func (s *server) bind(ctx context.Context) error {
 	cfg := s.cfg
 	var err error
+	if s.telemetry, err = newTelemetry(s.parts); err != nil {
+		return err
+	}
 	// The gateway counts the API's requests too, and exists a moment later.
 	own, err := api.New(apiConfig(s.parts, func(name gatehouse.ServiceName, cost int) error { return s.gateway.Admit(name, cost) }))
 	if err != nil {
@@ -279,7 +294,7 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.bindMetrics()
 }
 
 func (s *server) publicHandler() (http.Handler, error) {

@@ -75,6 +75,13 @@ type Config struct {
 	// is false. They are called from many goroutines and must not wait. Apps that are not
 	// named cost nothing.
 	Posts map[gatehouse.AppName]func(posts int64, whole bool)
+	// Done is told how each call went, after it, also of those that were refused. It is
+	// called from many goroutines, must not wait, and must keep nothing that it is
+	// given. nil costs nothing.
+	Done func(*Done)
+	// Trace says which trace a call belongs to, by the caller's traceparent header as it
+	// came ("" for none, or several). It is asked only if Done is set. nil: no trace.
+	Trace func(traceparent string) Trace
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not
