@@ -26,8 +26,8 @@ const batch = 128
 // lookUp asks for the words before ready by themselves, and opens those with which
 // values of several may begin.
 func (t *stream) lookUp(ready int) {
+	t.scan.recent.renew(t.scan.x.changes.Load())
 	s := t.scan.x.sieve.Load()
-	k := t.scan.x.keys
 	// Short words are read eight bytes at once.
 	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
 	raw := t.raw[:len(t.raw)+2]
@@ -61,8 +61,7 @@ func (t *stream) lookUp(ready int) {
 			if size := w.end - w.start; size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
 				continue
 			}
-			t.b = t.appendWord(t.b[:0], w)
-			t.match(k.oneOf(t.b, w.fast), int(w.start), int(w.end))
+			t.matchWord(w)
 		}
 		t.looked += len(words)
 	}
