@@ -121,7 +121,9 @@ type scan struct {
 	// those beyond crowded, until they are reported.
 	counts map[int64]int
 	crowd  []sight
-	recent recent
+
+	recent  recent
+	batches batches
 }
 
 // crowded is how many values may begin within a window's length before each of them
