@@ -104,21 +104,31 @@ func (t *stream) extend(s *sieve, o *opening, ready int, last bool) bool {
 			continue
 		}
 		o.all = k.link(o.all, next.fast)
-		for _, c := range gap {
-			o.leads &= follow[c]
-			o.hasAt = o.hasAt || c == '@'
-		}
-		if len(gap) > maxGap {
-			o.leads &= namesOnly
-		}
-		leads := o.leads & (1<<exactShape[n] | 1<<emailShape[n] | 1<<nameShape[n])
-		if !o.hasAt {
-			leads &^= emailOnly
-		}
-		if leads != 0 {
+		o.join(gap)
+		if leads := o.shapes(n); leads != 0 {
 			t.asks = append(t.asks, ask{quick: chain(o.first, o.all), how: asSeveral, start: start, end: next.end, words: uint8(n), first: o.word, leads: leads})
 		}
 	}
+}
+
+// join leaves of the leads what may have this between two words.
+func (o *opening) join(gap []byte) {
+	for _, c := range gap {
+		o.leads &= follow[c]
+		o.hasAt = o.hasAt || c == '@'
+	}
+	if len(gap) > maxGap {
+		o.leads &= namesOnly
+	}
+}
+
+// shapes returns those of the leads that a value of so many words may have.
+func (o *opening) shapes(n int) uint32 {
+	leads := o.leads & (1<<exactShape[n] | 1<<emailShape[n] | 1<<nameShape[n])
+	if !o.hasAt {
+		leads &^= emailOnly
+	}
+	return leads
 }
 
 // isAlone says whether the word behind those that are ready, which is not ready yet,

@@ -69,6 +69,8 @@ type Index struct {
 	stale   bool // the sieve lets through what is gone
 	count   atomic.Int64
 	evicted atomic.Int64
+	// changes counts what was put in and taken out, behind each.
+	changes atomic.Uint64
 }
 
 // shard is one part of the index. Its table is changed under both the index's
@@ -187,6 +189,7 @@ func (x *Index) add(m mark, i item) {
 	h.Lock()
 	before := h.count
 	x.stale = h.put(i, x.manyOf(i.class)) || x.stale
+	x.changes.Add(1) // behind what had to make room, too
 	x.count.Add(int64(h.count - before))
 	h.Unlock()
 }
@@ -282,6 +285,7 @@ func (x *Index) Forget(owner Owner) int {
 			h.Unlock()
 		}
 	}
+	x.changes.Add(1)
 	x.count.Add(-int64(forgotten))
 	x.stale = x.stale || forgotten > 0
 	return forgotten
@@ -293,6 +297,7 @@ func (x *Index) Expire(now time.Time) int {
 	defer x.writing.Unlock()
 	hour := now.Unix()/3600 - epoch
 	dropped := x.drop(func(i item) bool { return int64(i.hour) <= hour })
+	x.changes.Add(1)
 	if dropped > 0 || x.stale {
 		x.sift(0)
 	}

@@ -7,6 +7,11 @@ func (t *stream) match(m mark, start, end int) { t.matchKind(m, start, end, ^uin
 // matchKind is match for what can only be a value of some kinds of data.
 func (t *stream) matchKind(m mark, start, end int, kinds uint) {
 	t.found = t.scan.x.look(t.found[:0], m)
+	t.judge(m, start, end, kinds)
+}
+
+// judge notes what may be a hit of what was found under a mark.
+func (t *stream) judge(m mark, start, end int, kinds uint) {
 	for len(t.found) > 0 {
 		class := t.found[0].class
 		s := sight{mark: m, class: class}

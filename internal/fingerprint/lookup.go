@@ -23,46 +23,67 @@ var keepBytes = func() (keep [17]uint64) {
 // index that is masked with it needs no check.
 const batch = 128
 
+// batches are what is worked out of the words of a batch. All streams of a search use
+// the same, one after the other.
+type batches struct {
+	fast, loaded, firsts [batch]uint64
+	pass, some           [batch]int32
+	may, leads           [batch]uint32
+}
+
 // lookUp asks for the words before ready by themselves, and opens those with which
 // values of several may begin.
 func (t *stream) lookUp(ready int) {
+	t.scan.recent.renew(t.scan.x.changes.Load())
 	s := t.scan.x.sieve.Load()
-	k := t.scan.x.keys
-	// Short words are read eight bytes at once.
+	// Short words are read eight bytes at once; behind the text there is room, and what
+	// stands there is of no consequence.
 	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
 	raw := t.raw[:len(t.raw)+2]
 	t.findAt(ready)
 	bits, shift := s.bits, uint(64-quickBits+s.shift)
-	var fast, loaded [batch]uint64
-	var pass [batch]int32
+	lastAt, noAt := int32(t.lastAt), int32(t.noAt)
+	b := &t.scan.batches
 	for t.looked < ready {
 		words := t.words[t.looked:min(ready, t.looked+batch)]
-		t.hash(words, &fast)
-		for i, f := range fast[:len(words)] {
-			loaded[i] = atomic.LoadUint64(&bits[f>>(shift&63)])
+		t.hash(words, &b.fast)
+		for i, f := range b.fast[:len(words)] {
+			b.loaded[i] = atomic.LoadUint64(&bits[f>>(shift&63)])
 		}
-		t.openAll(s, words)
-		n := 0
+		passed, some := 0, 0
 		for i := range words {
-			b := three(fast[i&(batch-1)] >> (64 - quickBits))
-			pass[n&(batch-1)] = int32(i)
-			if loaded[i&(batch-1)]&b == b {
-				n++
+			w := &words[i]
+			loaded := b.loaded[i&(batch-1)]
+			q := three(b.fast[i&(batch-1)] >> (64 - quickBits))
+			b.pass[passed&(batch-1)] = int32(i)
+			if loaded&q == q {
+				passed++
+			}
+			m := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[loaded>>leadsBit] &^ uint32(w.traits&notDigit)
+			if w.end > lastAt && w.end < noAt {
+				m &^= emailOnly
+			}
+			if w.traits&(isSign|isTailed) != 0 {
+				m = ^uint32(0) // the second sign says what may begin
+			}
+			b.some[some&(batch-1)], b.may[some&(batch-1)] = int32(i), m
+			if m != 0 {
+				some++
 			}
 		}
+		t.openAll(s, words, some)
 		for i := range words {
 			w := &words[i]
 			if w.traits&(hasMore|notASCII) != 0 && w.traits&(isSign|isTailed) == 0 || w.traits&notDigit == 0 && raw[max(w.start, 0)] == '0' {
 				t.variants(w)
 			}
 		}
-		for _, i := range pass[:n] {
+		for _, i := range b.pass[:passed] {
 			w := &words[i]
 			if size := w.end - w.start; size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
 				continue
 			}
-			t.b = t.appendWord(t.b[:0], w)
-			t.match(k.oneOf(t.b, w.fast), int(w.start), int(w.end))
+			t.matchWord(w)
 		}
 		t.looked += len(words)
 	}
@@ -142,61 +163,90 @@ func (t *stream) findAt(ready int) {
 const maxLook = 256
 
 // openAll opens those of the words, not looked up yet, with which a value of several
-// may begin.
-func (t *stream) openAll(s *sieve, words []word) {
-	// Behind the text there is room, and what stands there is of no consequence.
-	raw := t.raw[:len(t.raw)+2]
-	var some [batch]int32
-	var may, leads [batch]uint32
-	first, n := s.first, 0
-	lastAt, noAt := int32(t.lastAt), int32(t.noAt)
-	for i := range words {
+// may begin: the first that lookUp has put into some. If the next word is there, too,
+// values of two are asked for at once.
+func (t *stream) openAll(s *sieve, words []word, some int) {
+	k := t.scan.x.keys
+	b := &t.scan.batches
+	for j, i := range b.some[:some] {
 		w := &words[i]
-		at := w.fast >> (64 - leadBits)
-		m := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[atomic.LoadUint64(&first[at>>5])>>(at&31*2)&3] &^ uint32(w.traits&notDigit)
-		if w.end > lastAt && w.end < noAt {
-			m &^= emailOnly
+		b.firsts[j] = w.fast
+		if w.traits&isSign != 0 && int(i)+1 < len(words) && w.end-w.start == 3 {
+			if next := &words[i+1]; next.traits&isSign != 0 && next.end-next.start == 3 {
+				b.firsts[j] = k.twoSigns(t.raw[w.start:w.end], t.raw[next.start:next.end])
+				b.may[j] &^= mayPhone
+			}
 		}
-		if w.traits&(isSign|isTailed) != 0 {
-			m |= mayPhone // the second sign is not known yet
-		}
-		some[n&(batch-1)], may[n&(batch-1)] = int32(i), m
-		if m != 0 {
+	}
+	for j, f := range b.firsts[:some] {
+		b.leads[j] = s.lead(f)
+	}
+	n := 0
+	for j := range b.leads[:some] {
+		leads := (b.leads[j] | mayPhone) & b.may[j]
+		b.some[n], b.leads[n], b.firsts[n] = b.some[j], leads, b.firsts[j]
+		if leads != 0 {
 			n++
 		}
 	}
-	for j, i := range some[:n] {
-		leads[j] = s.lead(words[i].fast)
-	}
-	k := t.scan.x.keys
-	for j, i := range some[:n] {
+	pairs := 0
+	for j, i := range b.some[:n] {
 		w := &words[i]
+		o := opening{word: int32(t.looked) + i, count: 1, digits: notPhone, first: b.firsts[j], leads: b.leads[j]}
 		if w.end-w.start > maxValue {
 			continue
 		}
-		o := opening{word: int32(t.looked) + i, count: 1, digits: notPhone}
-		if w.traits&(isSign|isTailed) != 0 {
-			o.unread = true
-		} else {
-			o.first = w.fast
-			o.leads = leads[j] & may[j]
-			if may[j]&mayPhone != 0 && t.beginsPhone(w) {
+		if o.leads&mayPhone != 0 || int(i)+1 >= len(words) {
+			o.leads &^= mayPhone
+			switch {
+			case w.traits&(isSign|isTailed) != 0:
+				// What follows is no sign, or not known.
+				o.unread = true
+			case b.leads[j]&mayPhone != 0 && t.beginsPhone(w):
 				o.digits = uint8(w.end - w.start)
 			}
-			if o.leads == 0 && o.digits == notPhone {
+			if o.unread || o.digits != notPhone || o.leads != 0 && int(i)+1 >= len(words) {
+				o.all = k.link(0, w.fast)
+				t.openings = append(t.openings, o)
+				continue
+			}
+			if o.leads == 0 {
 				continue
 			}
 		}
-		o.all = k.link(0, w.fast)
-		t.openings = append(t.openings, o)
+		next := &words[i+1]
+		if next.start-w.end > maxNameGap || next.end-w.start > maxValue {
+			continue
+		}
+		o.join(t.raw[w.end:next.start])
+		if o.leads&shapesFrom[2] == 0 {
+			continue
+		}
+		o.count, o.all = 2, k.link(k.link(0, w.fast), next.fast)
+		if o.leads&shapesFrom[3] != 0 {
+			t.openings = append(t.openings, o)
+		}
+		if leads := o.shapes(2); leads != 0 {
+			b.some[pairs], b.leads[pairs], b.firsts[pairs] = i, leads, chain(o.first, o.all)
+			pairs++
+		}
+	}
+	for j, q := range b.firsts[:pairs] {
+		b.loaded[j] = atomic.LoadUint64(&s.bits[q>>s.shift])
+	}
+	for j, i := range b.some[:pairs] {
+		if q := three(b.firsts[j]); b.loaded[j]&q == q {
+			t.asks = append(t.asks, ask{quick: b.firsts[j], how: asSeveral, start: words[i].start, end: words[i+1].end, words: 2, first: int32(t.looked) + i, leads: b.leads[j]})
+		}
 	}
 }
 
 // mayPhone is, beside shapes, that a telephone number may begin, or a value of signs.
 const mayPhone uint32 = 1 << shapeOne
 
-// shapesOf1 are the shapes that the two bits of sieve.first may mean: the first addresses
-// of e-mail, the second other values. It says nothing of mayPhone.
+// shapesOf1 are the shapes that the two bits of a sieve's word may mean that say what
+// begins: the first addresses of e-mail, the second other values. It says nothing of
+// mayPhone.
 var shapesOf1 = [4]uint32{mayPhone, mayPhone | emailOnly, mayPhone | exactOnly | namesOnly, ^uint32(0)}
 
 // follow has, for a byte behind a word, the shapes of the values that may go on with

@@ -133,6 +133,11 @@ func (k *keys) fast16(x, y, n uint64) uint64 {
 	return hi ^ lo
 }
 
+// twoSigns is quickOf for two signs of three bytes each.
+func (k *keys) twoSigns(x, y []byte) uint64 {
+	return k.fast16(uint64(x[0])|uint64(x[1])<<8|uint64(x[2])<<16|uint64(y[0])<<24|uint64(y[1])<<32|uint64(y[2])<<40, 0, 6)
+}
+
 // print encrypts a mark: one block of AES-128, the mark followed by zeros.
 func (k *keys) print(m mark) Print {
 	var p Print

@@ -144,8 +144,7 @@ func (r *reader) first(words []word, k *keys) (uint64, bool) {
 	}
 	if a, b := &words[0], &words[1]; many == minSigns && a.end-a.start == 3 && b.end-b.start == 3 && b.traits&isSign != 0 {
 		// The usual two, without a detour.
-		x, y := r.raw[a.start:a.end], r.raw[b.start:b.end]
-		return k.fast16(uint64(x[0])|uint64(x[1])<<8|uint64(x[2])<<16|uint64(y[0])<<24|uint64(y[1])<<32|uint64(y[2])<<40, 0, 6), true
+		return k.twoSigns(r.raw[a.start:a.end], r.raw[b.start:b.end]), true
 	}
 	return k.quickOf(r.appendName(nil, words[:many])), true
 }

@@ -102,6 +102,7 @@ func (s *Search) Close() {
 		c.root.begin(0, "", "")
 		c.seen, c.owned, c.crowd = c.seen[:0], c.owned[:0], c.crowd[:0]
 		clear(c.counts)
+		c.recent = recent{}
 	}
 	s.x.searches.Put(s)
 }
@@ -120,6 +121,9 @@ type scan struct {
 	// those beyond crowded, until they are reported.
 	counts map[int64]int
 	crowd  []sight
+
+	recent  recent
+	batches batches
 }
 
 // crowded is how many values may begin within a window's length before each of them

@@ -55,7 +55,7 @@ func (t *stream) begin(at int64, form, outer string) {
 	t.looked, t.done, t.runEnd = 0, 0, 0
 	t.openings, t.asks = t.openings[:0], t.asks[:0]
 	t.runs.length, t.runs.fed, t.runs.acc, t.runs.good, t.runs.hex, t.runs.open = 0, 0, 0, 0, 0, 0
-	t.runs.line, t.runs.broken = 0, noBreak
+	t.runs.line, t.runs.broken, t.runs.behind = 0, noBreak, false
 }
 
 // write takes in bytes that follow one another in the source.
