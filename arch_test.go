@@ -57,6 +57,7 @@ var layout = []row{
 	{name: "internal/identity/factor", may: []string{"gatehouse", "internal/secret"},
 		libraries: []string{"github.com/go-webauthn/webauthn", "golang.org/x/crypto/argon2", "golang.org/x/text/unicode/norm"}},
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
+	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
 		libraries: []string{"go.opentelemetry.io/proto/slim/otlp", "google.golang.org/protobuf"}},
@@ -81,7 +82,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/reconcile", "internal/identity", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
