@@ -20,8 +20,8 @@ const (
 	selectOperatorByEmail  statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.email_key = $1`
 	selectOperatorByHandle statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.handle = $1`
 	selectOperators        statement = `SELECT ` + operatorColumns + ` FROM operators o ORDER BY o.created, o.id`
-	selectGrantsOf         statement = `SELECT operator, role, until FROM operator_grants WHERE operator = $1 ORDER BY role`
-	selectGrants           statement = `SELECT operator, role, until FROM operator_grants ORDER BY operator, role`
+	selectGrantsOf         statement = `SELECT operator, role, until, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
+	selectGrants           statement = `SELECT operator, role, until, mac FROM operator_grants ORDER BY operator, role`
 
 	insertOperator statement = `INSERT INTO operators (id, environment, name, email, email_key, state, reason, created, seen, decided_until,
 		handle, password, totp, totp_step, totp_next, totp_next_end)
@@ -43,15 +43,10 @@ const (
 	keeperOf statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0 AND o.id = $2`
 
-	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until`
+	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, mac) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, mac = excluded.mac`
 	deleteGrant  statement = `DELETE FROM operator_grants WHERE operator = $1 AND role = $2`
 	deleteGrants statement = `DELETE FROM operator_grants WHERE operator = $1`
-	moveGrants   statement = `INSERT INTO operator_grants (operator, role, since, until)
-		SELECT CAST($2 AS TEXT), role, $3, until FROM operator_grants WHERE operator = $1
-		ON CONFLICT (operator, role) DO UPDATE SET until =
-			CASE WHEN operator_grants.until = 0 OR excluded.until = 0 THEN 0
-			WHEN excluded.until > operator_grants.until THEN excluded.until ELSE operator_grants.until END`
 
 	updatePassword statement = `UPDATE operators SET password = $3 WHERE id = $1 AND password = $2 AND state <> 'removed'`
 	offerTOTP      statement = `UPDATE operators SET totp_next = $2, totp_next_end = $4
@@ -64,8 +59,8 @@ const (
 	deleteRecovery statement = `DELETE FROM operator_recovery WHERE operator = $1 AND hash = $2`
 	clearRecovery  statement = `DELETE FROM operator_recovery WHERE operator = $1`
 
-	insertPasskey  statement = `INSERT INTO operator_passkeys (id, operator, name, credential, synced, created, used) VALUES ($1, $2, $3, $4, $5, $6, 0)`
-	selectPasskeys statement = `SELECT id, operator, name, credential, synced, created, used FROM operator_passkeys WHERE operator = $1 ORDER BY created, id`
+	insertPasskey  statement = `INSERT INTO operator_passkeys (id, operator, name, credential, mac, synced, created, used) VALUES ($1, $2, $3, $4, $5, $6, $7, 0)`
+	selectPasskeys statement = `SELECT id, operator, name, credential, mac, synced, created, used FROM operator_passkeys WHERE operator = $1 ORDER BY created, id`
 	countPasskeys  statement = `SELECT count(*) FROM operator_passkeys WHERE operator = $1`
 	usePasskey     statement = `UPDATE operator_passkeys SET credential = $3, used = $4 WHERE id = $1 AND credential = $2`
 	deletePasskey  statement = `DELETE FROM operator_passkeys WHERE operator = $1 AND id = $2`
@@ -152,9 +147,9 @@ func (s *Operators) AddAccount(ctx context.Context, r operator.AccountRecord) er
 		a := r.Account
 		_, err := t.exec(ctx, insertOperator, string(a.ID), string(r.Environment), a.Name, a.Email, nullable(r.EmailKey),
 			string(a.State), micros(a.Created), r.Handle)
-		for _, g := range a.Grants {
+		for _, g := range r.Grants {
 			if err == nil {
-				_, err = t.exec(ctx, upsertGrant, string(a.ID), string(g.Role), micros(a.Created), micros(g.Until))
+				err = t.putGrant(ctx, a.ID, g, a.Created)
 			}
 		}
 		return err
@@ -191,23 +186,22 @@ func (s *Operators) one(ctx context.Context, which statement, key any) (operator
 	}
 	// Grants are read after the account, which never gets more of them than it had
 	// when it was active: an account that is suspended keeps them.
-	r.Account.Grants, err = grantsOf(s.db.query(ctx, selectGrantsOf, string(r.Account.ID)))(r.Account.ID)
+	r.Grants, err = collect[operator.GrantRecord](s.db.query(ctx, selectGrantsOf, string(r.Account.ID)))(func(r *rows) (operator.GrantRecord, error) {
+		_, g, err := scanGrant(r)
+		return g, err
+	})
 	return r, err
 }
 
-func grantsOf(r *rows, err error) func(operator.AccountID) ([]operator.Grant, error) {
-	return func(operator.AccountID) ([]operator.Grant, error) {
-		return collect[operator.Grant](r, err)(func(r *rows) (operator.Grant, error) {
-			_, g, err := scanGrant(r)
-			return g, err
-		})
-	}
+func (t *tx) putGrant(ctx context.Context, id operator.AccountID, g operator.GrantRecord, at time.Time) error {
+	_, err := t.exec(ctx, upsertGrant, string(id), string(g.Grant.Role), micros(at), micros(g.Grant.Until), g.MAC)
+	return err
 }
 
-func scanGrant(r *rows) (id operator.AccountID, g operator.Grant, err error) {
+func scanGrant(r *rows) (id operator.AccountID, g operator.GrantRecord, err error) {
 	var until int64
-	err = r.Scan(&id, &g.Role, &until)
-	g.Until = fromMicros(until)
+	err = r.Scan(&id, &g.Grant.Role, &until, &g.MAC)
+	g.Grant.Until = fromMicros(until)
 	return id, g, err
 }
 
@@ -219,14 +213,14 @@ func (s *Operators) Accounts(ctx context.Context) ([]operator.AccountRecord, err
 		if err != nil {
 			return err
 		}
-		grants := map[operator.AccountID][]operator.Grant{}
+		grants := map[operator.AccountID][]operator.GrantRecord{}
 		_, err = collect[struct{}](t.query(ctx, selectGrants))(func(r *rows) (struct{}, error) {
 			id, g, err := scanGrant(r)
 			grants[id] = append(grants[id], g)
 			return struct{}{}, err
 		})
 		for i := range all {
-			all[i].Account.Grants = grants[all[i].Account.ID]
+			all[i].Grants = grants[all[i].Account.ID]
 		}
 		return err
 	})
@@ -325,7 +319,7 @@ func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, name,
 }
 
 // PutGrant implements operator.GrantStore.
-func (s *Operators) PutGrant(ctx context.Context, id operator.AccountID, g operator.Grant, at time.Time, keep operator.Role) error {
+func (s *Operators) PutGrant(ctx context.Context, id operator.AccountID, g operator.GrantRecord, at time.Time, keep operator.Role) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		return t.keeping(ctx, keep, id, func() error {
 			var state operator.State
@@ -335,8 +329,7 @@ func (s *Operators) PutGrant(ctx context.Context, id operator.AccountID, g opera
 			if state == operator.Removed {
 				return fmt.Errorf("the account is removed: %w", gatehouse.ErrConflict)
 			}
-			_, err := t.exec(ctx, upsertGrant, string(id), string(g.Role), micros(at), micros(g.Until))
-			return err
+			return t.putGrant(ctx, id, g, at)
 		})
 	})
 }
@@ -358,15 +351,17 @@ func (s *Operators) DropGrant(ctx context.Context, id operator.AccountID, role o
 }
 
 // MoveGrants implements operator.GrantStore.
-func (s *Operators) MoveGrants(ctx context.Context, from, to operator.AccountID, at time.Time, keep operator.Role, decider bool) error {
+func (s *Operators) MoveGrants(ctx context.Context, from, to operator.AccountID, grants []operator.GrantRecord, at time.Time, keep operator.Role, decider bool) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		return t.keeping(ctx, keep, from, func() error {
 			n, err := t.exec(ctx, holdOperator, string(to), string(operator.Active))
 			if err = touched(n, err, gatehouse.ErrConflict, "who takes over is not active"); err != nil {
 				return err
 			}
-			if _, err := t.exec(ctx, moveGrants, string(from), string(to), micros(at)); err != nil {
-				return err
+			for _, g := range grants {
+				if err := t.putGrant(ctx, to, g, at); err != nil {
+					return err
+				}
 			}
 			if decider {
 				if _, err := t.exec(ctx, noteDecider, string(from), micros(at)); err != nil {
@@ -444,7 +439,7 @@ func (s *Operators) AddPasskey(ctx context.Context, r operator.PasskeyRecord, mo
 			return fmt.Errorf("the account has %d passkeys: %w", n, gatehouse.ErrConflict)
 		}
 		k := r.Passkey
-		_, err := t.exec(ctx, insertPasskey, string(k.ID), string(k.Account), k.Name, r.Credential, flag(k.Synced), micros(k.Created))
+		_, err := t.exec(ctx, insertPasskey, string(k.ID), string(k.Account), k.Name, r.Credential, r.MAC, flag(k.Synced), micros(k.Created))
 		return err
 	})
 }
@@ -455,7 +450,7 @@ func (s *Operators) Passkeys(ctx context.Context, id operator.AccountID) ([]oper
 		var record operator.PasskeyRecord
 		var synced, created, used int64
 		k := &record.Passkey
-		err := r.Scan(&k.ID, &k.Account, &k.Name, &record.Credential, &synced, &created, &used)
+		err := r.Scan(&k.ID, &k.Account, &k.Name, &record.Credential, &record.MAC, &synced, &created, &used)
 		k.Synced, k.Created, k.Used = synced != 0, fromMicros(created), fromMicros(used)
 		return record, err
 	})

@@ -105,6 +105,9 @@ func (d *Directory) Accounts(ctx context.Context) ([]Account, error) {
 	}
 	accounts := make([]Account, 0, len(records))
 	for _, r := range records {
+		if err := d.grants(ctx, &r); err != nil {
+			return nil, err
+		}
 		accounts = append(accounts, r.Account)
 	}
 	return accounts, nil
@@ -124,5 +127,35 @@ func (d *Directory) record(ctx context.Context, id AccountID) (AccountRecord, er
 	if err != nil {
 		return AccountRecord{}, fmt.Errorf("reading an operator: %w", err)
 	}
-	return r, nil
+	return r, d.grants(ctx, &r)
+}
+
+// grants gives a record's account the grants that were given by this package; what
+// else stands in the database gives nothing.
+func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
+	r.Account.Grants = nil
+	for _, g := range r.Grants {
+		ok, err := d.holds(ctx, g.MAC, "grant", grantParts(r.Account.ID, g.Grant)...)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.Account.Grants = append(r.Account.Grants, g.Grant)
+		}
+	}
+	return nil
+}
+
+// sealGrant makes the row of a grant.
+func (d *Directory) sealGrant(ctx context.Context, id AccountID, g Grant) (GrantRecord, error) {
+	mac, err := d.mac(ctx, "grant", grantParts(id, g)...)
+	return GrantRecord{g, mac}, err
+}
+
+func grantParts(id AccountID, g Grant) []string {
+	until := ""
+	if !g.Until.IsZero() {
+		until = g.Until.UTC().Format(time.RFC3339Nano)
+	}
+	return []string{string(id), string(g.Role), until}
 }

@@ -184,6 +184,9 @@ func (d *Directory) demanded(ctx context.Context, by Actor, subject AccountID) (
 	}
 	since := d.now().Add(-deciderMemory)
 	for _, r := range records {
+		if err := d.grants(ctx, &r); err != nil {
+			return false, err
+		}
 		if r.Account.ID == by.account || r.Account.ID == subject || r.Environment != d.config.Environment {
 			continue
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -35,9 +37,13 @@ func (d *Directory) Grant(ctx context.Context, by Actor, id AccountID, g Grant) 
 			return err
 		}
 	}
+	sealed, err := d.sealGrant(ctx, id, g)
+	if err != nil {
+		return err
+	}
 	e := entry(actionGrant, by, id)
 	describe(e, g)
-	return d.logged(ctx, e, func() error { return d.stateRefusal(d.config.Store.PutGrant(ctx, id, g, at, Owner)) })
+	return d.logged(ctx, e, func() error { return d.stateRefusal(d.config.Store.PutGrant(ctx, id, sealed, at, Owner)) })
 }
 
 // authoriseOwner demands owner.change and, where it takes two, an approval.
@@ -93,7 +99,12 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 	if err != nil {
 		return err
 	}
-	if _, err := d.record(ctx, to); err != nil {
+	heir, err := d.record(ctx, to)
+	if err != nil {
+		return err
+	}
+	grants, err := d.joined(ctx, to, r.Account.Grants, heir.Account.Grants)
+	if err != nil {
 		return err
 	}
 	if decides(r.Account) {
@@ -105,8 +116,28 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 	e := entry(actionHandOver, by, from)
 	e.Facts["to"] = string(to)
 	return d.logged(ctx, e, func() error {
-		return d.stateRefusal(d.config.Store.MoveGrants(ctx, from, to, at, Owner, r.Account.May(ApprovalsDecide, at)))
+		return d.stateRefusal(d.config.Store.MoveGrants(ctx, from, to, grants, at, Owner, r.Account.May(ApprovalsDecide, at)))
 	})
+}
+
+// joined returns the roles of two accounts for one of them: of a role that both have,
+// the later end.
+func (d *Directory) joined(ctx context.Context, id AccountID, given, had []Grant) ([]GrantRecord, error) {
+	ends := map[Role]time.Time{}
+	for _, g := range slices.Concat(had, given) {
+		if end, both := ends[g.Role]; !both || !end.IsZero() && (g.Until.IsZero() || g.Until.After(end)) {
+			ends[g.Role] = g.Until
+		}
+	}
+	records := make([]GrantRecord, 0, len(ends))
+	for role, end := range ends {
+		g, err := d.sealGrant(ctx, id, Grant{role, end})
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, g)
+	}
+	return records, nil
 }
 
 // stateRefusal says what a conflict with an account's state is about.

@@ -62,7 +62,12 @@ func (d *Directory) Invite(ctx context.Context, by Actor, in Invitation) (secret
 	}
 	e := entry(actionInvite, by, r.Account.ID)
 	describe(e, r.Account.Grants[0])
-	token := newToken()
+	token := newToken(r.Account.ID)
+	sealed, err := d.sealGrant(ctx, r.Account.ID, r.Account.Grants[0])
+	if err != nil {
+		return secret.Text{}, Account{}, err
+	}
+	r.Grants = []GrantRecord{sealed}
 	err = d.logged(ctx, e, func() error {
 		if err := d.config.Store.AddAccount(ctx, r); errors.Is(err, gatehouse.ErrConflict) {
 			return wire.Refuse(gatehouse.ErrConflict, "operator/email", "There is an account with this address.")
@@ -108,7 +113,7 @@ func (d *Directory) Reinvite(ctx context.Context, by Actor, id AccountID) (secre
 			return secret.Text{}, Account{}, err
 		}
 	}
-	at, token := d.now(), newToken()
+	at, token := d.now(), newToken(id)
 	change := StateChange{From: []State{Invited, Active, Suspended}, To: Invited, At: at, Decider: r.Account.May(ApprovalsDecide, at)}
 	if !by.host {
 		change.Keep = Owner
@@ -200,7 +205,7 @@ func (d *Directory) token(ctx context.Context, kind TokenKind, token secret.Text
 		return TokenRecord{}, AccountRecord{}, err
 	}
 	t, err := d.config.Store.Token(ctx, hash)
-	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && (t.Kind != kind || !d.now().Before(t.Until)) {
+	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && (t.Kind != kind || !isOf(token, t.Account) || !d.now().Before(t.Until)) {
 		return TokenRecord{}, AccountRecord{}, errToken
 	}
 	if err != nil {

@@ -101,6 +101,9 @@ func (d *Directory) Tend(ctx context.Context) (int, error) {
 	}
 	n, before := 0, at.Add(-d.config.SuspendAfter)
 	for _, r := range records {
+		if err := d.grants(ctx, &r); err != nil {
+			return n, err
+		}
 		if r.Account.State != Active || !lastUse(r.Account).Before(before) {
 			continue
 		}

@@ -143,8 +143,33 @@ func (d *Directory) hash(ctx context.Context, kind string, token secret.Text) (H
 // maxToken bounds what is looked at as a token, in bytes.
 const maxToken = 128
 
-// newToken returns 260 random bits, in letters and digits that nobody confuses.
-func newToken() secret.Text { return secret.New(strings.ToLower(rand.Text() + rand.Text())) }
+// newToken returns an account's identifier and 260 random bits. The identifier is
+// part of what is hashed, so that who can write to the database alone does not make
+// one account's token another's.
+func newToken(id AccountID) secret.Text {
+	return secret.New(string(id) + "." + strings.ToLower(rand.Text()+rand.Text()))
+}
+
+// isOf reports whether a token was made for an account.
+func isOf(token secret.Text, id AccountID) bool {
+	return strings.HasPrefix(token.Reveal(), string(id)+".")
+}
+
+// mac is what stands beside a row that gives something, so that who can write to the
+// database alone gives nothing.
+func (d *Directory) mac(ctx context.Context, kind string, parts ...string) (string, error) {
+	derived, err := d.config.Derive(ctx, "operator-row-"+kind, parts...)
+	if err != nil {
+		return "", fmt.Errorf("signing a row: %w", err)
+	}
+	return derived.Reveal(), nil
+}
+
+// holds reports whether a row has the MAC that mac gave it.
+func (d *Directory) holds(ctx context.Context, stored, kind string, parts ...string) (bool, error) {
+	right, err := d.mac(ctx, kind, parts...)
+	return err == nil && secret.New(right).Equal(secret.New(stored)), err
+}
 
 // newID returns a random identifier: 130 bits.
 func newID() string { return strings.ToLower(rand.Text()) }

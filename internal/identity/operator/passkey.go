@@ -151,11 +151,17 @@ func (d *Directory) keysOf(ctx context.Context, r AccountRecord) (factor.Holder,
 	h := factor.Holder{Handle: r.Handle, Name: r.Account.Email, Display: r.Account.Name}
 	stored := make(map[PasskeyID][]byte, len(records))
 	for _, record := range records {
-		stored[record.Passkey.ID] = record.Credential
 		var k factor.Passkey
 		if err := json.Unmarshal(record.Credential, &k); err != nil {
 			return factor.Holder{}, nil, errors.New("a stored passkey is not as it was written")
 		}
+		switch ok, err := d.holds(ctx, record.MAC, "passkey", string(r.Account.ID), string(k.ID), string(k.Key)); {
+		case err != nil:
+			return factor.Holder{}, nil, err
+		case !ok:
+			continue // nobody added it here
+		}
+		stored[record.Passkey.ID] = record.Credential
 		h.Passkeys = append(h.Passkeys, k)
 	}
 	if h.Name == "" {
@@ -203,6 +209,10 @@ func (d *Directory) FinishPasskey(ctx context.Context, e EnrolmentOrSession, pac
 	if err != nil {
 		return fmt.Errorf("writing a passkey: %w", err)
 	}
+	mac, err := d.mac(ctx, "passkey", string(h.record.Account.ID), string(key.ID), string(key.Key))
+	if err != nil {
+		return err
+	}
 	name := "Security key or device"
 	if key.Synced {
 		name = "Synced passkey"
@@ -215,7 +225,7 @@ func (d *Directory) FinishPasskey(ctx context.Context, e EnrolmentOrSession, pac
 		}
 		err := d.config.Store.AddPasskey(ctx, PasskeyRecord{
 			Passkey:    Passkey{ID: passkeyID(key.ID), Account: h.record.Account.ID, Name: name, Synced: key.Synced, Created: d.now()},
-			Credential: credential,
+			Credential: credential, MAC: mac,
 		}, maxPasskeys)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			return errManyPasskeys

@@ -67,7 +67,7 @@ func (d *Directory) newSession(ctx context.Context, b Browser, id AccountID) (se
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
-	token := newToken()
+	token := newToken(id)
 	hash, err := d.hash(ctx, "session", token)
 	if err != nil {
 		return secret.Text{}, Session{}, err
@@ -126,7 +126,10 @@ func (d *Directory) session(ctx context.Context, b Browser, token secret.Text) (
 	}
 	s, r, err := d.config.Store.Session(ctx, hash)
 	at := d.now()
-	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && !d.alive(s.Session, r, at) {
+	if err == nil {
+		err = d.grants(ctx, &r)
+	}
+	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && !(d.alive(s.Session, r, at) && isOf(token, r.Account.ID)) {
 		return SessionRecord{}, AccountRecord{}, ErrSession
 	}
 	if err != nil {
@@ -160,7 +163,7 @@ func earlier(a, b time.Time) time.Time {
 
 // rotate gives a session a new token, after a factor was shown.
 func (d *Directory) rotate(ctx context.Context, s SessionRecord) (secret.Text, Session, error) {
-	token := newToken()
+	token := newToken(s.Session.Account)
 	hash, err := d.hash(ctx, "session", token)
 	if err != nil {
 		return secret.Text{}, Session{}, err

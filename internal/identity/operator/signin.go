@@ -169,7 +169,7 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 			_ = d.config.Store.SetPassword(ctx, id, r.Password, hash)
 		}
 	}
-	token, at := newToken(), d.now()
+	token, at := newToken(id), d.now()
 	hash, err := d.hash(ctx, string(kind), token)
 	if err != nil {
 		return secret.Text{}, err

@@ -29,7 +29,9 @@ type Store interface {
 
 // AccountRecord is an account as stored.
 type AccountRecord struct {
+	// Account is without grants: those of the database are in Grants.
 	Account     Account
+	Grants      []GrantRecord
 	Environment gatehouse.Environment
 	// EmailKey is the address in the form by which it is found; empty when removed.
 	EmailKey string
@@ -76,6 +78,13 @@ type AccountStore interface {
 	SetProfile(ctx context.Context, id AccountID, name, email, key string) error
 }
 
+// GrantRecord is a grant as stored.
+type GrantRecord struct {
+	Grant Grant
+	// MAC is over the account and the grant.
+	MAC string
+}
+
 // StateChange is what SetState does.
 type StateChange struct {
 	From   []State
@@ -96,13 +105,13 @@ type GrantStore interface {
 	// PutGrant gives an account that is not removed a role until a time, in place
 	// of the one it had; keep is as in StateChange: a last grant is not given an
 	// end.
-	PutGrant(ctx context.Context, id AccountID, g Grant, at time.Time, keep Role) error
+	PutGrant(ctx context.Context, id AccountID, g GrantRecord, at time.Time, keep Role) error
 	// DropGrant takes a role away; one that is not there is ErrNotFound. decider is
 	// as in StateChange.
 	DropGrant(ctx context.Context, id AccountID, role Role, at time.Time, keep Role, decider bool) error
-	// MoveGrants gives an active account all roles of another, which loses them,
-	// and its sessions with them. One that both have keeps the later end.
-	MoveGrants(ctx context.Context, from, to AccountID, at time.Time, keep Role, decider bool) error
+	// MoveGrants gives an active account these roles, in the place of those that it
+	// has; another account loses all of its roles, and its sessions with them.
+	MoveGrants(ctx context.Context, from, to AccountID, grants []GrantRecord, at time.Time, keep Role, decider bool) error
 }
 
 // FactorStore keeps passwords, one-time codes and recovery codes.
@@ -130,8 +139,10 @@ type FactorStore interface {
 // PasskeyRecord is a passkey as stored.
 type PasskeyRecord struct {
 	Passkey Passkey
-	// Credential is the public half, as package factor writes it.
+	// Credential is the public half, as package factor writes it, and MAC over the
+	// account and the parts of it that no use changes.
 	Credential []byte
+	MAC        string
 }
 
 // PasskeyStore keeps passkeys.

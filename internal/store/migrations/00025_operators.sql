@@ -28,6 +28,7 @@ CREATE TABLE operator_grants (
     role     TEXT   NOT NULL,
     since    BIGINT NOT NULL,
     until    BIGINT NOT NULL,
+    mac      TEXT   NOT NULL,
     PRIMARY KEY (operator, role)
 );
 
@@ -37,6 +38,7 @@ CREATE TABLE operator_passkeys (
     operator   TEXT   NOT NULL REFERENCES operators (id),
     name       TEXT   NOT NULL,
     credential BLOB   NOT NULL,
+    mac        TEXT   NOT NULL,
     synced     BIGINT NOT NULL,
     created    BIGINT NOT NULL,
     used       BIGINT NOT NULL
