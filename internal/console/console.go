@@ -32,7 +32,7 @@
 //  8. page_things_test.go shows the page to a role that may see all of it and to one
 //     that may not; the route matrix in cmd/gatehouse takes its routes by itself
 //     (go test ./cmd/gatehouse -run TestConsoleMatrix -update).
-//  9. look(t, b, "things", "/things") in cmd/gatehouse takes the pictures and lets
+//  9. lookAt(t, b, "things", b.at+"/things") in cmd/gatehouse takes the pictures and lets
 //     axe judge the page, light and dark, wide and narrow. Look at them.
 //
 // Health (page_health.go, pages/health.html, page_health_test.go) is the example.
