@@ -241,7 +241,7 @@ func ensureCA(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(
 		return err
 	}
 	names, ips := listenerNames(cfg)
-	names = append(names, publicNames(cfg)...)
+	names = append(names, browserNames(cfg)...)
 	certPEM, key, err := wire.NewCA("Gatehouse local CA ("+string(cfg.Environment)+")", names, networks(ips), caLife)
 	if err != nil {
 		return err
@@ -266,13 +266,13 @@ func serves(cfg *config.Config, certPEM []byte, key secret.Text) bool {
 		return false
 	}
 	names, ips := listenerNames(cfg)
-	_, err = ca.Issue(append(names, publicNames(cfg)...), ips)
+	_, err = ca.Issue(append(names, browserNames(cfg)...), ips)
 	return err == nil
 }
 
 // usesCA reports whether a listener gets its certificate from the local CA.
 func usesCA(cfg *config.Config) bool {
-	return cfg.AppCertificate().Source == localCA || publicNames(cfg) != nil || cfg.Listen.Proxy != "" && cfg.ProxyCertificate().Source == localCA
+	return cfg.AppCertificate().Source == localCA || browserNames(cfg) != nil || cfg.Listen.Proxy != "" && cfg.ProxyCertificate().Source == localCA
 }
 
 // publicNames returns the name that the public listener's certificate stands
