@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
 	"time"
 
-	"gatehouse"
 	"gatehouse/internal/config"
 	"gatehouse/internal/console"
-	"gatehouse/internal/secret"
+	"gatehouse/internal/identity/factor"
+	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/wire"
 )
 
@@ -41,19 +42,33 @@ func (s *server) newConsole() (*console.Console, error) {
 	if err != nil {
 		return nil, err
 	}
+	directory, err := s.newDirectory()
+	if err != nil {
+		return nil, err
+	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: nobody{},
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: directory,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
-		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns, Fresh: c.Fresh},
+		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
 	})
 }
 
-// nobody is a directory without operators.
-type nobody struct{}
-
-func (nobody) Session(context.Context, console.Browser, secret.Text) (console.Session, console.Account, error) {
-	return console.Session{}, console.Account{}, gatehouse.ErrDenied
+// operators returns the directory of who works with this Gatehouse.
+func (s *server) newDirectory() (*operator.Directory, error) {
+	passwords, err := factor.NewPasswords(factor.PasswordConfig{})
+	if err != nil {
+		return nil, err
+	}
+	passkeys, err := factor.NewPasskeys(factor.PasskeyConfig{Origin: s.cfg.ConsoleURL(), Name: "Gatehouse", Discoverable: true})
+	if err != nil {
+		s.logger.Warn("passkeys are not offered", slog.Any("error", err))
+		passkeys = nil
+	}
+	return operator.New(operator.Config{
+		Store: s.db.Operators(), Log: s.log, Derive: s.vault.Derive, Passwords: passwords, Passkeys: passkeys, Environment: s.cfg.Environment,
+		Fresh: s.cfg.Console.WithDefaults().Fresh,
+	})
 }
 
 // consoleNames returns the name that the console's certificate stands for, if the

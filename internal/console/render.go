@@ -62,6 +62,9 @@ func functions(assets map[string]asset) template.FuncMap {
 		"count": countAny, "ago": ago, "iso": iso, "stamp": stamp, "day": day,
 		"badge": func(tone Tone, text string) Badge { return Badge{tone, text} },
 		"field": func(name, label string) Field { return Field{Name: name, Label: label} },
+		"passkeyForm": func(kind, action, button, back string) passkeyForm {
+			return passkeyForm{kind, action, button, back}
+		},
 	}
 }
 
