@@ -42,19 +42,18 @@ func (s *server) newConsole() (*console.Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	directory, err := s.newDirectory()
-	if err != nil {
+	if s.directory, err = s.newDirectory(); err != nil {
 		return nil, err
 	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: directory,
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.directory,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
 		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
 	})
 }
 
-// operators returns the directory of who works with this Gatehouse.
+// newDirectory returns the directory of who works with this Gatehouse.
 func (s *server) newDirectory() (*operator.Directory, error) {
 	passwords, err := factor.NewPasswords(factor.PasswordConfig{})
 	if err != nil {

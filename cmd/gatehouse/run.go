@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/egress"
 	"gatehouse/internal/export"
 	"gatehouse/internal/gateway"
+	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/public"
 	"gatehouse/internal/wire"
 
@@ -77,7 +78,8 @@ When every listener is bound, one line is printed on standard output.`,
 type server struct {
 	*parts
 	app, proxy, public *wire.Server
-	console            *wire.Server // nil when nothing listens for it
+	console            *wire.Server        // nil when nothing listens for it
+	directory          *operator.Directory // nil likewise
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority

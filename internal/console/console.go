@@ -45,6 +45,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,9 @@ func New(c Config) (*Console, error) {
 			}
 			k.routes = append(k.routes, r)
 		}
+	}
+	if !slices.ContainsFunc(k.routes, func(r route) bool { return r.pattern == "GET /{$}" }) {
+		k.routes = append(k.routes, get("/{$}", self, func(v *visit) error { return v.redirect(k.home(v.who, v.now)) }))
 	}
 	k.nav = navigate(k.routes)
 	return k, nil

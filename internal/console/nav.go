@@ -43,7 +43,7 @@ func navigate(routes []route) []navGroup {
 			i := slices.IndexFunc(routes, func(r route) bool {
 				return r.method() == "GET" && strings.TrimSuffix(r.path(), "{$}") == l.Path
 			})
-			if i >= 0 {
+			if i >= 0 && routes[i].permission != self {
 				l.permission = routes[i].permission
 				links = append(links, l)
 			}

@@ -173,7 +173,7 @@ func (k *Console) proveRoutes() []route {
 }
 
 func (v *visit) provePage(back, wrong string) signInPage {
-	return signInPage{Base: "/prove", Return: localPath(back), Wrong: wrong, Passkey: v.who.Passkeys > 0, Password: v.who.Password, Again: true}
+	return signInPage{Base: "/prove", Return: localPath(back), Wrong: wrong, Email: v.who.Email, Passkey: v.who.Passkeys > 0, Password: v.who.Password, Again: true}
 }
 
 const proveTitle = "Show that it is you"
