@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -10,8 +9,6 @@ import (
 
 	"gatehouse/internal/config"
 	"gatehouse/internal/console"
-	"gatehouse/internal/identity/factor"
-	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/wire"
 )
 
@@ -42,31 +39,11 @@ func (s *server) newConsole() (*console.Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.directory, err = s.newDirectory(); err != nil {
-		return nil, err
-	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.directory,
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
 		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
-	})
-}
-
-// newDirectory returns the directory of who works with this Gatehouse.
-func (s *server) newDirectory() (*operator.Directory, error) {
-	passwords, err := factor.NewPasswords(factor.PasswordConfig{})
-	if err != nil {
-		return nil, err
-	}
-	passkeys, err := factor.NewPasskeys(factor.PasskeyConfig{Origin: s.cfg.ConsoleURL(), Name: "Gatehouse", Discoverable: true})
-	if err != nil {
-		s.logger.Warn("passkeys are not offered", slog.Any("error", err))
-		passkeys = nil
-	}
-	return operator.New(operator.Config{
-		Store: s.db.Operators(), Log: s.log, Derive: s.vault.Derive, Passwords: passwords, Passkeys: passkeys, Environment: s.cfg.Environment,
-		Fresh: s.cfg.Console.WithDefaults().Fresh,
 	})
 }
 

@@ -54,9 +54,9 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 	if s.cfg.Sandbox.X == "" || s.cfg.Sandbox.Meta == "" || !strings.HasPrefix(s.cfg.ConsoleURL(), "http://localhost:") || s.cfg.Environment != "development" {
 		return nil, fmt.Errorf("a link for operators: only a demo on this machine whose every platform is the sandbox has one: %w", gatehouse.ErrDenied)
 	}
-	d := &demoDoor{console: s.cfg.ConsoleURL(), directory: s.directory, email: "ada@demo.example", until: time.Now().Add(doorLife), token: rand.Text()}
+	d := &demoDoor{console: s.cfg.ConsoleURL(), directory: s.operators, email: "ada@demo.example", until: time.Now().Add(doorLife), token: rand.Text()}
 	d.password = secret.New(strings.ToLower(rand.Text()))
-	codes, err := enrolDemo(ctx, s.directory, operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner}, d.password)
+	codes, err := enrolDemo(ctx, s.operators, operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner}, d.password)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +74,11 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 		{Name: "Grace Demo", Email: "grace@demo.example", Role: operator.Developer},
 		{Name: "Edsger Demo", Email: "edsger@demo.example", Role: operator.Auditor, Until: time.Now().AddDate(0, 1, 0)},
 	} {
-		if _, err := enrolDemo(ctx, s.directory, in, secret.New(rand.Text())); err != nil {
+		if _, err := enrolDemo(ctx, s.operators, in, secret.New(rand.Text())); err != nil {
 			return nil, err
 		}
 	}
-	_, _, err = s.directory.Invite(ctx, operator.Host(), operator.Invitation{Name: "Barbara Demo", Email: "barbara@demo.example", Role: operator.Security})
+	_, _, err = s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Barbara Demo", Email: "barbara@demo.example", Role: operator.Security})
 	return d, err
 }
 

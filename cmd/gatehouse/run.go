@@ -21,7 +21,6 @@ import (
 	"gatehouse/internal/egress"
 	"gatehouse/internal/export"
 	"gatehouse/internal/gateway"
-	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/public"
 	"gatehouse/internal/wire"
 
@@ -78,8 +77,7 @@ When every listener is bound, one line is printed on standard output.`,
 type server struct {
 	*parts
 	app, proxy, public *wire.Server
-	console            *wire.Server        // nil when nothing listens for it
-	directory          *operator.Directory // nil likewise
+	console            *wire.Server // nil when nothing listens for it
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
@@ -214,6 +212,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.lineage.Run(ctx) })
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.tendOperators(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	if s.cfg.Node != "" {
 		group.Go(func() error { return s.pruneFirst(ctx) })
