@@ -52,7 +52,7 @@ func (d *Directory) Invite(ctx context.Context, by Actor, in Invitation) (secret
 		}
 	}
 	if guarded(in.Role) {
-		switch needed, err := d.demanded(ctx, by, ""); {
+		switch needed, err := d.demanded(ctx, by); {
 		case err != nil:
 			return secret.Text{}, Account{}, err
 		case needed:
