@@ -351,3 +351,21 @@ entries:
 	}
 	return n
 }
+
+// text is a value of a column as text.
+func text(v any) string {
+	switch v := v.(type) {
+	case []byte:
+		return string(v)
+	case string:
+		return v
+	}
+	return ""
+}
+
+// contains reports whether a text holds a secret, or the part of a token that is one.
+func contains(text string, s secret.Text) bool {
+	whole := s.Reveal()
+	_, random, _ := strings.Cut(whole, ".")
+	return strings.Contains(text, whole) || random != "" && strings.Contains(text, random)
+}
