@@ -50,6 +50,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateEvents(d)
 	c.validateLineage(d)
 	c.validateAudit(d)
+	c.validateMetrics(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)
@@ -211,7 +212,7 @@ func (c *Config) validateListen(d *decoder) {
 	used := map[string]string{}
 	for _, l := range []struct{ path, addr string }{
 		{"listen.app", c.Listen.App}, {"listen.proxy", c.Listen.Proxy},
-		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public},
+		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public}, {"metrics.listen", c.Metrics.Listen},
 	} {
 		if l.addr == "" {
 			continue
