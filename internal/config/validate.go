@@ -49,6 +49,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateDuties(d)
 	c.validateEvents(d)
 	c.validateLineage(d)
+	c.validateOperators(d)
 	c.validateAudit(d)
 	c.validateMetrics(d)
 	c.validateBackup(d)

@@ -46,9 +46,9 @@ func (v *visit) actor() string {
 	return string(v.who.ID)
 }
 
-// link returns an address if whoever looks may open the page that it is on, and ""
+// reach returns an address if whoever looks may open the page that it is on, and ""
 // otherwise: a link that leads to a refusal helps nobody.
-func (v *visit) link(href string) string {
+func (v *visit) reach(href string) string {
 	path, _, _ := strings.Cut(href, "?")
 	for _, g := range v.console.nav {
 		for _, l := range g.Links {

@@ -40,6 +40,7 @@ type world struct {
 	vault     *vault.Vault
 	log       *audit.Log
 	passwords *factor.Passwords
+	hashed    atomic.Int64 // passwords that were hashed
 	passkeys  *factor.Passkeys
 	d         *operator.Directory
 	raw       *storetest.Raw
@@ -83,8 +84,24 @@ func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 
 func (w *world) config() operator.Config {
 	return operator.Config{
-		Store: w.db.Operators(), Log: w.log, Derive: w.vault.Derive, Passwords: w.passwords, Passkeys: w.passkeys, Environment: production, Now: w.now,
+		Store: w.db.Operators(), Log: w.log, Derive: w.vault.Derive, Passwords: &counting{w.passwords, &w.hashed}, Passkeys: w.passkeys, Environment: production, Now: w.now,
 	}
+}
+
+// counting counts how often a password is hashed, whatever comes of it.
+type counting struct {
+	*factor.Passwords
+	n *atomic.Int64
+}
+
+func (c *counting) Verify(ctx context.Context, hash factor.PasswordHash, password secret.Text) (bool, error) {
+	c.n.Add(1)
+	return c.Passwords.Verify(ctx, hash, password)
+}
+
+func (c *counting) Waste(ctx context.Context, password secret.Text) error {
+	c.n.Add(1)
+	return c.Passwords.Waste(ctx, password)
 }
 
 // directory is another process on the same database.

@@ -178,7 +178,9 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("storing half a sign-in: %w", err)
 	}
-	return token, d.config.Store.Forgive(ctx, limits)
+	// The attempt stays counted: who knows the password alone cannot make halves
+	// without end.
+	return token, nil
 }
 
 // SignInCode takes the second factor, a one-time code or a recovery code, and signs
