@@ -151,10 +151,15 @@ func largest(d time.Duration) string {
 
 // plots are the drawings of what the figures were.
 func (o overviewSource) plots(m *metrics.Overview, now time.Time, recent bool) []console.Plotted {
-	span, steps := 24*time.Hour, 144
+	// A step of a plot is as long as two of those that are kept, so that none is empty
+	// because of a clock that ticks a little late. What began lately is not drawn as a
+	// point at the end of a day.
+	span, most, step := 24*time.Hour, 144, 2*time.Minute
 	if recent {
-		span, steps = 2*time.Hour, 120
+		span, most, step = 2*time.Hour, 120, 20*time.Second
 	}
+	span = min(span, max(10*time.Minute, now.Sub(m.Since)))
+	steps := min(most, int(span/step))
 	begin := now.Add(-span)
 	line := func(f metrics.Figure, name string, tone console.Tone, scale float64, greatest bool) console.Series {
 		points := o.metrics.Series(f.Metric, f.Labels...)

@@ -54,9 +54,9 @@ type flowLink struct{ Verdict, Width, Path, Title string }
 
 // The measures of the picture.
 const (
-	flowBoxWidth, flowGap, flowMargin = 216, 74, 8
+	flowBoxWidth, flowGap, flowMargin = 200, 54, 6
 	flowTop, flowLine, flowBoxGap     = 34, 17, 14
-	flowLetters, flowBoxLines         = 27, 5
+	flowLetters, flowBoxLines         = 24, 5
 	maxFlowBoxes                      = 24 // in a column
 )
 
@@ -241,23 +241,39 @@ func cutText(s string, letters int) string {
 	return s
 }
 
-// flowTable lists what the picture shows, for those who do not see it, and more.
+// flowTable lists what the picture shows, for those who do not see it, and more: a row
+// for each way, with the kinds of data that went it.
 func flowTable(caption string, flows []Flow, empty Empty) Table {
 	t := Table{Caption: caption, Empty: empty, Columns: []Column{
-		{Name: "Data"}, {Name: "Came by"}, {Name: "For"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Verdict"}, {Name: "Count", Number: true}, {Name: "Last"},
+		{Name: "Came by"}, {Name: "For"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Verdict"}, {Name: "Data"}, {Name: "Last"},
 	}}
+	type way struct{ verdict, source, operation, purpose, service, destination, sentFor string }
+	kinds, last := map[way]map[[2]string]int64{}, map[way]time.Time{}
+	var order []way
 	for _, f := range flows {
-		to := "the service"
-		if f.Destination != "" {
-			to = f.Destination
+		w := way{f.Verdict, f.Source, f.Operation, f.Purpose, f.Service, f.Destination, f.SentFor}
+		if kinds[w] == nil {
+			kinds[w] = map[[2]string]int64{}
+			order = append(order, w)
 		}
-		purpose := f.Purpose
-		if f.SentFor != "" && f.SentFor != purpose {
-			purpose = strings.TrimPrefix(purpose+" → "+f.SentFor, " → ")
+		kinds[w][[2]string{f.Class, "passed"}] += f.Count
+		if f.Last.After(last[w]) {
+			last[w] = f.Last
+		}
+	}
+	slices.SortStableFunc(order, func(a, b way) int { return last[b].Compare(last[a]) })
+	for _, w := range order {
+		to := "the service"
+		if w.destination != "" {
+			to = w.destination
+		}
+		purpose := w.purpose
+		if w.sentFor != "" && w.sentFor != purpose {
+			purpose = strings.TrimPrefix(purpose+" → "+w.sentFor, " → ")
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			textCell(wordOf(f.Class)), textCell(strings.TrimPrefix(f.Source+" "+f.Operation, " ")), textCell(purpose), textCell(f.Service),
-			textCell(to), verdictCell(f.Verdict), countCell(f.Count), timeCell(f.Last),
+			textCell(strings.TrimPrefix(w.source+" "+w.operation, " ")), textCell(purpose), textCell(w.service),
+			textCell(to), verdictCell(w.verdict), textCell(strings.Join(kindLines(kinds[w]), ", ")), timeCell(last[w]),
 		}})
 	}
 	return t

@@ -187,10 +187,10 @@ func (c ConnectionLine) word() string {
 	return wordOf(c.State)
 }
 
-// nextOf is what somebody has to do, or that nobody has to do anything.
+// nextOf is what somebody has to do; a dash where nobody has to do anything.
 func nextOf(c ConnectionLine) string {
 	if c.Next == "" {
-		return "Nothing"
+		return "–"
 	}
 	return c.Next
 }
