@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"strings"
 
 	"gatehouse/internal/identity/operator"
 )
@@ -66,7 +67,7 @@ type approvalsPage struct {
 // approvalView is something that waits.
 type approvalView struct {
 	operator.Approval
-	What, By string
+	What, About, By string
 	// Mine says that whoever looks asked for it, or that it is about them; Decide that
 	// they may decide it.
 	Mine, Decide bool
@@ -104,7 +105,7 @@ func showApprovals(v *visit) error {
 	for _, a := range all {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {
 			mine := a.AskedBy == v.who.ID || a.Subject == v.who.ID
-			p.Waiting = append(p.Waiting, approvalView{a, actName(a.Act), names[a.AskedBy], mine, !mine && v.may(approvalsDecide)})
+			p.Waiting = append(p.Waiting, approvalView{a, actName(a.Act), about(a, names), names[a.AskedBy], mine, !mine && v.may(approvalsDecide)})
 			continue
 		}
 		tone, state := Off, string(a.State)
@@ -117,10 +118,19 @@ func showApprovals(v *visit) error {
 			tone = Warn
 		}
 		p.Past.Rows = append(p.Past.Rows, Row{[]Cell{
-			textCell(actName(a.Act)), textCell(a.Target), textCell(names[a.AskedBy]), timeCell(a.Asked), badgeCell(tone, state), textCell(names[a.DecidedBy]),
+			textCell(actName(a.Act)), textCell(about(a, names)), textCell(names[a.AskedBy]), timeCell(a.Asked), badgeCell(tone, state), textCell(names[a.DecidedBy]),
 		}})
 	}
 	return v.show("approvals.html", "Approvals", p)
+}
+
+// about says what an approval is about, with the name of the account that it may be
+// about in the place of its number.
+func about(a operator.Approval, names map[operator.AccountID]string) string {
+	if a.Subject == "" {
+		return a.Target
+	}
+	return strings.ReplaceAll(a.Target, string(a.Subject), names[a.Subject])
 }
 
 // names returns what the operators are called; who was removed is a number.

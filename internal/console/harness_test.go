@@ -186,6 +186,19 @@ func (d *desk) do(method, path string, form url.Values, header map[string]string
 		}
 		r.Header.Set(name, value)
 	}
+	return d.send(r)
+}
+
+// newRequest is a request of a page of ours.
+func newRequest(t *testing.T, method, path, body string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, origin+path, strings.NewReader(body))
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	return r
+}
+
+// send sends a request with the browser's cookies, and keeps those that it gets.
+func (d *desk) send(r *http.Request) reply {
 	for name, value := range d.cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
