@@ -18,8 +18,8 @@ type connectionsSource struct{ *parts }
 // Bounds of what one connection's page shows.
 const (
 	maxHandles  = 10
-	maxRenewals = 5
-	maxEntries  = 25
+	maxRenewals = 10
+	maxEntries  = 40
 )
 
 func (c connectionsSource) Connections(ctx context.Context, q console.ConnectionsQuery) (console.ConnectionList, error) {

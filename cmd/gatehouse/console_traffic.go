@@ -26,7 +26,7 @@ func entryLines(found []audit.Shown) []console.EntryLine {
 	for i := range found {
 		e := &found[i]
 		out = append(out, console.EntryLine{
-			ID: e.ID, Kind: e.Kind, Action: e.Action, Verdict: e.Verdict, Rule: e.Rule, Code: e.Code, Severity: string(e.Severity),
+			Intent: e.Intent, ID: e.ID, Kind: e.Kind, Action: e.Action, Verdict: e.Verdict, Rule: e.Rule, Code: e.Code, Severity: string(e.Severity),
 			Service: string(e.Service), Purpose: string(e.Purpose), Operation: string(e.Operation), Status: e.Status, Bytes: e.Bytes, At: e.When,
 		})
 	}

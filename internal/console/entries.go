@@ -8,6 +8,9 @@ import (
 
 // EntryLine is an entry of the log in a list. It names no person.
 type EntryLine struct {
+	// Intent is the id of the intent whose outcome it is, if it is one.
+	Intent string
+
 	ID, Kind, Action, Verdict, Rule, Code, Severity string
 	Service, Purpose, Operation                     string
 	Status                                          int
@@ -25,12 +28,35 @@ func dutyHref(id string) string { return "/people/duties/" + url.PathEscape(id) 
 func connectionHref(id string) string { return "/connections/" + url.PathEscape(id) }
 func personHref(id string) string     { return "/people/" + url.PathEscape(id) }
 
+// folded leaves out intents whose outcome is in the list too: the outcome says how it
+// ended, and gets the rule that let it begin.
+func folded(list []EntryLine) []EntryLine {
+	rules, ended := map[string]string{}, map[string]bool{}
+	for _, e := range list {
+		if e.Kind == "intent" {
+			rules[e.ID] = e.Rule
+		}
+		ended[e.Intent] = true
+	}
+	out := make([]EntryLine, 0, len(list))
+	for _, e := range list {
+		if e.Kind == "intent" && ended[e.ID] {
+			continue
+		}
+		if e.Rule == "" {
+			e.Rule = rules[e.Intent]
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // entryTable lists entries of the log, each leading to itself.
 func entryTable(v *visit, caption string, list []EntryLine, empty Empty) Table {
 	t := Table{Caption: caption, Empty: empty, Columns: []Column{
 		{Name: "When"}, {Name: "What"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
-	for _, e := range list {
+	for _, e := range folded(list) {
 		status := textCell("")
 		if e.Status != 0 {
 			status = Cell{Kind: "number", Text: strconv.Itoa(e.Status)}

@@ -56,7 +56,7 @@ type flowLink struct{ Verdict, Width, Path, Title string }
 const (
 	flowBoxWidth, flowGap, flowMargin = 200, 54, 6
 	flowTop, flowLine, flowBoxGap     = 34, 17, 14
-	flowLetters, flowBoxLines         = 24, 5
+	flowLetters, flowBoxLines         = 23, 5
 	maxFlowBoxes                      = 24 // in a column
 )
 
@@ -108,7 +108,7 @@ func drawFlows(title string, flows []Flow, came func(Flow) string) FlowPicture {
 			join(service, to, f)
 			continue
 		}
-		from, purpose := at(0, came(f), f), at(1, cmp.Or(f.Purpose, "(not known)"), f)
+		from, purpose := at(0, came(f), f), at(1, cmp.Or(f.Purpose, "(no purpose)"), f)
 		for _, s := range []*flowSpot{from, purpose, service} {
 			add(s, f)
 		}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -51,7 +52,10 @@ func (p flowsPage) show(v *visit) error {
 		CSV, JSON string
 		At        time.Time
 	}{Periods: v.periodLinks(days), At: f.At}
-	data.Picture = drawFlows("Where data goes", f.Flows, func(f Flow) string { return f.Source })
+	data.Picture = drawFlows("Where data goes", f.Flows, func(f Flow) string {
+		_, app, _ := strings.Cut(f.Source, ": ")
+		return cmp.Or(app, f.Source, "(not known)")
+	})
 	data.Table = flowTable("Where data goes", f.Flows, Empty{
 		Title: "No data has passed yet", Text: "Gatehouse notes what it delivers from the platforms to your services, and recognises it when it leaves again through the proxy. See it with made-up people:", Command: "gatehouse demo",
 	})

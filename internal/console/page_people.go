@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -239,7 +240,7 @@ func (p peoplePage) showPerson(v *visit, view PersonView, days int) error {
 		}})
 	}
 	data.Picture = drawFlows("Where this person's data went", view.Flows, func(f Flow) string {
-		return strings.TrimPrefix(f.Source+" "+f.Operation, " ")
+		return cmp.Or(f.Operation, f.Source, "(not known)")
 	})
 	data.Flows = flowTable("Where this person's data went", view.Flows, Empty{
 		Title: "No flow is on record", Text: "Nothing about this person was delivered in this time, or recognised when it left.",
