@@ -350,3 +350,43 @@ func TestDoorLifetime(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstOwner is the way in to a program that runs: init's link, a passkey, and back
+// in after a restart. The sealed program shows nothing.
+func TestFirstOwner(t *testing.T) {
+	h := newHouse(t)
+	out, errOut, code := h.gatehouse("init")
+	if code != 0 {
+		t.Fatalf("init: %s %s", out, errOut)
+	}
+	h.start()
+	link := regexp.MustCompile(`http://localhost:\d+/enrol/\S+`).FindString(out)
+	if link == "" || !strings.HasPrefix(link, h.ready["console"]+"/") {
+		t.Fatalf("no link to %s in %s", h.ready["console"], out)
+	}
+	b := newBrowser(t)
+	b.authenticator()
+	lookAt(t, b, "enrol-first", link)
+	b.fill("name", "Ada First")
+	b.fill("email", "ada@example.com")
+	b.button("Go on")
+	b.button("Make a passkey")
+	b.shows("Ada First", "Your account is ready")
+	b.open(h.ready["console"] + "/account")
+	b.shows("owner", "Chrome on Linux")
+	// Its own address leads to its name.
+	b.open(strings.Replace(h.ready["console"], "localhost", "127.0.0.1", 1) + "/account")
+	if got := b.eval("location.host"); !strings.HasPrefix(got, "localhost:") {
+		t.Errorf("by its address the console is at %s", got)
+	}
+	h.stop()
+	h.start()
+	b.open(h.ready["console"] + "/account")
+	b.shows("Ada First") // the session outlives the program
+	b.button("Sign out")
+	b.button("Use a passkey")
+	b.shows("Ada First")
+	noTokensInFiles(t, h.box, h.dir)
+	b.quiet()
+	h.stop()
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"encoding/base32"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -56,7 +57,16 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 	}
 	d := &demoDoor{console: s.cfg.ConsoleURL(), directory: s.operators, email: "ada@demo.example", until: time.Now().Add(doorLife), token: rand.Text()}
 	d.password = secret.New(strings.ToLower(rand.Text()))
-	codes, err := enrolDemo(ctx, s.operators, operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner}, d.password)
+	link, _, err := s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner})
+	if errors.Is(err, gatehouse.ErrConflict) {
+		// The directory was kept, and so was its owner, whose factors nobody has any more.
+		d.email = strings.ToLower(rand.Text()[:8]) + "@demo.example"
+		link, _, err = s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner})
+	}
+	if err != nil {
+		return nil, err
+	}
+	codes, err := enrolDemo(ctx, s.operators, link, "Ada Demo", d.email, d.password)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +84,14 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 		{Name: "Grace Demo", Email: "grace@demo.example", Role: operator.Developer},
 		{Name: "Edsger Demo", Email: "edsger@demo.example", Role: operator.Auditor, Until: time.Now().AddDate(0, 1, 0)},
 	} {
-		if _, err := enrolDemo(ctx, s.operators, in, secret.New(rand.Text())); err != nil {
+		link, _, err := s.operators.Invite(ctx, operator.Host(), in)
+		if errors.Is(err, gatehouse.ErrConflict) {
+			return d, nil // a directory that was kept
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, err := enrolDemo(ctx, s.operators, link, in.Name, in.Email, secret.New(rand.Text())); err != nil {
 			return nil, err
 		}
 	}
@@ -82,14 +99,13 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 	return d, err
 }
 
-// enrolDemo makes an account with a password and one-time codes, and returns its
-// recovery codes.
-func enrolDemo(ctx context.Context, directory *operator.Directory, in operator.Invitation, password secret.Text) ([]secret.Text, error) {
-	link, _, err := directory.Invite(ctx, operator.Host(), in)
-	if err != nil {
+// enrolDemo enrols somebody by a link, with a password and one-time codes, and returns
+// the recovery codes.
+func enrolDemo(ctx context.Context, directory *operator.Directory, link secret.Text, name, email string, password secret.Text) ([]secret.Text, error) {
+	e := operator.EnrolmentOrSession{Browser: demoBrowser(secret.New(rand.Text()), "demo"), Enrolment: link}
+	if err := directory.SetProfile(ctx, e, name, email); err != nil {
 		return nil, err
 	}
-	e := operator.EnrolmentOrSession{Browser: demoBrowser(secret.New(rand.Text()), "demo"), Enrolment: link}
 	if err := directory.SetPassword(ctx, e, password); err != nil {
 		return nil, err
 	}
