@@ -39,6 +39,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Heard:     func(h gateway.Heard) { p.meter.Hear(heard(h)) },
 		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
 		Done:      p.called,
+		Trace:     p.traced(),
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}

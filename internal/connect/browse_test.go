@@ -17,7 +17,7 @@ func TestBrowse(t *testing.T) {
 		c := w.Connections
 		var all []gatehouse.ConnectionID
 		for i, purpose := range []gatehouse.PurposeName{"publish", "pages", "publish", "gallery", "publish"} {
-			all = append(all, w.Connect(gatehouse.Subject(fmt.Sprint("user-", i)), purpose, connecttest.Person(i+1)).ID)
+			all = append(all, w.Connect(fmt.Sprint("user-", i), purpose, connecttest.Person(i+1)).ID)
 		}
 		if err := c.Revoke(t.Context(), all[2], "asked by a test"); err != nil {
 			t.Fatal(err)
