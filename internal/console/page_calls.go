@@ -111,7 +111,7 @@ func callTable(v *visit, calls []EntryLine) Table {
 // feed shows what is there now, and then what comes.
 func (p callsPage) feed(v *visit, to *feed) error {
 	q := callsQuery(v)
-	w := p.hub.join(q)
+	w := p.hub.join(v.context(), q)
 	defer p.hub.leave(w)
 	calls, err := p.from.Calls(v.context(), q, maxCalls)
 	if err != nil {
