@@ -102,7 +102,7 @@ to last belongs in Prometheus.
 ## What it costs
 
 Counting a call with its two entries takes no allocation and no lock; ` + "`make bench`" + ` has the row
-` + "(`go test ./internal/metrics -run '^$' -bench MeasuredCall -cpu 1,2`: 0.3 to 0.4 µs on the machine of [benchmarks.md](benchmarks.md), beside 0.2 ms and more for a call)" + `.
+` + "(`go test ./internal/metrics -run '^$' -bench MeasuredCall -cpu 1,2`: 0.3 to 0.4 µs for a call on two shared cores)" + `.
 
 ## The instruments
 

@@ -163,7 +163,7 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 	if q.Found, err = p.logWhose(ctx, s.connection, s.handle, s.person); err != nil {
 		return nil, err
 	}
-	return p.newest(ctx, q, s.last)
+	return p.newestShown(ctx, q, s.last)
 }
 
 // logWhose turns who is named into what the log's index knows; nil is everybody. At

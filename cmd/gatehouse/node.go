@@ -372,12 +372,12 @@ func searchLogs(ctx context.Context, db *store.DB, hash audit.IndexHash) (*audit
 // listLogs returns the newest entries of all logs that a filter chooses.
 func (p *parts) listLogs(ctx context.Context, f audit.Filter) ([]audit.Shown, error) {
 	q := audit.Query{Since: f.Since, Action: f.Action, Service: f.Service, Purpose: f.Purpose, Operation: f.Operation, Verdict: f.Verdict}
-	return p.newest(ctx, q, f.Last)
+	return p.newestShown(ctx, q, f.Last)
 }
 
-// newest returns the last entries of all logs that fit, the oldest of them first. The
+// newestShown returns the last entries of all logs that fit, the oldest of them first. The
 // logs' indexes find them.
-func (p *parts) newest(ctx context.Context, q audit.Query, last int) ([]audit.Shown, error) {
+func (p *parts) newestShown(ctx context.Context, q audit.Query, last int) ([]audit.Shown, error) {
 	in, err := p.searcher(ctx)
 	if err != nil {
 		return nil, err

@@ -182,6 +182,7 @@ func (l *Log) Record(ctx context.Context, e Entry) (id string, err error) {
 
 // write builds an entry and waits until it is on disk.
 func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (Row, error) {
+	e = attributed(ctx, e)
 	if err := e.validate(kind); err != nil {
 		return Row{}, err
 	}

@@ -20,6 +20,7 @@ const reduceWait = 2 * time.Second
 // means that the entry is in memory only: the thing is to be done all the same, and
 // the caller told; the receipt then takes its outcome, and is not valid.
 func (l *Log) Reduce(ctx context.Context, e Entry) (Receipt, error) {
+	e = attributed(ctx, e)
 	if l.fault.Load() == nil {
 		wait, cancel := context.WithTimeout(ctx, reduceWait)
 		r, err := l.Intent(wait, e)
