@@ -107,7 +107,6 @@ var sinks = []sink{
 			"internal/api":               "shows a new handle once, in the reply that makes it",
 			"internal/console":           "sets the cookie of a session; shows a new link, the key of an authenticator app and recovery codes once",
 			"internal/public":            "sets the cookie that binds an attempt to its browser",
-			"internal/metrics/otlp":      "puts a credential for a collector on the request to it",
 			"cmd/gatehouse":              "prints a new key once; opens the store and the log's signing key",
 		},
 	},
