@@ -38,6 +38,9 @@ func (p *parts) openLineage(ctx context.Context) error {
 		Index: index,
 		Keep:  c.Keep, KeepFlows: c.KeepFlows, MaxFingerprints: c.MaxFingerprints,
 		Brands: p.brandKeys, ReportSecrets: c.Secrets == "report", Logger: p.logger,
+		Recognised: func(class gatehouse.DataClass, became lineage.Verdict, destination string) {
+			p.metrics.Recognised(class, string(became), destination)
+		},
 	})
 	return err
 }

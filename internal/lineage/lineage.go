@@ -67,6 +67,10 @@ type Config struct {
 	// Remember is how many flows, and how many fingerprints, are remembered as noted,
 	// in each of two generations. Zero means 500000.
 	Remember int
+	// Recognised is told of each kind of data that was recognised in a transfer, once for
+	// each way it came, with what became of it at first. It is called from many
+	// goroutines and must not wait. nil costs nothing.
+	Recognised func(class gatehouse.DataClass, became Verdict, destination string)
 	// Logger gets what the background work has to report; nil discards it.
 	Logger *slog.Logger
 }

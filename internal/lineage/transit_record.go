@@ -33,7 +33,9 @@ func (t *Transit) record(ctx context.Context, sights []sight) error {
 		default:
 			c.set = slices.Sorted(slices.Values(s.hit.Owners))
 		}
-		t.count(&j, c)
+		if t.count(&j, c) && t.lineage.config.Recognised != nil {
+			t.lineage.config.Recognised(c.flow.Edge.Class, c.flow.Edge.Verdict, t.transfer.Destination)
+		}
 	}
 	n.mu.Unlock()
 	return j.wait(ctx)
@@ -56,16 +58,18 @@ func (c *counted) of(j *joining) BatchFlow {
 	return f
 }
 
-// count counts this transfer in a flow, once. It holds notes.mu.
-func (t *Transit) count(j *joining, c counted) {
+// count counts this transfer in a flow, once, and reports whether it did. notes.mu is
+// held.
+func (t *Transit) count(j *joining, c counted) bool {
 	key := c.key(&t.lineage.hash)
 	if _, known := t.counted[key]; known {
-		return
+		return false
 	}
 	if len(t.counted) < maxJudged {
 		t.counted[key] = c
 	}
 	j.flow(key, sum{}, func() BatchFlow { return c.of(j) })
+	return true
 }
 
 // TakeBack says that the transfer was stopped after some of it had been let go. What

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,6 +146,31 @@ func TestTransfersAreCounted(t *testing.T) {
 		t.Errorf("three transfers took %d writes", n)
 	}
 	same(t, "counted", w.ask(w.l, lineage.Subject{Destination: "a.example"}), "transfer email a.example passed×3")
+}
+
+// Whoever counts is told of each kind once for a transfer, and of nothing else.
+func TestWhatIsRecognisedIsTold(t *testing.T) {
+	var mu sync.Mutex
+	var told []string
+	w := fresh(t, func(c *lineage.Config) {
+		c.Recognised = func(class gatehouse.DataClass, became lineage.Verdict, destination string) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, fmt.Sprint(class, " ", became, " ", destination))
+		}
+	})
+	const id = "111222333444"
+	w.deliver(w.l, source, person(id))
+	if err := w.send(w.l, to("may.example", gatehouse.EmailAddress), mail(id)+" and again "+mail(id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.send(w.l, to("none.example"), "nobody@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.send(w.l, to("no.example"), mail(id)); err == nil {
+		t.Error("it was not stopped")
+	}
+	same(t, "told", told, "email passed may.example", "email stopped no.example")
 }
 
 // It is known in which part of a transfer something stood: what is in an address or

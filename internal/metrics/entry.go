@@ -58,10 +58,7 @@ func (m *Metrics) answered(e *audit.Entry) {
 
 // left counts what was sent to others.
 func (m *Metrics) left(e *audit.Entry) {
-	to := undeclared
-	if host := e.Facts["host"]; host != "" && m.names.Load().destinations[host] {
-		to = host
-	}
+	to := m.destination(e.Facts["host"])
 	m.egress.get(to, e.Action, outcomeOf(e.Verdict)).Inc()
 	if e.Action == "egress.request" {
 		return // its bytes are in its tunnel's

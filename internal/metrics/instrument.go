@@ -50,6 +50,7 @@ const (
 	nameEgress        = "gatehouse_egress_requests_total"
 	nameEgressSent    = "gatehouse_egress_sent_bytes_total"
 	nameEgressBack    = "gatehouse_egress_received_bytes_total"
+	nameRecognised    = "gatehouse_lineage_hits_total"
 	nameSignIns       = "gatehouse_operator_sign_ins_total"
 	nameEntries       = "gatehouse_log_entries_total"
 	nameAppendSeconds = "gatehouse_log_append_duration_seconds"
@@ -214,6 +215,12 @@ var instruments = []Instrument{
 		Meaning: "Fingerprints of delivered values by which data of people is recognised when it leaves.",
 		Bad:     "Near gatehouse_lineage_fingerprints_limit the oldest are forgotten before their time: raise lineage.max_fingerprints, or shorten lineage.keep.",
 		Entries: "`--action lineage.full`",
+	},
+	{
+		Name: nameRecognised, Type: Counter, Unit: "hits", Labels: []string{"class", "verdict", "destination"}, keep: []string{"verdict"},
+		Meaning: "Kinds of people's data, and secrets, that were recognised in what is sent to others, once for each transfer and way: passed (the destination may have it), reported (it may not, and report mode let it pass) or stopped.",
+		Bad:     "reported or stopped: the app sends what this destination may not have. `gatehouse lineage destination` says whose, and where it came from.",
+		Entries: "`--action egress.request --verdict refuse`",
 	},
 	{
 		Name: LineageLimit, Type: Gauge, Unit: "fingerprints",

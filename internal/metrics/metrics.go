@@ -79,8 +79,8 @@ type Metrics struct {
 	replyBytes *prometheus.CounterVec
 	appending  prometheus.Observer
 
-	entries, upstream, refusals, renewals, deliveries, egress, sent, received, signIns, lookFailures, exports *children
-	dropped                                                                                                   prometheus.Counter
+	entries, upstream, refusals, renewals, deliveries, egress, sent, received, signIns, lookFailures, exports, recognised *children
+	dropped                                                                                                               prometheus.Counter
 
 	looked *looked
 	series *recorder
@@ -112,7 +112,7 @@ func New(c Config) (*Metrics, error) {
 	for name, into := range map[string]**children{
 		nameEntries: &m.entries, nameUpstream: &m.upstream, nameRefusals: &m.refusals, nameRenewals: &m.renewals,
 		nameDeliveries: &m.deliveries, nameEgress: &m.egress, nameEgressSent: &m.sent, nameEgressBack: &m.received,
-		nameSignIns: &m.signIns, nameLookFailures: &m.lookFailures, nameExports: &m.exports,
+		nameSignIns: &m.signIns, nameLookFailures: &m.lookFailures, nameExports: &m.exports, nameRecognised: &m.recognised,
 	} {
 		*into = newChildren(m.counter(name), len(byName[name].Labels))
 	}
@@ -192,6 +192,19 @@ func (m *Metrics) all() prometheus.Gatherer { return prometheus.Gatherers{m.regi
 
 // Since is when counting began.
 func (m *Metrics) Since() time.Time { return m.series.began }
+
+// Recognised counts a kind of data that was recognised in a transfer.
+func (m *Metrics) Recognised(class gatehouse.DataClass, verdict, destination string) {
+	m.recognised.get(string(class), verdict, m.destination(destination)).Inc()
+}
+
+// destination is a host of the configuration, or stands for all others.
+func (m *Metrics) destination(host string) string {
+	if host != "" && m.names.Load().destinations[host] {
+		return host
+	}
+	return undeclared
+}
 
 // Dropped counts a trace that was not sent.
 func (m *Metrics) Dropped() { m.dropped.Inc() }

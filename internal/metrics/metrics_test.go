@@ -132,6 +132,8 @@ func TestLabelsAreNamesOfTheConfiguration(t *testing.T) {
 		m.Entered(audit.KindOutcome, audit.Entry{Action: "egress.tunnel", Verdict: "done", Facts: map[string]string{"host": fmt.Sprint(i, ".example.com"), "sent": "1"}}, 0)
 		m.Entered(audit.KindOutcome, audit.Entry{Action: "connect.refresh", Verdict: "done", App: gatehouse.AppName(fmt.Sprint("app", i))}, 0)
 	}
+	m.Recognised(gatehouse.EmailAddress, "stopped", "jane.example.com")
+	m.Recognised(gatehouse.EmailAddress, "passed", "api.segment.test")
 	m.Entered(audit.KindOutcome, audit.Entry{Action: "egress.tunnel", Verdict: "done", Facts: map[string]string{"host": "api.segment.test", "sent": "12", "received": "7"}}, 0)
 	want(t, m, map[string]float64{
 		`gatehouse_calls_total{outcome="done",platform="x",purpose="(other)",service="(other)"}`:                101,
@@ -141,6 +143,10 @@ func TestLabelsAreNamesOfTheConfiguration(t *testing.T) {
 		`gatehouse_egress_sent_bytes_total{destination="api.segment.test"}`:                                     12,
 		`gatehouse_egress_received_bytes_total{destination="api.segment.test"}`:                                 7,
 		`gatehouse_renewals_total{app="(other)",outcome="done"}`:                                                100,
+	})
+	want(t, m, map[string]float64{
+		`gatehouse_lineage_hits_total{class="email",destination="(undeclared)",verdict="stopped"}`:    1,
+		`gatehouse_lineage_hits_total{class="email",destination="api.segment.test",verdict="passed"}`: 1,
 	})
 	for key := range gather(t, m) {
 		if strings.Contains(key, "Jane") || strings.Contains(key, "made-up") || strings.Contains(key, "example.com") {
@@ -235,6 +241,7 @@ func filled(t testing.TB) *metrics.Metrics {
 	}
 	m.Entered(audit.KindEvent, audit.Entry{Action: "call", Verdict: "refuse", Rule: "r"}, 0)
 	m.Entered(audit.KindEvent, audit.Entry{Action: "operator.sign-in", Verdict: "done"}, 0)
+	m.Recognised(gatehouse.EmailAddress, "stopped", "api.segment.test")
 	m.Exported("metrics", true)
 	m.Dropped()
 	return m
