@@ -169,6 +169,13 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 			_ = d.config.Store.SetPassword(ctx, id, r.Password, hash)
 		}
 	}
+	// The attempt stays counted: who knows the password alone cannot make halves
+	// without end.
+	return d.newHalf(ctx, kind, id, binding)
+}
+
+// newHalf makes what a second factor has to come with.
+func (d *Directory) newHalf(ctx context.Context, kind TokenKind, id AccountID, binding Hash) (secret.Text, error) {
 	token, at := newToken(id), d.now()
 	hash, err := d.hash(ctx, string(kind), token)
 	if err != nil {
@@ -178,8 +185,6 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("storing half a sign-in: %w", err)
 	}
-	// The attempt stays counted: who knows the password alone cannot make halves
-	// without end.
 	return token, nil
 }
 
