@@ -133,26 +133,27 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	if err != nil {
 		return fail(err)
 	}
-	if _, err := d.attempt(ctx, "", limit{"provider", []string{network(b.Source)}, perPasskey, passwordWindow}); err != nil {
+	refuse, err := d.answers(ctx, b, "provider")
+	if err != nil {
 		return fail(err)
 	}
 	c, used, err := d.unpack(ctx, ceremonyProvider, binding, state)
 	if errors.Is(err, errCeremony) {
-		return fail(d.refuse("", "provider", "ceremony"))
+		return fail(refuse("", "ceremony"))
 	}
 	if err != nil {
 		return fail(err)
 	}
 	said, reason, err := d.exchange(ctx, string(c.State), code)
 	if reason != "" {
-		return fail(d.refuse("", "provider", reason))
+		return fail(refuse("", reason))
 	}
 	if err != nil {
 		return fail(err)
 	}
 	r, known, err := d.providersAccount(ctx, said)
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return fail(d.refuse("", "provider", "unknown"))
+		return fail(refuse("", "unknown"))
 	}
 	if err != nil {
 		return fail(err)
@@ -161,13 +162,13 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	strong := slices.ContainsFunc(said.factors, func(f string) bool { return slices.Contains(d.config.Provider.SecondFactor, f) })
 	switch {
 	case r.Environment != d.config.Environment || r.Account.State != Active && (r.Account.State != Invited || !strong):
-		return fail(d.refuse(id, "provider", string(r.Account.State)))
+		return fail(refuse(id, string(r.Account.State)))
 	case !strong && !r.Account.TOTP:
-		return fail(d.refuse(id, "provider", "no-second-factor"))
+		return fail(refuse(id, "no-second-factor"))
 	}
 	// Whatever comes of it, it comes of it once.
 	if err := d.config.Store.TakeCeremony(ctx, used, c.Until); errors.Is(err, gatehouse.ErrConflict) {
-		return fail(d.refuse(id, "provider", "replayed"))
+		return fail(refuse(id, "replayed"))
 	} else if err != nil {
 		return fail(fmt.Errorf("signing in: %w", err))
 	}
@@ -176,7 +177,7 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 		e.Facts["factor"], e.Facts["change"] = "provider", "add"
 		if err := d.logged(ctx, e, func() error { return d.config.Store.LinkSubject(ctx, id, d.subject(said)) }); err != nil {
 			if errors.Is(err, gatehouse.ErrConflict) {
-				return fail(d.refuse(id, "provider", "subject"))
+				return fail(refuse(id, "subject"))
 			}
 			return fail(err)
 		}

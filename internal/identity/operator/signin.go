@@ -72,13 +72,13 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	if err != nil {
 		return fail(AccountRecord{}, err)
 	}
-	limits, err := d.attempt(ctx, account, limit{"passkey", []string{network(b.Source), string(account)}, perPasskey, passwordWindow})
+	refuse, err := d.answers(ctx, b, "passkey")
 	if err != nil {
 		return fail(AccountRecord{}, err)
 	}
 	c, used, err := d.unpack(ctx, kind, binding, packed)
 	if errors.Is(err, errCeremony) || err == nil && c.Account != account {
-		return fail(AccountRecord{}, d.refuse(account, "passkey", "ceremony"))
+		return fail(AccountRecord{}, refuse(account, "ceremony"))
 	}
 	if err != nil {
 		return fail(AccountRecord{}, err)
@@ -88,22 +88,22 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	case reason == "cloned":
 		return fail(r, d.cloned(ctx, r, id))
 	case reason != "":
-		return fail(r, d.refuse(r.Account.ID, "passkey", reason))
+		return fail(r, refuse(r.Account.ID, reason))
 	case err != nil:
 		return fail(r, err)
 	case r.Account.State != Active || r.Environment != d.config.Environment || account != "" && r.Account.ID != account:
-		return fail(r, d.refuse(r.Account.ID, "passkey", string(r.Account.State)))
+		return fail(r, refuse(r.Account.ID, string(r.Account.State)))
 	}
 	return r, func() error {
 		err := d.config.Store.UsePasskey(ctx, id, before, after, d.now(), used, c.Until)
 		if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 			// Its answer, or the passkey, was used meanwhile.
-			return d.refuse(r.Account.ID, "passkey", "replayed")
+			return refuse(r.Account.ID, "replayed")
 		}
 		if err != nil {
 			return fmt.Errorf("storing a passkey's use: %w", err)
 		}
-		return d.config.Store.Forgive(ctx, limits)
+		return nil
 	}, nil
 }
 
