@@ -94,6 +94,9 @@ func (d *Directory) flight(ctx context.Context, id string) (verifier, nonce secr
 	return verifier, nonce, err
 }
 
+// HasProvider reports whether there is a provider to sign in at.
+func (d *Directory) HasProvider() bool { return d.config.Provider != nil }
+
 // SignInProviderBegin returns the address at the provider that the browser goes to.
 func (d *Directory) SignInProviderBegin(ctx context.Context, b Browser) (address string, err error) {
 	asked, _, c, err := d.found(ctx)
@@ -125,6 +128,9 @@ type identityToken struct {
 // signed in; otherwise half is what [Directory.SignInCode] demands the second factor
 // with. An account is found by the provider's subject, or the first time by its
 // verified address; an invited one is thereby enrolled if no other factor is needed.
+//
+// A browser that comes back from another site sends no cookie that is SameSite=Strict:
+// the page that it comes back to has to send it on to itself first.
 func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, code string) (token secret.Text, s Session, half secret.Text, err error) {
 	fail := func(err error) (secret.Text, Session, secret.Text, error) {
 		return secret.Text{}, Session{}, secret.Text{}, err
@@ -183,7 +189,7 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 		}
 	}
 	if !strong {
-		half, err := d.newHalf(ctx, tokenHalf, id, binding)
+		half, err := d.newHalf(ctx, tokenProvider, id, binding)
 		return secret.Text{}, Session{}, half, err
 	}
 	if r.Account.State == Invited {

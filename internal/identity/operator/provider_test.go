@@ -119,6 +119,9 @@ func TestSigningInAtAProvider(t *testing.T) {
 		if _, _, err := w.d.SignInCode(ctx, b, half, m.next()); err != nil {
 			t.Errorf("with our code: %v", err)
 		}
+		if w.logged("operator.sign-in", "provider+totp", "done") != 1 {
+			t.Error("the log does not say what the factors were")
+		}
 		// With it, it does not.
 		ada.claims["amr"] = []string{"pwd", "mfa"}
 		token, s, half, err := w.through(t, p, b, ada)

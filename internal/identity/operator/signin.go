@@ -191,12 +191,18 @@ func (d *Directory) newHalf(ctx context.Context, kind TokenKind, id AccountID, b
 // SignInCode takes the second factor, a one-time code or a recovery code, and signs
 // in.
 func (d *Directory) SignInCode(ctx context.Context, b Browser, half secret.Text, code string) (token secret.Text, s Session, err error) {
+	first := "password"
 	h, err := d.second(ctx, b, tokenHalf, "", half, code)
+	if errors.Is(err, ErrSignIn) {
+		// A half is of one kind: of the other there is none, which counts no attempt.
+		first = "provider"
+		h, err = d.second(ctx, b, tokenProvider, "", half, code)
+	}
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
 	e := entry(actionSignIn, Actor{account: h.id}, h.id)
-	e.Facts["by"] = "password+" + h.kind
+	e.Facts["by"] = first + "+" + h.kind
 	err = d.logged(ctx, e, func() error {
 		if err := h.take(); err != nil {
 			return err

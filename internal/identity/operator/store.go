@@ -180,6 +180,8 @@ const (
 	tokenEnrol TokenKind = "enrol"
 	tokenHalf  TokenKind = "half"
 	tokenProof TokenKind = "proof"
+	// tokenProvider is half a sign-in whose first factor a provider judged.
+	tokenProvider TokenKind = "provider"
 )
 
 // TokenRecord is an enrolment link or a half sign-in as stored.
