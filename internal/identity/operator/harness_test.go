@@ -28,8 +28,8 @@ import (
 
 const (
 	production gatehouse.Environment = "production"
-	origin                           = "https://gatehouse.example"
-	password                         = "correct horse battery staple"
+	origin     string                = "https://gatehouse.example"
+	password   string                = "correct horse battery staple"
 )
 
 // world is a directory on a real store, with a real vault and a real log.

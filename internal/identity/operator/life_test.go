@@ -382,6 +382,13 @@ func (r *readOnly) DropGrant(ctx context.Context, id operator.AccountID, role op
 	return r.Store.DropGrant(ctx, id, role, at, keep, decider)
 }
 
+func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
+	if r.only.Load() {
+		return errReadOnly
+	}
+	return r.Store.DropPasskey(ctx, account, id, able)
+}
+
 func (r *readOnly) EndSession(ctx context.Context, account operator.AccountID, id operator.SessionID) error {
 	if r.only.Load() {
 		return errReadOnly
@@ -484,6 +491,9 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	}
 	owner := w.join("owner", operator.Owner)
 	_, takes, taken := w.reductions(owner.by())
+	victim := w.join("victim", operator.Auditor)
+	clone := victim.keys.Clone()
+	victim.again()
 	log.closed.Store(true)
 	rows.only.Store(true)
 	for what, take := range takes {
@@ -491,6 +501,10 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 			t.Errorf("%s: %v, want it noted", what, err)
 		}
 	}
+	victim.keys = clone
+	_, _, err := victim.signIn(victim.browser)
+	is(t, "a cloned passkey", err, operator.ErrSignIn)
+	is(t, "a cloned passkey that cannot be taken away", err, gatehouse.ErrUnavailable)
 	// One that will be refused when its turn comes does not hold up the others.
 	_ = w.d.Suspend(t.Context(), operator.Host(), owner.id)
 	log.closed.Store(false)
@@ -498,6 +512,9 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	w.writable()
 	taken(t)
 	owner.alive("the last owner", owner.token, true)
+	if a, err := w.d.Account(t.Context(), victim.id); err != nil || a.Passkeys != 0 {
+		t.Errorf("the cloned passkey: %d, %v; want it taken away", a.Passkeys, err)
+	}
 }
 
 // meanwhile is a store between whose look at all accounts and what follows something

@@ -86,7 +86,7 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	r, before, after, id, reason, err := d.passkeyAnswer(ctx, c, response)
 	switch {
 	case reason == "cloned":
-		return fail(r, d.cloned(ctx, r, id))
+		return fail(r, errors.Join(ErrSignIn, d.cloned(ctx, r.Account.ID, id)))
 	case reason != "":
 		return fail(r, refuse(r.Account.ID, reason))
 	case err != nil:
@@ -108,15 +108,15 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 }
 
 // cloned takes a passkey away of which there are two.
-func (d *Directory) cloned(ctx context.Context, r AccountRecord, id PasskeyID) error {
-	e := entry(actionCloned, Actor{system: true}, r.Account.ID)
-	err := d.reduced(ctx, e, deedOf(deedPasskey, string(r.Account.ID)+"/"+string(id)), func() error {
-		return d.config.Store.DropPasskey(ctx, r.Account.ID, id, false)
+func (d *Directory) cloned(ctx context.Context, account AccountID, id PasskeyID) error {
+	e := entry(actionCloned, Actor{system: true}, account)
+	return d.reduced(ctx, e, deedOf(deedPasskey, string(account)+"/"+string(id)), func() error {
+		err := d.config.Store.DropPasskey(ctx, account, id, false)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return nil // somebody else saw it first
+		}
+		return err
 	})
-	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
-		return errors.Join(ErrSignIn, err)
-	}
-	return ErrSignIn
 }
 
 // SignInPassword takes the first factor and returns what the second has to come
