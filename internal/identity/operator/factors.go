@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"gatehouse"
@@ -212,13 +211,4 @@ func (d *Directory) NewRecoveryCodes(ctx context.Context, e EnrolmentOrSession) 
 		return nil, err
 	}
 	return codes, nil
-}
-
-// cleanLabel returns what a passkey is called in lists.
-func cleanLabel(s string) string {
-	s, err := cleanName(s)
-	if err != nil {
-		return "Passkey"
-	}
-	return strings.TrimSpace(s)
 }

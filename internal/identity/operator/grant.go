@@ -186,10 +186,7 @@ func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 	case deedSessions:
 		err = d.endSessions(ctx, entry(actionSignOut, by, id), id, SessionID(deed.Reason))
 	case deedPasskey:
-		err = d.cloned(ctx, AccountRecord{Account: Account{ID: id}}, PasskeyID(second))
-		if errors.Is(err, ErrSignIn) && gatehouse.Kind(err) == gatehouse.ErrDenied {
-			err = nil
-		}
+		err = d.cloned(ctx, id, PasskeyID(second))
 	default:
 		return false, nil
 	}

@@ -28,8 +28,8 @@ import (
 
 const (
 	production gatehouse.Environment = "production"
-	origin                           = "https://gatehouse.example"
-	password                         = "correct horse battery staple"
+	origin     string                = "https://gatehouse.example"
+	password   string                = "correct horse battery staple"
 )
 
 // world is a directory on a real store, with a real vault and a real log.
@@ -368,4 +368,11 @@ func contains(text string, s secret.Text) bool {
 	whole := s.Reveal()
 	_, random, _ := strings.Cut(whole, ".")
 	return strings.Contains(text, whole) || random != "" && strings.Contains(text, random)
+}
+
+// authenticator is a new one, whose passkeys count.
+func (w *world) authenticator() *factortest.Authenticator {
+	a := factortest.New(w.t, origin)
+	a.Step = 1
+	return a
 }

@@ -382,6 +382,13 @@ func (r *readOnly) DropGrant(ctx context.Context, id operator.AccountID, role op
 	return r.Store.DropGrant(ctx, id, role, at, keep, decider)
 }
 
+func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
+	if r.only.Load() {
+		return errReadOnly
+	}
+	return r.Store.DropPasskey(ctx, account, id, able)
+}
+
 func (r *readOnly) EndSession(ctx context.Context, account operator.AccountID, id operator.SessionID) error {
 	if r.only.Load() {
 		return errReadOnly
@@ -484,6 +491,9 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	}
 	owner := w.join("owner", operator.Owner)
 	_, takes, taken := w.reductions(owner.by())
+	victim := w.join("victim", operator.Auditor)
+	clone := victim.keys.Clone()
+	victim.again()
 	log.closed.Store(true)
 	rows.only.Store(true)
 	for what, take := range takes {
@@ -491,6 +501,10 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 			t.Errorf("%s: %v, want it noted", what, err)
 		}
 	}
+	victim.keys = clone
+	_, _, err := victim.signIn(victim.browser)
+	is(t, "a cloned passkey", err, operator.ErrSignIn)
+	is(t, "a cloned passkey that cannot be taken away", err, gatehouse.ErrUnavailable)
 	// One that will be refused when its turn comes does not hold up the others.
 	_ = w.d.Suspend(t.Context(), operator.Host(), owner.id)
 	log.closed.Store(false)
@@ -498,4 +512,39 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	w.writable()
 	taken(t)
 	owner.alive("the last owner", owner.token, true)
+	if a, err := w.d.Account(t.Context(), victim.id); err != nil || a.Passkeys != 0 {
+		t.Errorf("the cloned passkey: %d, %v; want it taken away", a.Passkeys, err)
+	}
+}
+
+// meanwhile is a store between whose look at all accounts and what follows something
+// happens.
+type meanwhile struct {
+	operator.Store
+	happens func()
+}
+
+func (m *meanwhile) Accounts(ctx context.Context) ([]operator.AccountRecord, error) {
+	all, err := m.Store.Accounts(ctx)
+	if m.happens != nil {
+		m.happens()
+	}
+	return all, err
+}
+
+// An operator who signs in while idle accounts are looked for is not idle.
+func TestWhoSignsInMeanwhileIsNotIdle(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		rows := &meanwhile{}
+		w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
+		w.join("owner", operator.Owner)
+		m := w.join("ada", operator.Auditor)
+		w.pass(operator.DefaultSuspendAfter + time.Minute)
+		rows.happens = func() { m.again() }
+		if n, err := w.d.Tend(t.Context()); err != nil || n != 0 {
+			t.Errorf("Tend suspended %d, %v; want none", n, err)
+		}
+		rows.happens = nil
+		m.alive("the session", m.token, true)
+	})
 }

@@ -124,8 +124,3 @@ func (a *Account) May(p Permission, at time.Time) bool {
 func (a *Account) Is(r Role, at time.Time) bool {
 	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.Role == r && g.live(at) })
 }
-
-// rolesWith returns the roles that hold a permission.
-func rolesWith(p Permission) []Role {
-	return slices.DeleteFunc(Roles(), func(r Role) bool { return !slices.Contains(permissions[r], p) })
-}

@@ -79,19 +79,16 @@ func TestSigningInWithAPasskey(t *testing.T) {
 func TestOneAnswerSignsInOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		w := newWorld(t, dsn)
-		m := w.join("ada", operator.Owner)
+		m, e := w.invite("ada", operator.Owner)
 		m.keys.Step = 0 // a passkey that does not count, as most: the store has to see to it
-		m.keys.Counter = 0
-		m2, e := w.invite("bob", operator.Auditor)
-		m2.keys.Step, m2.keys.Counter = 0, 0
-		m2.addPasskey(e)
-		m2.enrol(e)
+		m.addPasskey(e)
+		m.enrol(e)
 		b := browser("192.0.2.2")
 		options, ceremony, err := w.d.SignInPasskeyBegin(t.Context(), b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer := m2.keys.Sign(options)
+		answer := m.keys.Sign(options)
 		errs := make([]error, 6)
 		var group sync.WaitGroup
 		for i := range errs {
@@ -413,25 +410,35 @@ func TestAttackersDoNotLockOut(t *testing.T) {
 	})
 }
 
+// Answers that cannot be guessed are judged however many come from one address, which
+// may be a proxy's; not all of them are written down.
+func TestManyWrongAnswersKeepNobodyOut(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	m := w.join("ada", operator.Owner)
+	b := browser("127.0.0.1")
+	_, ceremony, err := w.d.SignInPasskeyBegin(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 70 {
+		_, _, err := w.d.SignInPasskeyFinish(t.Context(), b, ceremony, []byte("{}"))
+		is(t, "a wrong answer", err, operator.ErrSignIn)
+	}
+	if n := w.logged("operator.refuse"); n != 60 {
+		t.Errorf("%d refusals are in the log, want 60", n)
+	}
+	if _, _, err := m.signIn(b); err != nil {
+		t.Errorf("a right answer from there: %v", err)
+	}
+}
+
 // Who knows the password gets few tries at the code, and takes none from the
 // operator's own browser.
 func TestCodesAreNotGuessed(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	ctx := t.Context()
 	m := w.joinWithCodes("ada", operator.Owner)
-	tried, locked := 0, false
-	for i := 0; i < 30 && !locked; i++ {
-		half, err := w.d.SignInPassword(ctx, browser("203.0.113."+string(rune('1'+i%9))), m.email, secret.New(password))
-		if errors.Is(err, operator.ErrLocked) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = half
-	}
 	b := browser("203.0.113.77")
-	w.pass(20 * time.Minute)
 	half, err := w.d.SignInPassword(ctx, b, m.email, secret.New(password))
 	if err != nil {
 		t.Fatal(err)
@@ -439,7 +446,6 @@ func TestCodesAreNotGuessed(t *testing.T) {
 	for range 5 {
 		_, _, err := w.d.SignInCode(ctx, b, half, "000000")
 		is(t, "a wrong code", err, operator.ErrSignIn)
-		tried++
 	}
 	_, _, err = w.d.SignInCode(ctx, b, half, m.next())
 	is(t, "the right code after five wrong ones", err, operator.ErrSignIn)
@@ -447,7 +453,8 @@ func TestCodesAreNotGuessed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 {
-		_, _, err = w.d.SignInCode(ctx, b, half, "000000")
+		_, _, err := w.d.SignInCode(ctx, b, half, "000000")
+		is(t, "a wrong code", err, operator.ErrSignIn)
 	}
 	_, _, err = w.d.SignInCode(ctx, b, half, m.next())
 	is(t, "the right code after ten tries", err, operator.ErrLocked)
