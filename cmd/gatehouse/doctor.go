@@ -233,7 +233,7 @@ func checkCA(ctx context.Context, p *parts) error {
 // answers there.
 func checkListeners(cfg *config.Config) error {
 	var errs []error
-	for name, addr := range map[string]string{"app": cfg.Listen.App, "proxy": cfg.Listen.Proxy, "public": cfg.Listen.Public} {
+	for name, addr := range map[string]string{"app": cfg.Listen.App, "proxy": cfg.Listen.Proxy, "public": cfg.Listen.Public, "console": cfg.Listen.Console} {
 		if addr == "" || strings.HasPrefix(addr, "unix:") {
 			continue
 		}
