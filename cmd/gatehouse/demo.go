@@ -117,22 +117,33 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	cfg, err := o.configure(box)
-	if err != nil {
-		return err
-	}
-	if err := initialise(ctx, cfg, io.Discard); err != nil {
-		return err
-	}
 	logger := slog.New(slog.DiscardHandler)
 	if o.json {
 		logger = newLogger(config.Log{Level: "info", Format: "json"})
 	}
-	err = serve(ctx, cfg, logger, func(s *server) error {
-		return o.play(ctx, s, box)
-	})
+	// A port that was free when it was chosen may be another demo's by now.
+	for attempt := 0; ; attempt++ {
+		cfg, err := o.configure(box)
+		if err != nil {
+			return err
+		}
+		if err := initialise(ctx, cfg, io.Discard); err != nil {
+			return err
+		}
+		err = serve(ctx, cfg, logger, func(s *server) error {
+			return o.play(ctx, s, box)
+		})
+		if errors.Is(err, syscall.EADDRINUSE) && attempt < 3 {
+			continue
+		}
+		return o.ended(err)
+	}
+}
+
+// ended is what the demo's end means.
+func (o *demoOptions) ended(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another program took a port that was free a moment ago; start the demo again, which looks for other ports: %w", err)
+		return fmt.Errorf("other programs took the ports that were free a moment ago; start the demo again, which looks for other ports: %w", err)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil // told to stop: by a signal, or by --for
@@ -321,6 +332,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	}
 	traffic := &demoTraffic{app: app, outside: outside, pause: 700 * time.Millisecond}
 	group.Go(func() error { return traffic.Run(ctx) })
+	group.Go(func() error { return door.colleagues(ctx) })
 	if !o.json {
 		group.Go(func() error { return follow(ctx, o.out, s.parts) })
 	}

@@ -23,20 +23,20 @@ import (
 )
 
 // demoDoor signs one browser in to the demo's console, so that the first look needs no
-// enrolment. It stands in front of the demo's own app, another program than the
+// enrolment by hand. It stands in front of the demo's own app, another program than the
 // console as far as the console knows: nothing of it exists in `run`, and the console
-// has no way in but its own. The door itself goes in by password and recovery code of
-// an account that it enrolled, like anybody.
+// has no way in but its own. The door itself enrols an invited owner for the browser,
+// with a password and an authenticator app, like anybody.
 //
 // The browser's cookies are for a host and not for a port, which is what lets the app's
 // address set those that the console reads. mu guards token.
 type demoDoor struct {
 	at        string // the app's address
 	console   string // the console's
+	dir       string // where the owner's password is written
 	directory *operator.Directory
 	email     string
-	password  secret.Text
-	recovery  secret.Text
+	owner     secret.Text // the link to enrol with
 	until     time.Time
 
 	mu    sync.Mutex
@@ -49,79 +49,69 @@ const doorLife = 10 * time.Minute
 // doorPath is where the link leads on the demo's app.
 const doorPath = "/operator/"
 
-// newDemoDoor enrols the demo's operators. It is refused where anything but the
-// sandbox would be reached, or anybody but this machine could come.
+// newDemoDoor invites the demo's owner. It is refused where anything but the sandbox
+// would be reached, or anybody but this machine could come.
 func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 	if s.cfg.Sandbox.X == "" || s.cfg.Sandbox.Meta == "" || !strings.HasPrefix(s.cfg.ConsoleURL(), "http://localhost:") || s.cfg.Environment != "development" {
 		return nil, fmt.Errorf("a link for operators: only a demo on this machine whose every platform is the sandbox has one: %w", gatehouse.ErrDenied)
 	}
-	d := &demoDoor{console: s.cfg.ConsoleURL(), directory: s.operators, email: "ada@demo.example", until: time.Now().Add(doorLife), token: rand.Text()}
-	d.password = secret.New(strings.ToLower(rand.Text()))
-	link, _, err := s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner})
-	if errors.Is(err, gatehouse.ErrConflict) {
-		// The directory was kept, and so was its owner, whose factors nobody has any more.
+	d := &demoDoor{
+		console: s.cfg.ConsoleURL(), dir: filepath.Dir(s.cfg.Path()), directory: s.operators, email: "ada@demo.example",
+		until: time.Now().Add(doorLife), token: rand.Text(),
+	}
+	in := operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner}
+	var err error
+	if d.owner, _, err = s.operators.Invite(ctx, operator.Host(), in); errors.Is(err, gatehouse.ErrConflict) {
+		// The directory was kept, and so was its owner.
 		d.email = strings.ToLower(rand.Text()[:8]) + "@demo.example"
-		link, _, err = s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Ada Demo", Email: d.email, Role: operator.Owner})
+		in.Email = d.email
+		d.owner, _, err = s.operators.Invite(ctx, operator.Host(), in)
 	}
-	if err != nil {
-		return nil, err
-	}
-	codes, err := enrolDemo(ctx, s.operators, link, "Ada Demo", d.email, d.password)
-	if err != nil {
-		return nil, err
-	}
-	d.recovery = codes[0]
-	var b strings.Builder
-	fmt.Fprintf(&b, "The demo's owner, for when the console asks again who you are:\n\n  e-mail    %s\n  password  %s\n\nin place of a code, one of these, each once:\n\n", d.email, d.password.Reveal())
-	for _, c := range codes[1:] {
-		fmt.Fprintf(&b, "  %s\n", c.Reveal())
-	}
-	if err := os.WriteFile(filepath.Join(filepath.Dir(s.cfg.Path()), "operator.txt"), []byte(b.String()), 0o600); err != nil {
-		return nil, err
-	}
-	// Others, as a team would have them.
-	for _, in := range []operator.Invitation{
-		{Name: "Grace Demo", Email: "grace@demo.example", Role: operator.Developer},
-		{Name: "Edsger Demo", Email: "edsger@demo.example", Role: operator.Auditor, Until: time.Now().AddDate(0, 1, 0)},
-	} {
-		link, _, err := s.operators.Invite(ctx, operator.Host(), in)
-		if errors.Is(err, gatehouse.ErrConflict) {
-			return d, nil // a directory that was kept
-		}
-		if err != nil {
-			return nil, err
-		}
-		if _, err := enrolDemo(ctx, s.operators, link, in.Name, in.Email, secret.New(rand.Text())); err != nil {
-			return nil, err
-		}
-	}
-	_, _, err = s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Barbara Demo", Email: "barbara@demo.example", Role: operator.Security})
 	return d, err
 }
 
-// enrolDemo enrols somebody by a link, with a password and one-time codes, and returns
-// the recovery codes.
-func enrolDemo(ctx context.Context, directory *operator.Directory, link secret.Text, name, email string, password secret.Text) ([]secret.Text, error) {
-	e := operator.EnrolmentOrSession{Browser: demoBrowser(secret.New(rand.Text()), "demo"), Enrolment: link}
-	if err := directory.SetProfile(ctx, e, name, email); err != nil {
-		return nil, err
+// colleagues makes more operators, as a team would have them.
+func (d *demoDoor) colleagues(ctx context.Context) error {
+	for _, in := range []operator.Invitation{
+		{Name: "Grace Demo", Email: "grace@demo.example", Role: operator.Developer},
+		{Name: "Edsger Demo", Email: "edsger@demo.example", Role: operator.Auditor, Until: time.Now().AddDate(0, 1, 0)},
+		{Name: "Barbara Demo", Email: "barbara@demo.example", Role: operator.Security},
+	} {
+		link, _, err := d.directory.Invite(ctx, operator.Host(), in)
+		if errors.Is(err, gatehouse.ErrConflict) || ctx.Err() != nil {
+			return nil // a directory that was kept, or the end
+		}
+		if err != nil || in.Role == operator.Security {
+			return err // who is only invited
+		}
+		browser := demoBrowser(secret.New(rand.Text()), "demo")
+		if _, _, err := enrolDemo(ctx, d.directory, browser, link, secret.New(rand.Text())); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// enrolDemo enrols somebody in a browser by a link, with a password and one-time codes,
+// and returns the recovery codes and the browser's session.
+func enrolDemo(ctx context.Context, directory *operator.Directory, browser operator.Browser, link, password secret.Text) ([]secret.Text, secret.Text, error) {
+	e := operator.EnrolmentOrSession{Browser: browser, Enrolment: link}
 	if err := directory.SetPassword(ctx, e, password); err != nil {
-		return nil, err
+		return nil, secret.Text{}, err
 	}
 	app, err := directory.BeginTOTP(ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, secret.Text{}, err
 	}
 	code, err := demoCode(app.Seed, time.Now())
 	if err != nil {
-		return nil, err
+		return nil, secret.Text{}, err
 	}
 	if err := directory.FinishTOTP(ctx, e, code); err != nil {
-		return nil, err
+		return nil, secret.Text{}, err
 	}
-	codes, _, _, err := directory.Enrol(ctx, e.Browser, link)
-	return codes, err
+	codes, token, _, err := directory.Enrol(ctx, browser, link)
+	return codes, token, err
 }
 
 func demoBrowser(binding secret.Text, agent string) operator.Browser {
@@ -179,19 +169,31 @@ func (d *demoDoor) open(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	binding := secret.New(rand.Text())
-	browser := demoBrowser(binding, r.UserAgent())
-	half, err := d.directory.SignInPassword(r.Context(), browser, d.email, d.password)
-	if err == nil {
-		var token secret.Text
-		if token, _, err = d.directory.SignInCode(r.Context(), browser, half, d.recovery.Reveal()); err == nil {
-			for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": binding} {
-				http.SetCookie(w, &http.Cookie{Name: name, Value: value.Reveal(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-			}
-			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("Referrer-Policy", "no-referrer")
-			http.Redirect(w, r, d.console+"/", http.StatusSeeOther)
-			return
-		}
+	token, err := d.enrol(r.Context(), demoBrowser(binding, r.UserAgent()))
+	if err != nil {
+		http.Error(w, "The demo's operator could not be enrolled: "+err.Error(), http.StatusInternalServerError)
+		return
 	}
-	http.Error(w, "The demo's operator could not sign in.", http.StatusInternalServerError)
+	for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": binding} {
+		http.SetCookie(w, &http.Cookie{Name: name, Value: value.Reveal(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, d.console+"/", http.StatusSeeOther)
+}
+
+// enrol makes the owner's account this browser's, and writes down what it takes when
+// the console asks again.
+func (d *demoDoor) enrol(ctx context.Context, browser operator.Browser) (secret.Text, error) {
+	password := secret.New(strings.ToLower(rand.Text()))
+	codes, token, err := enrolDemo(ctx, d.directory, browser, d.owner, password)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "The demo's owner, for when the console asks again who you are:\n\n  e-mail    %s\n  password  %s\n\nin place of a code, one of these, each once:\n\n", d.email, password.Reveal())
+	for _, c := range codes {
+		fmt.Fprintf(&b, "  %s\n", c.Reveal())
+	}
+	return token, os.WriteFile(filepath.Join(d.dir, "operator.txt"), []byte(b.String()), 0o600)
 }

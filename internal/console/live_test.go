@@ -3,6 +3,7 @@ package console
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,12 +79,12 @@ func TestLive(t *testing.T) {
 		t.Errorf("a page beside live ones: %d", r.status)
 	}
 	cancel() // the browser leaves
-	if err := <-ended; err != errFeedOver {
+	if err := <-ended; !errors.Is(err, errFeedOver) {
 		t.Errorf("a browser that left ends the stream with %v", err)
 	}
 	first.Body.Close()
 	h.console.Close()
-	if err := <-ended; err != errFeedOver {
+	if err := <-ended; !errors.Is(err, errFeedOver) {
 		t.Errorf("the console closes, and the stream ends with %v", err)
 	}
 	second.Body.Close()

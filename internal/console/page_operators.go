@@ -81,10 +81,15 @@ func listOperators(v *visit) error {
 	if err != nil {
 		return err
 	}
+	by, down := strings.CutPrefix(v.query("sort"), "-")
+	sortOperators(accounts, by, down)
 	p := operatorsPage{Invite: v.may(operatorsChange), All: v.query("all") == "yes", List: Table{
 		Caption: "Operators",
-		Columns: []Column{{Name: "Operator"}, {Name: "E-mail address"}, {Name: "Roles"}, {Name: "State"}, {Name: "Signs in with"}, {Name: "Last seen"}},
-		Empty:   Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite --role owner"},
+		Columns: []Column{
+			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail address"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
+			{Name: "Signs in with"}, sortable(v.r.URL, "Last seen", "seen", by, down),
+		},
+		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite --role owner"},
 	}}
 	for _, a := range approvals {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {
@@ -112,6 +117,27 @@ func listOperators(v *visit) error {
 		p.Removed = v.with("all", "yes")
 	}
 	return v.show("operators.html", "Operators", p)
+}
+
+// sortOperators sorts by what a column shows; by nothing else it leaves the order of
+// their making.
+func sortOperators(list []operator.Account, by string, down bool) {
+	compare := map[string]func(a, b operator.Account) int{
+		"name": func(a, b operator.Account) int {
+			return strings.Compare(strings.ToLower(operatorName(a)), strings.ToLower(operatorName(b)))
+		},
+		"state": func(a, b operator.Account) int { return strings.Compare(string(a.State), string(b.State)) },
+		"seen":  func(a, b operator.Account) int { return a.LastSeen.Compare(b.LastSeen) },
+	}[by]
+	if compare == nil {
+		return
+	}
+	slices.SortStableFunc(list, func(a, b operator.Account) int {
+		if down {
+			a, b = b, a
+		}
+		return compare(a, b)
+	})
 }
 
 // invitePage is the form of an invitation.

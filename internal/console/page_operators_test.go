@@ -187,3 +187,24 @@ func TestTwoPeople(t *testing.T) {
 		t.Errorf("declined: %q", got)
 	}
 }
+
+func TestOperatorsAreSorted(t *testing.T) {
+	d := newDesk(t, operator.Owner, Operators())
+	d.house.join("zoe", operator.Developer)
+	d.house.join("Bea", operator.Auditor)
+	for query, want := range map[string][]string{
+		"": {"Ada", "zoe", "Bea"}, "?sort=name": {"Ada", "Bea", "zoe"}, "?sort=-name": {"zoe", "Bea", "Ada"}, "?sort=id;drop": {"Ada", "zoe", "Bea"},
+	} {
+		r := d.get("/operators" + query)
+		at := -1
+		for _, name := range want {
+			next := strings.Index(r.body, ">"+name+"</a></span>")
+			if next <= at {
+				t.Errorf("%s: %s is not where it should be", query, name)
+			}
+			at = next
+		}
+	}
+	d.get("/operators?sort=name").shows(t, `aria-sort="ascending"><a href="/operators?sort=-name"`)
+	d.get("/operators?sort=-name&all=yes").shows(t, `aria-sort="descending"><a href="/operators?all=yes&amp;sort=name"`)
+}

@@ -84,9 +84,6 @@ func countCell(n int64) Cell             { return Cell{Kind: "number", Text: cou
 func timeCell(t time.Time) Cell          { return Cell{Kind: "time", Time: t} }
 func badgeCell(tone Tone, s string) Cell { return Cell{Kind: "badge", Badge: Badge{tone, s}} }
 func buttonCell(b Button) Cell           { return Cell{Kind: "button", Button: &b} }
-func countLink(n int64, href string) Cell {
-	return Cell{Kind: "numberlink", Text: count(n), Href: href}
-}
 
 // Pager leads to the pages before and after. Text says where one is.
 type Pager struct{ Text, Before, After string }
