@@ -61,7 +61,8 @@ var layout = []row{
 	{name: "internal/identity/factor", may: []string{"gatehouse", "internal/secret"},
 		libraries: []string{"github.com/go-webauthn/webauthn", "golang.org/x/crypto/argon2", "golang.org/x/text/unicode/norm"}},
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
-	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
+	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"},
+		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
 		libraries: []string{"go.opentelemetry.io/proto/slim/otlp", "google.golang.org/protobuf"}},
@@ -116,6 +117,7 @@ var layout = []row{
 
 // testLibraries are what only tests may import.
 var testLibraries = []string{
+	"github.com/oauth2-proxy/mockoidc", "github.com/golang-jwt/jwt/v5",
 	"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/transparency-dev/merkle", "github.com/getkin/kin-openapi", "golang.org/x/oauth2",
 	"github.com/standard-webhooks/standard-webhooks/libraries",
 	"github.com/prometheus/common",
