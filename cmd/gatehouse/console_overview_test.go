@@ -42,7 +42,7 @@ func TestStepsOfADuty(t *testing.T) {
 		}
 		return out
 	}
-	d := cases.Duty{ID: "dty1", Kind: cases.Erasure, Code: "CODE", Opened: now, Deadline: now.Add(time.Hour)}
+	d := cases.Duty{ID: "dty1", Kind: cases.Erasure, Person: "PERSON", Code: "CODE", Opened: now, Deadline: now.Add(time.Hour)}
 	for _, step := range []struct {
 		take func()
 		want string
