@@ -195,7 +195,7 @@ func kindLines(kinds map[[2]string]int64) []string {
 	})
 	out := make([]string, 0, len(keys))
 	for _, k := range keys {
-		text := wordOf(k[0]) + " × " + count(kinds[k])
+		text := wordOf(k[0]) + " ×\u00a0" + count(kinds[k])
 		if k[1] != "passed" {
 			text += " (" + k[1] + ")"
 		}
