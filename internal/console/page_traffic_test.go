@@ -417,7 +417,7 @@ func TestCalls(t *testing.T) {
 		{ID: "06e2", Kind: "event", Verdict: "refuse", Operation: "GET /2/dm_events", Service: "web", Rule: "refuse/undeclared-call", Status: 403, At: time.Now()},
 	}}}
 	d := newDesk(t, operator.Developer, s.pages()...)
-	d.get("/calls?service=web&outcome=refuse").shows(t, "refused", "refuse/undeclared-call", "12\u202f345", `data-live="/calls/live?outcome=refuse&amp;service=web"`, `data-live-most="100"`, `href="/calls?outcome=refuse&amp;service=web">Refresh`)
+	d.get("/calls?service=web&outcome=refuse").shows(t, "refused", "refuse/undeclared-call", "12\u202f345", `data-live="/calls/live?outcome=refuse&amp;service=web"`, `data-live-most="50"`, `href="/calls?outcome=refuse&amp;service=web">Refresh`)
 	s.calls.Calls = nil
 	d.get("/calls").shows(t, "No call is in the log yet", `data-live="/calls/live"`)
 }
