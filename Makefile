@@ -46,7 +46,7 @@ lint: ## gofmt and golangci-lint
 gen: ## deps.txt and the documents that are made from the code
 	go test . ./cmd/gatehouse -run '^TestGenerated' -update
 
-bench: ## calls and tunnels beside other proxies, the log beside Tessera, a million connections, keys, people, flows, searches of the log, as ratios
+bench: ## calls and tunnels beside other proxies, the log beside Tessera, a million connections, keys, people, flows, searches of the log, pages of the console, as ratios
 	@scripts/setup go
 	cd bench && go run . $(ARGS)
 	$(if $(ARGS),,go test ./internal/vault -run '^$$' -bench 'Vault|Batch|Erasure' -timeout 30m)
@@ -55,6 +55,7 @@ bench: ## calls and tunnels beside other proxies, the log beside Tessera, a mill
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench Lineage -benchtime 50x -timeout 60m -args -lineage.flows=10000000)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditSearch -benchtime 50x -timeout 120m -args -audit.entries=10000000)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditLog -benchtime 3x -timeout 60m -args -audit.entries=10000000)
+	$(if $(ARGS),,go test ./cmd/gatehouse -run '^$$' -bench Console -benchtime 200x -timeout 120m -args -console.connections=1000000 -console.entries=10000000)
 
 release: ## the release binary, in dist/
 	scripts/release

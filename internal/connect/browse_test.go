@@ -68,3 +68,19 @@ func TestBrowse(t *testing.T) {
 		refused(t, err, "connect/unknown-connection")
 	})
 }
+
+func FuzzMark(f *testing.F) {
+	for _, seed := range []string{"", "17.con1", "0.x", "-1.x", "1.", "99999999999999999999.x", "007.a.b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := connect.ParseMark(text)
+		if err != nil || text == "" {
+			return
+		}
+		again, err := connect.ParseMark(m.String())
+		if err != nil || again != m {
+			t.Errorf("%q is %v, and read again %v, %v", text, m, again, err)
+		}
+	})
+}

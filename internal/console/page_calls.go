@@ -34,7 +34,7 @@ type CallsView struct {
 }
 
 // maxCalls is how many calls the page holds.
-const maxCalls = 100
+const maxCalls = 50
 
 // callOutcomes are how a call can come out.
 var callOutcomes = []string{"done", "failed", "aborted", "refuse"}
