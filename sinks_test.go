@@ -95,6 +95,7 @@ var sinks = []sink{
 			"internal/records":         "takes the keyed hash that finds a subject's person",
 			"internal/connect":         "puts the platform's token on the outgoing request",
 			"internal/identity":        "hashes what was presented",
+			"internal/identity/stepup": "hashes what a browser presents, reads a passkey's record, derives the key that signs results",
 			"internal/identity/factor": "hashes passwords; computes the codes of a TOTP secret",
 			"internal/compliance":      "writes the list of identifiers that X asks for, and calls the addresses it named",
 			"internal/export":          "puts a credential for a sink of the log on the request to it",
