@@ -615,34 +615,34 @@ func TestCancelled(t *testing.T) {
 func TestReset(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		h := w.enrolled("ada", stepup.Passkey)
-		open, _ := h.begin(ask("ada"))
-		_, err := w.stepups.Reset(ctx, "stranger", "ada")
+		h := w.enrolled("ada-canary", stepup.Passkey)
+		open, _ := h.begin(ask("ada-canary"))
+		_, err := w.stepups.Reset(ctx, "stranger", "ada-canary")
 		wantRule(t, "a service of no list", "stepup/service", err)
 		w.deaf = true
-		if _, err := w.stepups.Reset(ctx, "other", "ada"); err == nil {
+		if _, err := w.stepups.Reset(ctx, "other", "ada-canary"); err == nil {
 			t.Error("factors go without a word")
 		}
 		w.deaf = false
-		if held, err := w.stepups.Holds(ctx, "web", "ada"); err != nil || len(held.Methods) != 1 {
+		if held, err := w.stepups.Holds(ctx, "web", "ada-canary"); err != nil || len(held.Methods) != 1 {
 			t.Fatalf("after a reset that failed, ada has %+v, %v", held, err)
 		}
-		if n, err := w.stepups.Reset(ctx, "other", "ada"); err != nil || n != 1 {
+		if n, err := w.stepups.Reset(ctx, "other", "ada-canary"); err != nil || n != 1 {
 			t.Errorf("resetting: %d, %v", n, err)
 		}
-		if held, err := w.stepups.Holds(ctx, "web", "ada"); err != nil || len(held.Methods) > 0 || held.RecoveryLeft > 0 {
+		if held, err := w.stepups.Holds(ctx, "web", "ada-canary"); err != nil || len(held.Methods) > 0 || held.RecoveryLeft > 0 {
 			t.Errorf("ada has %+v, %v", held, err)
 		}
 		_, err = h.touch(open)
 		wantRule(t, "a request of before", "stepup/unknown-link", err)
-		if got := w.events(); !slices.Contains(got, "stepup.reset ada ") {
+		if got := w.events(); !slices.Contains(got, "stepup.reset ada-canary ") {
 			t.Errorf("the app was told %q", got)
 		}
 		if n, err := w.stepups.Reset(ctx, "web", "nobody"); err != nil || n != 0 {
 			t.Errorf("resetting nobody: %d, %v", n, err)
 		}
 		for _, e := range w.entries("stepup.reset") {
-			if strings.Contains(fmt.Sprintf("%+v", e.Leaf), "ada") {
+			if strings.Contains(fmt.Sprintf("%+v", e.Leaf), "ada-canary") {
 				t.Error("the log names the subject in clear")
 			}
 		}
