@@ -76,7 +76,7 @@ var layout = []row{
 		libraries: []string{"github.com/gobwas/ws", "github.com/klauspost/compress", "github.com/andybalholm/brotli", "golang.org/x/time/rate"}},
 	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/identity/stepup", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
 	{name: "internal/public", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor", "internal/identity/stepup", "internal/cases", "internal/connect", "internal/notice"},
-		libraries: []string{"golang.org/x/time/rate"}},
+		libraries: []string{"golang.org/x/time/rate", "rsc.io/qr"}},
 
 	{name: "internal/backup", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/vault"},
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
@@ -94,7 +94,7 @@ var layout = []row{
 	{name: "internal/sandbox", may: []string{"internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta"}, libraries: []string{"golang.org/x/sync"}},
 
 	{name: "internal/connect/connecttest", testOnly: true, may: []string{
-		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/budget", "internal/cases", "internal/connect", "internal/notice",
+		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/identity/stepup", "internal/records", "internal/budget", "internal/cases", "internal/connect", "internal/notice",
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{

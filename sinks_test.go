@@ -104,7 +104,7 @@ var sinks = []sink{
 			"internal/config":          "returns values given by reference that are no secrets",
 			"internal/gateway":         "writes a handle of ours in the place of the platform's token",
 			"internal/api":             "shows a new handle once, in the reply that makes it",
-			"internal/public":          "sets the cookie that binds an attempt to its browser",
+			"internal/public":          "sets the cookies that bind an attempt to its browser; shows recovery codes and the key of an authenticator app on the one page that is for them",
 			"cmd/gatehouse":            "prints a new key once; opens the store and the log's signing key",
 		},
 	},

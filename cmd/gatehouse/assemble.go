@@ -22,6 +22,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
@@ -65,6 +66,7 @@ type parts struct {
 	identity  *identity.Directory
 	outbox    *outbox.Outbox
 	records   *records.Records
+	stepup    *stepup.Stepups
 	connect   *connect.Connections
 	cases     *cases.Cases
 	notices   *notice.Notices
@@ -235,6 +237,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	if err := p.openDuties(); err != nil {
+		return nil, err
+	}
+	if err := p.openStepup(); err != nil {
 		return nil, err
 	}
 	if err := p.openCompliance(); err != nil {

@@ -4,17 +4,13 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 
 	"gatehouse"
-	"gatehouse/internal/audit"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/stepup"
-	"gatehouse/internal/secret"
-	"gatehouse/internal/vault"
 )
 
 // setUpStepups makes step-ups that the scheduler may ask for.
@@ -32,20 +28,7 @@ func (w *world) setUpStepups() *stepup.Stepups {
 				Returns: func(a string) bool { return a == "https://app.example.com/back" },
 			}
 		},
-		Keys: stepup.Keys{
-			Person: w.records.PersonOfSubject,
-			Ready:  func(ctx context.Context, p gatehouse.PersonID) error { return w.Vault.Batch().Ready(ctx, p) },
-			Seal: func(ctx context.Context, p gatehouse.PersonID, row, column string, v secret.Text) ([]byte, error) {
-				return w.Vault.Seal(ctx, vault.Ref{Table: "stepup_factors", Row: row, Column: column, Person: p}, v)
-			},
-			Open: func(ctx context.Context, r audit.Receipt, p gatehouse.PersonID, row, column string, sealed []byte) (secret.Text, error) {
-				return w.Vault.Open(ctx, r, vault.Ref{Table: "stepup_factors", Row: row, Column: column, Person: p}, sealed)
-			},
-			SealPersonal: w.Vault.SealPersonal, OpenPersonal: w.Vault.OpenPersonal,
-			Seed: func(ctx context.Context, version int) (secret.Text, error) {
-				return w.Vault.Derive(ctx, "stepup/signing", strconv.Itoa(version))
-			},
-		},
+		Keys: w.StepupKeys(w.records),
 		Tell: func(context.Context, stepup.Event) error { return nil },
 	})
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,6 @@ import (
 	"gatehouse/internal/records"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
-	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 )
 
@@ -77,20 +75,7 @@ func (w *world) open(s stepup.Store) *stepup.Stepups {
 	w.t.Helper()
 	n, err := stepup.New(stepup.Config{
 		Store: s, Log: w.Log, Passkeys: w.passkeys, PublicURL: publicURL, Settings: func() stepup.Settings { return w.settings },
-		Keys: stepup.Keys{
-			Person: w.records.PersonOfSubject,
-			Ready:  func(ctx context.Context, p gatehouse.PersonID) error { return w.Vault.Batch().Ready(ctx, p) },
-			Seal: func(ctx context.Context, p gatehouse.PersonID, row, column string, v secret.Text) ([]byte, error) {
-				return w.Vault.Seal(ctx, vault.Ref{Table: "stepup_factors", Row: row, Column: column, Person: p}, v)
-			},
-			Open: func(ctx context.Context, r audit.Receipt, p gatehouse.PersonID, row, column string, sealed []byte) (secret.Text, error) {
-				return w.Vault.Open(ctx, r, vault.Ref{Table: "stepup_factors", Row: row, Column: column, Person: p}, sealed)
-			},
-			SealPersonal: w.Vault.SealPersonal, OpenPersonal: w.Vault.OpenPersonal,
-			Seed: func(ctx context.Context, version int) (secret.Text, error) {
-				return w.Vault.Derive(ctx, "stepup/signing", strconv.Itoa(version))
-			},
-		},
+		Keys: w.StepupKeys(w.records),
 		Tell: func(_ context.Context, e stepup.Event) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
