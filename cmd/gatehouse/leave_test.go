@@ -73,7 +73,7 @@ func TestPeopleWhoLeave(t *testing.T) {
 	ada := h.connectVia(app, demoFacebook, "ada", h.box.People()[0])
 	grace := h.connectVia(app, demoX, "grace", h.box.People()[1])
 
-	hook := h.ready["public"] + "/_gatehouse/"
+	hook := strings.Replace(h.ready["public"], "127.0.0.1", "localhost", 1) + "/_gatehouse/"
 	if out, errOut, code := h.gatehouse("connect", "webhooks", "--register", "--json"); code != 0 || !strings.Contains(out, `"tells_revocations": true`) || !strings.Contains(out, hook+"deletion/facebook") {
 		t.Fatalf("connect webhooks: %d %s %s", code, out, errOut)
 	}
