@@ -36,7 +36,7 @@ func TestStepupInABrowser(t *testing.T) {
 		b.button(button)
 	}
 
-	eventually(t, "the app answers", func() bool { return strings.Contains(h.page(app.self+"/"), "second factor") })
+	listening(t, app)
 	ask("Delete my account")
 	b.shows("Protect your account", "Delete everything that this app has of ada", "ada@example.com", "!Passkeys need a script")
 	look("setup")
