@@ -61,9 +61,6 @@ func (s *Stepups) ConfirmTOTP(ctx context.Context, by Visitor, code string) (Vis
 	}
 	ctx = context.WithoutCancel(ctx)
 	visit, key, err := s.confirmed(ctx, receipt, v, code)
-	if err == nil {
-		visit.Known, err = s.remember(ctx, v, by.Known)
-	}
 	s.c.Log.Outcome(receipt, end(e, proofRefusal(err)))
 	if verdict(err) {
 		visit, err := s.wrongAnswer(v, "That code is not right. Type the one that your app shows now; if it never fits, look whether your phone's clock is right.")

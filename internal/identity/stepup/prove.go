@@ -160,6 +160,13 @@ func (v *visited) wrongAgain() {
 
 // limited is what a person sees when too many codes were tried for them.
 func (s *Stepups) limited(ctx context.Context, v *visited, next time.Time) (Visit, error) {
+	// Nothing is judged, so no answer is counted; but what is written down has an end.
+	if v.Begun++; v.Begun > maxCeremonies {
+		return Visit{}, errOrder
+	}
+	if err := s.save(ctx, v); err != nil {
+		return Visit{}, err
+	}
 	e := entry("stepup.prove", &v.Request, v.about)
 	e.Rule = "stepup/limited"
 	s.c.Log.Refusal(e)
@@ -204,20 +211,14 @@ func (s *Stepups) known(ctx context.Context, v *visited, cookie secret.Text) (se
 	return cookie, b.Hash, err
 }
 
-// remember has the browser known from now on, and returns its cookie.
+// remember has the browser known from now on, since a factor that counts was proved in
+// it, and returns its cookie. Setting one up is no such proof: whose it is, the app has
+// not said yet.
 func (s *Stepups) remember(ctx context.Context, v *visited, cookie secret.Text) (secret.Text, error) {
 	if cookie.IsZero() || len(cookie.Reveal()) > 100 {
 		cookie = secret.New(newProof())
 	}
-	by := v.ProvedBy
-	if by == "" {
-		by = v.Enrolled
-	}
-	at := v.Proved
-	if at.IsZero() {
-		at = time.Now()
-	}
-	return cookie, s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: at, By: by}, maxBrowsers)
+	return cookie, s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
 }
 
 // holder is a person as package factor knows them.
@@ -318,12 +319,11 @@ func (s *Stepups) PasskeyAnswer(ctx context.Context, by Visitor, answer []byte) 
 	ctx = context.WithoutCancel(ctx)
 	var visit Visit
 	if step == Prove {
-		visit, err = s.assert(ctx, receipt, v, answer)
+		if visit, err = s.assert(ctx, receipt, v, answer); err == nil {
+			visit.Known, err = s.remember(ctx, v, by.Known)
+		}
 	} else {
 		visit, err = s.register(ctx, receipt, v, answer)
-	}
-	if err == nil {
-		visit.Known, err = s.remember(ctx, v, by.Known)
 	}
 	s.c.Log.Outcome(receipt, end(e, proofRefusal(err)))
 	switch {

@@ -52,7 +52,8 @@ const (
 
 	// maxWrong is how many wrong answers end a request.
 	maxWrong = 5
-	// maxCeremonies is how often a request may begin a ceremony with a passkey.
+	// maxCeremonies is how often a request may begin a ceremony with a passkey, or be told
+	// that there are no guesses left.
 	maxCeremonies = 20
 	// maxRequests is how many requests of one person are kept; the oldest go.
 	maxRequests = 20

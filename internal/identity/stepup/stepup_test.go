@@ -443,6 +443,14 @@ func TestGuessing(t *testing.T) {
 		if v, err := thief.types(id, thief.code(0)); err != nil || v.Page.Status != 429 || !strings.Contains(v.Page.Problem, "passkey works") {
 			t.Errorf("a right code of a stranger: %+v, %v", v.Page, err)
 		}
+		// However often one link is tried, what is written down has an end.
+		for range 19 {
+			if v, err := thief.types(id, "000000"); err != nil || v.Page.Status != 429 {
+				t.Fatalf("a further guess: %+v, %v", v.Page, err)
+			}
+		}
+		_, err := thief.types(id, "000000")
+		wantRule(t, "the twenty-first guess of one link", "stepup/order", err)
 		// The owner's browser is known.
 		time.Sleep(time.Minute)
 		id, _ = owner.begin(ask("ada"))
@@ -504,6 +512,38 @@ func TestProofThatIsRecent(t *testing.T) {
 		time.Sleep(time.Minute)
 		if _, v := h.begin(recent); v.To != "" {
 			t.Error("a proof of ten minutes is taken")
+		}
+	})
+}
+
+// Setting up is no proof. A stranger who opened somebody's link first, and whose factor
+// never counted, gets nothing for it when that person has one of their own.
+func TestSettingUpIsNoProof(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, method := range stepup.Methods() {
+			subject := "ada-" + string(method)
+			thief := w.human(subject)
+			id, _ := thief.begin(ask(subject))
+			to := ""
+			if method == stepup.Passkey {
+				to = thief.setUpPasskey(id)
+			} else {
+				to = thief.setUpTOTP(id)
+			}
+			_, err := w.stepups.Redeem(t.Context(), "web", id, w.codeIn(to), "mallory")
+			wantRule(t, "the stranger", "stepup/wrong-subject", err)
+			if !thief.known.IsZero() {
+				t.Error("the browser is known")
+			}
+			w.enrolled(subject, method)
+			recent := ask(subject)
+			recent.MaxAge = time.Hour
+			if _, v := thief.begin(recent); v.To != "" || v.Page.Step != stepup.Prove {
+				t.Errorf("the stranger is past the factor: %+v", v)
+			}
+		}
+		if n := w.count("stepup_browsers"); n != 0 {
+			t.Errorf("%d browsers are known in which nothing was proved", n)
 		}
 	})
 }
