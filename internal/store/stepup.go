@@ -25,8 +25,10 @@ const (
 	stepupSweep statement = `DELETE FROM stepup_requests WHERE expires < $1`
 	stepupKeep  statement = `DELETE FROM stepup_requests WHERE person = $1 AND id NOT IN
 		(SELECT id FROM stepup_requests WHERE person = $1 ORDER BY created DESC, id DESC LIMIT $2)`
-	stepupOrphanFactors statement = `DELETE FROM stepup_factors WHERE request <> '' AND request NOT IN (SELECT id FROM stepup_requests)`
-	stepupOrphanCodes   statement = `DELETE FROM stepup_recovery WHERE request <> '' AND request NOT IN (SELECT id FROM stepup_requests)`
+	stepupOrphanFactors statement = `DELETE FROM stepup_factors WHERE request <> ''
+		AND NOT EXISTS (SELECT 1 FROM stepup_requests WHERE id = stepup_factors.request)`
+	stepupOrphanCodes statement = `DELETE FROM stepup_recovery WHERE request <> ''
+		AND NOT EXISTS (SELECT 1 FROM stepup_requests WHERE id = stepup_recovery.request)`
 
 	factorInsert statement = `INSERT INTO stepup_factors (id, person, request, method, site, sealed, step, blocked, created, used, version)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, 1)`
@@ -71,8 +73,10 @@ func (d *DB) Stepup() stepup.Store { return stepupStore{d} }
 
 // None of these rows is remembered, so changing them need not be counted: logTx.
 
+// AddRequest is in order with others by the rows that it locks: whoever adds at the
+// same moment sweeps the same rows, and none of them has to fail for it.
 func (s stepupStore) AddRequest(ctx context.Context, r *stepup.Request, keep int) error {
-	err := s.db.logTx(ctx, func(t *tx) error {
+	err := s.db.rowTx(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, stepupInsert, r.ID, string(r.Service), string(r.Person), r.About, list(r.Methods), flag(r.Add), r.MaxAge.Microseconds(),
 			r.ReturnTo, r.AppState, string(r.Stage), micros(r.Created), micros(r.Expires)); err != nil {
 			return err
