@@ -61,6 +61,7 @@ var layout = []row{
 	{name: "internal/identity/factor", may: []string{"gatehouse", "internal/secret"},
 		libraries: []string{"github.com/go-webauthn/webauthn", "golang.org/x/crypto/argon2", "golang.org/x/text/unicode/norm"}},
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
+	{name: "internal/identity/stepup", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
 	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"},
 		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
@@ -79,9 +80,9 @@ var layout = []row{
 		libraries: []string{"golang.org/x/time/rate"}},
 	{name: "internal/egress", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/wire", "internal/audit", "internal/identity"},
 		libraries: []string{"github.com/gobwas/ws", "github.com/klauspost/compress", "github.com/andybalholm/brotli", "golang.org/x/time/rate"}},
-	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
-	{name: "internal/public", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/cases", "internal/connect", "internal/notice"},
-		libraries: []string{"golang.org/x/time/rate"}},
+	{name: "internal/api", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity", "internal/identity/stepup", "internal/lineage", "internal/outbox", "internal/cases", "internal/records", "internal/budget", "internal/connect"}},
+	{name: "internal/public", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor", "internal/identity/stepup", "internal/cases", "internal/connect", "internal/notice"},
+		libraries: []string{"golang.org/x/time/rate", "rsc.io/qr"}},
 	// What people look at cannot reach keys, tokens or the file that is reviewed: it is
 	// told what it shows. Of secrets it knows what a person types and a cookie holds.
 	{name: "internal/console", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/identity/factor", "internal/identity/operator"},
@@ -91,7 +92,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -103,12 +104,12 @@ var layout = []row{
 	{name: "internal/sandbox", may: []string{"internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta"}, libraries: []string{"golang.org/x/sync"}},
 
 	{name: "internal/connect/connecttest", testOnly: true, may: []string{
-		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/budget", "internal/cases", "internal/connect", "internal/notice",
+		"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/vault", "internal/identity", "internal/identity/stepup", "internal/records", "internal/budget", "internal/cases", "internal/connect", "internal/notice",
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit", "internal/metrics", "internal/metrics/otlp",
-		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
+		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/console", "internal/backup", "internal/store", "internal/reconcile",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},
@@ -119,7 +120,7 @@ var layout = []row{
 var testLibraries = []string{
 	"github.com/oauth2-proxy/mockoidc", "github.com/golang-jwt/jwt/v5",
 	"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/transparency-dev/merkle", "github.com/getkin/kin-openapi", "golang.org/x/oauth2",
-	"github.com/standard-webhooks/standard-webhooks/libraries",
+	"github.com/standard-webhooks/standard-webhooks/libraries", "github.com/golang-jwt/jwt/v5",
 	"github.com/prometheus/common",
 	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "github.com/hanwen/go-fuse/v2", "golang.org/x/net/html", "golang.org/x/net/http2", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto",
 }

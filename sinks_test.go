@@ -106,8 +106,9 @@ var sinks = []sink{
 			"internal/gateway":           "writes a handle of ours in the place of the platform's token",
 			"internal/api":               "shows a new handle once, in the reply that makes it",
 			"internal/console":           "sets the cookie of a session; shows a new link, the key of an authenticator app and recovery codes once",
-			"internal/public":            "sets the cookie that binds an attempt to its browser",
+			"internal/public":            "sets the cookies that bind an attempt to its browser; shows recovery codes and the key of an authenticator app on the one page that is for them",
 			"cmd/gatehouse":              "prints a new key once; opens the store and the log's signing key",
+			"internal/identity/stepup":   "hashes what a browser presents, reads a passkey's record, derives the key that signs results",
 		},
 	},
 	{

@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/metrics"
 	"gatehouse/internal/metrics/otlp"
@@ -71,6 +72,7 @@ type parts struct {
 	breached  *factor.Breached // nil without a list
 	outbox    *outbox.Outbox
 	records   *records.Records
+	stepup    *stepup.Stepups
 	connect   *connect.Connections
 	cases     *cases.Cases
 	notices   *notice.Notices
@@ -249,6 +251,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	if err := p.openDuties(); err != nil {
+		return nil, err
+	}
+	if err := p.openStepup(); err != nil {
 		return nil, err
 	}
 	if err := p.openCompliance(); err != nil {

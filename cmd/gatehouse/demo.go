@@ -181,7 +181,8 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 		}
 		ports[name] = port
 	}
-	public := "http://127.0.0.1:" + strconv.Itoa(ports["public"])
+	// By its name: browsers make no passkeys for an address in numbers.
+	public := "http://localhost:" + strconv.Itoa(ports["public"])
 	box.SetRedirectURIs([]string{
 		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
 	})
@@ -236,6 +237,7 @@ services:
 third_parties:
   collector.example: {purposes: [publish], may_receive: [pseudonymous-id], address: "127.0.0.1:%[11]d"}
 events: {url: "http://127.0.0.1:%[3]d/gatehouse/events", services: [demo]}
+stepup: {services: [demo], returns: ["http://127.0.0.1:%[3]d/confirmed"], name: A small app}
 `
 
 // play sets the small app up and lets its story run beside the server.
@@ -257,6 +259,7 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 		api:         &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
 		purposes:    map[string]string{demoX: "publish", demoFacebook: "pages"},
 		sessions:    map[string]string{},
+		stepups:     map[string]demoStepup{},
 	}
 	door, err := newDemoDoor(ctx, s)
 	if err != nil {
@@ -311,7 +314,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	}
 	x, meta := app.granted(demoX)[0], app.granted(demoFacebook)[0]
 	ready := demoReady{
-		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.public.URL(), Console: s.cfg.ConsoleURL(), Operator: door.link(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
+		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.cfg.PublicURL, Console: s.cfg.ConsoleURL(), Operator: door.link(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
 		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
 		person: people[0],
 	}

@@ -35,7 +35,7 @@ func (a *apiClient) do(ctx context.Context, method, path string, in, out any) er
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, body) //nolint:gosec // the host is our own listener's, whatever the path
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (a *apiClient) do(ctx context.Context, method, path string, in, out any) er
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := a.http.Do(req)
+	res, err := a.http.Do(req) //nolint:gosec // see above
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,8 @@ type demoApp struct {
 
 	mu       sync.Mutex
 	grants   []*demoGrant
-	sessions map[string]string // cookie → subject
+	sessions map[string]string     // cookie → subject
+	stepups  map[string]demoStepup // cookie → what its person was asked to prove
 }
 
 // Handler is the app's web site.
@@ -103,6 +104,8 @@ func (d *demoApp) Handler() http.Handler {
 	mux.HandleFunc("GET /connect/{app}", d.connect)
 	mux.HandleFunc("GET /connected", d.connected)
 	mux.HandleFunc("POST "+eventsPath, d.event)
+	mux.HandleFunc("GET /confirm", d.confirm)
+	mux.HandleFunc("GET "+confirmedPath, d.confirmed)
 	return mux
 }
 
@@ -118,11 +121,7 @@ func (d *demoApp) connect(w http.ResponseWriter, r *http.Request) {
 	if subject == "" {
 		subject = "visitor-" + strings.ToLower(rand.Text()[:6])
 	}
-	cookie := rand.Text()
-	d.mu.Lock()
-	d.sessions[cookie] = subject
-	d.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{Name: "demo_session", Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	d.session(w, subject)
 
 	var begun struct {
 		URL string `json:"url"`
@@ -137,6 +136,19 @@ func (d *demoApp) connect(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, begun.URL, http.StatusSeeOther)
 }
 
+// demoSession is the cookie of the app's own session.
+const demoSession = "demo_session"
+
+// session signs a subject in, as far as the demo goes.
+func (d *demoApp) session(w http.ResponseWriter, subject string) string {
+	cookie := rand.Text()
+	d.mu.Lock()
+	d.sessions[cookie] = subject
+	d.mu.Unlock()
+	http.SetCookie(w, &http.Cookie{Name: demoSession, Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	return cookie
+}
+
 // connected is where the browser comes back to with a one-time code.
 func (d *demoApp) connected(w http.ResponseWriter, r *http.Request) {
 	if e := r.FormValue("error"); e != "" {
@@ -147,7 +159,7 @@ func (d *demoApp) connected(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var subject string
-	if c, err := r.Cookie("demo_session"); err == nil {
+	if c, err := r.Cookie(demoSession); err == nil {
 		d.mu.Lock()
 		subject = d.sessions[c.Value]
 		d.mu.Unlock()
@@ -211,14 +223,17 @@ var demoAppPage = template.Must(template.New("demo").Funcs(template.FuncMap{
 
 func (d *demoApp) home(w http.ResponseWriter, _ *http.Request) { d.render(w, "") }
 
-func (d *demoApp) render(w http.ResponseWriter, message string) {
+func (d *demoApp) render(w http.ResponseWriter, message string) { d.show(w, message, nil) }
+
+func (d *demoApp) show(w http.ResponseWriter, message string, confirmed *confirmation) {
 	d.mu.Lock()
 	page := struct {
-		Message string
-		Apps    []string
-		Grants  []*demoGrant
-		Base    string
-	}{Message: message, Grants: append([]*demoGrant(nil), d.grants...), Base: d.api.base}
+		Message   string
+		Confirmed *confirmation
+		Apps      []string
+		Grants    []*demoGrant
+		Base      string
+	}{Message: message, Confirmed: confirmed, Grants: append([]*demoGrant(nil), d.grants...), Base: d.api.base}
 	d.mu.Unlock()
 	for app := range d.purposes {
 		page.Apps = append(page.Apps, app)

@@ -168,7 +168,7 @@ func (p *parts) shredPerson(ctx context.Context, d cases.Duty) error {
 
 // destroyPerson destroys what is held of a person: what waits to be sent first, what
 // leads from flows to the person, then the key and everything under it, then the
-// records that it sealed, and what entries of the log are found by. It may be repeated.
+// factors and records that it sealed, and what entries of the log are found by. It may be repeated.
 func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) error {
 	if err := p.outbox.Forget(ctx, person); err != nil {
 		return err
@@ -178,6 +178,9 @@ func (p *parts) destroyPerson(ctx context.Context, person gatehouse.PersonID) er
 		return err
 	}
 	if err := p.connect.ErasePerson(ctx, person); err != nil {
+		return err
+	}
+	if err := p.stepup.Forget(ctx, person); err != nil {
 		return err
 	}
 	if err := p.records.Forget(ctx, person); err != nil {

@@ -23,7 +23,7 @@ func (h *house) appOf() *demoApp {
 		h.t.Fatalf("events secret: %s", errOut)
 	}
 	app := &demoApp{
-		api: h.api(), eventSecret: strings.TrimSpace(out), sessions: map[string]string{},
+		api: h.api(), eventSecret: strings.TrimSpace(out), sessions: map[string]string{}, stepups: map[string]demoStepup{},
 		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, self: strings.TrimSuffix(h.load().Returns[0], "/connected"),
 	}
 	site := &http.Server{Addr: strings.TrimPrefix(app.self, "http://"), Handler: app.Handler(), ReadHeaderTimeout: time.Second}
@@ -73,7 +73,7 @@ func TestPeopleWhoLeave(t *testing.T) {
 	ada := h.connectVia(app, demoFacebook, "ada", h.box.People()[0])
 	grace := h.connectVia(app, demoX, "grace", h.box.People()[1])
 
-	hook := h.ready["public"] + "/_gatehouse/"
+	hook := strings.Replace(h.ready["public"], "127.0.0.1", "localhost", 1) + "/_gatehouse/"
 	if out, errOut, code := h.gatehouse("connect", "webhooks", "--register", "--json"); code != 0 || !strings.Contains(out, `"tells_revocations": true`) || !strings.Contains(out, hook+"deletion/facebook") {
 		t.Fatalf("connect webhooks: %d %s %s", code, out, errOut)
 	}

@@ -87,7 +87,7 @@ func upstreams(cfg *config.Config) map[gatehouse.Platform]map[platform.Role]stri
 // apiConfig binds the app's API to the parts.
 func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Config {
 	return api.Config{
-		Connections: p.connect, Directory: p.identity, Records: p.records,
+		Connections: p.connect, Directory: p.identity, Records: p.records, Stepups: p.stepup,
 		Purposes: p.purposesOf, Admit: admit, Budgets: p.budgets, Health: p.health,
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
@@ -180,7 +180,7 @@ func (p *parts) recordSearch(ctx context.Context, by gatehouse.ServiceName, whos
 
 // publicConfig binds the public pages to the parts.
 func publicConfig(p *parts) public.Config {
-	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Log: p.logger}
+	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Stepups: p.stepup, Log: p.logger}
 }
 
 // reload applies the configuration again at each SIGHUP, and ends report mode
@@ -307,7 +307,7 @@ func (s *server) apply(ctx context.Context) error {
 // live reports whether a change took effect with the reload: the gateway's
 // settings did, everything that was built at the start did not.
 func live(change string) bool {
-	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "lineage.services", "audit.readers", "audit.export", "mode", "until"} {
+	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "lineage.services", "audit.readers", "audit.export", "stepup.services", "stepup.returns", "stepup.life", "stepup.signing_key", "mode", "until"} {
 		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
 			return true
 		}

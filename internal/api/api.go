@@ -1,8 +1,9 @@
 // Package api owns the app's own interface to Gatehouse, /gatehouse/v1/: begin,
 // redeem, hand in, look at and revoke connections, make and revoke handles, fetch
 // events, ask whose data went where, have people erased and answer what must be
-// done about their data, seal and open data about people, keep it as records, and
-// see what the platforms still allow; the audit log for those who may read it.
+// done about their data, seal and open data about people, keep it as records, have
+// their users prove a second factor, and see what the platforms still allow; the audit
+// log for those who may read it.
 //
 // It promises that a service sees and touches only what it began itself, for
 // purposes that it may use; that input is read strictly, with an error that
@@ -25,6 +26,7 @@ import (
 	"gatehouse/internal/budget"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/records"
 	"gatehouse/internal/secret"
@@ -63,6 +65,8 @@ type Config struct {
 	Lineage Lineage
 	// Duties are what must be done about people's data. Required.
 	Duties Duties
+	// Stepups ask for second factors of the app's users. Nil means that no service may.
+	Stepups *stepup.Stepups
 	// Budgets know what the platforms still allow. Nil shows nothing.
 	Budgets *budget.Budgets
 	// Log is where the audit log is read from. Nil means that nobody may read it.
@@ -96,6 +100,7 @@ type API struct {
 	admit       func(gatehouse.ServiceName, int) error
 	duties      Duties
 	lineage     Lineage
+	stepups     *stepup.Stepups
 	budgets     *budget.Budgets
 	log         audit.Source
 	logs        func(context.Context) ([]NodeLog, error)
@@ -136,7 +141,7 @@ func New(c Config) (*API, error) {
 	}
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
-		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, shown: c.Shown, health: c.Health, surface: c.Surface,
+		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, stepups: c.Stepups, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, shown: c.Shown, health: c.Health, surface: c.Surface,
 		ending: make(chan struct{}),
 	}, nil
 }
@@ -187,6 +192,11 @@ var routes = []route{
 	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
 	{"GET", "/gatehouse/v1/events", false, (*API).listEvents},
 	{"POST", "/gatehouse/v1/events/{id}/ack", false, (*API).acknowledgeEvent},
+	{"POST", "/gatehouse/v1/stepups", false, (*API).beginStepup},
+	{"GET", "/gatehouse/v1/stepups/{id}", false, (*API).showStepup},
+	{"GET", "/gatehouse/v1/stepups/keys", false, (*API).showStepupKeys},
+	{"GET", "/gatehouse/v1/stepups/factors", false, (*API).showFactors},
+	{"DELETE", "/gatehouse/v1/stepups/factors", false, (*API).resetFactors},
 	{"GET", "/gatehouse/v1/lineage/persons/{person}", false, (*API).lineageOfPerson},
 	{"GET", "/gatehouse/v1/lineage/destinations/{host}", false, (*API).lineageOfDestination},
 	{"GET", "/gatehouse/v1/lineage/services/{service}", false, (*API).lineageOfService},

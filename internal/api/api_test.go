@@ -22,6 +22,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/outbox"
 	"gatehouse/internal/secret"
@@ -53,6 +54,7 @@ type world struct {
 	budgets *budget.Budgets
 	lineage *lineage.Lineage
 	api     *api.API
+	stepups *stepup.Stepups
 	// searched are the searches for people that were to be recorded.
 	searched []string
 	// person is the one whom searches know as person:1.
@@ -94,7 +96,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return nil
 		},
-		Budgets: w.budgets,
+		Budgets: w.budgets, Stepups: w.setUpStepups(),
 		Shown: func(_ context.Context, s gatehouse.ServiceName, list []connect.Connection) error {
 			if w.deaf {
 				return wire.Refuse(gatehouse.ErrUnavailable, "lineage/flows", "it could not be noted")

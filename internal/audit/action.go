@@ -142,6 +142,15 @@ var actions = map[string]string{
 	"service.key.expire": "A service's key was given an end, beside a newer one; facts hold the time.",
 	"service.key.revoke": "A service's key stopped working.",
 	"service.source.new": "A service called from a network address that it had not used before.",
+
+	"stepup.alarm":  "Something is wrong with the second factor of one of the app's users: facts hold the cause, guessing (too many codes were tried) or cloned (a passkey exists twice, and is blocked).",
+	"stepup.begin":  "A service asked for the second factor of one of its users.",
+	"stepup.cancel": "A person did not go on with a step-up.",
+	"stepup.enrol":  "A person set up a second factor, or began to; it counts when the app has redeemed the step-up. Facts hold the method.",
+	"stepup.prove":  "A person proved a second factor, or tried to. The intent is written before the factor is opened; facts hold the method.",
+	"stepup.redeem": "The app took the signed result of a step-up for its one-time code; what was set up on the way counts from here on.",
+	"stepup.reset":  "A service had the second factors of one of its users removed; facts hold how many there were.",
+	"stepup.start":  "A browser opened the link of a step-up, and is bound to it.",
 }
 
 // An Action is what the registry says of a name.

@@ -68,7 +68,7 @@ func TestCodesAreStable(t *testing.T) {
 // of the log serve them.
 func TestControlsExist(t *testing.T) {
 	const ids = `X-CHANNEL X-COMPROMISE X-ENCRYPT X-INPUT X-MONITOR X-OAUTH X-ROTATE X-TOKENSTORE
-		M-ACCESSLOG M-EGRESS M-KEYLIFE M-KMS M-LEAK3P M-PURPOSE M-REGULAR M-REST M-ROLES M-VERIFYENC`
+		M-ACCESSLOG M-EGRESS M-KEYLIFE M-KMS M-LEAK3P M-PURPOSE M-REGULAR M-REST M-ROLES M-VERIFYENC M-2FA M-2FAUSERS M-ACCOUNTS M-NODEFAULT`
 	known := strings.Fields(ids)
 	used := map[string]bool{}
 	for _, a := range audit.Actions() {

@@ -43,6 +43,7 @@ type Config struct {
 	Returns     []string                          `yaml:"returns" doc:"Where a person may be sent back to after connecting: URLs of your app, exactly, or everything below a path: https://app.example.com/connected/*"`
 	Duties      Duties                            `yaml:"duties" doc:"How long you give yourself to delete a person's data, after they remove your app, ask for it, or a platform says that content is gone."`
 	Events      Events                            `yaml:"events" doc:"What your app is told: signed events, posted to its endpoint or fetched by a service."`
+	Stepup      Stepup                            `yaml:"stepup" doc:"Second factors of your own users: your app asks, and people prove or set up a passkey or an authenticator app on Gatehouse's pages. See docs/stepup.md."`
 	Lineage     Lineage                           `yaml:"lineage" doc:"Whose data went where: what is recognised when it leaves, and how long that is on record. Every entry has a default. See docs/lineage.md."`
 	Audit       Audit                             `yaml:"audit" doc:"The audit log: who may read it, where it is exported to, and how long it is kept."`
 	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`

@@ -48,6 +48,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateSandbox(d)
 	c.validateDuties(d)
 	c.validateEvents(d)
+	c.validateStepup(d)
 	c.validateLineage(d)
 	c.validateOperators(d)
 	c.validateAudit(d)

@@ -86,16 +86,10 @@ func (c *Connections) checkBegin(a App, r BeginRequest) error {
 		return invalid("connect/oauth1", "OAuth 1.0a needs an app of platform x with consumer_key and consumer_secret")
 	case !r.OAuth1 && a.ClientID == "":
 		return invalid("connect/oauth2", "this app has no client_id: only OAuth 1.0a connections can begin")
-	case !c.returnAllowed(r.ReturnTo):
+	case !c.returns.Allows(r.ReturnTo):
 		return invalid("connect/return-url", "return_to is not on the list of return addresses in gatehouse.yaml")
 	}
 	return nil
-}
-
-// returnAllowed reports whether a browser may be sent to the address.
-func (c *Connections) returnAllowed(address string) bool {
-	u, err := parseReturn(address)
-	return err == nil && slices.ContainsFunc(c.returns, func(r returnRule) bool { return r.allows(u) })
 }
 
 // scopesFor unites what the purposes need, what the app always asks for and

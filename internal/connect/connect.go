@@ -92,7 +92,7 @@ type Connections struct {
 	apps          map[gatehouse.AppName]App
 	scopes        func([]gatehouse.PurposeName) ([]string, error)
 	publicURL     string
-	returns       []returnRule
+	returns       ReturnList
 	revokeHandles func(ctx context.Context, id gatehouse.ConnectionID) error
 	tellApp       func(ctx context.Context, change HealthChange) error
 	renewer       Renewer
@@ -143,12 +143,8 @@ func New(c Config) (*Connections, error) {
 		n.apps[a.Name] = a
 		n.clocks[clockKey(a)] = &clock{app: a}
 	}
-	for _, entry := range c.Returns {
-		rule, err := parseReturnRule(entry)
-		if err != nil {
-			return nil, err
-		}
-		n.returns = append(n.returns, rule)
+	if n.returns, err = NewReturnList(c.Returns); err != nil {
+		return nil, err
 	}
 	return n, nil
 }

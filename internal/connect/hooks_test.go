@@ -13,11 +13,8 @@ import (
 // ReturnAllowed reports whether an allowlist with one entry lets a browser
 // return to an address.
 func ReturnAllowed(entry, address string) (bool, error) {
-	rule, err := parseReturnRule(entry)
-	if err != nil {
-		return false, err
-	}
-	return (&Connections{returns: []returnRule{rule}}).returnAllowed(address), nil
+	list, err := NewReturnList([]string{entry})
+	return err == nil && list.Allows(address), err
 }
 
 // WithParams adds what the app is told to its return address.

@@ -10,7 +10,7 @@ import (
 	"gatehouse/internal/wire"
 )
 
-//go:embed error.html deletion.html style.css
+//go:embed error.html deletion.html style.css stepup.html stepup.css passkey.js
 var assets embed.FS
 
 var (
@@ -48,9 +48,12 @@ func renderError(w http.ResponseWriter, r *http.Request, problem wire.Problem) {
 }
 
 // show sends a page that is complete.
-func show(w http.ResponseWriter, r *http.Request, status int, page []byte) {
+func show(w http.ResponseWriter, r *http.Request, status int, page []byte, more ...func(http.Header)) {
 	h := w.Header()
 	setHeaders(h)
+	for _, set := range more {
+		set(h)
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(page)))
 	w.WriteHeader(status)

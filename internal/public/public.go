@@ -1,11 +1,13 @@
 // Package public owns what the world sees of Gatehouse under the app's own domain,
 // below /_gatehouse/: the two stations of connecting, before and after a platform's
-// consent page; the addresses at which platforms leave their notices; and the page
-// on which a person can see what became of a request to delete their data.
+// consent page; the addresses at which platforms leave their notices; the page on which
+// a person can see what became of a request to delete their data; and those on which
+// the app's users prove a second factor, or set one up.
 //
-// It promises that a browser is sent only where package connect says, with no
-// referrer and nothing cached; that pages are plain HTML without script, in which
-// nothing a visitor sent appears unescaped; that one source cannot ask faster than a
+// It promises that a browser is sent only where packages connect and stepup say, with no
+// referrer and nothing cached; that pages are plain HTML, in which nothing a visitor
+// sent appears unescaped, and without script but for passkeys, which browsers give to
+// nothing else; that one source cannot ask faster than a
 // person could, unless it stands in front of us on the same machine; and that what
 // is not signed by a platform costs us little. It must never show or log a state, a
 // code, a cookie or what a notice says.
@@ -21,6 +23,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
@@ -31,6 +34,8 @@ type Config struct {
 	Connections *connect.Connections
 	Notices     *notice.Notices
 	Cases       *cases.Cases
+	// Stepups ask people for a second factor. Nil shows no such pages.
+	Stepups *stepup.Stepups
 	// Log gets one access line for each request; nil logs nothing.
 	Log *slog.Logger
 	// PerMinute is how many requests one source may make in a minute, and at
@@ -43,6 +48,8 @@ type Public struct {
 	connections *connect.Connections
 	notices     *notice.Notices
 	cases       *cases.Cases
+	stepups     *stepup.Stepups
+	sameOrigin  *http.CrossOriginProtection
 	pages       *wire.Surface // for people: errors are pages
 	hooks       *wire.Surface // for platforms: errors are problem documents
 	sources     *sources      // of visitors
@@ -59,7 +66,7 @@ func New(c Config) (*Public, error) {
 		c.PerMinute = 60
 	}
 	return &Public{
-		connections: c.Connections, notices: c.Notices, cases: c.Cases,
+		connections: c.Connections, notices: c.Notices, cases: c.Cases, stepups: c.Stepups, sameOrigin: http.NewCrossOriginProtection(),
 		pages:   &wire.Surface{Name: "public", Log: c.Log, RenderError: renderError},
 		hooks:   &wire.Surface{Name: "public", Log: c.Log, BodyStall: readTime},
 		sources: newSources(c.PerMinute), strangers: newSources(c.PerMinute), reading: newPlaces(),
@@ -86,6 +93,9 @@ func (p *Public) Handler() http.Handler {
 	}
 	status := DeletionPath + "{code}"
 	mux.Handle(status, p.pages.Handler(status, p.visited(p.guard(p.status, http.MethodGet))))
+	if p.stepups != nil {
+		p.handleStepups(mux)
+	}
 	return mux
 }
 

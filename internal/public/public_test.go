@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/public"
 	"gatehouse/internal/secret"
@@ -32,6 +33,7 @@ type world struct {
 	duties  *cases.Cases
 	notices *notice.Notices
 	app     *connecttest.App
+	stepups *stepup.Stepups
 }
 
 func newWorld(t *testing.T, perMinute int) *world {
@@ -40,13 +42,15 @@ func newWorld(t *testing.T, perMinute int) *world {
 	var handler http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
-	w.url = server.URL
-	w.World = connecttest.New(t, storetest.SQLite(t), connecttest.Options{PublicURL: server.URL})
+	// By a name, since browsers make no passkeys for numbers.
+	w.url = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	w.World = connecttest.New(t, storetest.SQLite(t), connecttest.Options{PublicURL: w.url})
+	w.stepups = w.setUpStepups(w.url)
 	// Before what it stands on ends: a platform may be sending something still.
 	t.Cleanup(server.Close)
 	w.duties, w.notices, w.app = w.Duties(0)
 	p, err := public.New(public.Config{
-		Connections: w.Connections, Cases: w.duties, Notices: w.notices, Log: slog.New(slog.NewTextHandler(w.log, nil)), PerMinute: perMinute,
+		Connections: w.Connections, Cases: w.duties, Notices: w.notices, Stepups: w.stepups, Log: slog.New(slog.NewTextHandler(w.log, nil)), PerMinute: perMinute,
 	})
 	if err != nil {
 		t.Fatal(err)

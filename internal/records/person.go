@@ -100,6 +100,16 @@ func (r *Records) PersonsOfSubject(ctx context.Context, s gatehouse.Subject) ([]
 	return []gatehouse.PersonID{person}, nil
 }
 
+// PersonOfSubject returns the person whose key seals for a subject. When there is
+// none, it is made if fresh allows it, and is gatehouse.ErrNotFound otherwise. It is
+// for what else is kept for a subject, under the same key.
+func (r *Records) PersonOfSubject(ctx context.Context, s gatehouse.Subject, fresh bool) (gatehouse.PersonID, error) {
+	if err := (Owner{Subject: s}).check(); err != nil {
+		return "", err
+	}
+	return r.person(ctx, Owner{Subject: s}, fresh)
+}
+
 // Forget deletes the records of a person, and what leads from a subject to them,
 // after which the subject is as one that was never seen. The person's key must
 // have been destroyed before, or it is ErrConflict: a key that nothing leads to

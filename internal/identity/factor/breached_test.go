@@ -1,7 +1,7 @@
 package factor_test
 
 import (
-	"crypto/sha1" //nolint:gosec // the form of the lists
+	"crypto/sha1" // the form of the lists
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -33,7 +33,7 @@ func TestEveryLineOfAListIsFound(t *testing.T) {
 	var words, upper, lower []string
 	for i := range 700 {
 		word := fmt.Sprintf("word number %d %s", i*i*7919%1000003, strings.Repeat("x", i%50))
-		sum := sha1.Sum([]byte(word)) //nolint:gosec // see the import
+		sum := sha1.Sum([]byte(word)) // see the import
 		words = append(words, word)
 		lower = append(lower, hex.EncodeToString(sum[:]))
 		upper = append(upper, strings.ToUpper(hex.EncodeToString(sum[:]))+fmt.Sprintf(":%d", i))

@@ -194,7 +194,7 @@ func (p *Passwords) derive(ctx context.Context, h phc, size int, password string
 	if err := context.Cause(ctx); err != nil {
 		return nil, err // who asked has left; both cases above may have been ready
 	}
-	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.lanes, uint32(size)), nil //nolint:gosec // at most 64, from parsePHC or the constant
+	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.lanes, uint32(size)), nil // at most 64, from parsePHC or the constant
 }
 
 // normal returns the password as it is hashed: RFC 8265's OpaqueString, so that it
@@ -255,7 +255,7 @@ func parsePHC(s string) (phc, error) {
 		}
 		numbers[i] = uint32(n)
 	}
-	h := phc{memory: numbers[0], time: numbers[1], lanes: uint8(numbers[2])} //nolint:gosec // at most maxLanes
+	h := phc{memory: numbers[0], time: numbers[1], lanes: uint8(numbers[2])} // at most maxLanes
 	var err1, err2 error
 	h.salt, err1 = base64.RawStdEncoding.Strict().DecodeString(parts[4])
 	h.key, err2 = base64.RawStdEncoding.Strict().DecodeString(parts[5])

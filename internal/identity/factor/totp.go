@@ -3,7 +3,7 @@ package factor
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // HMAC-SHA-1 is what RFC 6238 and every authenticator app use
+	"crypto/sha1" // HMAC-SHA-1 is what RFC 6238 and every authenticator app use
 	"crypto/subtle"
 	"encoding/base32"
 	"encoding/binary"

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"strings"
+	"testing"
+)
+
+// No statement about step-ups reads a whole table.
+func TestStepupPlans(t *testing.T) {
+	d := openTemp(t)
+	for name, q := range map[string]struct {
+		statement statement
+		args      int
+	}{
+		"request": {stepupSelect, 1}, "update": {stepupUpdate, 14}, "sweep": {stepupSweep, 1}, "keep": {stepupKeep, 2},
+		"orphan factors": {stepupOrphanFactors, 0}, "orphan codes": {stepupOrphanCodes, 0},
+		"factors": {factorsOf, 1}, "count": {factorsCount, 1}, "use": {factorUse, 5}, "activate": {factorsActivate, 1}, "drop": {factorsDrop, 1},
+		"take": {recoveryTake, 2}, "left": {recoveryCount, 1}, "pending": {recoveryPending, 1}, "replace": {recoveryReplace, 1}, "activate codes": {recoveryActivate, 1},
+		"browser": {browserSelect, 2}, "keep browsers": {browserKeep, 2}, "guess": {guessTake, 3},
+		"reset factors": {stepupResetFactors, 1}, "reset codes": {stepupResetRecovery, 1}, "reset requests": {stepupResetRequests, 1}, "reset browsers": {stepupResetBrowsers, 1},
+	} {
+		args := make([]any, q.args)
+		for i := range args {
+			args[i] = 1
+		}
+		rows, err := d.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+string(q.statement), args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(detail, "SCAN") && !strings.Contains(detail, "USING") {
+				t.Errorf("%s: %s", name, detail)
+			}
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
