@@ -115,13 +115,14 @@ var actions = map[string]string{
 	"record.get":    "A service had a record opened that Gatehouse keeps for it. The intent is written before anything is opened.",
 	"record.put":    "A service gave a record to be kept, sealed under its person's key.",
 
-	"service.create":     "A service of the configuration was entered in the database.",
-	"service.disable":    "A service that left the configuration was disabled.",
-	"service.enable":     "A disabled service came back into the configuration.",
-	"service.key.create": "A service was given a key.",
-	"service.key.expire": "A service's key was given an end, beside a newer one; facts hold the time.",
-	"service.key.revoke": "A service's key stopped working.",
-	"service.source.new": "A service called from a network address that it had not used before.",
+	"service.create":       "A service of the configuration was entered in the database.",
+	"service.disable":      "A service that left the configuration was disabled.",
+	"service.enable":       "A disabled service came back into the configuration.",
+	"service.key.create":   "A service was given a key, bound to the purpose if one is named; facts hold its end, which key it replaces, and when that one ends.",
+	"service.key.expire":   "A service's key was given an end, beside a newer one; facts hold the time.",
+	"service.key.expiring": "A service's key ends soon and has no successor; facts hold the time.",
+	"service.key.revoke":   "A service's key stopped working.",
+	"service.source.new":   "A service called from a network address that it had not used before.",
 }
 
 // An Action is what the registry says of a name.
