@@ -188,6 +188,7 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	if p.identity, err = identity.New(identity.Config{
 		Store: p.db.Identity(), Log: p.log, Derive: p.vault.Derive, Environment: cfg.Environment,
 		HandleTTL: limits.HandleTTL, MaxHandleTTL: limits.HandleMaxTTL,
+		KeyTTL: limits.ServiceKeyTTL, Tell: p.tellKeyEnding, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}

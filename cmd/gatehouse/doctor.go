@@ -143,6 +143,7 @@ func examine(ctx context.Context, o *options) []finding {
 	defer cancel()
 	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")
 	out = append(out, clockFindings(p.connect.MeasureClocks(measuring))...)
+	out = append(out, serviceKeyFindings(ctx, p, time.Now())...)
 	out = append(out, backupFindings(ctx, p, time.Now())...)
 	add("file modes", checkModes(cfg), "nobody else can read the keys and the database", "chmod 600 the file")
 	return out

@@ -213,6 +213,7 @@ func (s *server) run(ctx context.Context) error {
 		group.Go(func() error { return s.pruneFirst(ctx) })
 	}
 	group.Go(func() error { return s.observer.Run(ctx) })
+	group.Go(func() error { return s.identity.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
 	group.Go(func() error { return s.exporter.Run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
@@ -224,7 +225,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last))
+	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
 }
 
 // bind makes the surfaces and their listeners.

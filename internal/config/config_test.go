@@ -358,6 +358,7 @@ func TestRefusals(t *testing.T) {
 		{"size", "services:", "limits: {body: 1XB}\nservices:", "limits.body: write a size as 32MiB"},
 		{"span of time", "services:", "limits: {upstream_timeout: 30}\nservices:", "limits.upstream_timeout: write a span of time as 30s"},
 		{"large body", "services:", "limits: {body: 5GiB}\nservices:", "limits.body: is more than 4GiB"},
+		{"key life", "services:", "limits: {service_key_ttl: 59m}\nservices:", "limits.service_key_ttl: is less than an hour"},
 		{"handle life", "services:", "limits: {handle_ttl: 9000h}\nservices:", "limits.handle_ttl: is longer than handle_max_ttl"},
 		{"rotation by the hour", "services:", "keys: {rotate_after: 23h}\nservices:", "keys.rotate_after: is less than a day"},
 		{"rotation by the day", "services:", "keys: {rotate_after: 24h, destroy_after: 24h}\nservices:", ""},

@@ -12,8 +12,8 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
-	"gatehouse/internal/identity"
 	"gatehouse/internal/egress"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
 )
 
