@@ -22,6 +22,8 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/identity/factor"
+	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
@@ -63,6 +65,8 @@ type parts struct {
 	log       *audit.Log
 	logIndex  audit.IndexHash // hashes what the log's entries are found by
 	identity  *identity.Directory
+	operators *operator.Directory
+	breached  *factor.Breached // nil without a list
 	outbox    *outbox.Outbox
 	records   *records.Records
 	connect   *connect.Connections
@@ -192,6 +196,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	}); err != nil {
 		return nil, err
 	}
+	if err := p.openOperators(); err != nil {
+		return nil, err
+	}
 	if p.outbox, err = newOutbox(p); err != nil {
 		return nil, err
 	}
@@ -257,6 +264,9 @@ func (p *parts) redo(ctx context.Context, deed audit.Deed) error {
 	if known, err := p.identity.Redo(ctx, deed); known {
 		return err
 	}
+	if known, err := p.operators.Redo(ctx, deed); known {
+		return err
+	}
 	return fmt.Errorf("a deed of kind %q: %w", deed.Kind, errors.ErrUnsupported)
 }
 
@@ -274,6 +284,9 @@ func (p *parts) Close() error {
 	var errs []error
 	if p.stopLog != nil {
 		errs = append(errs, p.stopLog())
+	}
+	if p.breached != nil {
+		errs = append(errs, p.breached.Close())
 	}
 	if p.vault != nil {
 		p.vault.Close()

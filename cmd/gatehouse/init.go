@@ -42,6 +42,8 @@ func newInit(o *options) *cobra.Command {
   its keyring file       beside it: what lets erased people be forgotten; keep both together
   log.pub                the audit log's public key, beside the configuration
   ca.pem                 the app listener's certificate authority, likewise
+  an invitation          for the first owner, if there is no operator: a link, printed
+                         once, to enrol with. There is no account before it is used
 
 Without a configuration it writes one and stops there, so that you can fill in
 your app registrations; run it again for the rest. Keep a copy of the root key
@@ -63,7 +65,7 @@ elsewhere: without it, nothing in the database can be opened, by anybody.`,
 			if err != nil {
 				return err
 			}
-			return initialise(c.Context(), cfg, out)
+			return initialiseThen(c.Context(), cfg, out, func(root vault.RootKey) error { return firstOwner(c.Context(), cfg, root, out) })
 		},
 	}
 }
@@ -72,6 +74,11 @@ elsewhere: without it, nothing in the database can be opened, by anybody.`,
 // again: each step looks whether it was done, and the database, which says that
 // keys exist, is made after the root key that wraps them.
 func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
+	return initialiseThen(ctx, cfg, out, func(vault.RootKey) error { return nil })
+}
+
+// initialiseThen does something more, with the root key at hand.
+func initialiseThen(ctx context.Context, cfg *config.Config, out io.Writer, then func(vault.RootKey) error) error {
 	say := func(verb, what string) error {
 		_, err := fmt.Fprintf(out, "%s  %s\n", verb, what)
 		return err
@@ -118,7 +125,10 @@ func initialise(ctx context.Context, cfg *config.Config, out io.Writer) error {
 			return err
 		}
 	}
-	return fill(ctx, cfg, root, say)
+	if err := fill(ctx, cfg, root, say); err != nil {
+		return err
+	}
+	return then(root)
 }
 
 // fill gives an existing database its environment, keys and public files.
@@ -241,7 +251,7 @@ func ensureCA(ctx context.Context, cfg *config.Config, v *vault.Vault, say func(
 		return err
 	}
 	names, ips := listenerNames(cfg)
-	names = append(names, publicNames(cfg)...)
+	names = append(names, browserNames(cfg)...)
 	certPEM, key, err := wire.NewCA("Gatehouse local CA ("+string(cfg.Environment)+")", names, networks(ips), caLife)
 	if err != nil {
 		return err
@@ -266,13 +276,13 @@ func serves(cfg *config.Config, certPEM []byte, key secret.Text) bool {
 		return false
 	}
 	names, ips := listenerNames(cfg)
-	_, err = ca.Issue(append(names, publicNames(cfg)...), ips)
+	_, err = ca.Issue(append(names, browserNames(cfg)...), ips)
 	return err == nil
 }
 
 // usesCA reports whether a listener gets its certificate from the local CA.
 func usesCA(cfg *config.Config) bool {
-	return cfg.AppCertificate().Source == localCA || publicNames(cfg) != nil || cfg.Listen.Proxy != "" && cfg.ProxyCertificate().Source == localCA
+	return cfg.AppCertificate().Source == localCA || browserNames(cfg) != nil || cfg.Listen.Proxy != "" && cfg.ProxyCertificate().Source == localCA
 }
 
 // publicNames returns the name that the public listener's certificate stands

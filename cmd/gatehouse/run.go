@@ -77,6 +77,7 @@ When every listener is bound, one line is printed on standard output.`,
 type server struct {
 	*parts
 	app, proxy, public *wire.Server
+	console            *wire.Server // nil when nothing listens for it
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
@@ -98,6 +99,9 @@ func (s *server) addresses() map[string]string {
 	if s.public != nil {
 		out["public"] = s.public.URL()
 	}
+	if s.console != nil {
+		out["console"] = s.cfg.ConsoleURL()
+	}
 	if usesCA(s.cfg) {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
@@ -107,7 +111,7 @@ func (s *server) addresses() map[string]string {
 func (s *server) announce(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
-	for _, k := range []string{"app_listener", "proxy_listener", "public", "ca_file"} {
+	for _, k := range []string{"app_listener", "proxy_listener", "public", "console", "ca_file"} {
 		if v, ok := s.addresses()[k]; ok {
 			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
 		}
@@ -187,7 +191,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 // by Close, after every handler has returned.
 func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, listener := range []*wire.Server{s.app, s.proxy, s.public} {
+	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.console} {
 		if listener != nil {
 			group.Go(func() error { return listener.Run(ctx) })
 		}
@@ -208,6 +212,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.lineage.Run(ctx) })
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.tendOperators(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	if s.cfg.Node != "" {
 		group.Go(func() error { return s.pruneFirst(ctx) })
@@ -271,7 +276,7 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.bindConsole(ctx)
 }
 
 func (s *server) publicHandler() (http.Handler, error) {

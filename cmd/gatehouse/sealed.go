@@ -154,7 +154,7 @@ func (s *sealed) listen(cfg *config.Config) (_ []*wire.Server, err error) {
 	for _, l := range []struct {
 		name, addr  string
 		certificate config.Certificate
-	}{{"app", cfg.Listen.App, cfg.AppCertificate()}, {"proxy", cfg.Listen.Proxy, cfg.ProxyCertificate()}, {"public", cfg.Listen.Public, cfg.PublicCertificate()}} {
+	}{{"app", cfg.Listen.App, cfg.AppCertificate()}, {"proxy", cfg.Listen.Proxy, cfg.ProxyCertificate()}, {"public", cfg.Listen.Public, cfg.PublicCertificate()}, {"console", cfg.Listen.Console, cfg.ConsoleCertificate()}} {
 		if l.addr == "" {
 			continue
 		}
@@ -166,7 +166,7 @@ func (s *sealed) listen(cfg *config.Config) (_ []*wire.Server, err error) {
 			// The local authority's key is sealed too. A certificate that nobody trusts
 			// lets a check that does not verify see that the process is there.
 			names, ips := listenerNames(cfg)
-			certificate, key, err := wire.NewCA("Gatehouse, sealed", append(names, publicNames(cfg)...), networks(ips), 24*time.Hour)
+			certificate, key, err := wire.NewCA("Gatehouse, sealed", append(names, browserNames(cfg)...), networks(ips), 24*time.Hour)
 			if err != nil {
 				return nil, err
 			}
@@ -174,7 +174,7 @@ func (s *sealed) listen(cfg *config.Config) (_ []*wire.Server, err error) {
 			if err != nil {
 				return nil, err
 			}
-			c.TLS = ca.ServerTLS(append(names, publicNames(cfg)...), ips)
+			c.TLS = ca.ServerTLS(append(names, browserNames(cfg)...), ips)
 		}
 		if err := bind(c); err != nil {
 			return nil, err

@@ -47,6 +47,8 @@ type Config struct {
 	Audit       Audit                             `yaml:"audit" doc:"The audit log: who may read it, where it is exported to, and how long it is kept."`
 	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
+	Console     Console                           `yaml:"console" doc:"The operators' pages at listen.console. Every entry but url has a default."`
+	Operators   Operators                         `yaml:"operators" doc:"Those who run Gatehouse: how long they stay signed in, and what takes two of them. Every entry has a default. See docs/operators.md."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 
 	file string
@@ -57,16 +59,17 @@ type Config struct {
 type Listen struct {
 	App     string `yaml:"app" doc:"Your app's calls to the platforms, and Gatehouse's own API. Keep it on loopback or a private network."`
 	Proxy   string `yaml:"proxy" doc:"Forward proxy for your app's calls to anyone else: HTTPS_PROXY=https://PURPOSE:SERVICE_KEY@127.0.0.1:8101. Keep it on loopback or a private network."`
-	Console string `yaml:"console" doc:"The operators' pages. Not offered yet."`
+	Console string `yaml:"console" doc:"The operators' pages. Keep it on loopback or a private network."`
 	Public  string `yaml:"public" doc:"What people's browsers and the platforms call: everything under /_gatehouse/."`
 }
 
 // TLS says where the listeners' certificates come from.
 type TLS struct {
-	App    Certificate `yaml:"app" doc:"Default: local-ca; off on a Unix socket."`
-	Proxy  Certificate `yaml:"proxy" doc:"Default: local-ca. off, on loopback, is for clients that speak plain http to a proxy only."`
-	Names  []string    `yaml:"names" doc:"More names that the local CA may certify for the app listener, such as api.x.com, if your clients reach Gatehouse by the platforms' own names. It already certifies loopback and the name in listen.app."`
-	Public Certificate `yaml:"public" doc:"{cert: FILE, key: FILE}. Default: off when the public address is loopback (something in front ends TLS), and otherwise local-ca, which browsers do not trust."`
+	App     Certificate `yaml:"app" doc:"Default: local-ca; off on a Unix socket."`
+	Proxy   Certificate `yaml:"proxy" doc:"Default: local-ca. off, on loopback, is for clients that speak plain http to a proxy only."`
+	Console Certificate `yaml:"console" doc:"Default: off when listen.console is on loopback, and otherwise local-ca, which browsers do not trust: give {cert: FILE, key: FILE}."`
+	Names   []string    `yaml:"names" doc:"More names that the local CA may certify for the app listener, such as api.x.com, if your clients reach Gatehouse by the platforms' own names. It already certifies loopback and the name in listen.app."`
+	Public  Certificate `yaml:"public" doc:"{cert: FILE, key: FILE}. Default: off when the public address is loopback (something in front ends TLS), and otherwise local-ca, which browsers do not trust."`
 }
 
 // AppCertificate returns what the app listener uses, with the default filled in.

@@ -97,7 +97,6 @@ func TestTheContractsExampleLoads(t *testing.T) {
 	}
 	for _, want := range []string{
 		"gatehouse.yaml:16:9: purposes.publish.calls[0]: declares no fields: replies are not narrowed",
-		"listen.console: is kept for a later version",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no warning %q in:\n%s", want, said)
@@ -580,7 +579,8 @@ func TestWarnings(t *testing.T) {
 		{"report mode", "services:", "mode: report\nuntil: " + soon + "\nservices:", "mode: report: what no purpose declares is allowed until the end of " + soon},
 		{"report that ended", "services:", "mode: report\nuntil: 2020-01-01\nservices:", "until: has passed"},
 		{"long report mode", "services:", "mode: report\nuntil: " + far + "\nservices:", "until: is more than 90 days away"},
-		{"console", "listen: {", "listen: {console: \"127.0.0.1:8102\", ", "listen.console: is kept for a later version"},
+		{"console at an address", "listen: {", "console: {url: \"http://127.0.0.1:8102\"}\nlisten: {console: \"127.0.0.1:8102\", ", "console.url: is an address, and passkeys need a name"},
+		{"console's local CA", "listen: {", "console: {url: \"https://ops.example.com\"}\nlisten: {console: \"10.0.0.1:8102\", ", "tls.console: browsers do not trust"},
 		{"local CA for browsers", "services:", "tls: {public: local-ca}\nservices:", "tls.public: people's browsers and the platforms do not trust"},
 		{"public without a certificate", `public: "127.0.0.1:8103"`, `public: ":443"`, "tls.public: people's browsers and the platforms do not trust"},
 		{"unknown scope", "tweet.read, users.read", "tweet.read, users.read, user.read", "purposes.read.scopes[2]: is not a scope that x documents; did you mean users.read?"},

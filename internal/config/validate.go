@@ -49,6 +49,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateDuties(d)
 	c.validateEvents(d)
 	c.validateLineage(d)
+	c.validateOperators(d)
 	c.validateAudit(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
@@ -222,9 +223,7 @@ func (c *Config) validateListen(d *decoder) {
 		}
 		used[l.addr] = l.path
 	}
-	if _, set := d.at["listen.console"]; set {
-		d.warnAt("listen.console", "is kept for a later version; nothing listens there yet")
-	}
+	c.validateConsole(d)
 	if c.Listen.Proxy != "" && c.TLS.Proxy.Source == "off" && !privateListen(c.Listen.Proxy) {
 		d.failAt("tls.proxy", "off (plain http) is for loopback addresses only: service keys pass there")
 	}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"slices"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/config"
+	"gatehouse/internal/console"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
+)
+
+// bindConsole makes the operators' pages and their listener, which has bounds of its
+// own: whoever looks at the console takes nothing that the gates need.
+func (s *server) bindConsole(ctx context.Context) error {
+	if s.cfg.Listen.Console == "" {
+		return nil
+	}
+	pages, err := s.newConsole()
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := s.certificate(ctx, s.cfg.ConsoleCertificate(), consoleNames(s.cfg), nil)
+	if err != nil {
+		return err
+	}
+	s.console, err = wire.Listen(wire.ServerConfig{
+		Addr: s.cfg.Listen.Console, TLS: tlsConfig, Handler: pages.Handler(), Log: s.logger,
+		MaxHeaderBytes: 16 << 10, MaxConns: 512, IdleTimeout: time.Minute, Grace: 3 * time.Second, OnShutdown: pages.Close,
+	})
+	return err
+}
+
+// newConsole binds the console to the parts.
+func (s *server) newConsole() (*console.Console, error) {
+	at, err := url.Parse(s.cfg.ConsoleURL())
+	if err != nil {
+		return nil, err
+	}
+	c := s.cfg.Console.WithDefaults()
+	return console.New(console.Config{
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: nobody{},
+		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
+		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns, Fresh: c.Fresh},
+	})
+}
+
+// nobody is a directory without operators.
+type nobody struct{}
+
+func (nobody) Session(context.Context, console.Browser, secret.Text) (console.Session, console.Account, error) {
+	return console.Session{}, console.Account{}, gatehouse.ErrDenied
+}
+
+// consoleNames returns the name that the console's certificate stands for, if the
+// local CA makes it.
+func consoleNames(cfg *config.Config) []string {
+	if cfg.Listen.Console == "" || cfg.ConsoleCertificate().Source != localCA {
+		return nil
+	}
+	u, err := url.Parse(cfg.ConsoleURL())
+	if err != nil || net.ParseIP(u.Hostname()) != nil {
+		return []string{"localhost"}
+	}
+	return []string{u.Hostname()}
+}
+
+// browserNames are the names that the local CA certifies for browsers.
+func browserNames(cfg *config.Config) []string {
+	return append(publicNames(cfg), consoleNames(cfg)...)
+}

@@ -1,0 +1,9 @@
+package main
+
+import "gatehouse/internal/console"
+
+// rulesPages are the pages about what may pass and what it rests on: Purposes, Third
+// parties, Keys, Services, Log, Configuration.
+func (s *server) rulesPages() []console.Page {
+	return nil
+}

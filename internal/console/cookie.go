@@ -1,0 +1,111 @@
+package console
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/secret"
+)
+
+// The console's cookies, without the prefix that they have over TLS.
+const (
+	sessionCookie = "gatehouse"
+	bindingCookie = "gatehouse-browser"
+	flashCookie   = "gatehouse-said"
+	themeCookie   = "gatehouse-theme"
+)
+
+// cookieName returns a cookie's name. Over TLS the prefix makes the browser refuse
+// one that another host of the domain, or somebody without TLS, tries to set.
+func (k *Console) cookieName(name string) string {
+	if k.secure() {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// setCookie sets one of the console's cookies; life zero is until the browser ends,
+// less removes it.
+func (v *visit) setCookie(name, value string, life time.Duration) {
+	c := &http.Cookie{
+		Name: v.console.cookieName(name), Value: value, Path: "/", HttpOnly: true, Secure: v.console.secure(), SameSite: http.SameSiteStrictMode,
+	}
+	switch {
+	case life < 0:
+		c.MaxAge = -1
+	case life > 0:
+		c.MaxAge = int(life.Seconds())
+	}
+	http.SetCookie(v.w, c)
+}
+
+// cookie returns a cookie's value. Two of the name mean that somebody set one beside
+// ours: then there is none.
+func (v *visit) cookie(name string) string {
+	found := v.r.CookiesNamed(v.console.cookieName(name))
+	if len(found) != 1 || len(found[0].Value) > 1000 {
+		return ""
+	}
+	return found[0].Value
+}
+
+// identify finds out whose browser this is, if anybody's.
+func (v *visit) identify() error {
+	binding := v.cookie(bindingCookie)
+	if binding == "" && v.route.permission != anyone || binding == "" && v.route.signing {
+		binding = rand.Text()
+		v.setCookie(bindingCookie, binding, 400*24*time.Hour)
+	}
+	agent := v.r.UserAgent()
+	if len(agent) > 300 {
+		agent = agent[:300]
+	}
+	v.browser = Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding)}
+	token := v.cookie(sessionCookie)
+	if token == "" {
+		return nil
+	}
+	session, account, err := v.console.directory.Session(v.context(), v.browser, secret.New(token))
+	if isSignedOut(err) {
+		v.setCookie(sessionCookie, "", -1)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.session, v.who = &session, &account
+	return nil
+}
+
+// say has the next page say something, once.
+func (v *visit) say(text string) {
+	if len(text) > 500 {
+		text = text[:500]
+	}
+	v.setCookie(flashCookie, base64.RawURLEncoding.EncodeToString([]byte(text)), time.Minute)
+}
+
+// takeFlash takes what the last command said. What a browser sends is a claim: it is
+// shown as text to whoever sent it.
+func (v *visit) takeFlash() {
+	value := v.cookie(flashCookie)
+	if value == "" || v.route.command || v.route.live || v.route.asset {
+		return
+	}
+	text, err := base64.RawURLEncoding.DecodeString(value)
+	if err == nil {
+		v.flash = string(text)
+	}
+	v.setCookie(flashCookie, "", -1)
+}
+
+// theme returns the choice of colours: "light", "dark", or "" for the system's.
+func (v *visit) theme() string {
+	switch t := v.cookie(themeCookie); t {
+	case "light", "dark":
+		return t
+	}
+	return ""
+}

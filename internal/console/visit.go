@@ -1,0 +1,239 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/wire"
+)
+
+// visit is one request of one browser. The handler's goroutine owns it.
+type visit struct {
+	console *Console
+	w       http.ResponseWriter
+	r       *http.Request
+	route   *route
+	now     time.Time
+	browser Browser
+	// session and who are of whoever is signed in; nil on routes for anyone, unless
+	// somebody is.
+	session *Session
+	who     *Account
+	// flash is said once, on the page that is shown; "" says nothing.
+	flash string
+}
+
+// context ends when the browser leaves or the page's time is up.
+func (v *visit) context() context.Context { return v.r.Context() }
+
+// may reports whether whoever looks holds a permission.
+func (v *visit) may(p Permission) bool { return v.who != nil && v.who.May(p, v.now) }
+
+// query returns a parameter of the address; what is longer than 500 bytes is not one.
+func (v *visit) query(name string) string {
+	s := v.r.URL.Query().Get(name)
+	if len(s) > 500 {
+		return ""
+	}
+	return s
+}
+
+// with returns the address of this page with parameters changed: pairs of name and
+// value, where "" removes.
+func (v *visit) with(pairs ...string) string { return withQuery(v.r.URL, pairs...) }
+
+func withQuery(u *url.URL, pairs ...string) string {
+	q := u.Query()
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			q.Del(pairs[i])
+		} else {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return u.EscapedPath()
+	}
+	return u.EscapedPath() + "?" + q.Encode()
+}
+
+// fresh reports whether who this is was proved a moment ago.
+func (v *visit) fresh() bool {
+	return v.session != nil && v.now.Sub(v.session.Proved) < v.console.limits.Fresh
+}
+
+// redirect sends the browser to an address of ours, without a body that repeats it.
+func (v *visit) redirect(to string) error {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// errNoPage is the answer for addresses that are not in the table.
+var errNoPage = wire.Refuse(gatehouse.ErrNotFound, "console/no-page", "There is no page at this address.")
+
+// mount returns the handler of one route: bounded, closed to other origins, and open
+// to those who hold its permission.
+func (k *Console) mount(r route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		v := &visit{console: k, route: &r, now: time.Now().UTC()}
+		surface := wire.Surface{
+			Name: "console", Log: k.log, BodyStall: 10 * time.Second,
+			RenderError: func(w http.ResponseWriter, req *http.Request, p wire.Problem) {
+				v.w, v.r = w, req
+				v.showProblem(p)
+			},
+		}
+		surface.Handler(r.pattern, func(w http.ResponseWriter, req *http.Request) error {
+			k.setHeaders(w.Header())
+			v.w, v.r = w, req
+			return k.admit(v)
+		}).ServeHTTP(w, req)
+	})
+}
+
+// admit takes a place for the visit, for as long as it lasts.
+func (k *Console) admit(v *visit) error {
+	if !strings.EqualFold(v.r.Host, k.url.Host) {
+		return k.elsewhere(v)
+	}
+	places, bounded := k.places, v.context()
+	if v.route.live {
+		places = k.streams
+	} else {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(v.context(), k.limits.Time)
+		defer cancel()
+	}
+	v.r = v.r.WithContext(bounded)
+	if v.route.live {
+		select {
+		case places <- struct{}{}:
+		default:
+			return wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
+		}
+	} else {
+		select {
+		case places <- struct{}{}:
+		case <-bounded.Done():
+			return wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
+		}
+	}
+	defer func() { <-places }()
+	err := k.guard(v)
+	if err != nil && v.r.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "This took too long. Ask for less, such as a shorter time.")
+	}
+	return err
+}
+
+// elsewhere answers for other names than the console's own. A name of somebody else
+// that leads to this address must not show our pages: its scripts could read them.
+func (k *Console) elsewhere(v *visit) error {
+	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/host", "The console is at "+k.url.String()+"."), http.StatusMisdirectedRequest)
+	}
+	return v.redirect(k.url.Scheme + "://" + k.url.Host + "/")
+}
+
+// guard lets a visit in, in this order: another site's forms are refused before
+// anything is looked up, then comes who this is, what they may, and how fresh that is.
+func (k *Console) guard(v *visit) error {
+	if v.route.command {
+		if err := k.sameOrigin(v.r); err != nil {
+			return err
+		}
+		v.r.Body = http.MaxBytesReader(v.w, v.r.Body, k.limits.Body)
+	}
+	if v.route.signing && !k.sources.allow(v.r.RemoteAddr) {
+		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
+	}
+	if err := v.identify(); err != nil {
+		return err
+	}
+	if v.route.permission != anyone {
+		if v.who == nil {
+			return v.signInFirst()
+		}
+		if v.route.permission != self && !v.may(v.route.permission) {
+			return wire.Refuse(gatehouse.ErrDenied, "console/permission", "Your role does not have the permission "+string(v.route.permission)+". An owner can grant it.")
+		}
+		if v.route.fresh && !v.fresh() {
+			return v.proveFirst()
+		}
+	}
+	v.takeFlash()
+	return v.route.handler(v)
+}
+
+// sameOrigin refuses what another site's page sent, and what no browser did.
+func (k *Console) sameOrigin(r *http.Request) error {
+	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console.")
+	}
+	if err := k.cross.Check(r); err != nil {
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done.")
+	}
+	return nil
+}
+
+// signInFirst sends the browser to the sign-in page, and back here afterwards. A
+// command is not repeated for somebody who was not signed in when they gave it.
+func (v *visit) signInFirst() error {
+	if v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Method == http.MethodGet && v.r.Header.Get("Sec-Fetch-Dest") == "document" {
+		// Whoever follows a link from elsewhere may well be signed in: the browser kept
+		// the session to itself because the link was another site's. Asked again by a
+		// page of ours it says so, and otherwise this is not reached twice.
+		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
+	}
+	to := "/sign-in"
+	if v.r.Method == http.MethodGet && v.r.URL.Path != "/" && !v.route.live {
+		to += "?" + url.Values{"return": {v.r.URL.RequestURI()}}.Encode()
+	}
+	return v.redirect(to)
+}
+
+// proveFirst sends the browser to prove again who it is, and back to the form.
+func (v *visit) proveFirst() error {
+	back := v.r.URL.RequestURI()
+	if v.route.command {
+		back = v.back()
+	}
+	return v.redirect("/prove?" + url.Values{"return": {back}}.Encode())
+}
+
+// back returns the page of ours whose form was sent: the referrer, of which the
+// browser tells us ours only.
+func (v *visit) back() string {
+	u, err := url.Parse(v.r.Header.Get("Referer"))
+	if err != nil || u.Host != v.console.url.Host {
+		return "/"
+	}
+	return localPath(u.RequestURI())
+}
+
+// localPath returns to if it is a path on this host, and "/" otherwise: what a link
+// carries must not send people away from here.
+func localPath(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || len(to) > 2000 || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") ||
+		u.Scheme != "" || u.Host != "" || strings.ContainsAny(to, "\\\r\n\t") {
+		return "/"
+	}
+	return to
+}
+
+// source returns the address that a request came from.
+func source(remote string) netip.Addr {
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,298 @@
+package operator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"gatehouse"
+	"gatehouse/internal/wire"
+)
+
+// An Act is something destructive that takes two operators.
+type Act string
+
+// The acts.
+const (
+	// ActDestroyKey destroys a version of a key.
+	ActDestroyKey Act = "keys.destroy"
+	// ActRevokeEverything cuts all connections off.
+	ActRevokeEverything Act = "everything.revoke"
+	// ActRestore puts a backup in the place of the database.
+	ActRestore Act = "backup.restore"
+	// ActChangeOwner says who may decide approvals: it gives or takes a role that
+	// may, or hands an account that has one to somebody else.
+	ActChangeOwner Act = "owner.change"
+)
+
+// acts holds what each act takes.
+var acts = map[Act]Permission{
+	ActDestroyKey: KeysDestroy, ActRevokeEverything: EverythingRevoke, ActRestore: RestoreApprove, ActChangeOwner: OwnerChange,
+}
+
+// Permission is what the act takes; empty for one that does not exist.
+func (a Act) Permission() Permission { return acts[a] }
+
+// ApprovalID is the random identifier of an approval.
+type ApprovalID string
+
+// ApprovalState is where an approval stands.
+type ApprovalState string
+
+// The states. One whose time is over stays as it was.
+const (
+	Waiting  ApprovalState = "waiting"
+	Approved ApprovalState = "approved"
+	Declined ApprovalState = "declined"
+	Used     ApprovalState = "used"
+	// Withdrawn is one whose asker lost their account meanwhile.
+	Withdrawn ApprovalState = "withdrawn"
+)
+
+// Proposal is what somebody wants to do.
+type Proposal struct {
+	Act Act
+	// Target says to an operator what is acted on, and never holds a value of a
+	// person.
+	Target string
+	// Subject is the account that is acted on, if one is. Its operator does not
+	// decide.
+	Subject AccountID
+	// Digest is of everything that the approval is for; see [Digest].
+	Digest string
+}
+
+// Digest is the digest of what an act is about: the state of its target included,
+// so that an approval is of no use once that has changed.
+func Digest(act Act, parts ...string) string {
+	h := sha256.New()
+	for _, p := range append([]string{string(act)}, parts...) {
+		h.Write([]byte(strconv.Itoa(len(p)) + ":" + p))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Approval is an act that waits for a second operator, or has got one.
+type Approval struct {
+	ID ApprovalID
+	Proposal
+	AskedBy AccountID
+	Asked   time.Time
+	// Until is when it ends, used or not.
+	Until     time.Time
+	State     ApprovalState
+	DecidedBy AccountID
+	Decided   time.Time
+	Used      time.Time
+}
+
+const (
+	// approvalFor is how long an approval can be decided and used.
+	approvalFor = 24 * time.Hour
+	// maxWaiting is how many approvals of one operator wait at most.
+	maxWaiting = 20
+	// maxTarget bounds the text about a target, in bytes.
+	maxTarget = 300
+	// maxApprovals is how many are listed.
+	maxApprovals = 500
+	// approvalsKept is how long they stay in the list.
+	approvalsKept = 400 * 24 * time.Hour
+	// deciderMemory is how long an account that could decide approvals still counts
+	// as one that could: who takes everybody else's roles away does not thereby get
+	// to act alone.
+	deciderMemory = 72 * time.Hour
+)
+
+// NeedApproval is ErrApproval with what to propose.
+type NeedApproval struct{ Proposal Proposal }
+
+// Error implements error.
+func (n *NeedApproval) Error() string { return ErrApproval.Error() }
+
+// Unwrap makes it ErrApproval.
+func (n *NeedApproval) Unwrap() error { return ErrApproval }
+
+// Allow is the door to a destructive act: it refuses who may not do it, who showed no
+// factor lately, and, where it takes two, who does not come with an approval of
+// exactly this, which it uses up. Whoever calls it then records and does the act.
+func (d *Directory) Allow(ctx context.Context, by Actor, p Proposal) error {
+	if acts[p.Act] == "" {
+		return fmt.Errorf("allowing an act: there is none of this name: %w", gatehouse.ErrInvalid)
+	}
+	if _, err := d.authorise(ctx, by, acts[p.Act], true); err != nil {
+		return err
+	}
+	return d.approved(ctx, by, p)
+}
+
+// approved uses an approval up, if it takes one.
+func (d *Directory) approved(ctx context.Context, by Actor, p Proposal) error {
+	needed, err := d.demanded(ctx, by, p.Subject)
+	if err != nil || !needed {
+		return err
+	}
+	if by.approval == "" {
+		return &NeedApproval{p}
+	}
+	a, err := d.config.Store.Approval(ctx, by.approval)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return &NeedApproval{p}
+	}
+	if err != nil {
+		return fmt.Errorf("reading an approval: %w", err)
+	}
+	// Who approved it must still be allowed to.
+	if decider, err := d.record(ctx, a.DecidedBy); errors.Is(err, gatehouse.ErrNotFound) || err == nil && !decider.Account.May(ApprovalsDecide, d.now()) {
+		return &NeedApproval{p}
+	} else if err != nil {
+		return err
+	}
+	e := entry(actionUse, by, p.Subject)
+	e.Facts["approval"], e.Facts["act"], e.Facts["approver"] = string(a.ID), string(p.Act), string(a.DecidedBy)
+	return d.logged(ctx, e, func() error {
+		err := d.config.Store.UseApproval(ctx, ApprovalUse{ID: by.approval, Act: p.Act, Digest: p.Digest, AskedBy: by.account, At: d.now()})
+		if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
+			return &NeedApproval{p}
+		}
+		return err
+	})
+}
+
+// Takes two reports whether an act of this operator would need an approval now.
+func (d *Directory) TakesTwo(ctx context.Context, by Actor) (bool, error) {
+	return d.demanded(ctx, by, "")
+}
+
+// demanded reports whether a destructive act takes two: approvals are on, and there
+// is another account that could decide, or could until lately. With one operator
+// alone there is nobody to ask, and the installation must not be stuck; the host may
+// do everything anyway.
+func (d *Directory) demanded(ctx context.Context, by Actor, subject AccountID) (bool, error) {
+	if d.config.NoApprovals || by.host || by.system {
+		return false, nil
+	}
+	records, err := d.config.Store.Accounts(ctx)
+	if err != nil {
+		return false, fmt.Errorf("looking for a second operator: %w", err)
+	}
+	since := d.now().Add(-deciderMemory)
+	for _, r := range records {
+		if err := d.grants(ctx, &r); err != nil {
+			return false, err
+		}
+		if r.Account.ID == by.account || r.Account.ID == subject || r.Environment != d.config.Environment {
+			continue
+		}
+		if r.Account.May(ApprovalsDecide, since) || r.Decided.After(since) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// decides reports whether an account has a role that decides approvals, whether or
+// not the account is active.
+func decides(a Account) bool {
+	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return guarded(g.Role) })
+}
+
+// guarded reports whether giving and taking a role takes two.
+func guarded(r Role) bool { return slices.Contains(permissions[r], ApprovalsDecide) }
+
+// ownerChange is what changes an account that decides approvals.
+func (d *Directory) ownerChange(what string, detail string, r AccountRecord) Proposal {
+	parts := []string{what, detail, string(r.Account.ID), string(r.Account.State), r.EmailKey}
+	for _, g := range r.Account.Grants {
+		parts = append(parts, string(g.Role), g.Until.Format(time.RFC3339Nano))
+	}
+	target := what + " " + string(r.Account.ID)
+	if detail != "" {
+		target += " " + detail
+	}
+	return Proposal{Act: ActChangeOwner, Target: target, Subject: r.Account.ID, Digest: Digest(ActChangeOwner, parts...)}
+}
+
+// Propose asks for a second operator.
+func (d *Directory) Propose(ctx context.Context, by Actor, p Proposal) (Approval, error) {
+	if acts[p.Act] == "" || p.Digest == "" || p.Target == "" || len(p.Target) > maxTarget ||
+		strings.ContainsFunc(p.Target, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return Approval{}, fmt.Errorf("proposal: it needs an act, a digest and a target of at most %d printable bytes: %w", maxTarget, gatehouse.ErrInvalid)
+	}
+	if by.host || by.system {
+		return Approval{}, fmt.Errorf("proposal: the host needs nobody's approval: %w", gatehouse.ErrInvalid)
+	}
+	if _, err := d.authorise(ctx, by, acts[p.Act], true); err != nil {
+		return Approval{}, err
+	}
+	at := d.now()
+	a := Approval{ID: ApprovalID(newID()), Proposal: p, AskedBy: by.account, Asked: at, Until: at.Add(approvalFor), State: Waiting}
+	e := entry(actionPropose, by, p.Subject)
+	e.Facts["approval"], e.Facts["act"] = string(a.ID), string(p.Act)
+	err := d.logged(ctx, e, func() error {
+		err := d.config.Store.AddApproval(ctx, a, maxWaiting)
+		if errors.Is(err, gatehouse.ErrConflict) {
+			return wire.Refuse(gatehouse.ErrLimited, "operator/many-approvals", "Too many of your proposals are waiting. Have some decided first.")
+		}
+		return err
+	})
+	if err != nil {
+		return Approval{}, fmt.Errorf("proposing: %w", err)
+	}
+	return a, nil
+}
+
+// Approve agrees to what another operator proposed: the proposer may do it once,
+// before it ends.
+func (d *Directory) Approve(ctx context.Context, by Actor, id ApprovalID) error {
+	return d.decide(ctx, by, id, Approved, actionApprove)
+}
+
+// Decline disagrees.
+func (d *Directory) Decline(ctx context.Context, by Actor, id ApprovalID) error {
+	return d.decide(ctx, by, id, Declined, actionDecline)
+}
+
+func (d *Directory) decide(ctx context.Context, by Actor, id ApprovalID, state ApprovalState, action string) error {
+	if by.host || by.system {
+		return fmt.Errorf("approval: it takes an operator with an account: %w", gatehouse.ErrInvalid)
+	}
+	if _, err := d.authorise(ctx, by, ApprovalsDecide, true); err != nil {
+		return err
+	}
+	refused := wire.Refuse(gatehouse.ErrConflict, "operator/approval-state", "This proposal does not wait for you: it is decided, over, your own, or about you.")
+	a, err := d.config.Store.Approval(ctx, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return wire.Refuse(gatehouse.ErrNotFound, "operator/approval-unknown", "There is no such proposal.")
+	}
+	if err != nil {
+		return fmt.Errorf("reading an approval: %w", err)
+	}
+	if a.AskedBy == by.account || a.Subject == by.account {
+		return refused
+	}
+	e := entry(action, by, a.Subject)
+	e.Facts["approval"], e.Facts["act"], e.Facts["proposer"] = string(id), string(a.Act), string(a.AskedBy)
+	return d.logged(ctx, e, func() error {
+		err := d.config.Store.Decide(ctx, id, by.account, state, d.now())
+		if errors.Is(err, gatehouse.ErrConflict) {
+			return refused
+		}
+		return err
+	})
+}
+
+// Approvals returns the newest approvals, those that wait and those of the past.
+func (d *Directory) Approvals(ctx context.Context) ([]Approval, error) {
+	all, err := d.config.Store.Approvals(ctx, maxApprovals)
+	if err != nil {
+		return nil, fmt.Errorf("listing approvals: %w", err)
+	}
+	return all, nil
+}

@@ -1,0 +1,200 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/internal/audit"
+	"gatehouse/internal/wire"
+)
+
+// Grant gives an account a role, or another end to one that it has. A role that
+// decides approvals takes two operators.
+func (d *Directory) Grant(ctx context.Context, by Actor, id AccountID, g Grant) error {
+	if _, err := d.authorise(ctx, by, OperatorsChange, true); err != nil {
+		return err
+	}
+	at := d.now()
+	g.Until = micro(g.Until)
+	if err := checkGrant(g, at); err != nil {
+		return err
+	}
+	r, err := d.record(ctx, id)
+	if err != nil {
+		return err
+	}
+	if guarded(g.Role) {
+		detail := string(g.Role)
+		if !g.Until.IsZero() {
+			detail += " until " + g.Until.Format("2006-01-02T15:04:05.999999Z")
+		}
+		if err := d.authoriseOwner(ctx, by, d.ownerChange("grant", detail, r)); err != nil {
+			return err
+		}
+	}
+	sealed, err := d.sealGrant(ctx, id, g)
+	if err != nil {
+		return err
+	}
+	e := entry(actionGrant, by, id)
+	describe(e, g)
+	return d.logged(ctx, e, func() error { return d.stateRefusal(d.config.Store.PutGrant(ctx, id, sealed, at, Owner)) })
+}
+
+// authoriseOwner demands owner.change and, where it takes two, an approval.
+func (d *Directory) authoriseOwner(ctx context.Context, by Actor, p Proposal) error {
+	if _, err := d.authorise(ctx, by, OwnerChange, false); err != nil {
+		return err
+	}
+	return d.approved(ctx, by, p)
+}
+
+// Revoke takes a role away, at once and in the middle of sessions. The last owner's
+// stays. It demands no recent sign-in, which could not be had while the log is out of
+// order.
+func (d *Directory) Revoke(ctx context.Context, by Actor, id AccountID, role Role) error {
+	if _, err := d.authorise(ctx, by, OperatorsChange, false); err != nil {
+		return err
+	}
+	r, err := d.record(ctx, id)
+	if err != nil {
+		return err
+	}
+	if guarded(role) {
+		if err := d.authoriseOwner(ctx, by, d.ownerChange("revoke", string(role), r)); err != nil {
+			return err
+		}
+	}
+	return d.revoke(ctx, by, r, role)
+}
+
+func (d *Directory) revoke(ctx context.Context, by Actor, r AccountRecord, role Role) error {
+	e := entry(actionRevoke, by, r.Account.ID)
+	e.Facts["role"] = string(role)
+	at := d.now()
+	return d.reduced(ctx, e, deedOf(deedGrant, string(r.Account.ID)+"/"+string(role)), func() error {
+		err := d.config.Store.DropGrant(ctx, r.Account.ID, role, at, Owner, r.Account.May(ApprovalsDecide, at))
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return wire.Refuse(gatehouse.ErrNotFound, "operator/grant-unknown", "The operator does not have this role.")
+		}
+		return d.stateRefusal(err)
+	})
+}
+
+// HandOver gives all roles of one account to another, which has to be active; the
+// one before keeps its account without a role, and is signed out.
+func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) error {
+	if _, err := d.authorise(ctx, by, OperatorsChange, true); err != nil {
+		return err
+	}
+	if from == to {
+		return fmt.Errorf("hand-over: it takes two accounts: %w", gatehouse.ErrInvalid)
+	}
+	r, err := d.record(ctx, from)
+	if err != nil {
+		return err
+	}
+	heir, err := d.record(ctx, to)
+	if err != nil {
+		return err
+	}
+	grants, err := d.joined(ctx, to, r.Account.Grants, heir.Account.Grants)
+	if err != nil {
+		return err
+	}
+	if decides(r.Account) {
+		if err := d.authoriseOwner(ctx, by, d.ownerChange("hand-over", "to "+string(to), r)); err != nil {
+			return err
+		}
+	}
+	at := d.now()
+	e := entry(actionHandOver, by, from)
+	e.Facts["to"] = string(to)
+	return d.logged(ctx, e, func() error {
+		return d.stateRefusal(d.config.Store.MoveGrants(ctx, from, to, grants, at, Owner, r.Account.May(ApprovalsDecide, at)))
+	})
+}
+
+// joined returns the roles of two accounts for one of them: of a role that both have,
+// the later end.
+func (d *Directory) joined(ctx context.Context, id AccountID, given, had []Grant) ([]GrantRecord, error) {
+	ends := map[Role]time.Time{}
+	for _, g := range slices.Concat(had, given) {
+		if end, both := ends[g.Role]; !both || !end.IsZero() && (g.Until.IsZero() || g.Until.After(end)) {
+			ends[g.Role] = g.Until
+		}
+	}
+	records := make([]GrantRecord, 0, len(ends))
+	for role, end := range ends {
+		g, err := d.sealGrant(ctx, id, Grant{role, end})
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, g)
+	}
+	return records, nil
+}
+
+// stateRefusal says what a conflict with an account's state is about.
+func (d *Directory) stateRefusal(err error) error {
+	if err == nil || errors.Is(err, ErrLast) || !errors.Is(err, gatehouse.ErrConflict) {
+		return err
+	}
+	return wire.Refuse(gatehouse.ErrConflict, "operator/state", "The account is not in a state for this, or was changed meanwhile.")
+}
+
+// The kinds of what Defer may be asked to note; see Redo.
+const (
+	deedSuspend  = "operator-suspend"
+	deedRemove   = "operator-remove"
+	deedGrant    = "operator-grant"
+	deedSession  = "operator-session"
+	deedSessions = "operator-sessions"
+	deedPasskey  = "operator-passkey"
+)
+
+func deedOf(kind, target string) audit.Deed { return audit.Deed{Kind: kind, Target: target} }
+
+// Redo does what was noted because the store could not be written, and reports
+// whether that is of a kind of this package. What is refused by now stays undone.
+func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
+	by := Actor{system: true}
+	first, second, _ := strings.Cut(deed.Target, "/")
+	id := AccountID(first)
+	var err error
+	switch deed.Kind {
+	case deedSuspend, deedRemove, deedGrant:
+		var r AccountRecord
+		if r, err = d.record(ctx, id); err != nil {
+			break
+		}
+		switch deed.Kind {
+		case deedSuspend:
+			err = d.suspend(ctx, by, r, reasonOperator)
+		case deedRemove:
+			err = d.remove(ctx, by, r)
+		default:
+			err = d.revoke(ctx, by, r, Role(second))
+		}
+	case deedSession:
+		err = d.endSession(ctx, entry(actionSignOut, by, id), id, SessionID(second))
+	case deedSessions:
+		err = d.endSessions(ctx, entry(actionSignOut, by, id), id, SessionID(deed.Reason))
+	case deedPasskey:
+		err = d.cloned(ctx, AccountRecord{Account: Account{ID: id}}, PasskeyID(second))
+		if errors.Is(err, ErrSignIn) && gatehouse.Kind(err) == gatehouse.ErrDenied {
+			err = nil
+		}
+	default:
+		return false, nil
+	}
+	if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
+		err = nil
+	}
+	return true, err
+}
