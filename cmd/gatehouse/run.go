@@ -230,7 +230,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
+	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushKeyUses(last))
 }
 
 // bind makes the surfaces and their listeners.

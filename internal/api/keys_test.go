@@ -96,7 +96,7 @@ func TestKeysOfOnePurpose(t *testing.T) {
 
 	w.key = wide
 	w.ok(http.StatusOK, "GET", "/gatehouse/v1/connections/"+otherID, "")
-	if err := w.Directory.FlushUses(t.Context()); err != nil {
+	if err := w.Directory.FlushKeyUses(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if k, err := w.Directory.ServiceKey(t.Context(), key.ID); err != nil || k.Used.Count < 30 || k.Used.From.String() != "127.0.0.0/24" {

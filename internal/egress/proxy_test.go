@@ -215,7 +215,7 @@ func TestWhoMayUseTheProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.refused("a key for no purpose", ask(basic("analytics", none.Reveal())), 403, "identity/key-purpose")
-	if err := r.known.FlushUses(t.Context()); err != nil {
+	if err := r.known.FlushKeyUses(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if k, err := r.known.ServiceKey(t.Context(), made.ID); err != nil || k.Used.Count != 4 || k.Used.From.String() != "127.0.0.0/24" {

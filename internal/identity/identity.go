@@ -115,7 +115,7 @@ type Directory struct {
 	mu   sync.Mutex
 	seen map[sourceKey]struct{}
 
-	keyUses Uses[ServiceKeyID]
+	keyUses keyUses
 }
 
 // New returns a Directory.

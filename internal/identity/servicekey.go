@@ -46,7 +46,7 @@ type ServiceKey struct {
 	Warned time.Time
 	// Used is its last use, as stored: a few seconds may be missing. Zero if it was
 	// never used, or not since this is noted.
-	Used Use
+	Used KeyUse
 }
 
 // Live reports whether the key is accepted at t, as far as itself goes: its service
@@ -369,18 +369,21 @@ func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (C
 
 // KeyUsed notes that a key was accepted for a call from an address. It waits for
 // nothing; see Run.
-func (d *Directory) KeyUsed(id ServiceKeyID, from netip.Addr) { d.keyUses.Note(id, from) }
+func (d *Directory) KeyUsed(id ServiceKeyID, from netip.Addr) { d.keyUses.note(id, from) }
 
-// FlushUses stores what KeyUsed noted.
-func (d *Directory) FlushUses(ctx context.Context) error {
-	return d.keyUses.Flush(ctx, d.config.Store.AddKeyUses)
+// FlushKeyUses stores what KeyUsed noted.
+func (d *Directory) FlushKeyUses(ctx context.Context) error {
+	return d.keyUses.flush(ctx, d.config.Store.AddKeyUses)
 }
+
+// flushEvery is how often uses of keys are stored: what a crash loses of them.
+const flushEvery = 5 * time.Second
 
 // lookEvery is how often Run looks for keys that end soon.
 const lookEvery = time.Hour
 
 // Run stores every few seconds when keys were last used, and says of keys that end
-// soon that they do, until ctx ends. What is then not stored, FlushUses stores.
+// soon that they do, until ctx ends. What is then not stored, FlushKeyUses stores.
 func (d *Directory) Run(ctx context.Context) error {
 	flush, look := time.NewTicker(flushEvery), time.NewTicker(lookEvery)
 	defer flush.Stop()
@@ -396,7 +399,7 @@ func (d *Directory) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-flush.C:
-			report("when keys were used is not stored", d.FlushUses(ctx))
+			report("when keys were used is not stored", d.FlushKeyUses(ctx))
 		case <-look.C:
 			report("keys that end soon", d.Announce(ctx))
 		}

@@ -138,7 +138,7 @@ func TestRotation(t *testing.T) {
 		}
 		// One that is in use is not taken back.
 		w.directory.KeyUsed(third.ID, netip.MustParseAddr("192.0.2.77"))
-		if err := w.directory.FlushUses(ctx); err != nil {
+		if err := w.directory.FlushKeyUses(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := w.directory.RotateServiceKey(ctx, old.ID, identity.Rotation{Again: true}); !errors.As(err, &rotated) {
@@ -278,7 +278,7 @@ func TestUsesOfKeysAreStored(t *testing.T) {
 		if got := w.stored(key.ID).Used; got.Count != 0 {
 			t.Errorf("stored while the call waited: %+v", got)
 		}
-		if err := w.directory.FlushUses(t.Context()); err != nil {
+		if err := w.directory.FlushKeyUses(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		// Another process, with an earlier and a later use.
@@ -287,20 +287,20 @@ func TestUsesOfKeysAreStored(t *testing.T) {
 			t.Errorf("stored %+v, want 2 uses, the last from 198.51.100.0/24", got)
 		}
 		other.KeyUsed(key.ID, netip.MustParseAddr("2001:db8:1:2:3::4"))
-		if err := other.FlushUses(t.Context()); err != nil {
+		if err := other.FlushKeyUses(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.stored(key.ID).Used; got.Count != 3 || got.From.String() != "2001:db8:1::/48" {
 			t.Errorf("stored %+v, want 3 uses, the last from 2001:db8:1::/48", got)
 		}
-		late := map[identity.ServiceKeyID]identity.Use{key.ID: {At: before.Add(-time.Hour), Count: 1}}
+		late := map[identity.ServiceKeyID]identity.KeyUse{key.ID: {At: before.Add(-time.Hour), Count: 1}}
 		if err := w.db.Identity().AddKeyUses(t.Context(), late); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.stored(key.ID).Used; got.Count != 4 || got.At.Before(before.Truncate(time.Microsecond)) || !got.From.IsValid() {
 			t.Errorf("an earlier use that came late left %+v", got)
 		}
-		if got := w.stored(idle.ID).Used; got != (identity.Use{}) {
+		if got := w.stored(idle.ID).Used; got != (identity.KeyUse{}) {
 			t.Errorf("the key that nobody used: %+v", got)
 		}
 	})
@@ -308,41 +308,41 @@ func TestUsesOfKeysAreStored(t *testing.T) {
 
 // What cannot be stored is stored the next time.
 func TestUsesThatCannotBeStoredAreKept(t *testing.T) {
-	var uses identity.Uses[string]
+	w := newWorld(t, storetest.SQLite(t))
+	key, _ := w.key(identity.KeyRequest{})
 	from := netip.MustParseAddr("192.0.2.1")
-	uses.Note("a", from)
-	fail := func(context.Context, map[string]identity.Use) error {
-		uses.Note("a", from) // used meanwhile
-		return errInjected
+	fault := &faultyStore{Store: w.db.Identity(), before: true}
+	d := w.newDirectory(fault)
+	d.KeyUsed(key.ID, from)
+	if err := d.FlushKeyUses(t.Context()); !errors.Is(err, errInjected) {
+		t.Fatalf("FlushKeyUses = %v", err)
 	}
-	if err := uses.Flush(t.Context(), fail); !errors.Is(err, errInjected) {
-		t.Fatalf("Flush = %v", err)
-	}
-	var got map[string]identity.Use
-	keep := func(_ context.Context, m map[string]identity.Use) error { got = m; return nil }
-	if err := uses.Flush(t.Context(), keep); err != nil || got["a"].Count != 2 {
-		t.Errorf("stored %+v, %v; want 2 uses", got, err)
-	}
-	got = nil
-	if err := uses.Flush(t.Context(), keep); err != nil || got != nil {
-		t.Errorf("stored again: %+v, %v", got, err)
+	d.KeyUsed(key.ID, from) // meanwhile
+	fault.before = false
+	for range 2 { // and only once
+		if err := d.FlushKeyUses(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.stored(key.ID).Used; got.Count != 2 {
+			t.Errorf("stored %+v, want 2 uses", got)
+		}
 	}
 }
 
 // Memory is bounded; what was noted already goes on counting.
 func TestUsesAreBounded(t *testing.T) {
-	var uses identity.Uses[int]
+	w := newWorld(t, storetest.SQLite(t))
+	stored := make(chan map[identity.ServiceKeyID]identity.KeyUse, 1)
+	d := w.newDirectory(keepsUses{Store: w.db.Identity(), stored: stored})
 	for i := range 20000 {
-		uses.Note(i, netip.Addr{})
+		d.KeyUsed(identity.ServiceKeyID(strconv.Itoa(i)), netip.Addr{})
 	}
-	uses.Note(0, netip.Addr{})
-	if err := uses.Flush(t.Context(), func(_ context.Context, m map[int]identity.Use) error {
-		if len(m) != 16384 || m[0].Count != 2 || m[0].From.IsValid() {
-			t.Errorf("%d are kept, the first %+v", len(m), m[0])
-		}
-		return nil
-	}); err != nil {
+	d.KeyUsed("0", netip.Addr{})
+	if err := d.FlushKeyUses(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if m := <-stored; len(m) != 16384 || m["0"].Count != 2 || m["0"].From.IsValid() {
+		t.Errorf("%d are kept, the first %+v", len(m), m["0"])
 	}
 }
 
@@ -413,12 +413,12 @@ func TestEnding(t *testing.T) {
 	}
 }
 
-// Run stores uses by itself, and what is noted at the end is for FlushUses.
+// Run stores uses by itself, and what is noted at the end is for FlushKeyUses.
 func TestRunStoresUses(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	key, _ := w.key(identity.KeyRequest{})
 	synctest.Test(t, func(t *testing.T) {
-		stored := make(chan map[identity.ServiceKeyID]identity.Use, 1)
+		stored := make(chan map[identity.ServiceKeyID]identity.KeyUse, 1)
 		config := w.config(keepsUses{Store: noServices{w.db.Identity()}, stored: stored})
 		d, err := identity.New(config)
 		if err != nil {
@@ -441,10 +441,10 @@ func TestRunStoresUses(t *testing.T) {
 // keepsUses takes uses for itself.
 type keepsUses struct {
 	identity.Store
-	stored chan map[identity.ServiceKeyID]identity.Use
+	stored chan map[identity.ServiceKeyID]identity.KeyUse
 }
 
-func (s keepsUses) AddKeyUses(_ context.Context, uses map[identity.ServiceKeyID]identity.Use) error {
+func (s keepsUses) AddKeyUses(_ context.Context, uses map[identity.ServiceKeyID]identity.KeyUse) error {
 	s.stored <- uses
 	return nil
 }

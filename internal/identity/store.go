@@ -107,7 +107,7 @@ type UseStore interface {
 	AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error
 	// AddKeyUses adds uses of keys to those that are stored: counts add up, and of
 	// times the latest stays, with its source.
-	AddKeyUses(ctx context.Context, uses map[ServiceKeyID]Use) error
+	AddKeyUses(ctx context.Context, uses map[ServiceKeyID]KeyUse) error
 	// WarnServiceKey notes that a key's end was announced.
 	WarnServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
 }

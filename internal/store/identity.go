@@ -353,7 +353,7 @@ func (s *Identity) AddSource(ctx context.Context, service gatehouse.ServiceID, s
 }
 
 // AddKeyUses implements identity.UseStore.
-func (s *Identity) AddKeyUses(ctx context.Context, uses map[identity.ServiceKeyID]identity.Use) error {
+func (s *Identity) AddKeyUses(ctx context.Context, uses map[identity.ServiceKeyID]identity.KeyUse) error {
 	// Always in one order, so that two processes wait for each other and do not lock.
 	ids := slices.Sorted(maps.Keys(uses))
 	return s.db.logTx(ctx, func(t *tx) error {

@@ -37,7 +37,7 @@ func (w *world) setUp() staff {
 	s.cyID, s.cy = w.join("cy", operator.Operator)
 	s.used, s.unused, s.handle = w.key("scheduler"), w.key("old"), w.handle("old", "analytics")
 	w.services.KeyUsed(s.used.ID, netip.MustParseAddr("192.0.2.1"))
-	w.must(w.services.FlushUses(w.t.Context()))
+	w.must(w.services.FlushKeyUses(w.t.Context()))
 	w.ahead = 40 * day
 	w.mu.Lock()
 	defer w.mu.Unlock()

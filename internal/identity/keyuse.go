@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Use is when something was last used, from where, and how often since it was last
-// stored.
-type Use struct {
+// KeyUse is when a key was last used, from where, and how often.
+type KeyUse struct {
 	At time.Time
 	// From is the network that it was used from, never a whole address: /24 of
 	// IPv4, /48 of IPv6. Invalid if it is not known.
@@ -19,57 +18,54 @@ type Use struct {
 }
 
 // add takes up another use of the same.
-func (u *Use) add(o Use) {
+func (u *KeyUse) add(o KeyUse) {
 	u.Count += o.Count
 	if o.At.After(u.At) {
 		u.At, u.From = o.At, o.From
 	}
 }
 
-// maxUses bounds what a Uses holds between two flushes. Who is noted was
-// authenticated, so it is the number of credentials in use that counts.
-const maxUses = 16384
+// maxKeyUses bounds what is held between two flushes. Who is noted was authenticated,
+// so it is the number of keys in use that counts.
+const maxKeyUses = 16384
 
-// flushEvery is how often uses are stored: what a crash loses of them.
-const flushEvery = 5 * time.Second
-
-// Uses gathers in memory when each of something was last used, so that no call
-// waits for the store. A crash loses what was noted since the last Flush. It is safe
-// for concurrent use; the zero value is ready.
-type Uses[K comparable] struct {
+// keyUses gathers in memory when each key was last used, so that no call waits for the
+// store. A crash loses what was noted since the last flush; a flush whose end is not
+// known may count twice. (How often handles are used is compared with the log, and so
+// counted more exactly: see uses.) The zero value is ready.
+type keyUses struct {
 	mu   sync.Mutex // guards what follows; not held while storing
-	seen map[K]Use
-	lost int64
+	seen map[ServiceKeyID]KeyUse
 }
 
-// Note notes one use, now.
-func (u *Uses[K]) Note(key K, from netip.Addr) {
-	use := Use{At: now(), From: networkOf(from), Count: 1}
+// note notes one use, now.
+func (u *keyUses) note(key ServiceKeyID, from netip.Addr) {
+	use := KeyUse{At: now(), From: networkOf(from), Count: 1}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.add(key, use)
 }
 
 // add is called with mu held.
-func (u *Uses[K]) add(key K, use Use) {
+func (u *keyUses) add(key ServiceKeyID, use KeyUse) {
 	before, known := u.seen[key]
 	switch {
 	case known:
 		before.add(use)
 		u.seen[key] = before
-	case len(u.seen) >= maxUses:
-		u.lost += use.Count
+	case len(u.seen) >= maxKeyUses:
+		// It is noted after the next flush.
 	default:
 		if u.seen == nil {
-			u.seen = map[K]Use{}
+			u.seen = map[ServiceKeyID]KeyUse{}
 		}
 		u.seen[key] = use
 	}
 }
 
-// Flush stores what was noted, all in one write. What cannot be stored is kept for
+// flush stores what was noted, all in one write. What cannot be stored is kept for
 // the next time.
-func (u *Uses[K]) Flush(ctx context.Context, store func(context.Context, map[K]Use) error) error {
+func (u *keyUses) flush(ctx context.Context, store func(context.Context, map[ServiceKeyID]KeyUse) error) error {
 	u.mu.Lock()
 	seen := u.seen
 	u.seen = nil
@@ -86,7 +82,7 @@ func (u *Uses[K]) Flush(ctx context.Context, store func(context.Context, map[K]U
 	for key, use := range seen {
 		u.add(key, use)
 	}
-	return fmt.Errorf("storing when things were used: %w", err)
+	return fmt.Errorf("storing when keys were used: %w", err)
 }
 
 // networkOf is the network that is remembered of an address.
