@@ -156,13 +156,19 @@ func handleList(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List handles (their ids, never the handles)",
-		Args:  cobra.NoArgs,
+		Long: `Lists handles with how many calls were let through with each one and when the last
+was, as of a few seconds ago. Counting began with the first Gatehouse that does it.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				handles, err := p.identity.Handles(c.Context(), identity.Filter{
 					Service: gatehouse.ServiceName(service), Connection: gatehouse.ConnectionID(connection), Ended: all,
 					Limit: math.MaxInt32, // a list that is cut without a word is a wrong one
 				})
+				if err != nil {
+					return err
+				}
+				uses, err := p.identity.Uses(c.Context(), handles)
 				if err != nil {
 					return err
 				}
@@ -174,17 +180,20 @@ func handleList(o *options) *cobra.Command {
 					Platform   string `json:"platform"`
 					Expires    string `json:"expires_at"`
 					Revoked    string `json:"revoked_at,omitempty"`
+					Uses       int64  `json:"uses"`
+					LastUsed   string `json:"last_used_at,omitempty"`
 				}
 				list := []row{}
 				var rows [][]string
 				for _, h := range handles {
-					list = append(list, row{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), string(h.Platform), stamp(h.Expires), stamp(h.Revoked)})
-					rows = append(rows, []string{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), when(h.Expires), when(h.Revoked)})
+					use := uses[h.ID]
+					list = append(list, row{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), string(h.Platform), stamp(h.Expires), stamp(h.Revoked), use.Count, stamp(use.Last)})
+					rows = append(rows, []string{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), when(h.Expires), when(h.Revoked), fmt.Sprint(use.Count), when(use.Last)})
 				}
 				if asJSON {
 					return printJSON(c.OutOrStdout(), list)
 				}
-				return table(c.OutOrStdout(), "There is no handle.", []string{"HANDLE", "SERVICE", "PURPOSE", "CONNECTION", "EXPIRES", "REVOKED"}, rows)
+				return table(c.OutOrStdout(), "There is no handle.", []string{"HANDLE", "SERVICE", "PURPOSE", "CONNECTION", "EXPIRES", "REVOKED", "USES", "LAST USED"}, rows)
 			})
 		},
 	}

@@ -103,6 +103,7 @@ type API struct {
 	logReaders  func(gatehouse.ServiceName) bool
 	search      LogSearch
 	waiting     atomic.Int64
+	ending      chan struct{} // closed by EndStreams
 	shown       func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	health      func() Health
 	surface     *wire.Surface
@@ -137,6 +138,7 @@ func New(c Config) (*API, error) {
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
 		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, shown: c.Shown, health: c.Health, surface: c.Surface,
+		ending: make(chan struct{}),
 	}, nil
 }
 

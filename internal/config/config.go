@@ -124,7 +124,20 @@ type App struct {
 	UserInfoURL            string     `yaml:"user_info_url"`
 	UserIDPath             string     `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
 	Scopes                 []string   `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
+	Usage                  Usage      `yaml:"usage" doc:"x: compare the posts that X counts for this app each day with those that went through Gatehouse (docs/reconciliation.md). Needs consumer_key. Default: off."`
 	Compliance             Compliance `yaml:"compliance" doc:"x: remember which posts and users were delivered, and ask X which of them must be deleted (docs/compliance.md). Needs consumer_key. Default: off."`
+}
+
+// Usage is about X's count of posts for one app. It is on when AppID is set.
+type Usage struct {
+	AppID     string `yaml:"app_id" doc:"The app's number in X's developer console, by which X names it in the answer of GET /2/usage/tweets. Needed."`
+	Tolerance int    `yaml:"tolerance" doc:"By how many hundredths X's count may be above ours before it is reported, from 1 to 100: X does not say exactly which posts it counts. Default 10."`
+}
+
+// WithDefaults returns u with its defaults filled in.
+func (u Usage) WithDefaults() Usage {
+	orDefault(&u.Tolerance, 10)
+	return u
 }
 
 // Compliance is about X's batch compliance for one app. It is on when Keep is set.

@@ -70,6 +70,11 @@ type Config struct {
 	// keep no header; Heard must not wait. nil costs nothing.
 	Heard  func(Heard)
 	Repeat func(context.Context, Heard)
+	// Posts are told, for the apps named, how many posts a reply of X speaks of, when it
+	// was read to its end; of a stream, while it goes on, and whole
+	// is false. They are called from many goroutines and must not wait. Apps that are not
+	// named cost nothing.
+	Posts map[gatehouse.AppName]func(posts int64, whole bool)
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

@@ -102,7 +102,8 @@ func (c *Config) validate() error {
 
 // Directory knows services, keys and handles. It is safe for use by many
 // goroutines, and several processes may have one on the same database: it keeps
-// nothing in memory that another could change, beside uses that wait to be stored.
+// nothing in memory that another could change, but for what it counts and has not
+// stored yet.
 type Directory struct {
 	config Config
 
@@ -116,6 +117,7 @@ type Directory struct {
 	seen map[sourceKey]struct{}
 
 	keyUses keyUses
+	uses    uses
 }
 
 // New returns a Directory.
@@ -123,7 +125,7 @@ func New(config Config) (*Directory, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	return &Directory{config: config, seen: make(map[sourceKey]struct{})}, nil
+	return &Directory{config: config, seen: make(map[sourceKey]struct{}), uses: newUses()}, nil
 }
 
 // now is the present as the store keeps it, so that what is returned and what is

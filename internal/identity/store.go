@@ -22,6 +22,7 @@ type Store interface {
 	ServiceStore
 	HandleStore
 	UseStore
+	CountStore
 }
 
 // ServiceRecord is a service as stored.
@@ -110,6 +111,31 @@ type UseStore interface {
 	AddKeyUses(ctx context.Context, uses map[ServiceKeyID]KeyUse) error
 	// WarnServiceKey notes that a key's end was announced.
 	WarnServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
+}
+
+// CountStore counts how often handles are used.
+type CountStore interface {
+	// AddUses adds to the handles' counters what one process has counted. A batch whose
+	// number is not above that of the process's last one is stored already and changes
+	// nothing.
+	AddUses(ctx context.Context, batch UseBatch) error
+	// Uses returns the counters of handles; one that was never used is missing.
+	Uses(ctx context.Context, handles []gatehouse.HandleID) (map[gatehouse.HandleID]Use, error)
+}
+
+// Use is how often a handle was used, and when last.
+type Use struct {
+	Count int64
+	// First is the first of those that are counted here; the store does not keep it.
+	First, Last time.Time
+}
+
+// UseBatch is what one process has counted since its batch before.
+type UseBatch struct {
+	Process string // random, of this run
+	Number  int64  // from 1
+	At      time.Time
+	Uses    map[gatehouse.HandleID]Use
 }
 
 // NonceUse is one use of a nonce by a handle. After Expires the timestamp that

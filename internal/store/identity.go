@@ -86,6 +86,15 @@ const (
 	insertNonce  statement = `INSERT INTO oauth1_nonces (handle, nonce, expires) VALUES ($1, $2, $3)`
 	deleteNonces statement = `DELETE FROM oauth1_nonces WHERE expires < $1`
 
+	// The count of a batch that was stored already is 0.
+	batchAdd statement = `INSERT INTO handle_use_batches (process, batch, at) VALUES ($1, $2, $3)
+		ON CONFLICT (process) DO UPDATE SET batch = excluded.batch, at = excluded.at WHERE handle_use_batches.batch < excluded.batch`
+	batchesSweep statement = `DELETE FROM handle_use_batches WHERE at < $1`
+	usesAdd      statement = `INSERT INTO handle_uses (handle, uses, last_used, compared, compared_at) VALUES ($1, $2, $3, 0, $4)
+		ON CONFLICT (handle) DO UPDATE SET uses = handle_uses.uses + excluded.uses,
+			last_used = CASE WHEN excluded.last_used > handle_uses.last_used THEN excluded.last_used ELSE handle_uses.last_used END`
+	selectUses statement = `SELECT uses, last_used FROM handle_uses WHERE handle = $1`
+
 	selectSources statement = `SELECT source FROM service_sources WHERE service = $1 ORDER BY source`
 	insertSource  statement = `
 		INSERT INTO service_sources (service, source, created) VALUES ($1, $2, $3)
@@ -375,4 +384,48 @@ func (s *Identity) AddKeyUses(ctx context.Context, uses map[identity.ServiceKeyI
 func (s *Identity) WarnServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
 	_, err := s.db.logExec(ctx, warnServiceKey, string(id), micros(at))
 	return err
+}
+
+// keepBatches is how long it is remembered up to where a process has stored its uses:
+// far longer than it tries.
+const keepBatches = 30 * 24 * time.Hour
+
+// AddUses implements identity.CountStore.
+func (s *Identity) AddUses(ctx context.Context, b identity.UseBatch) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, batchAdd, b.Process, b.Number, micros(b.At))
+		if err != nil || n == 0 {
+			return err
+		}
+		if _, err := t.exec(ctx, batchesSweep, micros(b.At.Add(-keepBatches))); err != nil {
+			return err
+		}
+		// In one order, so that no two processes wait for one another.
+		for _, id := range slices.Sorted(maps.Keys(b.Uses)) {
+			use := b.Uses[id]
+			if _, err := t.exec(ctx, usesAdd, string(id), use.Count, micros(use.Last), micros(use.First)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Uses implements identity.CountStore.
+func (s *Identity) Uses(ctx context.Context, handles []gatehouse.HandleID) (map[gatehouse.HandleID]identity.Use, error) {
+	uses := make(map[gatehouse.HandleID]identity.Use, len(handles))
+	for _, id := range handles {
+		var use identity.Use
+		var last int64
+		err := s.db.queryRow(ctx, selectUses, string(id)).Scan(&use.Count, &last)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		use.Last = fromMicros(last)
+		uses[id] = use
+	}
+	return uses, nil
 }
