@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/identity/review"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
@@ -66,6 +67,7 @@ type parts struct {
 	logIndex  audit.IndexHash // hashes what the log's entries are found by
 	identity  *identity.Directory
 	operators *operator.Directory
+	reviews   *review.Reviews
 	breached  *factor.Breached // nil without a list
 	outbox    *outbox.Outbox
 	records   *records.Records
@@ -246,6 +248,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	if err := p.openCompliance(); err != nil {
+		return nil, err
+	}
+	if err := p.openReviews(); err != nil {
 		return nil, err
 	}
 	p.log.Redo(ctx, p.redo)

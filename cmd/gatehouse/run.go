@@ -221,6 +221,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.tendOperators(ctx) })
+	group.Go(func() error { return s.reviews.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	if s.cfg.Node != "" {
 		group.Go(func() error { return s.pruneFirst(ctx) })

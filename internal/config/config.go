@@ -49,6 +49,7 @@ type Config struct {
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Console     Console                           `yaml:"console" doc:"The operators' pages at listen.console. Every entry but url has a default."`
 	Operators   Operators                         `yaml:"operators" doc:"Those who run Gatehouse: how long they stay signed in, and what takes two of them. Every entry has a default. See docs/operators.md."`
+	Reviews     Reviews                           `yaml:"reviews" doc:"Reviews of all access: when they begin, when they are due, who decides. See docs/access-reviews.md."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 
 	file string

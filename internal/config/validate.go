@@ -50,6 +50,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateEvents(d)
 	c.validateLineage(d)
 	c.validateOperators(d)
+	c.validateReviews(d)
 	c.validateAudit(d)
 	c.validateBackup(d)
 	c.validateLimits(d)

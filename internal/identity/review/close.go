@@ -283,6 +283,9 @@ func (r *Reviews) remind(ctx context.Context, review Review, at time.Time) error
 	return r.config.Store.Remind(ctx, review.ID, due)
 }
 
+// Resolve looks which open items are gone.
+func (r *Reviews) Resolve(ctx context.Context) error { return r.resolve(ctx, r.now()) }
+
 // resolve looks which open items are gone: from the newest list of their system, or
 // from the configuration in force.
 func (r *Reviews) resolve(ctx context.Context, at time.Time) error {

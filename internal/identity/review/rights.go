@@ -151,8 +151,8 @@ func (r Right) guarded() bool {
 	return r.Kind == Grant && slices.Contains(operator.Role(r.Name).Permissions(), operator.ApprovalsDecide)
 }
 
-// served are the keys and handles of services. What a handle is for was used when its
-// service last used the purpose.
+// served are the keys and handles of services. A handle was used when it was, or when
+// its service last used the purpose: uses of handles were not always counted.
 func (r *Reviews) served(ctx context.Context, at time.Time, configured []Right) ([]Right, error) {
 	used := map[[2]string]time.Time{}
 	several := map[string]int{}
@@ -186,8 +186,15 @@ func (r *Reviews) served(ctx context.Context, at time.Time, configured []Right) 
 		}
 		for purpose, list := range handles {
 			right := Right{Kind: Handles, Holder: string(s.Name), Name: string(purpose), Used: used[[2]string{string(s.Name), string(purpose)}]}
+			uses, err := r.config.Services.Uses(ctx, list)
+			if err != nil {
+				return nil, fmt.Errorf("reading how handles were used: %w", err)
+			}
 			var last time.Time
 			for _, h := range list {
+				if used := uses[h.ID].Last; used.After(right.Used) {
+					right.Used = used
+				}
 				if right.Created.IsZero() || h.Created.Before(right.Created) {
 					right.Created = h.Created
 				}
