@@ -104,6 +104,7 @@ var sinks = []sink{
 			"internal/config":            "returns values given by reference that are no secrets",
 			"internal/gateway":           "writes a handle of ours in the place of the platform's token",
 			"internal/api":               "shows a new handle once, in the reply that makes it",
+			"internal/console":           "sets the cookie of a session; shows a new link, the key of an authenticator app and recovery codes once",
 			"internal/public":            "sets the cookie that binds an attempt to its browser",
 			"cmd/gatehouse":              "prints a new key once; opens the store and the log's signing key",
 		},

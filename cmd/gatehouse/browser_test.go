@@ -250,7 +250,10 @@ func lookHere(t *testing.T, b *browser, name, dir, axe string) {
 			if err := os.WriteFile(filepath.Join(dir, name+"-"+view.name+"-"+scheme+".png"), picture, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			found := b.eval(axe + `;axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map((n) => n.html + " – " + n.any.map((a) => a.message).join("; "))}))))`)
+			if b.eval(`typeof axe`) == "undefined" {
+				b.eval(axe + `;"loaded"`)
+			}
+			found := b.eval(`axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map((n) => n.html + " – " + n.any.map((a) => a.message).join("; "))}))))`)
 			var violations []struct {
 				ID, Impact, Help string
 				Nodes            []string

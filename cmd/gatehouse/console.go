@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse"
 	"gatehouse/internal/config"
 	"gatehouse/internal/console"
-	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
 
@@ -43,17 +41,10 @@ func (s *server) newConsole() (*console.Console, error) {
 	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: nobody{},
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
-		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns, Fresh: c.Fresh},
+		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
 	})
-}
-
-// nobody is a directory without operators.
-type nobody struct{}
-
-func (nobody) Session(context.Context, console.Browser, secret.Text) (console.Session, console.Account, error) {
-	return console.Session{}, console.Account{}, gatehouse.ErrDenied
 }
 
 // consoleNames returns the name that the console's certificate stands for, if the

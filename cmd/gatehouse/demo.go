@@ -77,11 +77,14 @@ type demoOptions struct {
 
 // demoReady is the demo's ready line. Its keys are a contract.
 type demoReady struct {
-	Dir         string     `json:"dir"`
-	Config      string     `json:"config"`
-	App         string     `json:"app_listener"`
-	Proxy       string     `json:"proxy_listener"`
-	Public      string     `json:"public"`
+	Dir     string `json:"dir"`
+	Config  string `json:"config"`
+	App     string `json:"app_listener"`
+	Proxy   string `json:"proxy_listener"`
+	Public  string `json:"public"`
+	Console string `json:"console"`
+	// Operator signs a browser in to the console, once.
+	Operator    string     `json:"operator_link"`
 	SandboxX    string     `json:"sandbox_x"`
 	SandboxMeta string     `json:"sandbox_meta"`
 	XHandle     string     `json:"x_handle"`
@@ -159,7 +162,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 	if first == 0 {
 		first = 8100
 	}
-	ports := map[string]int{"app": first, "proxy": first + 1, "public": first + 3, "demo": first + 4, "party": first + 5}
+	ports := map[string]int{"app": first, "proxy": first + 1, "console": first + 2, "public": first + 3, "demo": first + 4, "party": first + 5}
 	for name, wanted := range ports {
 		port, err := freePort(wanted)
 		if err != nil {
@@ -172,7 +175,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
 	})
 	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL,
-		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID, ports["proxy"], ports["party"])
+		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID, ports["proxy"], ports["party"], ports["console"])
 	path := filepath.Join(o.dir, "gatehouse.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -186,7 +189,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 const demoConfig = `# Written by gatehouse demo.
 environment: development
 public_url: %[4]s
-listen: {app: "127.0.0.1:%[1]d", proxy: "127.0.0.1:%[10]d", public: "127.0.0.1:%[2]d"}
+listen: {app: "127.0.0.1:%[1]d", proxy: "127.0.0.1:%[10]d", console: "127.0.0.1:%[12]d", public: "127.0.0.1:%[2]d"}
 store: sqlite:gatehouse.db
 root_key: file:root.key
 tls: {app: local-ca, public: off}
@@ -244,11 +247,16 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 		purposes:    map[string]string{demoX: "publish", demoFacebook: "pages"},
 		sessions:    map[string]string{},
 	}
-	site, err := wire.Listen(wire.ServerConfig{Addr: strings.TrimPrefix(strings.TrimSuffix(s.cfg.Returns[0], "/connected"), "http://"), Handler: app.Handler()})
+	door, err := newDemoDoor(ctx, s)
 	if err != nil {
 		return err
 	}
-	app.self = site.URL()
+	address := strings.TrimPrefix(strings.TrimSuffix(s.cfg.Returns[0], "/connected"), "http://")
+	site, err := wire.Listen(wire.ServerConfig{Addr: address, Handler: door.before(app.Handler())})
+	if err != nil {
+		return err
+	}
+	app.self, door.at = site.URL(), site.URL()
 	party, err := newDemoParty(s.cfg.ThirdParty[demoParty].Address)
 	if err != nil {
 		return err
@@ -259,14 +267,14 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return site.Run(ctx) })
 		group.Go(func() error { return party.Run(ctx) })
-		group.Go(func() error { return o.perform(ctx, s, box, app, client) })
+		group.Go(func() error { return o.perform(ctx, s, box, app, door, client) })
 		return group.Wait()
 	}
 	return nil
 }
 
 // perform is the demo's story: people connect, the ready line, traffic.
-func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Server, app *demoApp, client *http.Client) error {
+func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Server, app *demoApp, door *demoDoor, client *http.Client) error {
 	// What an operator fills in at the platforms: where they leave their notices.
 	hook := s.public.URL() + public.WebhooksPath
 	if _, err := s.connect.XWebhook(ctx, demoX, hook+"x"); err != nil {
@@ -292,7 +300,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	}
 	x, meta := app.granted(demoX)[0], app.granted(demoFacebook)[0]
 	ready := demoReady{
-		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.public.URL(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
+		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.public.URL(), Console: s.cfg.ConsoleURL(), Operator: door.link(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
 		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
 		person: people[0],
 	}
@@ -370,6 +378,8 @@ func welcome(w io.Writer, r demoReady) error {
   demo app      %[6]s       open it: connect an account by hand
   sandbox X     %[7]s
   sandbox Meta  %[8]s
+  console       %[20]s       what operators look at; signs you in, once:
+                %[21]s
   data          %[9]s
 
 %[1]sTry it%[3]s  (handles, not tokens: worthless anywhere else)
@@ -402,6 +412,6 @@ func welcome(w io.Writer, r demoReady) error {
 
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person, r.Proxy, r.ServiceKey, strings.TrimPrefix(r.Proxy, "https://"))
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person, r.Proxy, r.ServiceKey, strings.TrimPrefix(r.Proxy, "https://"), r.Console, r.Operator)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse"
+	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
@@ -31,6 +32,7 @@ type outcome struct {
 	// file, title and data are of a page that cannot be asked for again.
 	file, title string
 	data        any
+	status      int // of that page; zero is 200
 	// reply is for a script of ours.
 	reply []byte
 }
@@ -63,8 +65,11 @@ func post[T any, P interface {
 			return err
 		}
 		out, err := do(v, &in)
+		if errors.Is(err, operator.ErrFresh) {
+			return v.proveFirst()
+		}
 		if err != nil {
-			return v.refused(err)
+			return err
 		}
 		return v.finish(out)
 	}}
@@ -73,7 +78,7 @@ func post[T any, P interface {
 func (v *visit) finish(out *outcome) error {
 	switch {
 	case out.file != "":
-		return v.show(out.file, out.title, out.data)
+		return v.showStatus(max(out.status, http.StatusOK), out.file, out.title, out.data)
 	case out.reply != nil:
 		v.w.Header().Set("Content-Type", "application/json")
 		_, err := v.w.Write(out.reply)
@@ -240,4 +245,14 @@ func mustJSON(v any) []byte {
 		panic("a reply of strings did not marshal: " + err.Error())
 	}
 	return b
+}
+
+// again answers with the form once more, which says what was wrong. What was not
+// declared public, or is about more than the form, is an error like any other.
+func again(err error, file, title string, data func(wrong string) any) (*outcome, error) {
+	p := wire.ProblemOf(err)
+	if p.Detail == "" || p.Status >= http.StatusInternalServerError || errors.Is(err, operator.ErrFresh) || errors.Is(err, operator.ErrSession) {
+		return nil, err
+	}
+	return &outcome{file: file, title: title, data: data(p.Detail), status: p.Status}, nil
 }

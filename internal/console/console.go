@@ -45,10 +45,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/identity/operator"
 )
 
 // Config is what New needs.
@@ -58,8 +60,8 @@ type Config struct {
 	URL *url.URL
 	// Environment is shown on every page.
 	Environment gatehouse.Environment
-	// Directory knows who is signed in.
-	Directory Directory
+	// Directory knows the operators: who is signed in, and what they may. It is needed.
+	Directory *operator.Directory
 	// Pages are what is offered beside signing in and one's own account.
 	Pages []Page
 	// Log gets one access line for each request; nil logs nothing.
@@ -82,9 +84,6 @@ type Limits struct {
 	// SignIns is how many steps of signing in one source may take in a minute, and
 	// at once. Default 30.
 	SignIns int
-	// Fresh is how recent the last proof of who somebody is must be for what is
-	// dangerous. Default 5 min.
-	Fresh time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -93,7 +92,6 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Body, 64<<10)
 	orDefault(&l.Time, 10*time.Second)
 	orDefault(&l.SignIns, 30)
-	orDefault(&l.Fresh, 5*time.Minute)
 	return l
 }
 
@@ -108,7 +106,7 @@ func orDefault[T comparable](v *T, d T) {
 type Console struct {
 	url         *url.URL
 	environment gatehouse.Environment
-	directory   Directory
+	directory   *operator.Directory
 	log         *slog.Logger
 	limits      Limits
 	cross       *http.CrossOriginProtection
@@ -153,6 +151,9 @@ func New(c Config) (*Console, error) {
 			}
 			k.routes = append(k.routes, r)
 		}
+	}
+	if !slices.ContainsFunc(k.routes, func(r route) bool { return r.pattern == "GET /{$}" }) {
+		k.routes = append(k.routes, get("/{$}", self, func(v *visit) error { return v.redirect(k.home(v.who, v.now)) }))
 	}
 	k.nav = navigate(k.routes)
 	return k, nil

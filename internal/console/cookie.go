@@ -3,9 +3,11 @@ package console
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"time"
 
+	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 )
 
@@ -62,20 +64,20 @@ func (v *visit) identify() error {
 	if len(agent) > 300 {
 		agent = agent[:300]
 	}
-	v.browser = Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding)}
+	v.browser = operator.Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding)}
 	token := v.cookie(sessionCookie)
 	if token == "" {
 		return nil
 	}
 	session, account, err := v.console.directory.Session(v.context(), v.browser, secret.New(token))
-	if isSignedOut(err) {
+	if errors.Is(err, operator.ErrSession) {
 		v.setCookie(sessionCookie, "", -1)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	v.session, v.who = &session, &account
+	v.token, v.session, v.who = secret.New(token), &session, &account
 	return nil
 }
 

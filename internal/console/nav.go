@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/internal/identity/operator"
 )
 
 // navGroup is a heading of the navigation.
@@ -41,7 +43,7 @@ func navigate(routes []route) []navGroup {
 			i := slices.IndexFunc(routes, func(r route) bool {
 				return r.method() == "GET" && strings.TrimSuffix(r.path(), "{$}") == l.Path
 			})
-			if i >= 0 {
+			if i >= 0 && routes[i].permission != self {
 				l.permission = routes[i].permission
 				links = append(links, l)
 			}
@@ -54,7 +56,7 @@ func navigate(routes []route) []navGroup {
 }
 
 // navFor returns what of the navigation an operator sees from a page.
-func (k *Console) navFor(a *Account, path string, now time.Time) []navGroup {
+func (k *Console) navFor(a *operator.Account, path string, now time.Time) []navGroup {
 	if a == nil {
 		return nil
 	}
@@ -76,7 +78,7 @@ func (k *Console) navFor(a *Account, path string, now time.Time) []navGroup {
 }
 
 // home returns where an operator begins.
-func (k *Console) home(a *Account, now time.Time) string {
+func (k *Console) home(a *operator.Account, now time.Time) string {
 	for _, g := range k.navFor(a, "", now) {
 		for _, l := range g.Links {
 			return l.Path

@@ -1,29 +1,16 @@
 package console
 
 import (
-	"errors"
+	"slices"
 	"time"
-
-	"gatehouse"
 )
-
-// isSignedOut reports whether an error of the directory means that nobody is signed
-// in, rather than that it cannot be known.
-func isSignedOut(err error) bool {
-	return errors.Is(err, gatehouse.ErrDenied) || errors.Is(err, gatehouse.ErrNotFound)
-}
-
-// refused turns what an owner of a rule says to a command into what the browser gets.
-func (v *visit) refused(err error) error { return err }
 
 // ownPages are the routes that every console has.
 func (k *Console) ownPages() Page {
 	file := get("/assets/{hash}/{name}", anyone, (*visit).sendAsset)
 	file.asset = true
-	return Page{routes: []route{
-		file,
-		post("/theme", anyone, chooseTheme),
-	}}
+	return Page{routes: slices.Concat([]route{file, post("/theme", anyone, chooseTheme)},
+		k.signInRoutes(), k.proveRoutes(), k.enrolRoutes(), k.accountRoutes())}
 }
 
 // themeChoice is the command of the buttons for light and dark.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"gatehouse/internal/identity/operator"
 )
 
 // health is a source of the page Health.
@@ -19,7 +21,7 @@ func TestHealth(t *testing.T) {
 			{Name: "Log", Tone: Bad, State: "full", Says: "<b>No</b> space is left.", Next: "Make room."},
 		},
 	})
-	d := newDesk(t, []Permission{healthRead}, page)
+	d := newDesk(t, operator.Auditor, page)
 	r := d.get("/health")
 	if r.status != 200 {
 		t.Fatalf("status %d: %s", r.status, r.body)
@@ -27,7 +29,8 @@ func TestHealth(t *testing.T) {
 	r.shows(t, "One thing needs somebody", "Root key", "What to do:", "Make room.", "&lt;b&gt;No&lt;/b&gt;", "!<b>No</b>", `aria-current="page"`, "26 Nov 2026, 12:00:00 UTC")
 
 	// Whoever may not see it neither gets it nor finds it in the navigation.
-	other := newDesk(t, []Permission{keysRead}, page)
+	other := d.house.join("Guest", operator.Auditor)
+	must(t, d.house.directory.Revoke(t.Context(), operator.Host(), other.account.ID, operator.Auditor))
 	if r := other.get("/health"); r.status != 403 {
 		t.Errorf("without the permission: status %d", r.status)
 	} else {

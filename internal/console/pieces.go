@@ -208,3 +208,7 @@ func sortable(u *url.URL, name, key, by string, down bool) Column {
 	c.Sort = withQuery(u, "sort", order, "page", "")
 	return c
 }
+
+// passkeyForm is a form that a browser fills in with a passkey: Kind is "get" to show
+// one, "create" to make one.
+type passkeyForm struct{ Kind, Action, Button, Return string }

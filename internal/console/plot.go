@@ -62,7 +62,7 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	top := 0.0
 	for _, s := range series {
 		for _, pt := range s.Points {
-			if !math.IsNaN(pt.Value) && !math.IsInf(pt.Value, 0) {
+			if drawn(pt.Value) {
 				top, p.Empty = max(top, pt.Value), false
 			}
 		}
@@ -73,16 +73,15 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 		return p
 	}
 	step := niceStep(top)
-	ceiling := step * math.Ceil(top/step)
-	if ceiling == 0 {
-		ceiling = step
-	}
+	steps := max(1, int(math.Ceil(top/step)))
+	ceiling := step * float64(steps)
 	wide, high := float64(plotWidth-plotLeft-plotRight), float64(plotHeight-plotTop-plotBottom)
 	x := func(t time.Time) float64 {
 		return plotLeft + wide*max(0, min(1, float64(t.Sub(begin))/float64(end.Sub(begin))))
 	}
 	y := func(v float64) float64 { return plotTop + high*(1-v/ceiling) }
-	for v := 0.0; v <= ceiling+step/2; v += step {
+	for i := range steps + 1 {
+		v := step * float64(i)
 		p.Y = append(p.Y, plotTick{coordinate(y(v)), figure(v)})
 	}
 	layout := "15:04"
@@ -113,7 +112,7 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 			run = nil
 		}
 		for _, pt := range s.Points {
-			if math.IsNaN(pt.Value) || math.IsInf(pt.Value, 0) {
+			if !drawn(pt.Value) {
 				flush()
 				continue
 			}
@@ -136,6 +135,10 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	p.Desc = "From " + stamp(begin) + " to " + stamp(end) + ". " + strings.Join(said, "; ") + "."
 	return p
 }
+
+// drawn reports whether a value has a place: it is a number that others can be told
+// from at its size.
+func drawn(v float64) bool { return math.Abs(v) <= 1e15 }
 
 // niceStep returns a step of 1, 2 or 5 times a power of ten that makes three to six
 // lines below top.

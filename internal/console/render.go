@@ -62,6 +62,9 @@ func functions(assets map[string]asset) template.FuncMap {
 		"count": countAny, "ago": ago, "iso": iso, "stamp": stamp, "day": day,
 		"badge": func(tone Tone, text string) Badge { return Badge{tone, text} },
 		"field": func(name, label string) Field { return Field{Name: name, Label: label} },
+		"passkeyForm": func(kind, action, button, back string) passkeyForm {
+			return passkeyForm{kind, action, button, back}
+		},
 	}
 }
 
@@ -71,6 +74,7 @@ type view struct {
 	Environment               string
 	Nav                       []navGroup
 	Who                       string // name of the operator, "" for nobody
+	Home                      string
 	Data                      any
 }
 
@@ -113,11 +117,12 @@ func (v *visit) render(name, file, title string, data any) ([]byte, error) {
 
 func (v *visit) frame(title string, data any) view {
 	w := view{
+		Home:  "/",
 		Title: title, Path: v.r.URL.Path, Theme: v.theme(), Flash: v.flash, Environment: string(v.console.environment), Data: data,
 		Nav: v.console.navFor(v.who, v.r.URL.Path, v.now),
 	}
 	if v.who != nil {
-		w.Who = v.who.Name
+		w.Who, w.Home = v.who.Name, v.console.home(v.who, v.now)
 	}
 	return w
 }

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"gatehouse/internal/identity/operator"
 )
 
 func TestWhatCannotBeMounted(t *testing.T) {
@@ -29,7 +31,7 @@ func TestWhatCannotBeMounted(t *testing.T) {
 			t.Errorf("%s: %v", r.pattern, err)
 		}
 	}
-	c := Config{URL: mustURL("http://localhost:8102"), Directory: roles{}, Pages: []Page{{routes: []route{{pattern: "GET /x", handler: show}}}}}
+	c := Config{URL: mustURL(origin), Directory: new(operator.Directory), Pages: []Page{{routes: []route{{pattern: "GET /x", handler: show}}}}}
 	if _, err := New(c); err == nil || !strings.Contains(err.Error(), "permission") {
 		t.Errorf("a console with a route without permission: %v", err)
 	}
@@ -41,7 +43,7 @@ func TestCommandsComeFromFormsOfOurs(t *testing.T) {
 		done++
 		return goTo("/health").saying("It was done."), nil
 	})}}
-	d := newDesk(t, []Permission{healthRead}, page, Health(health{}))
+	d := newDesk(t, operator.Auditor, page, Health(health{}))
 	for name, header := range map[string]map[string]string{
 		"another site": {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
 		"another port": {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:9999"},

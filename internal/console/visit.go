@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
 
@@ -20,11 +22,13 @@ type visit struct {
 	r       *http.Request
 	route   *route
 	now     time.Time
-	browser Browser
+	browser operator.Browser
+	// token is what the browser has for its session; empty without one.
+	token secret.Text
 	// session and who are of whoever is signed in; nil on routes for anyone, unless
 	// somebody is.
-	session *Session
-	who     *Account
+	session *operator.Session
+	who     *operator.Account
 	// flash is said once, on the page that is shown; "" says nothing.
 	flash string
 }
@@ -34,6 +38,14 @@ func (v *visit) context() context.Context { return v.r.Context() }
 
 // may reports whether whoever looks holds a permission.
 func (v *visit) may(p Permission) bool { return v.who != nil && v.who.May(p, v.now) }
+
+// by is whoever looks, as those who own the rules know them.
+func (v *visit) by() operator.Actor {
+	if v.session == nil {
+		return operator.Actor{}
+	}
+	return operator.By(*v.session)
+}
 
 // query returns a parameter of the address; what is longer than 500 bytes is not one.
 func (v *visit) query(name string) string {
@@ -65,7 +77,7 @@ func withQuery(u *url.URL, pairs ...string) string {
 
 // fresh reports whether who this is was proved a moment ago.
 func (v *visit) fresh() bool {
-	return v.session != nil && v.now.Sub(v.session.Proved) < v.console.limits.Fresh
+	return v.session != nil && v.console.directory.Fresh(*v.session)
 }
 
 // redirect sends the browser to an address of ours, without a body that repeats it.

@@ -63,7 +63,7 @@ func (s *Operators) TakeStep(ctx context.Context, id operator.AccountID, random 
 }
 
 // PutRecovery implements operator.FactorStore.
-func (s *Operators) PutRecovery(ctx context.Context, id operator.AccountID, hashes []factor.RecoveryHash) error {
+func (s *Operators) PutRecovery(ctx context.Context, id operator.AccountID, hashes []operator.Hash) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, clearRecovery, string(id))
 		for _, h := range hashes {
@@ -76,7 +76,7 @@ func (s *Operators) PutRecovery(ctx context.Context, id operator.AccountID, hash
 }
 
 // TakeRecovery implements operator.FactorStore.
-func (s *Operators) TakeRecovery(ctx context.Context, id operator.AccountID, hash factor.RecoveryHash) error {
+func (s *Operators) TakeRecovery(ctx context.Context, id operator.AccountID, hash operator.Hash) error {
 	n, err := s.db.logExec(ctx, deleteRecovery, string(id), hash[:])
 	return touched(n, err, gatehouse.ErrNotFound, "no such recovery code")
 }

@@ -55,6 +55,9 @@ func (a Actor) With(approval ApprovalID) Actor {
 	return a
 }
 
+// Approval returns the approval that the actor uses, if any.
+func (a Actor) Approval() ApprovalID { return a.approval }
+
 // Account returns the operator's account, empty for the host.
 func (a Actor) Account() AccountID { return a.account }
 

@@ -134,7 +134,7 @@ func (d *Directory) Allow(ctx context.Context, by Actor, p Proposal) error {
 
 // approved uses an approval up, if it takes one.
 func (d *Directory) approved(ctx context.Context, by Actor, p Proposal) error {
-	needed, err := d.demanded(ctx, by, p.Subject)
+	needed, err := d.demanded(ctx, by)
 	if err != nil || !needed {
 		return err
 	}
@@ -165,16 +165,17 @@ func (d *Directory) approved(ctx context.Context, by Actor, p Proposal) error {
 	})
 }
 
-// Takes two reports whether an act of this operator would need an approval now.
+// TakesTwo reports whether an act of this operator would need an approval now.
 func (d *Directory) TakesTwo(ctx context.Context, by Actor) (bool, error) {
-	return d.demanded(ctx, by, "")
+	return d.demanded(ctx, by)
 }
 
 // demanded reports whether a destructive act takes two: approvals are on, and there
 // is another account that could decide, or could until lately. With one operator
 // alone there is nobody to ask, and the installation must not be stuck; the host may
-// do everything anyway.
-func (d *Directory) demanded(ctx context.Context, by Actor, subject AccountID) (bool, error) {
+// do everything anyway. An account that is itself acted on counts, though its operator
+// does not decide: else one of two could take the other's account over.
+func (d *Directory) demanded(ctx context.Context, by Actor) (bool, error) {
 	if d.config.NoApprovals || by.host || by.system {
 		return false, nil
 	}
@@ -187,7 +188,7 @@ func (d *Directory) demanded(ctx context.Context, by Actor, subject AccountID) (
 		if err := d.grants(ctx, &r); err != nil {
 			return false, err
 		}
-		if r.Account.ID == by.account || r.Account.ID == subject || r.Environment != d.config.Environment {
+		if r.Account.ID == by.account || r.Environment != d.config.Environment {
 			continue
 		}
 		if r.Account.May(ApprovalsDecide, since) || r.Decided.After(since) {

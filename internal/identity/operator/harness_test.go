@@ -40,6 +40,7 @@ type world struct {
 	vault     *vault.Vault
 	log       *audit.Log
 	passwords *factor.Passwords
+	hashed    atomic.Int64 // passwords that were hashed
 	passkeys  *factor.Passkeys
 	d         *operator.Directory
 	raw       *storetest.Raw
@@ -47,7 +48,19 @@ type world struct {
 	ahead atomic.Int64
 }
 
+// faults are what a world's parts may fail by.
+type faults struct {
+	audit func(audit.Store) audit.Store
+	store func(operator.Store) operator.Store
+	aside string
+}
+
 func newWorld(t testing.TB, dsn string) *world {
+	t.Helper()
+	return newFaultyWorld(t, dsn, faults{})
+}
+
+func newFaultyWorld(t testing.TB, dsn string, f faults) *world {
 	t.Helper()
 	w := &world{t: t, dsn: dsn, db: storetest.Open(t, dsn)}
 	path := filepath.Join(t.TempDir(), "root.key")
@@ -65,14 +78,22 @@ func newWorld(t testing.TB, dsn string) *world {
 	if w.vault, err = vault.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	w.log = openLog(t, w.db, w.vault, "")
+	entries := audit.Store(w.db.Audit())
+	if f.audit != nil {
+		entries = f.audit(entries)
+	}
+	w.log = openLog(t, entries, w.vault, f.aside)
 	if w.passwords, err = factor.NewPasswords(factor.PasswordConfig{}); err != nil {
 		t.Fatal(err)
 	}
 	if w.passkeys, err = factor.NewPasskeys(factor.PasskeyConfig{Origin: origin, Name: "Gatehouse", Discoverable: true}); err != nil {
 		t.Fatal(err)
 	}
-	w.d = w.directory(w.config())
+	c := w.config()
+	if f.store != nil {
+		c.Store = f.store(c.Store)
+	}
+	w.d = w.directory(c)
 	w.raw = storetest.OpenRaw(t, dsn)
 	return w
 }
@@ -83,8 +104,24 @@ func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 
 func (w *world) config() operator.Config {
 	return operator.Config{
-		Store: w.db.Operators(), Log: w.log, Derive: w.vault.Derive, Passwords: w.passwords, Passkeys: w.passkeys, Environment: production, Now: w.now,
+		Store: w.db.Operators(), Log: w.log, Derive: w.vault.Derive, Passwords: &counting{w.passwords, &w.hashed}, Passkeys: w.passkeys, Environment: production, Now: w.now,
 	}
+}
+
+// counting counts how often a password is hashed, whatever comes of it.
+type counting struct {
+	*factor.Passwords
+	n *atomic.Int64
+}
+
+func (c *counting) Verify(ctx context.Context, hash factor.PasswordHash, password secret.Text) (bool, error) {
+	c.n.Add(1)
+	return c.Passwords.Verify(ctx, hash, password)
+}
+
+func (c *counting) Waste(ctx context.Context, password secret.Text) error {
+	c.n.Add(1)
+	return c.Passwords.Waste(ctx, password)
 }
 
 // directory is another process on the same database.
@@ -97,7 +134,7 @@ func (w *world) directory(c operator.Config) *operator.Directory {
 	return d
 }
 
-func openLog(t testing.TB, db *store.DB, v *vault.Vault, aside string) *audit.Log {
+func openLog(t testing.TB, entries audit.Store, v *vault.Vault, aside string) *audit.Log {
 	t.Helper()
 	key, _, err := note.GenerateKey(rand.Reader, "gatehouse/test")
 	if err != nil {
@@ -109,7 +146,7 @@ func openLog(t testing.TB, db *store.DB, v *vault.Vault, aside string) *audit.Lo
 	}
 	log, err := audit.Open(t.Context(), audit.Config{
 		LookEvery: time.Hour,
-		Store:     db.Audit(), Signer: signer, Environment: production, Seal: v.SealPersonal, Aside: aside,
+		Store:     entries, Signer: signer, Environment: production, Seal: v.SealPersonal, Aside: aside,
 		Log: slog.New(slog.DiscardHandler), OnFault: func(err error) { t.Logf("log: %v", err) },
 	})
 	if err != nil {
@@ -313,4 +350,22 @@ entries:
 		n++
 	}
 	return n
+}
+
+// text is a value of a column as text.
+func text(v any) string {
+	switch v := v.(type) {
+	case []byte:
+		return string(v)
+	case string:
+		return v
+	}
+	return ""
+}
+
+// contains reports whether a text holds a secret, or the part of a token that is one.
+func contains(text string, s secret.Text) bool {
+	whole := s.Reveal()
+	_, random, _ := strings.Cut(whole, ".")
+	return strings.Contains(text, whole) || random != "" && strings.Contains(text, random)
 }

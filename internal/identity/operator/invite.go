@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,7 +53,7 @@ func (d *Directory) Invite(ctx context.Context, by Actor, in Invitation) (secret
 		}
 	}
 	if guarded(in.Role) {
-		switch needed, err := d.demanded(ctx, by, ""); {
+		switch needed, err := d.demanded(ctx, by); {
 		case err != nil:
 			return secret.Text{}, Account{}, err
 		case needed:
@@ -261,12 +262,23 @@ func (d *Directory) Enrol(ctx context.Context, b Browser, token secret.Text) (co
 	return codes, session, s, nil
 }
 
+// recoveryHash is what is stored of a recovery code: keyed like tokens, since with a
+// password that was written into the database it would be all it takes. What has not
+// the form of a code is factor.ErrWrong.
+func (d *Directory) recoveryHash(ctx context.Context, id AccountID, code string) (Hash, error) {
+	plain, err := factor.HashRecovery(string(id), code)
+	if err != nil {
+		return Hash{}, err
+	}
+	return d.hash(ctx, "recovery", secret.New(hex.EncodeToString(plain[:])))
+}
+
 // putRecovery makes new recovery codes.
 func (d *Directory) putRecovery(ctx context.Context, id AccountID) ([]secret.Text, error) {
 	codes := factor.NewRecoveryCodes()
-	hashes := make([]factor.RecoveryHash, 0, len(codes))
+	hashes := make([]Hash, 0, len(codes))
 	for _, c := range codes {
-		hash, err := factor.HashRecovery(string(id), c.Reveal())
+		hash, err := d.recoveryHash(ctx, id, c.Reveal())
 		if err != nil {
 			return nil, err
 		}

@@ -36,6 +36,13 @@ const (
 	DefaultEnrolWithin  = 24 * time.Hour
 )
 
+// Passwords is what this package needs of *factor.Passwords.
+type Passwords interface {
+	Hash(ctx context.Context, password secret.Text) (factor.PasswordHash, error)
+	Verify(ctx context.Context, hash factor.PasswordHash, password secret.Text) (stale bool, err error)
+	Waste(ctx context.Context, password secret.Text) error
+}
+
 // Config says what a Directory works with. It is copied and never changed.
 type Config struct {
 	// Store keeps everything. Required.
@@ -46,8 +53,8 @@ type Config struct {
 	// production. The seeds of one-time codes and the hashes of tokens come from it,
 	// so that who can write to the database alone makes none. Required.
 	Derive func(ctx context.Context, label string, parts ...string) (secret.Text, error)
-	// Passwords hashes and checks passwords. Required.
-	Passwords *factor.Passwords
+	// Passwords hashes and checks passwords; a *factor.Passwords. Required.
+	Passwords Passwords
 	// Passkeys runs the ceremonies of passkeys. Nil means that there is no address
 	// at which a browser could use one.
 	Passkeys *factor.Passkeys

@@ -257,9 +257,12 @@ func (d *Directory) second(ctx context.Context, b Browser, kind TokenKind, accou
 	case !errors.Is(err, factor.ErrWrong):
 		return half{}, err
 	default:
-		hash, err := factor.HashRecovery(string(id), code)
-		if err != nil {
+		hash, err := d.recoveryHash(ctx, id, code)
+		if errors.Is(err, factor.ErrWrong) {
 			return half{}, d.refuse(id, "code", "wrong")
+		}
+		if err != nil {
+			return half{}, err
 		}
 		what, use = "recovery", func() error { return d.config.Store.TakeRecovery(ctx, id, hash) }
 	}

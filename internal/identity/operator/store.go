@@ -128,9 +128,9 @@ type FactorStore interface {
 	// taken one's is ErrConflict.
 	TakeStep(ctx context.Context, id AccountID, random string, step int64) error
 	// PutRecovery stores new recovery codes in the place of all before.
-	PutRecovery(ctx context.Context, id AccountID, hashes []factor.RecoveryHash) error
+	PutRecovery(ctx context.Context, id AccountID, hashes []Hash) error
 	// TakeRecovery takes a recovery code; one that is not there is ErrNotFound.
-	TakeRecovery(ctx context.Context, id AccountID, hash factor.RecoveryHash) error
+	TakeRecovery(ctx context.Context, id AccountID, hash Hash) error
 	// DropFactors takes everything away by which the account could sign in, and its
 	// sessions.
 	DropFactors(ctx context.Context, id AccountID, at time.Time) error

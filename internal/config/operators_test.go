@@ -1,0 +1,39 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/config"
+)
+
+func TestOperators(t *testing.T) {
+	for _, test := range []struct{ section, want string }{
+		{`{}`, ""},
+		{`{idle: 1m, max_session: 5m, suspend_after: 24h, enrol_within: 5m, approvals: off, breached_passwords: known.txt}`, ""},
+		{`{idle: 24h, max_session: 168h, suspend_after: 87600h, enrol_within: 168h, approvals: on}`, ""},
+		{`{idle: 59s}`, "operators.idle: must be from 1m to 24h"},
+		{`{idle: 25h}`, "operators.idle: must be from 1m to 24h"},
+		{`{max_session: 4m}`, "operators.max_session: must be from 5m to 168h"},
+		{`{max_session: 169h}`, "operators.max_session: must be from 5m to 168h"},
+		{`{suspend_after: 23h}`, "operators.suspend_after: must be from 24h"},
+		{`{suspend_after: 87601h}`, "operators.suspend_after: must be from 24h"},
+		{`{enrol_within: 4m}`, "operators.enrol_within: must be from 5m to 168h"},
+		{`{enrol_within: 169h}`, "operators.enrol_within: must be from 5m to 168h"},
+		{`{approvals: sometimes}`, "operators.approvals"},
+		{`{password: secret}`, "operators.password"},
+	} {
+		c, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(contract+"operators: "+test.section+"\n"), world())
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.section, err, test.want)
+		}
+		if err == nil && strings.Contains(test.section, "known.txt") && c.Operators.Breached != "/etc/gatehouse/known.txt" {
+			t.Errorf("the list of passwords is at %s, want it beside the configuration", c.Operators.Breached)
+		}
+	}
+	want := config.Operators{Idle: 30 * time.Minute, MaxSession: 12 * time.Hour, SuspendAfter: 90 * 24 * time.Hour, EnrolWithin: 24 * time.Hour, Approvals: "on"}
+	if got := (config.Operators{}).WithDefaults(); got != want {
+		t.Errorf("defaults: %+v", got)
+	}
+}

@@ -1,0 +1,93 @@
+package console
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/identity/operator"
+)
+
+// liveDesk is a desk in front of a server that streams.
+func (d *desk) open(ctx context.Context, base, path string) *http.Response {
+	d.t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	must(d.t, err)
+	r.Host = "localhost:8102"
+	for name, value := range d.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	res, err := http.DefaultClient.Do(r)
+	must(d.t, err)
+	return res
+}
+
+func TestLive(t *testing.T) {
+	news := make(chan struct{})
+	ended := make(chan error, 8)
+	page := Page{routes: []route{stream("/things/live", healthRead, func(v *visit, to *feed) error {
+		for {
+			if err := to.wait(news, time.Minute); err != nil {
+				ended <- err
+				return err
+			}
+			if err := to.send("prepend", "health.html", "badge", Badge{Good, "<new>\r\nline"}); err != nil {
+				ended <- err
+				return err
+			}
+		}
+	})}}
+	h := newHouse(t, func(c *Config) { c.Limits.Streams = 2 }, page)
+	d := h.join("Ada", operator.Auditor)
+	server := httptest.NewServer(h.handler)
+	defer server.Close()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	first := d.open(ctx, server.URL, "/things/live")
+	if first.Header.Get("Content-Type") != "text/event-stream" || first.StatusCode != 200 {
+		t.Fatalf("%d %s", first.StatusCode, first.Header.Get("Content-Type"))
+	}
+	lines := bufio.NewScanner(first.Body)
+	news <- struct{}{}
+	var got []string
+	for lines.Scan() && len(got) < 5 {
+		if strings.HasPrefix(lines.Text(), "event:") || strings.HasPrefix(lines.Text(), "data:") {
+			got = append(got, lines.Text())
+		}
+		if len(got) == 3 {
+			break
+		}
+	}
+	if text := strings.Join(got, "|"); text != `event: prepend|data: <span class="badge good">&lt;new&gt;|data: line</span>` {
+		t.Errorf("the browser got %q", text)
+	}
+
+	// A place too few.
+	second := d.open(t.Context(), server.URL, "/things/live")
+	third := d.open(t.Context(), server.URL, "/things/live")
+	if third.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a third live page: %d", third.StatusCode)
+	}
+	third.Body.Close()
+	// Pages have places of their own.
+	if r := d.get("/account"); r.status != 200 {
+		t.Errorf("a page beside live ones: %d", r.status)
+	}
+	cancel() // the browser leaves
+	if err := <-ended; err != errFeedOver {
+		t.Errorf("a browser that left ends the stream with %v", err)
+	}
+	first.Body.Close()
+	h.console.Close()
+	if err := <-ended; err != errFeedOver {
+		t.Errorf("the console closes, and the stream ends with %v", err)
+	}
+	second.Body.Close()
+
+	// Nobody is not sent to sign in by a stream with a way back to it.
+	h.stranger().get("/things/live").goesTo(t, "/sign-in")
+}

@@ -1,0 +1,189 @@
+package console
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/identity/operator"
+)
+
+func (d *desk) operators() map[string]operator.Account {
+	d.t.Helper()
+	all, err := d.house.directory.Accounts(d.t.Context())
+	must(d.t, err)
+	out := map[string]operator.Account{}
+	for _, a := range all {
+		out[a.Name] = a
+	}
+	return out
+}
+
+func TestInvite(t *testing.T) {
+	d := newDesk(t, operator.Owner, Operators())
+	r := d.post("/operators/invite", "name", "Grace", "email", "grace@example.com", "role", "auditor", "until", time.Now().AddDate(0, 1, 0).Format(time.DateOnly))
+	link := regexp.MustCompile(regexp.QuoteMeta(origin) + `/enrol/[^"<\s]+`).FindString(r.body)
+	if r.status != 200 || link == "" {
+		t.Fatalf("inviting: %d %s", r.status, r.body)
+	}
+	if r := d.house.stranger().get(strings.TrimPrefix(link, origin)); r.status != 200 {
+		t.Errorf("the link %s: %d %s", link, r.status, r.body)
+	}
+	d.get("/operators").shows(t, "Grace", "grace@example.com", "auditor", "invited", "!"+link)
+	grace := d.operators()["Grace"]
+	if len(grace.Grants) != 1 || grace.Grants[0].Until.IsZero() {
+		t.Errorf("the role has no end: %+v", grace.Grants)
+	}
+	for name, fields := range map[string][]string{
+		"an address that is taken": {"name", "Other", "email", "GRACE@example.com", "role", "auditor"},
+		"no address":               {"name", "Other", "email", "grace", "role", "auditor"},
+		"no name":                  {"email", "other@example.com", "role", "auditor"},
+		"no such role":             {"name", "Other", "email", "other@example.com", "role", "root"},
+		"an end that is over":      {"name", "Other", "email", "other@example.com", "role", "auditor", "until", "2020-01-01"},
+		"no day":                   {"name", "Other", "email", "other@example.com", "role", "auditor", "until", "tomorrow"},
+		"a hidden character":       {"name", "Oth\u202eer", "email", "other@example.com", "role", "auditor"},
+	} {
+		if r := d.post("/operators/invite", fields...); r.status != 400 && r.status != 409 {
+			t.Errorf("%s: %d %s", name, r.status, r.body)
+		}
+	}
+	if _, made := d.operators()["Other"]; made {
+		t.Error("a refused invitation made an account")
+	}
+}
+
+func TestOperatorLife(t *testing.T) {
+	d := newDesk(t, operator.Owner, Operators())
+	grace := d.house.join("Grace", operator.Developer)
+	at := "/operators/" + string(grace.account.ID)
+	d.get(at).shows(t, "Grace", "grace@example.com", "developer", "Suspend", "Remove Grace", "overview.read", "!people.read", "!Let sign in again")
+
+	d.post(at+"/grant", "role", "auditor").goesTo(t, at)
+	d.get(at).shows(t, "The role was given.", "auditor", "people.read"[:0]+"keys.read")
+	d.post(at+"/revoke", "role", "developer").goesTo(t, at)
+	if roles := rolesText(d.operators()["Grace"], time.Now()); roles != "auditor" {
+		t.Errorf("roles are %q", roles)
+	}
+	if r := d.post(at+"/revoke", "role", "developer"); r.status != 404 {
+		t.Errorf("a role that is gone: %d", r.status)
+	}
+	if r := d.post(at+"/grant", "role", ""); r.status != 400 {
+		t.Errorf("no role: %d", r.status)
+	}
+
+	d.post(at+"/suspend").goesTo(t, at)
+	grace.get("/account").goesTo(t, "/sign-in?return=%2Faccount")
+	d.get(at).shows(t, "suspended", "Let sign in again")
+	d.post(at+"/resume").goesTo(t, at)
+	ceremony, response := grace.ask("/sign-in/passkey", grace.keys.Sign)
+	if r := grace.post("/sign-in/passkey", "ceremony", ceremony, "response", response); r.status != 303 {
+		t.Fatalf("resumed: %d", r.status)
+	}
+	// One of her sessions, then all.
+	page := d.get(at)
+	session := regexp.MustCompile(`name="session" value="([^"]+)"`).FindStringSubmatch(page.body)
+	if session == nil {
+		t.Fatalf("no session to end: %s", page.body)
+	}
+	d.post(at+"/end", "session", session[1]).goesTo(t, at)
+	grace.get("/account").goesTo(t, "/sign-in?return=%2Faccount")
+	ceremony, response = grace.ask("/sign-in/passkey", grace.keys.Sign)
+	grace.post("/sign-in/passkey", "ceremony", ceremony, "response", response)
+	d.post(at+"/sign-out").goesTo(t, at)
+	grace.get("/account").goesTo(t, "/sign-in?return=%2Faccount")
+
+	heir := d.house.join("Edsger", operator.Developer)
+	if r := d.post(at+"/hand-over", "to", string(heir.account.ID), "typed", "handover"); r.status != 400 {
+		t.Errorf("another word: %d", r.status)
+	}
+	d.post(at+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, at)
+	if roles := rolesText(d.operators()["Edsger"], time.Now()); !strings.Contains(roles, "auditor") {
+		t.Errorf("the heir has %q", roles)
+	}
+
+	if r := d.post(at+"/remove", "typed", "Remove"); r.status != 400 {
+		t.Errorf("another word: %d", r.status)
+	}
+	d.post(at+"/remove", "typed", "remove").goesTo(t, "/operators")
+	d.get("/operators").shows(t, "The operator was removed.", "!grace@example.com", "!>Grace<", "Also those who were removed")
+	d.get("/operators?all=yes").shows(t, "removed", "!>Grace<", "Without those who were removed")
+	d.get(at).shows(t, "removed", "!Suspend", "!Remove this operator")
+
+	// One's own account is left alone.
+	mine := "/operators/" + string(d.account.ID)
+	for _, act := range []string{"/suspend", "/remove"} {
+		if r := d.post(mine+act, map[string][]string{"/remove": {"typed", "remove"}}[act]...); r.status != 409 {
+			t.Errorf("%s of oneself: %d", act, r.status)
+		}
+	}
+	d.get(mine).shows(t, "!Suspend", "!Remove this operator")
+	if r := d.get("/operators/nobody"); r.status != 404 {
+		t.Errorf("nobody: %d", r.status)
+	}
+}
+
+// TestReadersChangeNothing: whoever may only look sees no buttons.
+func TestReadersChangeNothing(t *testing.T) {
+	d := newDesk(t, operator.Auditor, Operators())
+	other := d.house.join("Grace", operator.Developer)
+	d.get("/operators").shows(t, "Grace", "!Invite")
+	d.get("/operators/"+string(other.account.ID)).shows(t, "Grace", "!Suspend", "!Take away", "!Give", "!>End<", "!Remove")
+}
+
+// TestTwoPeople: what changes who may decide waits for a second operator, is done once,
+// and by whoever asked.
+func TestTwoPeople(t *testing.T) {
+	d := newDesk(t, operator.Owner, Operators())
+	second := d.house.join("Grace", operator.Security)
+	dev := d.house.join("Edsger", operator.Developer)
+	at := "/operators/" + string(dev.account.ID)
+	grant := func() reply { return d.post(at+"/grant", "role", "security") }
+	roles := func() string { return rolesText(d.operators()["Edsger"], time.Now()) }
+	approval := func(page reply) string {
+		t.Helper()
+		found := regexp.MustCompile(`name="approval" value="([^"]+)"`).FindStringSubmatch(page.body)
+		if found == nil {
+			t.Fatalf("nothing to decide: %s", page.body)
+		}
+		return found[1]
+	}
+
+	grant().goesTo(t, "/operators/approvals")
+	d.get("/operators/approvals").shows(t, "Nothing was done yet", "Change who may decide", "Another operator decides this.", "!>Approve<")
+	if got := roles(); got != "developer" {
+		t.Fatalf("without approval the roles are %q", got)
+	}
+	// Asking again does not ask twice.
+	grant().goesTo(t, "/operators/approvals")
+	if n := strings.Count(second.get("/operators/approvals").body, ">Approve<"); n != 1 {
+		t.Errorf("%d things wait", n)
+	}
+	d.get("/operators").shows(t, "Approvals (1 waiting)")
+	id := approval(second.get("/operators/approvals"))
+	if r := d.post("/operators/approvals/approve", "approval", id); r.status == 303 {
+		t.Errorf("one approves one's own")
+	}
+	if r := dev.post("/operators/approvals/approve", "approval", id); r.status != http.StatusForbidden {
+		t.Errorf("somebody without the permission: %d", r.status)
+	}
+	second.post("/operators/approvals/approve", "approval", id).goesTo(t, "/operators/approvals")
+	if got := roles(); got != "developer" {
+		t.Fatalf("approved, and not yet done: %q", got)
+	}
+	grant().goesTo(t, at)
+	if got := roles(); !strings.Contains(got, "security") {
+		t.Fatalf("done: %q", got)
+	}
+	d.get("/operators/approvals").shows(t, "used", "Grace", "!waiting<")
+
+	// Declined is declined.
+	d.post("/operators/"+string(second.account.ID)+"/revoke", "role", "security").goesTo(t, "/operators/approvals")
+	dev.get("/operators/approvals").shows(t, "revoke Grace security")
+	id = approval(dev.get("/operators/approvals"))
+	dev.post("/operators/approvals/decline", "approval", id).goesTo(t, "/operators/approvals")
+	if got := rolesText(d.operators()["Grace"], time.Now()); got != "security" {
+		t.Errorf("declined: %q", got)
+	}
+}
