@@ -317,4 +317,3 @@ it goes on. Exit status 1 means that something is left to be removed elsewhere.`
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
-
