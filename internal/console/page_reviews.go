@@ -469,12 +469,16 @@ func (p reviewPages) decide(v *visit, in *choices) (*outcome, error) {
 		decision review.Decision
 		numbers  []int
 	}{{review.Removed, in.remove}, {review.Confirmed, in.keep}} {
+		reason := in.reason
+		if c.decision == review.Confirmed && len(in.remove) > 0 {
+			reason = "" // it says why something is to end
+		}
 		for _, n := range c.numbers {
 			// What stands like this already is not decided again: the page shows all.
 			if n <= len(items) && items[n-1].Decision == c.decision {
 				continue
 			}
-			err := p.reviews.Decide(v.context(), v.by(), id, review.Ruling{Decision: c.decision, Items: []int{n}, Reason: in.reason})
+			err := p.reviews.Decide(v.context(), v.by(), id, review.Ruling{Decision: c.decision, Items: []int{n}, Reason: reason})
 			if errors.Is(err, review.ErrOwn) || wire.RuleOf(err) == "operator/permission" {
 				mine++
 				continue
