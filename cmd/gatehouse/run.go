@@ -225,11 +225,13 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.tendOperators(ctx) })
+	group.Go(func() error { return s.reviews.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	if s.cfg.Node != "" {
 		group.Go(func() error { return s.pruneFirst(ctx) })
 	}
 	group.Go(func() error { return s.observer.Run(ctx) })
+	group.Go(func() error { return s.identity.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
 	group.Go(func() error { return s.exporting.run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
@@ -246,7 +248,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	err := errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last))
+	err := errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last), s.identity.FlushKeyUses(last))
 	if s.telemetry != nil {
 		s.telemetry.Flush(last)
 	}

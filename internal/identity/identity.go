@@ -15,6 +15,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,10 @@ const (
 	DefaultHandleTTL    = 24 * time.Hour
 	DefaultMaxHandleTTL = 90 * 24 * time.Hour
 )
+
+// DefaultKeyTTL is the life of a service key where neither the configuration nor who
+// makes it names one.
+const DefaultKeyTTL = 365 * 24 * time.Hour
 
 // Config says what a Directory works with. It is copied and never changed.
 type Config struct {
@@ -48,6 +53,14 @@ type Config struct {
 	// MaxHandleTTL is the longest life that may be asked. Zero means
 	// DefaultMaxHandleTTL.
 	MaxHandleTTL time.Duration
+	// KeyTTL is the life of a service key for which none is asked. Zero means
+	// DefaultKeyTTL.
+	KeyTTL time.Duration
+	// Tell tells the app that a key ends soon. It is called again for the same key if
+	// what it did could not be noted. Nil tells nobody.
+	Tell func(ctx context.Context, key ServiceKey) error
+	// Logger gets what Run could not do. Nil drops it.
+	Logger *slog.Logger
 }
 
 func (c *Config) validate() error {
@@ -70,6 +83,15 @@ func (c *Config) validate() error {
 	}
 	if c.MaxHandleTTL == 0 {
 		c.MaxHandleTTL = DefaultMaxHandleTTL
+	}
+	if c.KeyTTL == 0 {
+		c.KeyTTL = DefaultKeyTTL
+	}
+	if c.KeyTTL < 0 {
+		return fmt.Errorf("identity: the life of a service key (%s) must be positive: %w", c.KeyTTL, gatehouse.ErrInvalid)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.HandleTTL < 0 || c.MaxHandleTTL < 0 || c.HandleTTL > c.MaxHandleTTL {
 		return fmt.Errorf("identity: the life of a handle (%s) and its maximum (%s) must be positive and in this order: %w",
@@ -94,7 +116,8 @@ type Directory struct {
 	mu   sync.Mutex
 	seen map[sourceKey]struct{}
 
-	uses uses
+	keyUses keyUses
+	uses    uses
 }
 
 // New returns a Directory.
