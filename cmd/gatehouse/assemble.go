@@ -25,6 +25,7 @@ import (
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/lineage"
+	"gatehouse/internal/metrics"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
@@ -76,6 +77,7 @@ type parts struct {
 	egress    *wire.Egress
 	observer  *observe.Observer
 	meter     *reconcile.Meter
+	metrics   *metrics.Metrics
 	reconcile *reconcile.Reconciler
 
 	compliance *compliance.Compliance
@@ -179,6 +181,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	}()
 	limits := cfg.Limits.WithDefaults()
 	if p.vault, err = openVault(ctx, cfg, root, p.db.Vault(), logger, p.rootChanges); err != nil {
+		return nil, err
+	}
+	if p.metrics, err = newMetrics(p); err != nil {
 		return nil, err
 	}
 	if err := p.openLog(ctx); err != nil {

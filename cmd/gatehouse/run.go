@@ -78,6 +78,7 @@ type server struct {
 	*parts
 	app, proxy, public *wire.Server
 	console            *wire.Server // nil when nothing listens for it
+	figures            *wire.Server // nil when nothing listens for who collects figures
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
@@ -102,6 +103,9 @@ func (s *server) addresses() map[string]string {
 	if s.console != nil {
 		out["console"] = s.cfg.ConsoleURL()
 	}
+	if s.figures != nil {
+		out["metrics"] = s.figures.URL() + "/metrics"
+	}
 	if usesCA(s.cfg) {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
@@ -111,7 +115,7 @@ func (s *server) addresses() map[string]string {
 func (s *server) announce(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
-	for _, k := range []string{"app_listener", "proxy_listener", "public", "console", "ca_file"} {
+	for _, k := range []string{"app_listener", "proxy_listener", "public", "console", "metrics", "ca_file"} {
 		if v, ok := s.addresses()[k]; ok {
 			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
 		}
@@ -191,7 +195,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 // by Close, after every handler has returned.
 func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.console} {
+	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.console, s.figures} {
 		if listener != nil {
 			group.Go(func() error { return listener.Run(ctx) })
 		}
@@ -221,6 +225,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
 	group.Go(func() error { return s.exporter.Run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
+	group.Go(func() error { return s.metrics.Run(ctx) })
 	group.Go(func() error { return s.reconcile.Run(ctx) })
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
@@ -275,7 +280,10 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.bindConsole(ctx)
+	if err := s.bindConsole(ctx); err != nil {
+		return err
+	}
+	return s.bindMetrics()
 }
 
 func (s *server) publicHandler() (http.Handler, error) {

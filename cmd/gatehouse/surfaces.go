@@ -38,6 +38,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Observe:   p.observed,
 		Heard:     func(h gateway.Heard) { p.meter.Hear(heard(h)) },
 		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
+		Done:      p.called,
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}
@@ -232,6 +233,7 @@ func (s *server) endReport(ctx context.Context, now time.Time) error {
 
 // applySettings puts into force what the surfaces take from a configuration.
 func (s *server) applySettings(cfg *config.Config, set *policy.Set) error {
+	s.metrics.Apply(metricNames(cfg))
 	if s.egressProxy != nil {
 		settings, err := proxySettings(cfg, set)
 		if err != nil {

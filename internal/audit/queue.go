@@ -105,6 +105,13 @@ func (q *queue) answer() {
 	}
 }
 
+// waiting is how many entries are queued.
+func (q *queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.length
+}
+
 // wait queues a row whose caller waits for the group, and refuses when the
 // queue is full or closed.
 func (q *queue) wait(r Row) (*group, error) {

@@ -48,6 +48,7 @@ type Config struct {
 	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Console     Console                           `yaml:"console" doc:"The operators' pages at listen.console. Every entry but url has a default."`
+	Metrics     Metrics                           `yaml:"metrics" doc:"What an operator watches: calls, refusals, latencies, duties, keys. See docs/metrics.md."`
 	Operators   Operators                         `yaml:"operators" doc:"Those who run Gatehouse: how long they stay signed in, and what takes two of them. Every entry has a default. See docs/operators.md."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 

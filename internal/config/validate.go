@@ -51,6 +51,7 @@ func (c *Config) validate(d *decoder) {
 	c.validateLineage(d)
 	c.validateOperators(d)
 	c.validateAudit(d)
+	c.validateMetrics(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)
@@ -212,7 +213,7 @@ func (c *Config) validateListen(d *decoder) {
 	used := map[string]string{}
 	for _, l := range []struct{ path, addr string }{
 		{"listen.app", c.Listen.App}, {"listen.proxy", c.Listen.Proxy},
-		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public},
+		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public}, {"metrics.listen", c.Metrics.Listen},
 	} {
 		if l.addr == "" {
 			continue
