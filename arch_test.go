@@ -117,7 +117,7 @@ var testLibraries = []string{
 	"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/transparency-dev/merkle", "github.com/getkin/kin-openapi", "golang.org/x/oauth2",
 	"github.com/standard-webhooks/standard-webhooks/libraries",
 	"github.com/prometheus/common",
-	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "github.com/hanwen/go-fuse/v2", "golang.org/x/net/http2", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto",
+	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "github.com/hanwen/go-fuse/v2", "golang.org/x/net/html", "golang.org/x/net/http2", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto",
 }
 
 // source is one Go file of the module.
