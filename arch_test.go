@@ -60,6 +60,8 @@ var layout = []row{
 		libraries: []string{"github.com/go-webauthn/webauthn", "golang.org/x/crypto/argon2", "golang.org/x/text/unicode/norm"}},
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
 	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
+	{name: "internal/identity/review", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/identity", "internal/identity/operator"},
+		libraries: []string{"golang.org/x/mod/sumdb/note"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
 		libraries: []string{"go.opentelemetry.io/proto/slim/otlp", "google.golang.org/protobuf"}},
@@ -88,7 +90,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/identity/review", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -105,7 +107,7 @@ var layout = []row{
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit", "internal/metrics",
-		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
+		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/identity/review", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/console", "internal/backup", "internal/store", "internal/reconcile",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},

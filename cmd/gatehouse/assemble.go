@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/identity/review"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/metrics"
 	"gatehouse/internal/notice"
@@ -67,6 +68,7 @@ type parts struct {
 	logIndex  audit.IndexHash // hashes what the log's entries are found by
 	identity  *identity.Directory
 	operators *operator.Directory
+	reviews   *review.Reviews
 	breached  *factor.Breached // nil without a list
 	outbox    *outbox.Outbox
 	records   *records.Records
@@ -197,6 +199,7 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	if p.identity, err = identity.New(identity.Config{
 		Store: p.db.Identity(), Log: p.log, Derive: p.vault.Derive, Environment: cfg.Environment,
 		HandleTTL: limits.HandleTTL, MaxHandleTTL: limits.HandleMaxTTL,
+		KeyTTL: limits.ServiceKeyTTL, Tell: p.tellKeyEnding, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -250,6 +253,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	if err := p.openCompliance(); err != nil {
+		return nil, err
+	}
+	if err := p.openReviews(); err != nil {
 		return nil, err
 	}
 	p.log.Redo(ctx, p.redo)

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"gatehouse"
@@ -130,6 +131,9 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 	err = serve(ctx, cfg, logger, func(s *server) error {
 		return o.play(ctx, s, box)
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program took a port that was free a moment ago; start the demo again, which looks for other ports: %w", err)
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil // told to stop: by a signal, or by --for
 	}

@@ -77,18 +77,14 @@ func (l *Log) beside(row Row, deed *Deed) error {
 }
 
 // Redo says how to do what Defer noted, and returns when what processes owed that
-// have ended was done, or could not be. f is called from the goroutine that writes
-// the log and may call Reduce, Reduction and Outcome. Without it nothing is
-// deferred.
+// have ended was done, or could not be: then the gates are closed until it is. f is
+// called from the goroutine that writes the log and may call Reduce, Reduction and
+// Outcome. Without it nothing is deferred.
 func (l *Log) Redo(ctx context.Context, f func(context.Context, Deed) error) {
 	l.redo.Store(&f)
-	// Who answers first may have looked before there was f; who answers next has not.
-	for range 2 {
-		select {
-		case <-l.queue.nudge():
-		case <-ctx.Done():
-			return
-		}
+	select {
+	case <-l.queue.nudge(): // after f is known, so that the look that answers has it
+	case <-ctx.Done():
 	}
 }
 

@@ -69,6 +69,7 @@ func (c *call) attempt(ctx context.Context) (*http.Response, error) {
 	if reply != nil {
 		c.learn(reply)
 		c.hear(reply)
+		c.countPosts(reply)
 	}
 	if why := upload.failure(); why != nil {
 		// The transport only says that the body broke off; we know why.

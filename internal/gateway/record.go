@@ -78,6 +78,10 @@ func (c *call) begin(ctx context.Context) error {
 		return errLogClosed(err)
 	}
 	c.receipt = receipt
+	if err == nil {
+		// Not before the entry is there: the log has one for each use.
+		c.gateway.config.Handles.Used(c.handle.ID)
+	}
 	wire.Annotate(c.w, wire.Note{Instance: receipt.ID()})
 	if c.batch != nil {
 		return c.batch.begin(ctx, c)
