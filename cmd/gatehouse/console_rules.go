@@ -5,5 +5,6 @@ import "gatehouse/internal/console"
 // rulesPages are the pages about what may pass and what it rests on: Purposes, Third
 // parties, Keys, Services, Log, Configuration.
 func (s *server) rulesPages() []console.Page {
-	return nil
+	s.logChecker = newLogChecker(s.parts)
+	return []console.Page{console.Log(logSource{s.parts}, s.logChecker)}
 }

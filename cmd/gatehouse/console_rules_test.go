@@ -1,0 +1,48 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestConsoleRules looks at the pages about what may pass and what it rests on, in a
+// demo that has traffic, and does with them what an operator would.
+func TestConsoleRules(t *testing.T) {
+	s := startShowcase(t)
+	b := s.owner()
+	b.open(s.at("/calls"))
+	b.until("a call", `document.querySelector("tbody tr code")`)
+
+	t.Run("log", func(t *testing.T) {
+		lookAt(t, b, "log", s.at("/log"))
+		b.open(s.at("/log?action=call&severity=warning&since=24h"))
+		b.shows("refuse", "!begun")
+		b.allow("400")
+		lookAt(t, b, "log-wrong", s.at("/log?code=nothing&rule=%27%3B+DROP+TABLE+x%3B--"))
+		b.shows("no entry has such a code")
+		lookAt(t, b, "log-none", s.at("/log?rule=%27%3B+DROP+TABLE+x%3B--&operation=%27+OR+1%3D1&destination=%27%22&fact=a%3D%27&since=24h"))
+		b.shows("No entry fits")
+		b.open(s.at("/log?action=call&verdict=done"))
+		b.press("tbody td:last-child a")
+		b.shows("Status of the answer", "What belongs to it", "Download the proof")
+		if proof := b.file(b.path() + "/proof"); !strings.HasPrefix(proof, "c2sp.org/tlog-proof@v1") {
+			t.Errorf("the proof is %.100q", proof)
+		}
+		b.press("tbody td:last-child a")
+		b.shows("Sealed: ", "Open these fields")
+		lookAt(t, b, "entry", "")
+		b.button("Open these fields")
+		b.shows("That you opened this is in the log", "!Sealed")
+		lookAt(t, b, "entry-opened", "")
+		b.open(s.at("/log?action=audit.reveal"))
+		b.shows("audit.reveal")
+		lookAt(t, b, "in-doubt", s.at("/log/in-doubt?hours=24"))
+		lookAt(t, b, "log-state", s.at("/log/state"))
+		b.shows("writable", "not done since the start")
+		b.button("Verify now")
+		b.until("the verification", `document.body.innerText.includes("complete and unaltered")`)
+		b.shows("entries are as they were written")
+		lookAt(t, b, "log-state-verified", "")
+	})
+	b.quiet()
+}
