@@ -6,5 +6,7 @@ import "gatehouse/internal/console"
 // parties, Keys, Services, Log, Configuration.
 func (s *server) rulesPages() []console.Page {
 	s.logChecker = newLogChecker(s.parts)
-	return []console.Page{console.Log(logSource{s.parts}, s.logChecker)}
+	return []console.Page{
+		console.Log(logSource{s.parts}, s.logChecker), console.Keys(keysSource{s.parts}), console.Services(servicesSource{s.parts}),
+	}
 }

@@ -434,6 +434,9 @@ func (p logPage) entry(v *visit) (entryData, error) {
 		return entryData{}, err
 	}
 	data := entryData{E: e, Badge: Badge{severityTone(e.Severity), e.Code}, Verdict: outcomeCell(e.EntryLine), Ended: endedAs(e), Proof: entryHref(e.ID) + "/proof", RevealAt: entryHref(e.ID) + "/reveal"}
+	if m := strings.TrimSuffix(e.Meaning, "."); m != "" {
+		data.E.Meaning = m + "."
+	}
 	data.Reveal = len(e.Personal) > 0 && v.may(logReveal)
 	add := func(name, value string) {
 		if value != "" {

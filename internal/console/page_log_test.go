@@ -80,7 +80,9 @@ func (l *logs) Reveal(_ context.Context, actor, id string) ([]NamedValue, error)
 	return []NamedValue{{"subject", hostileText}}, nil
 }
 
-func (l *logs) Proof(_ context.Context, id string) ([]byte, error) { return []byte("proof of " + id), nil }
+func (l *logs) Proof(_ context.Context, id string) ([]byte, error) {
+	return []byte("proof of " + id), nil
+}
 
 func (l *logs) State(context.Context) (LogState, error) { return l.state, nil }
 func (l *logs) InDoubt(context.Context, time.Time) ([]EntryLine, error) {
