@@ -8,5 +8,7 @@ func (s *server) rulesPages() []console.Page {
 	s.logChecker = newLogChecker(s.parts)
 	return []console.Page{
 		console.Log(logSource{s.parts}, s.logChecker), console.Keys(keysSource{s.parts}), console.Services(servicesSource{s.parts}),
+		console.Configuration(configurationSource{s.parts}), console.Purposes(purposesSource{s.parts}),
+		console.Destinations(destinationsSource{s.parts, newFlowsSource(s.parts)}),
 	}
 }

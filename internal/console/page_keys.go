@@ -145,6 +145,7 @@ func keyRow(k KeyRow) Row {
 // keyPart is one version on the page of a key.
 type keyPart struct {
 	Name  string
+	Href  string // of its own page, where there are several
 	Badge Badge
 	Facts Pairs
 }
@@ -179,6 +180,9 @@ func (p keysPage) one(v *visit) error {
 				part.Facts = append(part.Facts, Pair{f.name, f.cell})
 			}
 		}
+		if len(k.Versions) > 1 {
+			part.Href = keyHref(r.Name)
+		}
 		data.Parts = append(data.Parts, part)
 		if r.Rotates && v.may(keysRotate) {
 			data.Dangers = append(data.Dangers, Danger{
@@ -189,7 +193,8 @@ func (p keysPage) one(v *visit) error {
 				},
 			})
 		}
-		if r.Destroys && v.may(keysDestroy) {
+		// One dangerous form on a page: which version it is about is not to be mistaken.
+		if r.Destroys && len(k.Versions) == 1 && v.may(keysDestroy) {
 			data.Dangers = append(data.Dangers, Danger{
 				Title: "Destroy " + r.Name, Word: "destroy", Button: "Destroy", Action: keyHref(r.Name) + "/destroy",
 				Approval: "If somebody else may decide approvals, one of them has to agree first; then send this form again.",

@@ -23,7 +23,11 @@ func (k *keys) Key(_ context.Context, name string) (KeyView, error) {
 	if name == "nothing" {
 		return KeyView{}, errNoSuch("key")
 	}
-	return k.key, nil
+	key := k.key
+	if strings.Contains(name, "@") {
+		key.Versions = slices.DeleteFunc(slices.Clone(key.Versions), func(r KeyRow) bool { return r.Name != name })
+	}
+	return key, nil
 }
 
 func (k *keys) Rotate(_ context.Context, actor, name string) (string, error) {
@@ -52,7 +56,9 @@ func TestKeys(t *testing.T) {
 	r.shows(t, "Root key", "answers", "Domain keys", `href="/keys/tokens@2"`, `href="/keys/service%2Fa%2Fb"`, "1 y ago", "!Left to do", "!Keyring</h2>")
 	from.view.Unfinished = []string{"Something is left."}
 	d.get("/keys").shows(t, "Left to do", "Something is left.")
-	d.get("/keys/tokens").shows(t, "12 keys of people", "Make a new version", "Destroy tokens@1", "!Destroy tokens@2")
+	d.get("/keys/tokens").shows(t, "12 keys of people", "Make a new version", `href="/keys/tokens@1"`, "!Destroy tokens@1")
+	d.get("/keys/tokens@1").shows(t, "Destroy tokens@1", "!Make a new version")
+	d.get("/keys/tokens@2").shows(t, "Make a new version", "!Destroy tokens@2")
 	if r := d.get("/keys/nothing"); r.status != 404 {
 		t.Errorf("a key that is not there: status %d", r.status)
 	}
@@ -81,7 +87,8 @@ func TestKeys(t *testing.T) {
 	}
 
 	auditor := d.house.join("Guest", operator.Auditor)
-	auditor.get("/keys/tokens").shows(t, "12 keys of people", "!Make a new version", "!Destroy tokens@1")
+	auditor.get("/keys/tokens").shows(t, "12 keys of people", "!Make a new version")
+	auditor.get("/keys/tokens@1").shows(t, "decrypt-only", "!Destroy tokens@1")
 	for _, path := range []string{"/keys/tokens@2/rotate", "/keys/tokens@1/destroy"} {
 		word := path[strings.LastIndex(path, "/")+1:]
 		if r := auditor.post(path, "typed", word); r.status != 403 || len(from.done) != 3 {
@@ -89,7 +96,8 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	keeper := d.house.join("Olga", operator.Operator)
-	keeper.get("/keys/tokens").shows(t, "Make a new version", "!Destroy tokens@1")
+	keeper.get("/keys/tokens").shows(t, "Make a new version")
+	keeper.get("/keys/tokens@1").shows(t, "decrypt-only", "!Destroy tokens@1")
 	developer := d.house.join("Dev", operator.Developer)
 	for _, path := range []string{"/keys", "/keys/tokens"} {
 		if r := developer.get(path); r.status != 403 {
