@@ -258,32 +258,37 @@ func (l *logChecker) run(ctx context.Context) error {
 			return nil
 		case <-l.asked:
 		}
-		report, err := l.verify(ctx)
-		if err != nil && ctx.Err() != nil {
-			return nil
-		}
-		l.mu.Lock()
-		l.last.Ended = time.Now().UTC()
-		if err != nil {
-			l.last.Failed = "It could not be finished; the program's log says why. The log may be as it was written or not."
-		} else {
-			l.last.Entries, l.last.Count = report.CountEntries(), report.CountProblems()
-			for _, r := range append([]audit.Report{report.Report}, report.Others...) {
-				for _, problem := range r.Problems {
-					if len(l.last.Problems) < maxProblems {
-						l.last.Problems = append(l.last.Problems, problem.Where+": "+problem.What)
-					}
+		l.once(ctx)
+	}
+}
+
+// once verifies the log and keeps what came of it.
+func (l *logChecker) once(ctx context.Context) {
+	report, err := l.verify(ctx)
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	l.mu.Lock()
+	l.last.Ended = time.Now().UTC()
+	if err != nil {
+		l.last.Failed = "It could not be finished; the program's log says why. The log may be as it was written or not."
+	} else {
+		l.last.Entries, l.last.Count = report.CountEntries(), report.CountProblems()
+		for _, r := range append([]audit.Report{report.Report}, report.Others...) {
+			for _, problem := range r.Problems {
+				if len(l.last.Problems) < maxProblems {
+					l.last.Problems = append(l.last.Problems, problem.Where+": "+problem.What)
 				}
 			}
 		}
-		found := l.last.Count
-		l.mu.Unlock()
-		switch {
-		case err != nil:
-			l.logger.ErrorContext(ctx, "the log could not be verified", slog.Any("error", err))
-		case found > 0:
-			l.logger.ErrorContext(ctx, "the log is not as it was written", slog.Int64("problems", found))
-		}
+	}
+	found := l.last.Count
+	l.mu.Unlock()
+	switch {
+	case err != nil:
+		l.logger.ErrorContext(ctx, "the log could not be verified", slog.Any("error", err))
+	case found > 0:
+		l.logger.ErrorContext(ctx, "the log is not as it was written", slog.Int64("problems", found))
 	}
 }
 

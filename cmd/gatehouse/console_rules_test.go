@@ -54,11 +54,16 @@ func TestConsoleRules(t *testing.T) {
 		b.shows("tokens@2 is active.")
 		lookAt(t, b, "keys-rotated", "")
 		b.open(s.at("/keys/tokens"))
-		b.shows("tokens@2", "decrypt-only", "Destroy tokens@1", "keys.rotate")
-		lookAt(t, b, "key-rotated", "")
-		b.fill("typed", "rotate")
+		b.shows("tokens@2", "decrypt-only", "keys.rotate", "!Destroy tokens@1")
+		lookAt(t, b, "key-rotated", s.at("/keys/tokens@1"))
+		b.shows("Destroy tokens@1")
+		// Whatever still needs it keeps it; with nothing left it waits to be destroyed.
+		b.allow("409")
+		b.fill("typed", "destroy")
 		b.press(".dangerous button")
-		b.shows("tokens@3 is active.")
+		if text := b.text(); !strings.Contains(text, "tokens@1 is scheduled") && !strings.Contains(text, "still need this version") {
+			b.fail("destroying a key", nil)
+		}
 	})
 
 	t.Run("services", func(t *testing.T) {
@@ -78,6 +83,28 @@ func TestConsoleRules(t *testing.T) {
 		b.fill("typed", "cut off")
 		b.press(".dangerous button")
 		b.shows("Handles that were cut off")
+	})
+
+	t.Run("configuration", func(t *testing.T) {
+		lookAt(t, b, "configuration", s.at("/configuration"))
+		b.shows("the file is applied", "the same")
+		b.eval(`String(document.querySelector("details:not(.menu)").open = true)`)
+		b.shows("purposes:", "!#")
+		lookAt(t, b, "configuration-text", "")
+	})
+
+	t.Run("purposes", func(t *testing.T) {
+		lookAt(t, b, "purposes", s.at("/purposes"))
+		b.shows("publish", "pages")
+		lookAt(t, b, "purpose", s.at("/purposes/publish"))
+		b.shows("POST /2/tweets", "declared", "Services that may call for it")
+	})
+
+	t.Run("third parties", func(t *testing.T) {
+		lookAt(t, b, "destinations", s.at("/destinations"))
+		b.shows("collector.example")
+		lookAt(t, b, "destination", s.at("/destinations/collector.example"))
+		b.shows("May receive", "Bytes sent")
 	})
 	b.quiet()
 }

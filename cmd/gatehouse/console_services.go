@@ -122,7 +122,7 @@ func (s servicesSource) MakeKey(ctx context.Context, actor, service, purpose str
 	if err != nil {
 		return console.NewKey{}, err
 	}
-	return console.NewKey{ID: string(key.ID), Text: text.Reveal(), Purpose: string(key.Purpose), Expires: key.Expires}, nil
+	return console.NewKey{ID: string(key.ID), Text: text, Purpose: string(key.Purpose), Expires: key.Expires}, nil
 }
 
 func (s servicesSource) RevokeKey(ctx context.Context, actor, service, id string) error {

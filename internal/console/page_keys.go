@@ -87,7 +87,7 @@ func (k KeyRow) age() time.Time {
 
 // keyGroups are the keys in the order of what wraps what.
 var keyGroups = []struct{ kind, title, says string }{
-	{"root", "Root key", "Kept outside the database: a key management system or a file. It wraps the domain keys."},
+	{"root", "Root keys", "Kept outside the database: a key management system or a file. The one in force wraps the domain keys; another is left until they are moved."},
 	{"domain", "Domain keys", "One for each kind of thing, in versions. The active one seals; older ones open what they sealed."},
 	{"keyring", "Keyring", "The daily key wraps the keyring, and the keyring a key for each person: to erase somebody is to forget theirs."},
 	{"system", "Gatehouse's own secrets", "Sealed under the domain key system."},
@@ -133,7 +133,10 @@ func keyTable(caption string) Table {
 func keyRow(k KeyRow) Row {
 	used := textCell("–") // not noted for every kind
 	if !k.Used.IsZero() {
-		used = timeCell(k.Used)
+		// It is known to the hour: a key may seem to be used before it was made.
+		if used = timeCell(k.Used); time.Since(k.Used) < time.Hour {
+			used = textCell("within the hour")
+		}
 	}
 	made := textCell("–")
 	if !k.age().IsZero() {

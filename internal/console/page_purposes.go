@@ -145,7 +145,10 @@ func (p purposesPage) show(v *visit, view PurposesView, x PurposeView) error {
 		}
 		data.Services.Rows = append(data.Services.Rows, Row{Cells: []Cell{cell, textCell(orNone(s.Rate, "no limit of our own"))}})
 	}
-	data.Calls = Table{Caption: "Calls", Columns: []Column{{Name: "Call"}, {Name: "Contract"}, {Name: "Parameters"}, {Name: "Body"}, {Name: "Fields of the reply"}, {Name: "Used", Number: true}, {Name: "By report mode alone", Number: true}, {Name: "Last used"}}, Empty: Empty{Title: "No calls", Text: "The purpose is for data of your own, which it seals or keeps."}}
+	data.Calls = Table{Caption: "Calls", Columns: []Column{{Name: "Call"}, {Name: "Contract"}, {Name: "Parameters"}, {Name: "Body"}, {Name: "Fields of the reply"}, {Name: "Used", Number: true}, {Name: "Last used"}}, Empty: Empty{Title: "No calls", Text: "The purpose is for data of your own, which it seals or keeps."}}
+	if reported > 0 {
+		data.Calls.Columns = append(data.Calls.Columns, Column{Name: "By report mode alone", Number: true})
+	}
 	for _, c := range x.Calls {
 		contract := badgeCell(Good, "declared")
 		switch {
@@ -154,7 +157,11 @@ func (p purposesPage) show(v *visit, view PurposesView, x PurposeView) error {
 		case c.Count == 0:
 			contract = badgeCell(Off, "declared, not used")
 		}
-		data.Calls.Rows = append(data.Calls.Rows, Row{Cells: []Cell{textCell(c.Call), contract, textCell(c.Params), textCell(c.Body), textCell(c.Fields), countCell(c.Count), countCell(c.Reported), dayCell(c.Last)}})
+		row := Row{Cells: []Cell{textCell(c.Call), contract, textCell(c.Params), textCell(c.Body), textCell(c.Fields), countCell(c.Count), dayCell(c.Last)}}
+		if reported > 0 {
+			row.Cells = append(row.Cells, countCell(c.Reported))
+		}
+		data.Calls.Rows = append(data.Calls.Rows, row)
 	}
 	data.Unused = unusedTable("Declared and not used", x.Unused, Empty{Title: "Nothing is unused", Text: "Everything that is declared was used, as far as it can be known."})
 	if view.Since.IsZero() {

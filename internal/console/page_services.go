@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"gatehouse/internal/secret"
 )
 
 // ServicesSource tells of the parts of the app, and changes their keys. Actor is the
@@ -59,8 +61,9 @@ type ServiceKeyLine struct {
 
 // NewKey is a key that is shown once.
 type NewKey struct {
-	ID, Text, Purpose string
-	Expires           time.Time
+	ID, Purpose string
+	Text        secret.Text
+	Expires     time.Time
 }
 
 // Services returns the pages about the parts of the app.
@@ -202,9 +205,9 @@ func (p servicesPage) make(v *visit, in *making) (*outcome, error) {
 		return nil, err
 	}
 	return showOnce("service-key-made.html", "New key", struct {
-		Service, Back, For string
-		K                  NewKey
-	}{name, serviceHref(name), keyPurpose(k.Purpose), k}), nil
+		Service, Back, For, Text string
+		K                        NewKey
+	}{name, serviceHref(name), keyPurpose(k.Purpose), k.Text.Reveal(), k}), nil
 }
 
 func (p servicesPage) key(v *visit) error {

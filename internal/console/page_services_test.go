@@ -47,7 +47,7 @@ func (s *services) CutOff(_ context.Context, actor, service string) (int, bool, 
 
 func TestServices(t *testing.T) {
 	now := time.Now()
-	from := &services{key: NewKey{ID: "key9", Text: "gth_svc_shown_once", Purpose: "publish", Expires: now.AddDate(1, 0, 0)}}
+	from := &services{key: NewKey{ID: "key9", Text: secret.New("gth_svc_shown_once"), Purpose: "publish", Expires: now.AddDate(1, 0, 0)}}
 	d := newDesk(t, operator.Operator, Services(from))
 	me := string(d.account.ID)
 	d.get("/services").shows(t, "There is no service", "gatehouse config example")
