@@ -197,12 +197,12 @@ func (p keysPage) one(v *visit) error {
 			})
 		}
 		// One dangerous form on a page: which version it is about is not to be mistaken.
-		if r.Destroys && len(k.Versions) == 1 && v.may(keysDestroy) {
+		if r.Destroys && len(k.Versions) == 1 && len(k.Needed) == 0 && v.may(keysDestroy) {
 			data.Dangers = append(data.Dangers, Danger{
 				Title: "Destroy " + r.Name, Word: "destroy", Button: "Destroy", Action: keyHref(r.Name) + "/destroy",
 				Approval: "If somebody else may decide approvals, one of them has to agree first; then send this form again.",
 				Will: []string{
-					"It is refused while anything needs this version.",
+					"Nothing needs this version now; should something meanwhile, it is refused.",
 					"From now on it opens nothing. After a week it is destroyed for good, and nothing that it sealed can be read again, by anybody.",
 					"Until then it can be taken back on the host: gatehouse keys enable " + r.Name,
 				},

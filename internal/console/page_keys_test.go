@@ -16,6 +16,8 @@ type keys struct {
 	key   KeyView
 	allow func(ctx context.Context, by operator.Actor, name string) error
 	done  []string
+	// needed says that something needs the old version.
+	needed bool
 }
 
 func (k *keys) Keys(context.Context) (KeysView, error) { return k.view, nil }
@@ -25,6 +27,9 @@ func (k *keys) Key(_ context.Context, name string) (KeyView, error) {
 	}
 	key := k.key
 	if strings.Contains(name, "@") {
+		if name != "tokens@1" || !k.needed {
+			key.Needed = nil
+		}
 		key.Versions = slices.DeleteFunc(slices.Clone(key.Versions), func(r KeyRow) bool { return r.Name != name })
 	}
 	return key, nil
@@ -58,6 +63,9 @@ func TestKeys(t *testing.T) {
 	d.get("/keys").shows(t, "Left to do", "Something is left.")
 	d.get("/keys/tokens").shows(t, "12 keys of people", "Make a new version", `href="/keys/tokens@1"`, "!Destroy tokens@1")
 	d.get("/keys/tokens@1").shows(t, "Destroy tokens@1", "!Make a new version")
+	from.needed = true
+	d.get("/keys/tokens@1").shows(t, "12 keys of people", "when a newer one seals", "!Destroy tokens@1")
+	from.needed = false
 	d.get("/keys/tokens@2").shows(t, "Make a new version", "!Destroy tokens@2")
 	if r := d.get("/keys/nothing"); r.status != 404 {
 		t.Errorf("a key that is not there: status %d", r.status)
