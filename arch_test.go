@@ -44,6 +44,8 @@ var layout = []row{
 	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}},
 	{name: "internal/atrest", may: []string{"internal/secret"}},
 	{name: "internal/audit", may: []string{"gatehouse", "internal/wire"}, libraries: []string{"golang.org/x/mod/sumdb"}},
+	{name: "internal/metrics", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
+		libraries: []string{"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model"}},
 	{name: "internal/vault", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/atrest", "internal/audit"},
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto/argon2"}},
 	// Root keys that live elsewhere: what speaks to somebody is kept apart from what
@@ -59,6 +61,8 @@ var layout = []row{
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
 	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"},
 		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
+	{name: "internal/identity/review", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/identity", "internal/identity/operator"},
+		libraries: []string{"golang.org/x/mod/sumdb/note"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
 	{name: "internal/export", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},
 		libraries: []string{"go.opentelemetry.io/proto/slim/otlp", "google.golang.org/protobuf"}},
@@ -87,7 +91,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/identity/review", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -103,8 +107,8 @@ var layout = []row{
 		"internal/store", "internal/store/storetest", "internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
-		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit",
-		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
+		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit", "internal/metrics",
+		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/operator", "internal/identity/review", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/console", "internal/backup", "internal/store", "internal/reconcile",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},
@@ -116,7 +120,8 @@ var testLibraries = []string{
 	"github.com/oauth2-proxy/mockoidc", "github.com/golang-jwt/jwt/v5",
 	"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/transparency-dev/merkle", "github.com/getkin/kin-openapi", "golang.org/x/oauth2",
 	"github.com/standard-webhooks/standard-webhooks/libraries",
-	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "github.com/hanwen/go-fuse/v2", "golang.org/x/net/http2", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto",
+	"github.com/prometheus/common",
+	"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/leodido/go-syslog/v4", "github.com/coder/websocket", "github.com/hanwen/go-fuse/v2", "golang.org/x/net/html", "golang.org/x/net/http2", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto",
 }
 
 // source is one Go file of the module.

@@ -24,7 +24,9 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/identity/review"
 	"gatehouse/internal/lineage"
+	"gatehouse/internal/metrics"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
@@ -66,6 +68,7 @@ type parts struct {
 	logIndex  audit.IndexHash // hashes what the log's entries are found by
 	identity  *identity.Directory
 	operators *operator.Directory
+	reviews   *review.Reviews
 	breached  *factor.Breached // nil without a list
 	outbox    *outbox.Outbox
 	records   *records.Records
@@ -76,6 +79,7 @@ type parts struct {
 	egress    *wire.Egress
 	observer  *observe.Observer
 	meter     *reconcile.Meter
+	metrics   *metrics.Metrics
 	reconcile *reconcile.Reconciler
 
 	compliance *compliance.Compliance
@@ -181,6 +185,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	if p.vault, err = openVault(ctx, cfg, root, p.db.Vault(), logger, p.rootChanges); err != nil {
 		return nil, err
 	}
+	if p.metrics, err = newMetrics(p); err != nil {
+		return nil, err
+	}
 	if err := p.openLog(ctx); err != nil {
 		return nil, err
 	}
@@ -192,6 +199,7 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 	if p.identity, err = identity.New(identity.Config{
 		Store: p.db.Identity(), Log: p.log, Derive: p.vault.Derive, Environment: cfg.Environment,
 		HandleTTL: limits.HandleTTL, MaxHandleTTL: limits.HandleMaxTTL,
+		KeyTTL: limits.ServiceKeyTTL, Tell: p.tellKeyEnding, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -245,6 +253,9 @@ func assembleOn(ctx context.Context, cfg *config.Config, root vault.RootKey, log
 		return nil, err
 	}
 	if err := p.openCompliance(); err != nil {
+		return nil, err
+	}
+	if err := p.openReviews(); err != nil {
 		return nil, err
 	}
 	p.log.Redo(ctx, p.redo)

@@ -17,14 +17,14 @@ import (
 
 // openReconcile puts together what compares the log with other figures.
 func (p *parts) openReconcile() (err error) {
-	p.meter = reconcile.NewMeter(reconcile.MeterConfig{Store: p.db.Reconcile(), Index: p.logIndex, Logger: p.logger})
+	p.meter = reconcile.NewMeter(reconcile.MeterConfig{Store: p.db.Reconcile(), Index: p.logIndex, Posts: countedApps(p.cfg), Logger: p.logger})
 	p.reconcile, err = reconcile.New(reconcile.Config{
 		Store: p.db.Reconcile(), Log: p.log, Logs: p.reconciledLogs, Meter: p.meter, Index: p.logIndex,
 		Person: func(ctx context.Context, id gatehouse.ConnectionID) (gatehouse.PersonID, error) {
 			con, err := p.db.Connect().Connection(ctx, id)
 			return con.Person, err
 		},
-		Logger: p.logger,
+		Usage: usageApps(p.cfg), FetchUsage: p.fetchUsage, Logger: p.logger,
 	})
 	return err
 }
@@ -75,7 +75,7 @@ log has.`,
 				return usagef("--since %s: give a time that has passed, such as 24h", since)
 			}
 			return with(c.Context(), o, func(p *parts) error {
-				report := &reconcile.Report{At: time.Now().UTC(), Counts: []reconcile.Count{}}
+				report := &reconcile.Report{At: time.Now().UTC(), Posts: []reconcile.PostsCount{}, Counts: []reconcile.Count{}}
 				var err error
 				if since > 0 {
 					report.Differences, err = p.differences(c.Context(), time.Now().Add(-since))
@@ -110,6 +110,12 @@ func printReport(out io.Writer, report *reconcile.Report, listed bool) error {
 			fmt.Fprintf(out, ", of which nothing can be said about %d", report.Unjudged)
 		}
 		fmt.Fprintln(out)
+		for _, c := range report.Posts {
+			fmt.Fprintf(out, "posts of %s on %s: X counts %d, the log allows %d (%d seen in replies)\n", c.App, c.Day, c.Used, c.Most, c.Read)
+		}
+		if report.UsageFailed+report.UsageUnjudged > 0 {
+			fmt.Fprintf(out, "X's count of posts: not had for %d apps, nothing can be said about %d days\n", report.UsageFailed, report.UsageUnjudged)
+		}
 		if report.Baseline != "" {
 			fmt.Fprintf(out, "counts begin anew (%s): they are compared from the next time on\n", report.Baseline)
 		}

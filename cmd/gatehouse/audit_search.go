@@ -103,6 +103,7 @@ func (s *searchOptions) parse(now time.Time) (err error) {
 	default:
 		s.query.Service = gatehouse.ServiceName(s.actor)
 	}
+	s.query.Code = strings.ToUpper(s.query.Code)
 	if s.query.Facts, err = parseFacts(s.facts); err != nil {
 		return err
 	}

@@ -65,6 +65,9 @@ it did not go well.`,
 			if w.node != "" {
 				w.tiles = strings.TrimSuffix(w.tiles, "/") + "/" + w.node
 			}
+			if err := w.holdsLog(); err != nil {
+				return err
+			}
 			witness, err := w.witness()
 			if err != nil {
 				return err
@@ -80,6 +83,18 @@ it did not go well.`,
 	f.BoolVar(&w.once, "once", false, "look once")
 	f.BoolVar(&w.json, "json", false, "with --once, print JSON")
 	return c
+}
+
+// holdsLog refuses a directory in which no log is: there will be none later.
+func (w *watchOptions) holdsLog() error {
+	if strings.Contains(w.tiles, "://") {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(w.tiles, filepath.FromSlash(audit.CheckpointPath)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s holds no log: there is no %s. Give the directory that 'gatehouse audit export --tiles' wrote, or where the log is served, such as https://127.0.0.1:8100/gatehouse/v1/log: %w", w.tiles, audit.CheckpointPath, gatehouse.ErrNotFound)
+	}
+	return err
 }
 
 func newWatchLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -44,7 +44,7 @@ func configurationDocument() string {
 One strict YAML file, reviewed like code. An unknown key, a duplicate, a secret that is
 written out, a call that the platform does not have: each is an error with its line, and
 all are shown at once by ` + "`gatehouse config check`" + `. ` + "`SIGHUP`" + ` applies purposes, services, who
-may fetch events and the mode without a restart; each applied version's hash is in the log.
+may fetch events and read the log, the sinks of the log and the mode without a restart; each applied version's hash is in the log.
 
 Relative paths are relative to the file. Secrets are references: ` + "`env:NAME` or `file:PATH`" + `.
 

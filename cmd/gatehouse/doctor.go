@@ -142,7 +142,10 @@ func examine(ctx context.Context, o *options) []finding {
 	measuring, cancel := context.WithTimeout(ctx, clockTime)
 	defer cancel()
 	add("listeners", checkListeners(cfg), "free, or in use by a running Gatehouse", "change listen in the configuration, or stop the other program")
+	measured, err := checkMetrics(cfg)
+	add("metrics", err, measured, "see docs/metrics.md for what metrics.listen and metrics.otlp need")
 	out = append(out, clockFindings(p.connect.MeasureClocks(measuring))...)
+	out = append(out, serviceKeyFindings(ctx, p, time.Now())...)
 	out = append(out, backupFindings(ctx, p, time.Now())...)
 	add("file modes", checkModes(cfg), "nobody else can read the keys and the database", "chmod 600 the file")
 	return out
@@ -233,7 +236,9 @@ func checkCA(ctx context.Context, p *parts) error {
 // answers there.
 func checkListeners(cfg *config.Config) error {
 	var errs []error
-	for name, addr := range map[string]string{"app": cfg.Listen.App, "proxy": cfg.Listen.Proxy, "public": cfg.Listen.Public, "console": cfg.Listen.Console} {
+	for name, addr := range map[string]string{
+		"listen.app": cfg.Listen.App, "listen.proxy": cfg.Listen.Proxy, "listen.public": cfg.Listen.Public, "listen.console": cfg.Listen.Console, "metrics.listen": cfg.Metrics.Listen,
+	} {
 		if addr == "" || strings.HasPrefix(addr, "unix:") {
 			continue
 		}
@@ -244,7 +249,7 @@ func checkListeners(cfg *config.Config) error {
 		}
 		conn, dialErr := net.DialTimeout("tcp", addr, time.Second)
 		if dialErr != nil {
-			errs = append(errs, fmt.Errorf("listen.%s: %w", name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			continue
 		}
 		errs = append(errs, conn.Close())

@@ -34,6 +34,23 @@ func TestAnErasureReachesWhatWasSealedForASubject(t *testing.T) {
 		return records.Item{Owner: records.Owner{Subject: gatehouse.Subject(subject)}, Purpose: "support", Values: []records.Value{{Label: "note", Data: []byte(data)}}}
 	}
 	items := []records.Item{item("user-7", "ada"), item("user-8", "bob")}
+	// The rows that all of this leaves are those that the log explains.
+	explained := func(records int64) {
+		t.Helper()
+		if err := p.log.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		report, err := p.reconcile.All(t.Context())
+		if err != nil || len(report.Differences) > 0 {
+			t.Errorf("reconciling: %+v, %v", report, err)
+		}
+		for _, c := range report.Counts {
+			if c.Name == "records" && (c.Added != records || c.Least > records) {
+				t.Errorf("the log says of records: %+v, want %d more", c, records)
+			}
+		}
+	}
+	explained(0)
 	sealed, err := p.records.Seal(t.Context(), "web", items)
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +61,7 @@ func TestAnErasureReachesWhatWasSealedForASubject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	explained(2)
 	people, err := p.people(t.Context(), connect.Who{Subject: "user-7"})
 	if err != nil || len(people) != 1 {
 		t.Fatalf("the people of the subject are %v, %v", people, err)
@@ -53,6 +71,7 @@ func TestAnErasureReachesWhatWasSealedForASubject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	explained(-1)
 	opened, err := p.records.Open(t.Context(), "web", items)
 	if err != nil {
 		t.Fatal(err)

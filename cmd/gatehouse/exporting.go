@@ -42,14 +42,15 @@ func logsOf(ctx context.Context, db *store.DB, origin, node string) ([]export.Lo
 	return logs, nil
 }
 
-// newExporter returns what serves the configured sinks. Nothing is connected yet.
-func newExporter(p *parts) (*export.Exporter, error) {
+// newExporter returns what serves the sinks of a configuration. Nothing is connected
+// yet.
+func newExporter(p *parts, cfg *config.Config) (*export.Exporter, error) {
 	c := export.Config{
 		Store: p.db.Export(), Record: p.log.Record, Logger: p.logger,
 		Logs: func(ctx context.Context) ([]export.Log, error) { return logsOf(ctx, p.db, p.signer.Name(), "") },
 	}
-	for i := range p.cfg.Audit.Export {
-		s := &p.cfg.Audit.Export[i]
+	for i := range cfg.Audit.Export {
+		s := &cfg.Audit.Export[i]
 		sink, err := newSink(p, s)
 		if err != nil {
 			return nil, fmt.Errorf("audit.export: sink %s: %w", s.Name, err)
@@ -148,4 +149,43 @@ func newOTLP(p *parts, s *config.Sink) (export.Sink, error) {
 		c.Headers[name] = value.Again
 	}
 	return export.NewOTLP(c)
+}
+
+// exporting runs the exporter of the configuration that is in force. A sink's cursor is
+// stored, so that each one goes on where the last exporter got to.
+type exporting struct {
+	// next has the exporter that is to replace the one that runs, or the first.
+	next chan *export.Exporter
+}
+
+func newExporting() *exporting { return &exporting{next: make(chan *export.Exporter, 1)} }
+
+// use puts an exporter in the place of the one that runs.
+func (e *exporting) use(x *export.Exporter) {
+	select {
+	case <-e.next: // one that never ran, and has opened nothing
+	default:
+	}
+	e.next <- x
+}
+
+// run serves the sinks until ctx ends.
+func (e *exporting) run(ctx context.Context) error {
+	stop, ended := func() {}, make(chan error, 1)
+	ended <- nil
+	for {
+		select {
+		case <-ctx.Done():
+			stop()
+			return <-ended
+		case x := <-e.next:
+			stop()
+			if err := <-ended; err != nil {
+				return err
+			}
+			var running context.Context
+			running, stop = context.WithCancel(ctx)
+			go func() { ended <- x.Run(running) }()
+		}
+	}
 }

@@ -105,7 +105,7 @@ func (p *parts) openLog(ctx context.Context) error {
 // startLog opens a log of the database and runs its writer until stop.
 func (p *parts) startLog(ctx context.Context, l audit.Registration, signer note.Signer, first, aside string) (log *audit.Log, stop func() error, err error) {
 	if log, err = audit.Open(ctx, audit.Config{
-		Store: p.db.AuditLog(l.Number), Signer: signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Index: p.logIndex, Log: p.logger,
+		Store: p.db.AuditLog(l.Number), Signer: signer, Environment: p.cfg.Environment, Seal: p.vault.SealPersonal, Index: p.logIndex, Log: p.logger, Entered: p.entered(),
 		Aside: aside, Reserve: logReserve, Others: &audit.Others{Store: p.db, Number: l.Number, Key: first},
 	}); err != nil {
 		return nil, nil, err

@@ -34,7 +34,7 @@ func policyUnused(o *options) *cobra.Command {
 fields that are declared and were never used, services with purposes for which they
 never call, third parties to whom nothing was let through, and scopes that connections
 hold beyond their purposes. What report mode let through of replies, and enforce mode
-leaves out, is told beside it.
+leaves out, is told beside it, and so are service keys that are wider than needed.
 
 Exit status: 0 when there is nothing, 1 when something is listed. What cannot be known
 is not listed: Meta documents for no call which scope it needs.`,
@@ -53,6 +53,9 @@ is not listed: Meta documents for no call which scope it needs.`,
 					return err
 				}
 				answer.Unused = append(answer.Unused, beyond...)
+				if answer.Wide, err = l.wideKeys(c.Context(), s.db); err != nil {
+					return err
+				}
 				answer.Withheld = observe.FindWithheld(l.snapshot, l.declared)
 				var warning string
 				answer.Days, warning = watched(l.snapshot.Since, time.Now())
@@ -79,6 +82,7 @@ type unusedAnswer struct {
 	Warnings []string           `json:"warnings"`
 	Unused   []observe.Finding  `json:"unused"`
 	Withheld []observe.Withheld `json:"would_withhold"`
+	Wide     []wideKey          `json:"wide_keys"`
 }
 
 func (a unusedAnswer) print(w io.Writer, asJSON bool, since time.Time) error {
@@ -88,6 +92,9 @@ func (a unusedAnswer) print(w io.Writer, asJSON bool, since time.Time) error {
 		}
 		if a.Withheld == nil {
 			a.Withheld = []observe.Withheld{}
+		}
+		if a.Wide == nil {
+			a.Wide = []wideKey{}
 		}
 		return printJSON(w, a)
 	}
@@ -108,6 +115,9 @@ func (a unusedAnswer) print(w io.Writer, asJSON bool, since time.Time) error {
 	}
 	for _, h := range a.Withheld {
 		fmt.Fprintf(w, "enforce mode withholds from %s (%s): %s\n", h.Call, h.Purpose, strings.Join(h.Fields, " "))
+	}
+	for _, k := range a.Wide {
+		fmt.Fprintf(w, "wider than needed: key %s of %s is for each of %s; one for each: gatehouse service key create %s --purpose NAME\n", k.ID, k.Service, join(k.Purposes), k.Service)
 	}
 	return nil
 }

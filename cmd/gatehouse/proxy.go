@@ -111,7 +111,7 @@ func proxySettings(cfg *config.Config, set *policy.Set) (egress.Settings, error)
 // ownAddresses are Gatehouse itself: what no name may lead to.
 func ownAddresses(cfg *config.Config) []string {
 	var own []string
-	for _, address := range []string{cfg.Listen.App, cfg.Listen.Proxy, cfg.Listen.Console, cfg.Listen.Public} {
+	for _, address := range []string{cfg.Listen.App, cfg.Listen.Proxy, cfg.Listen.Console, cfg.Listen.Public, cfg.Metrics.Listen} {
 		if host, port, err := net.SplitHostPort(address); err == nil && !strings.HasPrefix(address, "unix:") && port != "0" {
 			own = append(own, net.JoinHostPort(host, port))
 		}

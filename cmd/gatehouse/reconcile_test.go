@@ -51,8 +51,12 @@ func theft(t *testing.T, h *house) {
 	if code := h.stop(); code != 0 {
 		t.Fatalf("stop: %d\n%s", code, h.stderr)
 	}
-	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 {
+	if found, code := h.reconcile(); code != 0 || len(found.Differences) > 0 || found.Handles != 1 {
 		t.Fatalf("before the theft: exit status %d, %+v", code, found)
+	}
+	// Eight calls were let through with the handle; the one that was refused is none.
+	if out, _, code := h.gatehouse("service", "handle", "list", "--json"); code != 0 || !strings.Contains(out, `"uses": 8`) || !strings.Contains(out, `"last_used_at"`) {
+		t.Errorf("service handle list: exit status %d\n%s", code, out)
 	}
 
 	h.start()
@@ -269,5 +273,42 @@ func TestMishapsAreNoTheft(t *testing.T) {
 	}
 	if out, errOut, code := h.gatehouse("audit", "reconcile", "--since", "1h"); code != 0 || out != "No difference.\n" {
 		t.Errorf("--since 1h: %d\n%s%s", code, out, errOut)
+	}
+}
+
+// TestPostsUsedElsewhere is a theft that no window shows: of an operation that is not
+// called through Gatehouse. X's count of posts does, asked for with the app's own bearer.
+func TestPostsUsedElsewhere(t *testing.T) {
+	h := newHouseWith(t, "compliance: {keep: 720h}}", `compliance: {keep: 720h}, usage: {app_id: "29104731"}}`)
+	h.start()
+	ada := h.connectPerson(demoX, "ada", h.box.People()[0])
+	search := func() {
+		t.Helper()
+		if status, b, err := h.call(t.Context(), "GET", "/x/2/tweets/search/recent?query=the&max_results=20", ada.Handle, nil); err != nil || status != http.StatusOK {
+			t.Fatalf("searching: %d, %v\n%s", status, err, b)
+		}
+	}
+	for _, stolen := range []int{0, 0, 4} { // the first time is only noted
+		search()
+		for range stolen {
+			direct(t, h.box, "GET", "/2/tweets/search/recent?query=the&max_results=100", "", http.StatusOK)
+		}
+		if code := h.stop(); code != 0 {
+			t.Fatalf("stop: %d\n%s", code, h.stderr)
+		}
+		found, code := h.reconcile()
+		if want := min(stolen, 1); code != want || len(found.Differences) != want || found.UsageFailed+found.UsageUnjudged != 0 {
+			t.Errorf("%d times stolen: exit status %d, %+v", stolen, code, found)
+		}
+		for _, d := range found.Differences {
+			if d.Check != "x-posts" || d.App != demoX || d.Excess <= 0 || d.Excess > int64(stolen)*100 {
+				t.Errorf("%d times stolen: %+v", stolen, d)
+			}
+		}
+		h.start()
+	}
+	out, errOut, code := h.gatehouse("audit", "show", "--action", "connect.app", "--json")
+	if code != 0 || !strings.Contains(out, "GET /2/usage/tweets") {
+		t.Errorf("the log does not say that X was asked: exit status %d\n%s%s", code, out, errOut)
 	}
 }

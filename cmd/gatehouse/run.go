@@ -11,15 +11,16 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"gatehouse"
 	"gatehouse/internal/api"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/config"
 	"gatehouse/internal/egress"
-	"gatehouse/internal/export"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/public"
 	"gatehouse/internal/wire"
@@ -35,9 +36,9 @@ func newRun(o *options) *cobra.Command {
 		Short: "Run Gatehouse",
 		Long: `Runs Gatehouse until it is told to stop (SIGINT or SIGTERM), then lets calls
 under way finish. SIGHUP reads the configuration again: purposes, services (with
-their rates and sources), third parties, who may fetch events and ask about lineage,
-and the mode change without a restart; for every other change the log says that it
-needs one.
+their rates and sources), third parties, who may fetch events, ask about lineage and
+read the audit log, that log's sinks and the mode change without a restart; for every
+other change the log says that it needs one.
 
 A root key under a passphrase that the configuration does not refer to starts
 Gatehouse sealed: its listeners answer /gatehouse/v1/health and refuse the rest, until
@@ -78,11 +79,16 @@ type server struct {
 	*parts
 	app, proxy, public *wire.Server
 	console            *wire.Server // nil when nothing listens for it
+	figures            *wire.Server // nil when nothing listens for who collects figures
 	gateway            *gateway.Gateway
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
-	exporter           *export.Exporter
-	pruner             *audit.Pruner
+	exporting          *exporting
+	logChecker         *logChecker // nil without a console
+	// hup gets each SIGHUP from before the ready line on: without anybody to take it, it
+	// would end the program.
+	hup    chan os.Signal
+	pruner *audit.Pruner
 	// beside is what else runs as long as the server does; ready may set it.
 	beside func(context.Context) error
 }
@@ -102,6 +108,9 @@ func (s *server) addresses() map[string]string {
 	if s.console != nil {
 		out["console"] = s.cfg.ConsoleURL()
 	}
+	if s.figures != nil {
+		out["metrics"] = s.figures.URL() + "/metrics"
+	}
 	if usesCA(s.cfg) {
 		out["ca_file"] = beside(s.cfg, caFile)
 	}
@@ -111,7 +120,7 @@ func (s *server) addresses() map[string]string {
 func (s *server) announce(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse (%s) is ready:", s.cfg.Environment)
-	for _, k := range []string{"app_listener", "proxy_listener", "public", "console", "ca_file"} {
+	for _, k := range []string{"app_listener", "proxy_listener", "public", "console", "metrics", "ca_file"} {
 		if v, ok := s.addresses()[k]; ok {
 			fmt.Fprintf(&b, " %s %s", strings.ReplaceAll(k, "_", " "), v)
 		}
@@ -158,10 +167,14 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 		return err
 	}
 	p.guarding.Store(newGuarding(p))
-	s := &server{parts: p, authority: authority}
-	if s.exporter, err = newExporter(p); err != nil {
+	s := &server{parts: p, authority: authority, exporting: newExporting(), hup: make(chan os.Signal, 1)}
+	signal.Notify(s.hup, syscall.SIGHUP)
+	defer signal.Stop(s.hup)
+	exporter, err := newExporter(p, p.cfg)
+	if err != nil {
 		return err
 	}
+	s.exporting.use(exporter)
 	if s.pruner, err = p.newPruner(p.ownLog()); err != nil {
 		return err
 	}
@@ -191,7 +204,7 @@ func serve(ctx context.Context, cfg *config.Config, logger *slog.Logger, ready f
 // by Close, after every handler has returned.
 func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.console} {
+	for _, listener := range []*wire.Server{s.app, s.proxy, s.public, s.console, s.figures} {
 		if listener != nil {
 			group.Go(func() error { return listener.Run(ctx) })
 		}
@@ -213,15 +226,22 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.tendOperators(ctx) })
+	group.Go(func() error { return s.reviews.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	if s.cfg.Node != "" {
 		group.Go(func() error { return s.pruneFirst(ctx) })
 	}
 	group.Go(func() error { return s.observer.Run(ctx) })
+	group.Go(func() error { return s.identity.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })
-	group.Go(func() error { return s.exporter.Run(ctx) })
+	group.Go(func() error { return s.exporting.run(ctx) })
 	group.Go(func() error { return s.meter.Run(ctx) })
+	group.Go(func() error { return s.metrics.Run(ctx) })
+	group.Go(func() error { s.identity.RunUses(ctx); return nil })
 	group.Go(func() error { return s.reconcile.Run(ctx) })
+	if s.logChecker != nil {
+		group.Go(func() error { return s.logChecker.run(ctx) })
+	}
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {
@@ -229,7 +249,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last))
+	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last), s.identity.FlushKeyUses(last))
 }
 
 // bind makes the surfaces and their listeners.
@@ -251,7 +271,7 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 		if s.app, err = wire.Listen(wire.ServerConfig{
-			Addr: cfg.Listen.App, TLS: tlsConfig, Handler: s.gateway.Handler(), Log: s.logger, OnShutdown: s.gateway.CloseStreams,
+			Addr: cfg.Listen.App, TLS: tlsConfig, Handler: s.gateway.Handler(), Log: s.logger, OnShutdown: func() { s.gateway.CloseStreams(); own.EndStreams() },
 		}); err != nil {
 			return err
 		}
@@ -275,7 +295,10 @@ func (s *server) bind(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.bindConsole(ctx)
+	if err := s.bindConsole(ctx); err != nil {
+		return err
+	}
+	return s.bindMetrics()
 }
 
 func (s *server) publicHandler() (http.Handler, error) {

@@ -28,8 +28,8 @@ the configuration; their keys and handles are made here or through the API.
 A key (gth_svc_…) lets a service begin connections and make handles. A handle
 (gth_hnd_…) stands where your client library puts a token. Both are shown once.`,
 	}
-	key := &cobra.Command{Use: "key", Short: "Make, list and revoke a service's keys"}
-	key.AddCommand(serviceKeyCreate(o), serviceKeyList(o), serviceKeyRevoke(o))
+	key := &cobra.Command{Use: "key", Short: "Make, list, rotate and revoke a service's keys"}
+	key.AddCommand(serviceKeyCreate(o), serviceKeyList(o), serviceKeyRotate(o), serviceKeyRevoke(o))
 	handle := &cobra.Command{Use: "handle", Short: "Make, list and revoke handles"}
 	handle.AddCommand(handleCreate(o), handleList(o), handleRevoke(o))
 	c.AddCommand(serviceList(o), key, handle)
@@ -56,145 +56,6 @@ func withConfig(ctx context.Context, cfg *config.Config, do func(p *parts) error
 		return err
 	}
 	return do(p)
-}
-
-func serviceList(o *options) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "list",
-		Short: "List services",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return with(c.Context(), o, func(p *parts) error {
-				services, err := p.identity.Services(c.Context())
-				if err != nil {
-					return err
-				}
-				type row struct {
-					ID       string                  `json:"id"`
-					Name     string                  `json:"name"`
-					Purposes []gatehouse.PurposeName `json:"purposes"`
-					Disabled bool                    `json:"disabled"`
-					Created  string                  `json:"created_at"`
-				}
-				list := []row{}
-				var rows [][]string
-				for _, s := range services {
-					purposes := p.cfg.Services[s.Name].Purposes
-					list = append(list, row{string(s.ID), string(s.Name), purposes, s.Disabled, stamp(s.Created)})
-					state := "in use"
-					if s.Disabled {
-						state = "disabled: not in the configuration"
-					}
-					rows = append(rows, []string{string(s.Name), join(purposes), state, when(s.Created)})
-				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), list)
-				}
-				return table(c.OutOrStdout(), "There is no service: add one to the configuration.", []string{"SERVICE", "PURPOSES", "STATE", "CREATED"}, rows)
-			})
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
-func serviceKeyCreate(o *options) *cobra.Command {
-	var asJSON bool
-	var expiresOld time.Duration
-	c := &cobra.Command{
-		Use:   "create SERVICE",
-		Short: "Make a key for a service and print it, once",
-		Long: `Makes a key for a service and prints it, once. A service may have several. With
---expires-old the ones it has already end after that time: long enough to hand out
-the new one.`,
-		Example: "  gatehouse service key create scheduler --expires-old 24h > /run/secrets/gatehouse-key",
-		Args:    one("SERVICE"),
-		RunE: func(c *cobra.Command, args []string) error {
-			if expiresOld < 0 {
-				return usagef("--expires-old: a span of time, such as 24h")
-			}
-			return with(c.Context(), o, func(p *parts) error {
-				name := gatehouse.ServiceName(args[0])
-				if _, err := serviceNamed(p, args[0]); err != nil {
-					return err
-				}
-				key, err := p.identity.NewServiceKey(c.Context(), name)
-				if err != nil {
-					return err
-				}
-				// The new key is printed whatever becomes of the old ones: it exists.
-				if asJSON {
-					err = printJSON(c.OutOrStdout(), map[string]string{"service": args[0], "key": key.Reveal()})
-				} else {
-					_, err = fmt.Fprintln(c.OutOrStdout(), key.Reveal())
-				}
-				if err == nil && c.Flags().Changed("expires-old") {
-					_, err = p.identity.ExpireServiceKeys(c.Context(), name, time.Now().Add(expiresOld))
-				}
-				return err
-			})
-		},
-	}
-	c.Flags().DurationVar(&expiresOld, "expires-old", 0, "give the service's other keys an end, that far ahead")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
-func serviceKeyList(o *options) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "list SERVICE",
-		Short: "List a service's keys (their ids, never the keys)",
-		Args:  one("SERVICE"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return with(c.Context(), o, func(p *parts) error {
-				keys, err := p.identity.ServiceKeys(c.Context(), gatehouse.ServiceName(args[0]))
-				if err != nil {
-					return err
-				}
-				// A service that left the configuration may still have keys to see.
-				if _, err := serviceNamed(p, args[0]); err != nil && len(keys) == 0 {
-					return err
-				}
-				type row struct {
-					ID      string `json:"id"`
-					Created string `json:"created_at"`
-					Expires string `json:"expires_at,omitempty"`
-					Revoked string `json:"revoked_at,omitempty"`
-				}
-				list := []row{}
-				var rows [][]string
-				for _, k := range keys {
-					list = append(list, row{string(k.ID), stamp(k.Created), stamp(k.Expires), stamp(k.Revoked)})
-					rows = append(rows, []string{string(k.ID), when(k.Created), when(k.Expires), when(k.Revoked)})
-				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), list)
-				}
-				return table(c.OutOrStdout(), "This service has no key.", []string{"KEY", "CREATED", "EXPIRES", "REVOKED"}, rows)
-			})
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
-func serviceKeyRevoke(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke KEY-ID",
-		Short: "Make a key worthless at once",
-		Args:  one("KEY-ID"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return with(c.Context(), o, func(p *parts) error {
-				if err := p.identity.RevokeServiceKey(c.Context(), identity.ServiceKeyID(args[0])); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintln(c.OutOrStdout(), "revoked")
-				return err
-			})
-		},
-	}
 }
 
 func handleCreate(o *options) *cobra.Command {
@@ -295,13 +156,19 @@ func handleList(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List handles (their ids, never the handles)",
-		Args:  cobra.NoArgs,
+		Long: `Lists handles with how many calls were let through with each one and when the last
+was, as of a few seconds ago. Counting began with the first Gatehouse that does it.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return with(c.Context(), o, func(p *parts) error {
 				handles, err := p.identity.Handles(c.Context(), identity.Filter{
 					Service: gatehouse.ServiceName(service), Connection: gatehouse.ConnectionID(connection), Ended: all,
 					Limit: math.MaxInt32, // a list that is cut without a word is a wrong one
 				})
+				if err != nil {
+					return err
+				}
+				uses, err := p.identity.Uses(c.Context(), handles)
 				if err != nil {
 					return err
 				}
@@ -313,17 +180,20 @@ func handleList(o *options) *cobra.Command {
 					Platform   string `json:"platform"`
 					Expires    string `json:"expires_at"`
 					Revoked    string `json:"revoked_at,omitempty"`
+					Uses       int64  `json:"uses"`
+					LastUsed   string `json:"last_used_at,omitempty"`
 				}
 				list := []row{}
 				var rows [][]string
 				for _, h := range handles {
-					list = append(list, row{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), string(h.Platform), stamp(h.Expires), stamp(h.Revoked)})
-					rows = append(rows, []string{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), when(h.Expires), when(h.Revoked)})
+					use := uses[h.ID]
+					list = append(list, row{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), string(h.Platform), stamp(h.Expires), stamp(h.Revoked), use.Count, stamp(use.Last)})
+					rows = append(rows, []string{string(h.ID), string(h.ServiceName), string(h.Purpose), string(h.Connection), when(h.Expires), when(h.Revoked), fmt.Sprint(use.Count), when(use.Last)})
 				}
 				if asJSON {
 					return printJSON(c.OutOrStdout(), list)
 				}
-				return table(c.OutOrStdout(), "There is no handle.", []string{"HANDLE", "SERVICE", "PURPOSE", "CONNECTION", "EXPIRES", "REVOKED"}, rows)
+				return table(c.OutOrStdout(), "There is no handle.", []string{"HANDLE", "SERVICE", "PURPOSE", "CONNECTION", "EXPIRES", "REVOKED", "USES", "LAST USED"}, rows)
 			})
 		},
 	}

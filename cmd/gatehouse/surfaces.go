@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"gatehouse"
@@ -38,6 +36,8 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Observe:   p.observed,
 		Heard:     func(h gateway.Heard) { p.meter.Hear(heard(h)) },
 		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
+		Done:      p.called,
+		Posts:     countedPosts(p),
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}
@@ -187,9 +187,6 @@ func publicConfig(p *parts) public.Config {
 // after its last day, until ctx ends. A configuration that is wrong changes
 // nothing.
 func (s *server) reload(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	// The day is looked at rather than waited for: a timer of weeks would not
 	// notice that the machine slept or that its clock was set.
 	clock := time.NewTicker(time.Minute)
@@ -202,7 +199,7 @@ func (s *server) reload(ctx context.Context) error {
 			if err := s.endReport(ctx, now); err != nil {
 				s.logger.ErrorContext(ctx, "the end of report mode", slog.Any("error", err))
 			}
-		case <-hup:
+		case <-s.hup:
 			if err := s.apply(ctx); err != nil {
 				s.logger.ErrorContext(ctx, "the configuration was not applied", slog.Any("error", err))
 			}
@@ -232,6 +229,7 @@ func (s *server) endReport(ctx context.Context, now time.Time) error {
 
 // applySettings puts into force what the surfaces take from a configuration.
 func (s *server) applySettings(cfg *config.Config, set *policy.Set) error {
+	s.metrics.Apply(metricNames(cfg))
 	if s.egressProxy != nil {
 		settings, err := proxySettings(cfg, set)
 		if err != nil {
@@ -268,6 +266,10 @@ func (s *server) apply(ctx context.Context) error {
 	if _, err := proxySettings(next, set); err != nil {
 		return err // nothing is in force yet
 	}
+	exporter, err := newExporter(s.parts, next)
+	if err != nil {
+		return err
+	}
 	if err := s.identity.EnsureServices(ctx, serviceNames(next)); err != nil {
 		return err
 	}
@@ -288,7 +290,11 @@ func (s *server) apply(ctx context.Context) error {
 	if err := s.applySettings(next, set); err != nil {
 		return err
 	}
-	for _, change := range config.Diff(s.inForce.Swap(applied).cfg, next) {
+	before := s.inForce.Swap(applied).cfg
+	if !reflect.DeepEqual(before.Audit.Export, next.Audit.Export) {
+		s.exporting.use(exporter)
+	}
+	for _, change := range config.Diff(before, next) {
 		if live(change) {
 			s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
 		} else {
@@ -301,7 +307,7 @@ func (s *server) apply(ctx context.Context) error {
 // live reports whether a change took effect with the reload: the gateway's
 // settings did, everything that was built at the start did not.
 func live(change string) bool {
-	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "lineage.services", "mode", "until"} {
+	for _, part := range []string{"purposes", "services", "third_parties", "events.services", "lineage.services", "audit.readers", "audit.export", "mode", "until"} {
 		if rest, ok := strings.CutPrefix(change, part); ok && rest != "" && strings.ContainsAny(rest[:1], ". ") {
 			return true
 		}

@@ -31,6 +31,9 @@ func TestReloadSaysWhatNeedsARestart(t *testing.T) {
 		"services.web.rate changes from 5/s to 6/s":             true,
 		"mode changes from enforce to report":                   true,
 		"third_parties.api.segment.io is added":                 true,
+		"audit.readers gains auditor":                           true,
+		"audit.export is empty":                                 true,
+		"audit.retention changes from 1h to 2h":                 false,
 		"listen.app changes from 127.0.0.1:1 to 127.0.0.1:2":    false,
 		"returns gains https://app.example.com/back":            false,
 		"limits.calls changes from 1 to 2":                      false,
@@ -85,7 +88,7 @@ func TestReportModeEndsByItself(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		s := &server{parts: p}
+		s := &server{parts: p, hup: make(chan os.Signal, 1)}
 		own, err := api.New(apiConfig(p, nil))
 		if err != nil {
 			t.Fatal(err)

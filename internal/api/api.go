@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -102,6 +103,7 @@ type API struct {
 	logReaders  func(gatehouse.ServiceName) bool
 	search      LogSearch
 	waiting     atomic.Int64
+	ending      chan struct{} // closed by EndStreams
 	shown       func(context.Context, gatehouse.ServiceName, []connect.Connection) error
 	health      func() Health
 	surface     *wire.Surface
@@ -136,13 +138,14 @@ func New(c Config) (*API, error) {
 	return &API{
 		connections: c.Connections, directory: c.Directory, records: c.Records, purposes: c.Purposes, events: c.Events, readers: c.EventReader,
 		admit: c.Admit, duties: c.Duties, lineage: c.Lineage, budgets: c.Budgets, log: c.Log, logs: c.Logs, logReaders: c.LogReader, search: c.Search, shown: c.Shown, health: c.Health, surface: c.Surface,
+		ending: make(chan struct{}),
 	}, nil
 }
 
 // caller is the service that a request was authenticated as.
 type caller struct {
-	identity.Service
-	purposes []Purpose
+	identity.Caller
+	purposes []Purpose // that the key may be used for
 }
 
 // may returns the service's purpose of that name.
@@ -157,53 +160,64 @@ func (c caller) may(name gatehouse.PurposeName) (Purpose, bool) {
 // handler answers an authenticated request.
 type handler func(a *API, w http.ResponseWriter, r *http.Request, c caller) error
 
+// access is what a route demands of a key.
+type access int
+
+const (
+	keyed access = iota // any key; the handler looks at purposes
+	open                // none
+	// wide: it is about more than one purpose, so that a key bound to one of them
+	// does not do.
+	wide
+)
+
 // route is one operation. The table below is compared with the OpenAPI document
 // by a test, both ways.
 type route struct {
 	method, path string
-	open         bool // needs no key
+	access       access
 	handle       handler
 }
 
 var routes = []route{
-	{"GET", "/gatehouse/v1/openapi.json", true, (*API).document},
-	{"GET", HealthPath, true, (*API).showHealth},
-	{"GET", "/gatehouse/v1/me", false, (*API).me},
-	{"POST", "/gatehouse/v1/connections", false, (*API).begin},
-	{"GET", "/gatehouse/v1/connections", false, (*API).listConnections},
-	{"POST", "/gatehouse/v1/connections/redeem", false, (*API).redeem},
-	{"POST", "/gatehouse/v1/connections/import", false, (*API).importConnection},
-	{"GET", "/gatehouse/v1/connections/{id}", false, (*API).showConnection},
-	{"DELETE", "/gatehouse/v1/connections/{id}", false, (*API).revokeConnection},
-	{"POST", "/gatehouse/v1/handles", false, (*API).makeHandle},
-	{"GET", "/gatehouse/v1/handles", false, (*API).listHandles},
-	{"DELETE", "/gatehouse/v1/handles/{id}", false, (*API).revokeHandle},
-	{"GET", "/gatehouse/v1/limits", false, (*API).limits},
-	{"POST", "/gatehouse/v1/erasures", false, (*API).erase},
-	{"GET", "/gatehouse/v1/duties", false, (*API).listDuties},
-	{"GET", "/gatehouse/v1/duties/{id}", false, (*API).showDuty},
-	{"POST", "/gatehouse/v1/duties/{id}/done", false, (*API).answerDuty},
-	{"GET", "/gatehouse/v1/events", false, (*API).listEvents},
-	{"POST", "/gatehouse/v1/events/{id}/ack", false, (*API).acknowledgeEvent},
-	{"GET", "/gatehouse/v1/lineage/persons/{person}", false, (*API).lineageOfPerson},
-	{"GET", "/gatehouse/v1/lineage/destinations/{host}", false, (*API).lineageOfDestination},
-	{"GET", "/gatehouse/v1/lineage/services/{service}", false, (*API).lineageOfService},
-	{"GET", "/gatehouse/v1/lineage/handles/{id}", false, (*API).lineageOfHandle},
-	{"GET", "/gatehouse/v1/lineage/purposes/{purpose}", false, (*API).lineageOfPurpose},
-	{"GET", "/gatehouse/v1/lineage/flows", false, (*API).lineageFlows},
-	{"GET", "/gatehouse/v1/lineage/status", false, (*API).lineageStatus},
-	{"GET", logPath + "entries", false, (*API).searchLog},
-	{"GET", logPath + "tail", false, (*API).tailLog},
-	{"GET", logPath + "checkpoint", false, (*API).logCheckpoint},
-	{"GET", logPath + "tile/{path...}", false, (*API).logTile},
-	{"GET", logPath + "{node}/{path...}", false, (*API).nodeLog},
-	{"GET", Prefix + "logs", false, (*API).listLogs},
-	{"POST", "/gatehouse/v1/seal", false, (*API).seal},
-	{"POST", "/gatehouse/v1/open", false, (*API).openSealed},
-	{"GET", "/gatehouse/v1/records", false, (*API).listRecords},
-	{"PUT", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).putRecord},
-	{"GET", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).getRecord},
-	{"DELETE", "/gatehouse/v1/records/{purpose}/{label}", false, (*API).deleteRecord},
+	{"GET", "/gatehouse/v1/openapi.json", open, (*API).document},
+	{"GET", HealthPath, open, (*API).showHealth},
+	{"GET", "/gatehouse/v1/me", keyed, (*API).me},
+	{"POST", "/gatehouse/v1/connections", keyed, (*API).begin},
+	{"GET", "/gatehouse/v1/connections", keyed, (*API).listConnections},
+	{"POST", "/gatehouse/v1/connections/redeem", keyed, (*API).redeem},
+	{"POST", "/gatehouse/v1/connections/import", keyed, (*API).importConnection},
+	{"GET", "/gatehouse/v1/connections/{id}", keyed, (*API).showConnection},
+	{"DELETE", "/gatehouse/v1/connections/{id}", keyed, (*API).revokeConnection},
+	{"POST", "/gatehouse/v1/handles", keyed, (*API).makeHandle},
+	{"GET", "/gatehouse/v1/handles", keyed, (*API).listHandles},
+	{"DELETE", "/gatehouse/v1/handles/{id}", keyed, (*API).revokeHandle},
+	{"GET", "/gatehouse/v1/limits", keyed, (*API).limits},
+	{"POST", "/gatehouse/v1/erasures", wide, (*API).erase},
+	{"GET", "/gatehouse/v1/duties", wide, (*API).listDuties},
+	{"GET", "/gatehouse/v1/duties/{id}", wide, (*API).showDuty},
+	{"POST", "/gatehouse/v1/duties/{id}/done", wide, (*API).answerDuty},
+	{"GET", "/gatehouse/v1/events", wide, (*API).listEvents},
+	{"POST", "/gatehouse/v1/events/{id}/ack", wide, (*API).acknowledgeEvent},
+	{"GET", "/gatehouse/v1/lineage/persons/{person}", wide, (*API).lineageOfPerson},
+	{"GET", "/gatehouse/v1/lineage/destinations/{host}", wide, (*API).lineageOfDestination},
+	{"GET", "/gatehouse/v1/lineage/services/{service}", wide, (*API).lineageOfService},
+	{"GET", "/gatehouse/v1/lineage/handles/{id}", wide, (*API).lineageOfHandle},
+	{"GET", "/gatehouse/v1/lineage/purposes/{purpose}", wide, (*API).lineageOfPurpose},
+	{"GET", "/gatehouse/v1/lineage/flows", wide, (*API).lineageFlows},
+	{"GET", "/gatehouse/v1/lineage/status", wide, (*API).lineageStatus},
+	{"GET", logPath + "entries", wide, (*API).searchLog},
+	{"GET", logPath + "tail", wide, (*API).tailLog},
+	{"GET", logPath + "checkpoint", wide, (*API).logCheckpoint},
+	{"GET", logPath + "tile/{path...}", wide, (*API).logTile},
+	{"GET", logPath + "{node}/{path...}", wide, (*API).nodeLog},
+	{"GET", Prefix + "logs", wide, (*API).listLogs},
+	{"POST", "/gatehouse/v1/seal", keyed, (*API).seal},
+	{"POST", "/gatehouse/v1/open", keyed, (*API).openSealed},
+	{"GET", "/gatehouse/v1/records", keyed, (*API).listRecords},
+	{"PUT", "/gatehouse/v1/records/{purpose}/{label}", keyed, (*API).putRecord},
+	{"GET", "/gatehouse/v1/records/{purpose}/{label}", keyed, (*API).getRecord},
+	{"DELETE", "/gatehouse/v1/records/{purpose}/{label}", keyed, (*API).deleteRecord},
 }
 
 // Handler returns the handler for everything below Prefix.
@@ -248,15 +262,23 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, methods map[string]r
 	}
 	wire.Annotate(w, wire.Note{Operation: rt.method + " " + rt.path})
 	var c caller
-	if !rt.open {
-		service, err := a.authenticate(r)
+	if rt.access != open {
+		known, err := a.authenticate(r)
 		if err != nil {
 			return err
 		}
-		c = caller{Service: service, purposes: a.purposes(service.Name)}
-		wire.Annotate(w, wire.Note{Service: string(service.Name)})
-		if err := a.admit(service.Name, 1); err != nil {
+		c = caller{Caller: known, purposes: slices.DeleteFunc(slices.Clone(a.purposes(known.Name)), func(p Purpose) bool { return known.For(p.Name) != nil })}
+		wire.Annotate(w, wire.Note{Service: string(known.Name)})
+		if err := a.admit(known.Name, 1); err != nil {
 			return err
+		}
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+			a.directory.KeyUsed(known.Key.ID, from.Addr())
+		}
+		if rt.access == wide {
+			if err := known.Wide(); err != nil {
+				return err
+			}
 		}
 	}
 	return rt.handle(a, w, r, c)
@@ -264,14 +286,14 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, methods map[string]r
 
 // authenticate finds the service by its key, which is accepted in one place
 // only.
-func (a *API) authenticate(r *http.Request) (identity.Service, error) {
+func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
 	headers := r.Header["Authorization"]
 	if len(headers) != 1 {
-		return identity.Service{}, wire.Unauthenticated("api/key-missing", "Send the service key once, as Authorization: Bearer gth_svc_….")
+		return identity.Caller{}, wire.Unauthenticated("api/key-missing", "Send the service key once, as Authorization: Bearer gth_svc_….")
 	}
 	scheme, key, _ := strings.Cut(headers[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		return identity.Service{}, wire.Unauthenticated("api/key-missing", "Send the service key as Authorization: Bearer gth_svc_….")
+		return identity.Caller{}, wire.Unauthenticated("api/key-missing", "Send the service key as Authorization: Bearer gth_svc_….")
 	}
 	return a.directory.AuthenticateService(r.Context(), secret.New(key))
 }

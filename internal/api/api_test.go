@@ -250,6 +250,12 @@ const begin = `{"app":"main-x","subject":"user-7","purposes":["publish"],"return
 // connect goes through the API and the sandbox to a connection.
 func (w *world) connect(subject, purpose string) map[string]any {
 	w.t.Helper()
+	return w.ok(http.StatusOK, "POST", "/gatehouse/v1/connections/redeem", `{"code":"`+w.code(subject, purpose)+`","subject":"`+subject+`"}`)
+}
+
+// code goes as far as the code to redeem.
+func (w *world) code(subject, purpose string) string {
+	w.t.Helper()
 	body := strings.NewReplacer("user-7", subject, "publish", purpose, "main-x", string(connecttest.AppOf(gatehouse.PurposeName(purpose)))).Replace(begin)
 	begun := w.ok(http.StatusCreated, "POST", "/gatehouse/v1/connections", body)
 	link := begun["url"].(string)
@@ -258,8 +264,7 @@ func (w *world) connect(subject, purpose string) map[string]any {
 		w.t.Fatal(err)
 	}
 	b := w.Browser(address, cookie)
-	code := b.Back(connecttest.AppOf(gatehouse.PurposeName(purpose)), b.Decide(connecttest.Person(1), "allow", "")).Get("code")
-	return w.ok(http.StatusOK, "POST", "/gatehouse/v1/connections/redeem", `{"code":"`+code+`","subject":"`+subject+`"}`)
+	return b.Back(connecttest.AppOf(gatehouse.PurposeName(purpose)), b.Decide(connecttest.Person(1), "allow", "")).Get("code")
 }
 
 // The app's whole journey: who am I, connect, look, make a handle, revoke.

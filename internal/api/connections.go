@@ -67,6 +67,13 @@ func some(list []string) []string {
 	return list
 }
 
+// keyView is the key that the caller showed: by its id, never itself.
+type keyView struct {
+	ID      string    `json:"id"`
+	Purpose string    `json:"purpose,omitempty"`
+	Expires time.Time `json:"expires_at,omitzero"`
+}
+
 // me says who the caller is.
 func (a *API) me(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err := checkQuery(r); err != nil {
@@ -84,7 +91,8 @@ func (a *API) me(w http.ResponseWriter, r *http.Request, c caller) error {
 	return reply(w, http.StatusOK, struct {
 		Service  string    `json:"service"`
 		Purposes []purpose `json:"purposes"`
-	}{string(c.Name), purposes})
+		Key      keyView   `json:"key"`
+	}{string(c.Name), purposes, keyView{string(c.Key.ID), string(c.Key.Purpose), c.Key.Expires}})
 }
 
 // begin prepares a connection.
@@ -130,7 +138,7 @@ func (a *API) redeem(w http.ResponseWriter, r *http.Request, c caller) error {
 	if in.Code == "" || in.Subject == "" {
 		return invalid("api/redeem", "code and subject are both needed: the code from the return address, and the subject of your own session.")
 	}
-	v, err := a.connections.Redeem(r.Context(), secret.New(in.Code), gatehouse.Subject(in.Subject), c.Name)
+	v, err := a.connections.RedeemIf(r.Context(), secret.New(in.Code), gatehouse.Subject(in.Subject), c.Name, c.For)
 	if err != nil {
 		return err
 	}
@@ -212,7 +220,14 @@ func (c caller) sees(v connect.Connection) bool {
 func (a *API) connection(r *http.Request, c caller, id string) (connect.Connection, error) {
 	v, err := a.connections.Get(r.Context(), gatehouse.ConnectionID(id))
 	if err == nil && !c.sees(v) {
-		err = wire.Refuse(gatehouse.ErrNotFound, "connect/unknown-connection", "there is no such connection")
+		if v.Service == c.Name {
+			for _, purpose := range v.Purposes {
+				if err := c.For(purpose); err != nil {
+					return connect.Connection{}, err
+				}
+			}
+		}
+		return connect.Connection{}, wire.Refuse(gatehouse.ErrNotFound, "connect/unknown-connection", "there is no such connection")
 	}
 	return v, err
 }
@@ -235,6 +250,11 @@ func (a *API) revokeConnection(w http.ResponseWriter, r *http.Request, c caller)
 	v, err := a.connection(r, c, r.PathValue("id"))
 	if err != nil {
 		return err
+	}
+	for _, purpose := range v.Purposes { // it ends for all of them
+		if err := c.For(purpose); err != nil {
+			return err
+		}
 	}
 	if err := a.connections.Revoke(r.Context(), v.ID, "revoked by the app"); err != nil {
 		return err

@@ -49,6 +49,9 @@ func (a *API) makeHandle(w http.ResponseWriter, r *http.Request, c caller) error
 	if err := errors.Join(checkQuery(r), readBody(w, r, &in)); err != nil {
 		return err
 	}
+	if err := c.For(gatehouse.PurposeName(in.Purpose)); err != nil {
+		return err
+	}
 	v, err := a.connection(r, c, in.Connection)
 	if err != nil {
 		return err
@@ -103,7 +106,7 @@ func (a *API) listHandles(w http.ResponseWriter, r *http.Request, c caller) erro
 		Handles []handleView `json:"handles"`
 	}{Handles: []handleView{}}
 	for _, h := range list {
-		if h.ServiceName == c.Name {
+		if h.ServiceName == c.Name && c.For(h.Purpose) == nil {
 			out.Handles = append(out.Handles, viewHandle(h))
 		}
 	}
@@ -120,6 +123,9 @@ func (a *API) revokeHandle(w http.ResponseWriter, r *http.Request, c caller) err
 		return unknown
 	}
 	if err != nil {
+		return err
+	}
+	if err := c.For(h.Purpose); err != nil {
 		return err
 	}
 	if err := a.directory.RevokeHandle(r.Context(), h.ID); err != nil {

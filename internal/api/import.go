@@ -17,6 +17,9 @@ import (
 func (c caller) purposesFor(names []string, app string) ([]gatehouse.PurposeName, error) {
 	purposes := make([]gatehouse.PurposeName, 0, len(names))
 	for _, name := range names {
+		if err := c.For(gatehouse.PurposeName(name)); err != nil {
+			return nil, err
+		}
 		p, ok := c.may(gatehouse.PurposeName(name))
 		switch {
 		case !ok:

@@ -204,6 +204,10 @@ const (
 
 // tailLog serves entries as they are written: it waits for the first that fits.
 func (a *API) tailLog(w http.ResponseWriter, r *http.Request, c caller) error {
+	stream := wantsEvents(r)
+	if stream {
+		r = resumed(r)
+	}
 	q, cursor, err := a.logQuery(r, c, "wait")
 	if err != nil {
 		return err
@@ -220,12 +224,15 @@ func (a *API) tailLog(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return refusedQuery(err)
 	}
-	if wait > 0 {
+	if wait > 0 || stream {
 		if a.waiting.Add(1) > maxWaiting {
 			a.waiting.Add(-1)
 			return wire.Refuse(gatehouse.ErrLimited, "log/waiting", "Too many requests wait for the log. Ask again later, or without wait.")
 		}
 		defer a.waiting.Add(-1)
+	}
+	if stream {
+		return a.streamLog(w, r, c, tail)
 	}
 	until := time.NewTimer(time.Duration(wait) * time.Second)
 	defer until.Stop()

@@ -34,10 +34,11 @@ func viewRecord(e records.Entry) recordView {
 
 // recordOf returns what the path and the query of a record's address say.
 func (a *API) recordOf(r *http.Request, c caller) (owner records.Owner, purpose gatehouse.PurposeName, label string, err error) {
-	if err = checkQuery(r, "subject", "connection"); err == nil {
+	purpose, label = gatehouse.PurposeName(r.PathValue("purpose")), r.PathValue("label")
+	if err = errors.Join(checkQuery(r, "subject", "connection"), c.For(purpose)); err == nil {
 		owner, err = a.owner(r, c, r.URL.Query().Get("subject"), r.URL.Query().Get("connection"))
 	}
-	return owner, gatehouse.PurposeName(r.PathValue("purpose")), r.PathValue("label"), err
+	return owner, purpose, label, err
 }
 
 func (a *API) putRecord(w http.ResponseWriter, r *http.Request, c caller) error {
@@ -141,9 +142,11 @@ func (a *API) listRecords(w http.ResponseWriter, r *http.Request, c caller) erro
 	out := struct {
 		Records []recordView `json:"records"`
 		Next    string       `json:"next,omitempty"`
-	}{Records: make([]recordView, len(list))}
-	for i, e := range list {
-		out.Records[i] = viewRecord(e)
+	}{Records: []recordView{}}
+	for _, e := range list {
+		if c.For(e.Purpose) == nil {
+			out.Records = append(out.Records, viewRecord(e))
+		}
 	}
 	if more {
 		out.Next = string(last.Purpose) + "/" + last.Label

@@ -100,6 +100,9 @@ func (a *API) sealItem(r *http.Request, c caller, raw []byte) (records.Item, err
 	if err := decode(raw, &in); err != nil {
 		return records.Item{}, err
 	}
+	if err := c.For(gatehouse.PurposeName(in.Purpose)); err != nil {
+		return records.Item{}, err
+	}
 	owner, err := a.owner(r, c, in.Subject, in.Connection)
 	if err != nil {
 		return records.Item{}, err
@@ -124,6 +127,9 @@ func life(seconds int64) (time.Duration, error) {
 func (a *API) openItem(r *http.Request, c caller, raw []byte) (records.Item, error) {
 	var in openBody
 	if err := decode(raw, &in); err != nil {
+		return records.Item{}, err
+	}
+	if err := c.For(gatehouse.PurposeName(in.Purpose)); err != nil {
 		return records.Item{}, err
 	}
 	owner, err := a.owner(r, c, in.Subject, in.Connection)

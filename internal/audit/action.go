@@ -135,13 +135,22 @@ var actions = map[string]string{
 	"record.get":    "A service had a record opened that Gatehouse keeps for it. The intent is written before anything is opened.",
 	"record.put":    "A service gave a record to be kept, sealed under its person's key.",
 
-	"service.create":     "A service of the configuration was entered in the database.",
-	"service.disable":    "A service that left the configuration was disabled.",
-	"service.enable":     "A disabled service came back into the configuration.",
-	"service.key.create": "A service was given a key.",
-	"service.key.expire": "A service's key was given an end, beside a newer one; facts hold the time.",
-	"service.key.revoke": "A service's key stopped working.",
-	"service.source.new": "A service called from a network address that it had not used before.",
+	"review.closed": "What a review of access had left to be done elsewhere is done: the next list, or the configuration, does not have it any more. Facts hold the review and the item.",
+	"review.decide": "A reviewer decided about one right; facts hold the review, the item, the decision, and whose right it is by its holder's identifier.",
+	"review.finish": "A review of access was finished; facts hold counts of what was confirmed, removed, lapsed, kept as an exception and left to be done elsewhere, and the SHA-256 of the signed evidence. The verdict is failed if something is left to be done.",
+	"review.import": "A list of access to another system was taken in; facts hold the system, how many rights it has, and the SHA-256 of the file.",
+	"review.lapse":  "A right ended because nobody confirmed it in time, or because a reviewer wanted it so; facts hold the review, the item and what was done.",
+	"review.remind": "Rights wait to be decided; facts hold the review, how many, and when it is due.",
+	"review.start":  "A review of all access began; facts hold how many rights it lists, how many of them were not used, and when it is due.",
+
+	"service.create":       "A service of the configuration was entered in the database.",
+	"service.disable":      "A service that left the configuration was disabled.",
+	"service.enable":       "A disabled service came back into the configuration.",
+	"service.key.create":   "A service was given a key, bound to the purpose if one is named; facts hold its end, which key it replaces, and when that one ends.",
+	"service.key.expire":   "A service's key was given an end, beside a newer one; facts hold the time.",
+	"service.key.expiring": "A service's key ends soon and has no successor; facts hold the time.",
+	"service.key.revoke":   "A service's key stopped working.",
+	"service.source.new":   "A service called from a network address that it had not used before.",
 }
 
 // An Action is what the registry says of a name.

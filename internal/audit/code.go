@@ -143,6 +143,15 @@ var classes = map[string]class{
 	"operator.approved":  {number: 428, severity: SeverityWarning, controls: []string{"M-ROLES"}},
 	"operator.cloned":    {number: 429, severity: SeverityAlert, controls: []string{"M-2FA", "X-MONITOR"}},
 
+	"service.key.expiring": {number: 440, severity: SeverityWarning, controls: []string{"M-ROLES", "X-ROTATE"}},
+	"review.start":         {number: 441, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+	"review.decide":        {number: 442, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+	"review.remind":        {number: 443, severity: SeverityWarning, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+	"review.lapse":         {number: 444, severity: SeverityWarning, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+	"review.finish":        {number: 445, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+	"review.import":        {number: 446, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"review.closed":        {number: 447, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+
 	"seal":            {number: 501, controls: []string{"M-ACCESSLOG", "M-REST"}},
 	"open":            {number: 502, controls: []string{"M-ACCESSLOG", "M-PURPOSE", "X-ENCRYPT"}},
 	"record.put":      {number: 503, controls: []string{"M-ACCESSLOG", "M-REST"}},

@@ -102,6 +102,12 @@ func (l *Log) index(e *Entry) Index {
 	return x
 }
 
+// Holds reports whether an entry that this is the index of has a personal field of that
+// kind and value, such as the handle of an id.
+func (x Index) Holds(hash IndexHash, kind, value string) bool {
+	return x.has(hash(kind, value)[:termSize])
+}
+
 // has reports whether a term is among x's.
 func (x Index) has(term []byte) bool {
 	for t := range slices.Chunk(x.Terms, termSize) {

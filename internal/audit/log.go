@@ -37,6 +37,11 @@ type Config struct {
 	OnFault func(error)
 	// OnRecover is told when it can be written again.
 	OnRecover func()
+	// Entered is told of each entry that this process adds: of one whose caller waits when
+	// it is on disk, with how long that took, of any other when it is on its way. It is
+	// called from many goroutines, must not wait, and keeps nothing of the entry. nil
+	// costs nothing.
+	Entered func(kind string, e Entry, took time.Duration)
 	// Aside is a directory on this machine, of this log's own, for what is kept
 	// where the log is not: space that is held back, entries that it could not take,
 	// the newest checkpoint. Empty keeps none of it.
@@ -177,12 +182,14 @@ func (l *Log) Record(ctx context.Context, e Entry) (id string, err error) {
 
 // write builds an entry and waits until it is on disk.
 func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (Row, error) {
+	e = attributed(ctx, e)
 	if err := e.validate(kind); err != nil {
 		return Row{}, err
 	}
 	if err := l.open(); err != nil {
 		return Row{}, err
 	}
+	began := time.Now()
 	row, err := l.build(ctx, kind, intent, &e)
 	if err != nil {
 		return Row{}, err
@@ -198,6 +205,7 @@ func (l *Log) write(ctx context.Context, kind, intent string, e Entry) (Row, err
 		if g.err != nil {
 			return Row{}, refusal(conditionOf(g.err), g.err)
 		}
+		l.entered(kind, &e, time.Since(began))
 		return row, nil
 	case <-patience.C:
 		l.stalled() // As below: it may still be written.
@@ -220,7 +228,15 @@ func (l *Log) Refusal(e Entry) (id string) {
 	if err := l.queue.put(row, true, false); err != nil {
 		l.lost(err)
 	}
+	l.entered(KindEvent, &e, 0)
 	return row.ID
+}
+
+// entered tells of an entry. It is handed over by value, so that no caller's escapes.
+func (l *Log) entered(kind string, e *Entry, took time.Duration) {
+	if l.config.Entered != nil {
+		l.config.Entered(kind, *e, took)
+	}
 }
 
 // Outcome records how the thing ended that the receipt's intent announced,
@@ -252,6 +268,7 @@ func (l *Log) Outcome(r Receipt, e Entry) {
 	if err := l.queue.put(row, false, false); err != nil {
 		l.lost(err)
 	}
+	l.entered(KindOutcome, &e, 0)
 }
 
 // must builds an entry that has to be written whatever is wrong with it: what

@@ -48,7 +48,8 @@ type queue struct {
 	groups []*group
 	length int
 	closed error
-	// nudged is closed when the writer has looked around, which somebody asked for.
+	// nudged is closed when the writer has looked around, which somebody asked for; nil
+	// while nobody does.
 	nudged chan struct{}
 	// wake has a token when there may be something for the writer.
 	wake chan struct{}
@@ -78,10 +79,15 @@ func (q *queue) signal() {
 }
 
 // nudge makes next return, so that the writer looks around; the channel is closed
-// when it has.
+// when it has, in a look that began after this call, or when it will not any more.
 func (q *queue) nudge() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed != nil {
+		over := make(chan struct{})
+		close(over)
+		return over
+	}
 	if q.nudged == nil {
 		q.nudged = make(chan struct{})
 	}
@@ -95,14 +101,25 @@ func (q *queue) isNudged() bool {
 	return q.nudged != nil
 }
 
-// answer tells those who nudged that the writer has looked around.
-func (q *queue) answer() {
+// asked is called before the writer looks around, and returns what tells those who
+// have nudged so far that it has. Who nudges meanwhile waits for the next look.
+func (q *queue) asked() (answer func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.nudged != nil {
-		close(q.nudged)
-		q.nudged = nil
+	nudged := q.nudged
+	q.nudged = nil
+	return func() {
+		if nudged != nil {
+			close(nudged)
+		}
 	}
+}
+
+// waiting is how many entries are queued.
+func (q *queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.length
 }
 
 // wait queues a row whose caller waits for the group, and refuses when the

@@ -20,6 +20,7 @@ const reduceWait = 2 * time.Second
 // means that the entry is in memory only: the thing is to be done all the same, and
 // the caller told; the receipt then takes its outcome, and is not valid.
 func (l *Log) Reduce(ctx context.Context, e Entry) (Receipt, error) {
+	e = attributed(ctx, e)
 	if l.fault.Load() == nil {
 		wait, cancel := context.WithTimeout(ctx, reduceWait)
 		r, err := l.Intent(wait, e)
@@ -33,6 +34,7 @@ func (l *Log) Reduce(ctx context.Context, e Entry) (Receipt, error) {
 	}
 	row := l.must(KindIntent, "", e)
 	err := l.take(row)
+	l.entered(KindIntent, &e, 0)
 	return Receipt{&receipt{id: row.ID, action: e.Action, volatile: err != nil, ended: make(chan struct{}, 1)}}, err
 }
 
@@ -45,6 +47,7 @@ func (l *Log) Reduction(e Entry) (id string) {
 		e.Verdict = "done"
 	}
 	row := l.must(KindEvent, "", e)
+	l.entered(KindEvent, &e, 0)
 	if l.fault.Load() == nil {
 		if err := l.queue.put(row, false, true); err != nil {
 			l.lost(err)
@@ -74,18 +77,14 @@ func (l *Log) beside(row Row, deed *Deed) error {
 }
 
 // Redo says how to do what Defer noted, and returns when what processes owed that
-// have ended was done, or could not be. f is called from the goroutine that writes
-// the log and may call Reduce, Reduction and Outcome. Without it nothing is
-// deferred.
+// have ended was done, or could not be: then the gates are closed until it is. f is
+// called from the goroutine that writes the log and may call Reduce, Reduction and
+// Outcome. Without it nothing is deferred.
 func (l *Log) Redo(ctx context.Context, f func(context.Context, Deed) error) {
 	l.redo.Store(&f)
-	// Who answers first may have looked before there was f; who answers next has not.
-	for range 2 {
-		select {
-		case <-l.queue.nudge():
-		case <-ctx.Done():
-			return
-		}
+	select {
+	case <-l.queue.nudge(): // after f is known, so that the look that answers has it
+	case <-ctx.Done():
 	}
 }
 
@@ -108,6 +107,7 @@ func (l *Log) Defer(cause error, d Deed, e Entry) error {
 		l.config.Log.LogAttrs(l.base, slog.LevelError, "the spool cannot be written", slog.String("error", err.Error()))
 		return cause
 	}
+	l.entered(KindEvent, &e, 0)
 	if err := l.queue.put(row, false, true); err != nil {
 		l.lost(err) // It is in the spool, for the next process.
 	}

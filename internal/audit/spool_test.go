@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -314,6 +315,125 @@ func TestDeferredDeeds(t *testing.T) {
 	if deferred != 2 {
 		t.Errorf("%d entries say that something was deferred, want 2", deferred)
 	}
+}
+
+// pausing is a store that fails, or can be held where a process looks for what dead
+// ones left behind.
+type pausing struct {
+	audit.Store
+	broken, hold atomic.Bool
+	// held gets a channel when the look is held, which goes on when that is closed.
+	held chan chan struct{}
+}
+
+func (s *pausing) Append(ctx context.Context, expect audit.Head, b audit.Batch) error {
+	if s.broken.Load() {
+		return fmt.Errorf("reading only: %w", gatehouse.ErrUnavailable)
+	}
+	return s.Store.Append(ctx, expect, b)
+}
+
+func (s *pausing) Find(ctx context.Context, id string) (int64, error) {
+	if s.hold.CompareAndSwap(true, false) {
+		goOn := make(chan struct{})
+		s.held <- goOn
+		<-goOn
+	}
+	return s.Store.Find(ctx, id)
+}
+
+// waited is a context that says when somebody waits for its end.
+type waited struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func waitedFor(ctx context.Context) *waited { return &waited{Context: ctx, waits: make(chan struct{})} }
+
+func (w *waited) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.waits) })
+	return w.Context.Done()
+}
+
+// lookHeld returns a log that begins to look at what a dead process left, an entry
+// and something that is to be done. It was not told yet how, and goes on when goOn is
+// closed.
+func lookHeld(t *testing.T) (log *audit.Log, conf audit.Config, goOn chan struct{}, stop func() error) {
+	t.Helper()
+	db := storetest.Open(t, storetest.SQLite(t))
+	private, _ := newKey(t)
+	store := &pausing{Store: db.Audit(), held: make(chan chan struct{})}
+	conf = config(t, store, private)
+	conf.Aside, conf.LookEvery = t.TempDir(), time.Hour
+	conf.OnFault = func(error) {}
+
+	dead, kill := run(t, conf)
+	away := fmt.Errorf("reading only: %w", gatehouse.ErrUnavailable)
+	dead.Redo(t.Context(), func(context.Context, audit.Deed) error { return away })
+	store.broken.Store(true)
+	if _, err := dead.Intent(t.Context(), call()); err == nil {
+		t.Fatal("an intent was admitted by a log that cannot be written")
+	}
+	dead.Reduction(audit.Entry{Action: "handle.revoke"})
+	rule(t, "deferring", dead.Defer(away, audit.Deed{Kind: "handle", Target: "handle-1"}, audit.Entry{Action: "handle.revoke"}), "log/deferred")
+	if kill() == nil {
+		t.Fatal("a log that cannot be written was closed without an error")
+	}
+	store.broken.Store(false)
+
+	log, stop = run(t, conf)
+	if err := log.LookAround(t.Context()); err != nil { // no other look is due after this one
+		t.Fatal(err)
+	}
+	store.hold.Store(true)
+	go func() { _ = log.LookAround(t.Context()) }()
+	return log, conf, <-store.held, stop
+}
+
+// TestRedoDuringALook: a look that began before it was known how to do what a dead
+// process owed leaves it undone, and does not answer whoever said how meanwhile.
+func TestRedoDuringALook(t *testing.T) {
+	log, conf, goOn, _ := lookHeld(t)
+	var done atomic.Int64
+	redone := make(chan int64, 1)
+	ctx := waitedFor(t.Context())
+	go func() {
+		log.Redo(ctx, func(context.Context, audit.Deed) error { done.Add(1); return nil })
+		redone <- done.Load()
+	}()
+	<-ctx.waits
+	close(goOn)
+	if n := <-redone; n != 1 {
+		t.Errorf("%d deeds were done when Redo returned, want 1", n)
+	}
+	if _, err := log.Intent(t.Context(), call()); err != nil {
+		t.Errorf("a call after that: %v", err)
+	}
+	emptySpool(t, conf.Aside)
+}
+
+// TestRedoEnds: Redo does not wait for a look that will not come, nor longer than its
+// caller.
+func TestRedoEnds(t *testing.T) {
+	log, _, goOn, stop := lookHeld(t)
+	nothing := func(context.Context, audit.Deed) error {
+		return fmt.Errorf("reading only: %w", gatehouse.ErrUnavailable)
+	}
+	impatient, leave := context.WithCancel(t.Context())
+	leave()
+	log.Redo(impatient, nothing)
+
+	ended := make(chan struct{})
+	ctx := waitedFor(t.Context())
+	go func() { defer close(ended); log.Redo(ctx, nothing) }()
+	<-ctx.waits
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); _ = stop() }()
+	close(goOn)
+	<-ended
+	<-stopped
+	log.Redo(t.Context(), nothing) // of a log that is closed
 }
 
 func FuzzSpool(f *testing.F) {

@@ -43,6 +43,9 @@ type State struct {
 	Cause error
 	// Reserve is false when space is to be held back and is not.
 	Reserve bool
+	// Queued is how many entries wait to be written, and Owed how many deeds that took
+	// access away could not be stored yet.
+	Queued, Owed int
 }
 
 // outage is why the gates are closed.
@@ -131,7 +134,7 @@ var (
 
 // State returns how the log is.
 func (l *Log) State() State {
-	s := State{Condition: Writable, Reserve: l.reserve.held()}
+	s := State{Condition: Writable, Reserve: l.reserve.held(), Queued: l.queue.waiting(), Owed: int(l.spool.owed.Load())}
 	o := l.fault.Load()
 	if o == nil {
 		o = l.stall.Load()
@@ -223,6 +226,7 @@ func (l *Log) closed(o *outage) {
 		e.Action = "log.tampered"
 	}
 	row := l.must(KindEvent, "", e)
+	l.entered(KindEvent, &e, 0)
 	_ = l.beside(row, nil)            // without one, it is written when the log can be
 	_ = l.queue.put(row, false, true) // closed already: the error of Run says more
 }
@@ -233,11 +237,13 @@ func (l *Log) reopened(o *outage) {
 	l.config.Log.LogAttrs(l.base, slog.LevelInfo, "audit log can be written again",
 		slog.String("condition", string(o.condition)), slog.Duration("after", time.Since(o.since)), slog.Int64("refused", o.refused.Load()))
 	l.config.OnRecover()
-	row := l.must(KindEvent, "", Entry{Action: "log.open", Verdict: "done", Facts: map[string]string{
+	e := Entry{Action: "log.open", Verdict: "done", Facts: map[string]string{
 		"condition": string(o.condition),
 		"seconds":   strconv.FormatInt(int64(time.Since(o.since)/time.Second), 10),
 		"refused":   strconv.FormatInt(o.refused.Load(), 10),
-	}})
+	}}
+	row := l.must(KindEvent, "", e)
+	l.entered(KindEvent, &e, 0)
 	if err := l.queue.put(row, false, true); err != nil {
 		l.writer.pending = append(l.writer.pending, entryRow{Row: row, urgent: true}) // Run is about to end
 	}

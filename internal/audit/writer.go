@@ -75,7 +75,7 @@ func (l *Log) Run(ctx context.Context) error {
 			// Only what is pending is tried again; the queue keeps the rest and
 			// so bounds what an outage can pile up.
 			l.queue.refuse(o.cause)
-			l.queue.answer()
+			l.queue.asked()()
 			select {
 			case <-ctx.Done():
 				return w.finish(base)
@@ -98,8 +98,9 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 		// Under load, too, it is looked around each second.
 		if l.queue.isNudged() || w.due() == 0 {
+			answer := l.queue.asked()
 			w.tick(base)
-			l.queue.answer()
+			answer()
 		}
 	}
 }
@@ -188,7 +189,7 @@ func (w *writer) finish(ctx context.Context) error {
 	if fault == nil {
 		w.see()
 	}
-	l.queue.answer()
+	l.queue.asked()()
 	l.fault.Store(&outage{condition: Stopped, cause: errClosed, since: time.Now()})
 	kept := l.spool.close()
 	if fault != nil {

@@ -48,7 +48,9 @@ type Config struct {
 	Backup      Backup                            `yaml:"backup" doc:"Sealed copies of the database, taken by 'run' and by 'gatehouse backup', and the keys and the ledger that make people stay erased. See docs/backup.md."`
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Console     Console                           `yaml:"console" doc:"The operators' pages at listen.console. Every entry but url has a default."`
+	Metrics     Metrics                           `yaml:"metrics" doc:"What an operator watches: calls, refusals, latencies, duties, keys. See docs/metrics.md."`
 	Operators   Operators                         `yaml:"operators" doc:"Those who run Gatehouse: how long they stay signed in, and what takes two of them. Every entry has a default. See docs/operators.md."`
+	Reviews     Reviews                           `yaml:"reviews" doc:"Reviews of all access: when they begin, when they are due, who decides. See docs/access-reviews.md."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`
 
 	file string
@@ -124,7 +126,20 @@ type App struct {
 	UserInfoURL            string     `yaml:"user_info_url"`
 	UserIDPath             string     `yaml:"user_id_path" doc:"oauth2: where the user's id stands in the user info, such as data.id."`
 	Scopes                 []string   `yaml:"scopes" doc:"oauth2: scopes that are always asked for."`
+	Usage                  Usage      `yaml:"usage" doc:"x: compare the posts that X counts for this app each day with those that went through Gatehouse (docs/reconciliation.md). Needs consumer_key. Default: off."`
 	Compliance             Compliance `yaml:"compliance" doc:"x: remember which posts and users were delivered, and ask X which of them must be deleted (docs/compliance.md). Needs consumer_key. Default: off."`
+}
+
+// Usage is about X's count of posts for one app. It is on when AppID is set.
+type Usage struct {
+	AppID     string `yaml:"app_id" doc:"The app's number in X's developer console, by which X names it in the answer of GET /2/usage/tweets. Needed."`
+	Tolerance int    `yaml:"tolerance" doc:"By how many hundredths X's count may be above ours before it is reported, from 1 to 100: X does not say exactly which posts it counts. Default 10."`
+}
+
+// WithDefaults returns u with its defaults filled in.
+func (u Usage) WithDefaults() Usage {
+	orDefault(&u.Tolerance, 10)
+	return u
 }
 
 // Compliance is about X's batch compliance for one app. It is on when Keep is set.
@@ -235,6 +250,7 @@ type Limits struct {
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" doc:"How long a platform may take until its reply begins. Default 30s."`
 	HandleTTL       time.Duration `yaml:"handle_ttl" doc:"Life of a handle for which none is asked. Default 24h."`
 	HandleMaxTTL    time.Duration `yaml:"handle_max_ttl" doc:"Longest life of a handle. Default 2160h (90 days)."`
+	ServiceKeyTTL   time.Duration `yaml:"service_key_ttl" doc:"Life of a service key for which none is asked. Default 8760h (a year)."`
 	HoldDomainKeys  time.Duration `yaml:"hold_domain_keys" doc:"How long domain keys stay unwrapped in memory before the root key is asked again; if it then says no, they are dropped. Default 10m."`
 	KeepWithoutRoot time.Duration `yaml:"keep_without_kms" doc:"How long they serve on while the root key's system is out of reach, since its last answer. Default 24h; at most 168h."`
 	DocumentedOnly  bool          `yaml:"documented_budgets_only" doc:"Learn what is left at the platforms only from headers that they document: not from X's 24-hour ones and X-Page-Usage. Default false."`
@@ -250,6 +266,7 @@ func (l Limits) WithDefaults() Limits {
 	orDefault(&l.UpstreamTimeout, 30*time.Second)
 	orDefault(&l.HandleTTL, 24*time.Hour)
 	orDefault(&l.HandleMaxTTL, 90*24*time.Hour)
+	orDefault(&l.ServiceKeyTTL, 365*24*time.Hour)
 	orDefault(&l.HoldDomainKeys, 10*time.Minute)
 	orDefault(&l.KeepWithoutRoot, 24*time.Hour)
 	return l

@@ -50,7 +50,9 @@ func (c *Config) validate(d *decoder) {
 	c.validateEvents(d)
 	c.validateLineage(d)
 	c.validateOperators(d)
+	c.validateReviews(d)
 	c.validateAudit(d)
+	c.validateMetrics(d)
 	c.validateBackup(d)
 	c.validateLimits(d)
 	c.validateKeys(d)
@@ -212,7 +214,7 @@ func (c *Config) validateListen(d *decoder) {
 	used := map[string]string{}
 	for _, l := range []struct{ path, addr string }{
 		{"listen.app", c.Listen.App}, {"listen.proxy", c.Listen.Proxy},
-		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public},
+		{"listen.console", c.Listen.Console}, {"listen.public", c.Listen.Public}, {"metrics.listen", c.Metrics.Listen},
 	} {
 		if l.addr == "" {
 			continue
@@ -373,6 +375,9 @@ func (c *Config) validateLimits(d *decoder) {
 	l := c.Limits.WithDefaults()
 	if l.HandleTTL > l.HandleMaxTTL {
 		d.failAt("limits.handle_ttl", "is longer than handle_max_ttl ("+l.HandleMaxTTL.String()+")")
+	}
+	if l.ServiceKeyTTL < time.Hour {
+		d.failAt("limits.service_key_ttl", "is less than an hour: keys would end before they are handed out")
 	}
 	if l.HoldDomainKeys > 24*time.Hour {
 		d.failAt("limits.hold_domain_keys", "is longer than a day")

@@ -84,6 +84,7 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 		{"authorize_url", a.AuthorizeURL != "", isOAuth2}, {"token_url", a.TokenURL != "", isOAuth2},
 		{"revoke_url", a.RevokeURL != "", isOAuth2}, {"user_info_url", a.UserInfoURL != "", isOAuth2},
 		{"user_id_path", a.UserIDPath != "", isOAuth2}, {"scopes", len(a.Scopes) > 0, isOAuth2},
+		{"usage", a.Usage != Usage{}, isX},
 		{"compliance", a.Compliance != Compliance{}, isX},
 	} {
 		if f.set && !f.applies && slices.Contains(known, string(a.Platform)) {
@@ -105,10 +106,30 @@ func (c *Config) validateApp(d *decoder, path string, a App) {
 	}
 	d.scopes(path+".scopes", a.Scopes)
 	d.graphVersion(path+".version", a.Version)
+	if isX && a.Usage != (Usage{}) {
+		d.usage(path, a)
+	}
 	if isX && a.Compliance != (Compliance{}) {
 		d.compliance(path, a)
 	}
 }
+
+// usage checks how X's count of posts is asked for.
+func (d *decoder) usage(path string, a App) {
+	at := path + ".usage"
+	if !xNumber.MatchString(a.Usage.AppID) && !d.failed(at+".app_id") {
+		d.failAt(at+".app_id", "is needed: the app's number in X's developer console, digits only")
+	}
+	if a.Usage.Tolerance < 0 || a.Usage.Tolerance > 100 {
+		d.failAt(at+".tolerance", "must be between 1 and 100 hundredths")
+	}
+	if a.ConsumerKey.IsZero() && !d.failed(path+".consumer_key") {
+		d.failAt(path+".consumer_key", "is needed beside usage: X tells its count to the app-only bearer")
+	}
+}
+
+// xNumber is what identifiers of X look like.
+var xNumber = regexp.MustCompile(`^[0-9]{1,19}$`)
 
 // compliance checks how X is asked about what was delivered. X wants content gone
 // within a day, so asking less often is no choice.

@@ -20,7 +20,13 @@ import (
 // The same person and subject reconnecting keep their connection, which gets
 // the new tokens, scopes and purposes.
 func (c *Connections) Redeem(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName) (Connection, error) {
-	at, rec, err := c.redeemable(ctx, code, subject, service)
+	return c.RedeemIf(ctx, code, subject, service, func(gatehouse.PurposeName) error { return nil })
+}
+
+// RedeemIf is Redeem for a caller that may not act for each purpose of its service:
+// what may refuses of the connection's purposes is refused before the code is used.
+func (c *Connections) RedeemIf(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName, may func(gatehouse.PurposeName) error) (Connection, error) {
+	at, rec, err := c.redeemable(ctx, code, subject, service, may)
 	if err != nil {
 		if rule := wire.RuleOf(err); rule != "" {
 			e := audit.Entry{Action: "connect.redeem", Service: service, Verdict: "refuse", Rule: rule}
@@ -46,7 +52,7 @@ func (c *Connections) Redeem(ctx context.Context, code secret.Text, subject gate
 }
 
 // redeemable checks a code. A code presented for another subject is burnt.
-func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName) (Attempt, Record, error) {
+func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject gatehouse.Subject, service gatehouse.ServiceName, may func(gatehouse.PurposeName) error) (Attempt, Record, error) {
 	unknown := wire.Refuse(gatehouse.ErrDenied, "connect/unknown-code", "this code is not known: it belongs to another service, is misspelled, or its time has passed")
 	id, _, _ := strings.Cut(code.Reveal(), ".")
 	if !validAttempt(id) {
@@ -68,6 +74,11 @@ func (c *Connections) redeemable(ctx context.Context, code secret.Text, subject 
 	rec, err := c.store.Connection(ctx, at.Connection)
 	if err != nil {
 		return Attempt{}, Record{}, err
+	}
+	for _, purpose := range rec.Purposes {
+		if err := may(purpose); err != nil {
+			return Attempt{}, rec, err
+		}
 	}
 	// A closed attempt whose connection still waits is one whose redemption died
 	// in the middle: the app, which got no answer, may ask again.

@@ -158,15 +158,20 @@ func (c *Connections) openPersonal(ctx context.Context, rec Record, column strin
 	return string(plain), err
 }
 
-// view opens a record's personal fields and says what comes next. The tokens
-// stay sealed.
-func (c *Connections) view(ctx context.Context, rec Record) (Connection, error) {
-	v := Connection{
+// bare says of a record what does not have to be opened, and what comes next.
+func (c *Connections) bare(rec Record) Connection {
+	return Connection{
 		ID: rec.ID, App: rec.App, Platform: rec.Platform, Kind: rec.Kind, Service: rec.Service, Person: rec.Person,
 		Parent: rec.Parent, Status: rec.Status, Cause: rec.Cause, Reason: rec.Reason, Next: c.next(rec), Scopes: rec.Scopes, Declined: rec.Declined,
 		Purposes: rec.Purposes, AccessExpires: rec.AccessExpires, RefreshExpires: rec.RefreshExpires,
 		DataAccessExpires: rec.DataAccessExpires, Created: rec.Created, Updated: rec.Updated, Version: rec.Version, RevokeOutstanding: rec.RevokeOutstanding,
 	}
+}
+
+// view opens a record's personal fields and says what comes next. The tokens
+// stay sealed.
+func (c *Connections) view(ctx context.Context, rec Record) (Connection, error) {
+	v := c.bare(rec)
 	var err error
 	if v.PlatformUser, err = c.openPersonal(ctx, rec, "user", rec.UserSealed); err != nil {
 		return Connection{}, err

@@ -45,6 +45,7 @@ type Store interface {
 	ImportStore
 	PeopleStore
 	HealthStore
+	BrowseStore
 }
 
 // HealthStore keeps what is planned for a connection's health, and what the app

@@ -59,7 +59,7 @@ func functions(assets map[string]asset) template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no asset %s", name)
 		},
-		"count": countAny, "ago": ago, "iso": iso, "stamp": stamp, "day": day,
+		"count": countAny, "ago": ago, "iso": iso, "stamp": stamp, "day": day, "brief": brief, "dutyTone": dutyTone, "dutyHref": dutyHref,
 		"badge": func(tone Tone, text string) Badge { return Badge{tone, text} },
 		"field": func(name, label string) Field { return Field{Name: name, Label: label} },
 		"passkeyForm": func(kind, action, button, back string) passkeyForm {

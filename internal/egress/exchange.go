@@ -74,32 +74,37 @@ func (x *exchange) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	service, err := x.proxy.config.Directory.AuthenticateService(ctx, key)
+	caller, err := x.proxy.config.Directory.AuthenticateService(ctx, key)
 	if err != nil {
 		if errors.Is(err, gatehouse.ErrDenied) {
 			return wire.WithStatus(err, http.StatusProxyAuthRequired)
 		}
 		return err
 	}
-	configured, ok := x.settings.Services[service.Name]
+	configured, ok := x.settings.Services[caller.Name]
 	if !ok {
 		return wire.Refuse(gatehouse.ErrDenied, "refuse/unknown-service", "this service is not in the configuration")
 	}
-	x.service, x.known, x.key = service, true, key
+	x.service, x.known, x.key = caller.Service, true, key
 	if err := x.source(ctx, configured.Sources); err != nil {
 		return err
 	}
 	wire.Known(ctx)
+	if from, err := netip.ParseAddrPort(x.r.RemoteAddr); err == nil {
+		x.proxy.config.Directory.KeyUsed(caller.Key.ID, from.Addr())
+	}
 	switch {
 	case user != "":
 		x.purpose = gatehouse.PurposeName(user)
+	case caller.Key.Purpose != "" && caller.Key.Purpose != identity.NoPurpose:
+		x.purpose = caller.Key.Purpose
 	case len(configured.Purposes) == 1:
 		x.purpose = configured.Purposes[0]
 	default:
 		return wire.Refuse(gatehouse.ErrDenied, policy.RuleNoPurpose,
 			"this service has several purposes; name one as the user name of the proxy's credentials: https://PURPOSE:KEY@HOST:PORT")
 	}
-	return nil
+	return caller.For(x.purpose)
 }
 
 func (x *exchange) source(ctx context.Context, bound []netip.Prefix) error {

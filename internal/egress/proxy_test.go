@@ -13,6 +13,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/egress"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
 )
 
@@ -192,6 +193,33 @@ func TestWhoMayUseTheProxy(t *testing.T) {
 	r.refused("a purpose that nobody declared", ask(basic("nothing", mine)), 403, policy.RuleUnknownPurpose)
 	if e := r.last(audit.KindEvent); e.Purpose != "" {
 		t.Errorf("a purpose that the caller made up stands in the log: %q", e.Purpose)
+	}
+
+	// A key that is bound to one of the two.
+	made, text, err := r.known.MakeServiceKey(t.Context(), identity.KeyRequest{Service: reports, Purpose: "analytics"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, header := range map[string]string{"its purpose": basic("analytics", text.Reveal()), "no user name": "Proxy-Authorization: Bearer " + text.Reveal() + "\r\n"} {
+		if a := ask(header); a.status != http.StatusOK {
+			t.Errorf("a bound key, %s: %d %s", name, a.status, a.body)
+		}
+	}
+	r.refused("a bound key, the service's other purpose", ask(basic("publish", text.Reveal())), 403, "identity/key-purpose")
+	r.refused("a bound key, a purpose that nobody declared", ask(basic("nothing", text.Reveal())), 403, "identity/key-purpose")
+	if e := r.last(audit.KindEvent); e.Purpose != "" {
+		t.Errorf("a purpose that the caller made up stands in the log: %q", e.Purpose)
+	}
+	_, none, err := r.known.MakeServiceKey(t.Context(), identity.KeyRequest{Service: reports, Purpose: identity.NoPurpose})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.refused("a key for no purpose", ask(basic("analytics", none.Reveal())), 403, "identity/key-purpose")
+	if err := r.known.FlushKeyUses(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := r.known.ServiceKey(t.Context(), made.ID); err != nil || k.Used.Count != 4 || k.Used.From.String() != "127.0.0.0/24" {
+		t.Errorf("uses of the bound key: %+v, %v; want 4 from 127.0.0.0/24", k.Used, err)
 	}
 
 	// Networks.

@@ -265,6 +265,7 @@ func (b *batch) begin(ctx context.Context, c *call) error {
 			return errLogClosed(err)
 		}
 		m.receipt = receipt
+		c.gateway.config.Handles.Used(m.handle.ID)
 	}
 	return nil
 }

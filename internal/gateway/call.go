@@ -65,6 +65,8 @@ type call struct {
 	// The platform's own ids of those who call; see backToMe.
 	own map[gatehouse.ConnectionID]string
 
+	went Done // what is told of it, if anybody wants to know
+
 	// What the outcome says.
 	status int
 	bytes  int64

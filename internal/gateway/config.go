@@ -70,6 +70,18 @@ type Config struct {
 	// keep no header; Heard must not wait. nil costs nothing.
 	Heard  func(Heard)
 	Repeat func(context.Context, Heard)
+	// Done is told how each call went, after it, also of those that were refused. It is
+	// called from many goroutines, must not wait, and must keep nothing that it is
+	// given. nil costs nothing.
+	Done func(*Done)
+	// Trace says which trace a call belongs to, by the caller's traceparent header as it
+	// came ("" for none, or several). It is asked only if Done is set. nil: no trace.
+	Trace func(traceparent string) Trace
+	// Posts are told, for the apps named, how many posts a reply of X speaks of, when it
+	// was read to its end; of a stream, while it goes on, and whole
+	// is false. They are called from many goroutines and must not wait. Apps that are not
+	// named cost nothing.
+	Posts map[gatehouse.AppName]func(posts int64, whole bool)
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
 	// Logger gets what has no caller to be told: a child connection that could not

@@ -113,12 +113,18 @@ func (g *Gateway) Handler() http.Handler {
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) error {
 	c := &call{gateway: g, settings: g.settings.Load(), w: w, r: r}
 	defer c.release()
+	if g.config.Done != nil {
+		c.start()
+		defer c.done()
+	}
 	if err := c.judge(r.Context()); err != nil {
 		return c.refuse(err)
 	}
+	c.reached(&c.went.Judged)
 	err := errPanicked
 	defer func() { c.end(err) }() // also when what follows panics
 	if err = c.begin(r.Context()); err == nil {
+		c.reached(&c.went.Recorded)
 		err = errPanicked
 		err = c.carry(r.Context())
 		c.observe()

@@ -26,6 +26,7 @@ func (c *call) send(ctx context.Context) (*http.Response, error) {
 	if c.credential, err = c.gateway.config.Connections.Credential(ctx, c.receipt, c.handle.Connection); err != nil {
 		return nil, err
 	}
+	c.reached(&c.went.Opened)
 	sent := time.Now()
 	reply, err := c.attempt(ctx)
 	if err != nil {
@@ -64,9 +65,11 @@ func (c *call) attempt(ctx context.Context) (*http.Response, error) {
 	}
 	c.ticket.Sent()
 	reply, err := trip(c.counted(out))
+	c.reached(&c.went.Answered)
 	if reply != nil {
 		c.learn(reply)
 		c.hear(reply)
+		c.countPosts(reply)
 	}
 	if why := upload.failure(); why != nil {
 		// The transport only says that the body broke off; we know why.
@@ -126,6 +129,9 @@ func (c *call) outgoing(ctx context.Context, replace map[string]string) (*http.R
 		out.ContentLength = up.length
 	}
 	copyRequestHeaders(out.Header, c.r.Header, c.at.platform)
+	if c.went.Trace.Onward {
+		out.Header.Set("Traceparent", c.went.Trace.header())
+	}
 	if body != nil && c.body.contentType != "" {
 		out.Header.Set("Content-Type", c.body.contentType)
 	}

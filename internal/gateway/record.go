@@ -78,6 +78,10 @@ func (c *call) begin(ctx context.Context) error {
 		return errLogClosed(err)
 	}
 	c.receipt = receipt
+	if err == nil {
+		// Not before the entry is there: the log has one for each use.
+		c.gateway.config.Handles.Used(c.handle.ID)
+	}
 	wire.Annotate(c.w, wire.Note{Instance: receipt.ID()})
 	if c.batch != nil {
 		return c.batch.begin(ctx, c)
@@ -125,6 +129,11 @@ func (c *call) end(err error) {
 		c.batch.end(c, e.Verdict)
 	}
 	wire.Annotate(c.w, wire.Note{Verdict: e.Verdict})
+	if c.receipt.ID() != "" {
+		c.went.judged(e.Verdict, e.Rule, c.receipt.ID(), e.Status)
+	} else {
+		c.went.unrecorded(err)
+	}
 }
 
 // outcome leaves out of an entry what its intent holds sealed already.
@@ -137,6 +146,7 @@ func outcome(e audit.Entry) audit.Entry {
 // not the caller's (no kind, or something unavailable) is no refusal.
 func (c *call) refuse(err error) error {
 	status := wire.StatusOf(err)
+	c.went.unrecorded(err)
 	if status >= 500 {
 		return err
 	}
@@ -173,7 +183,9 @@ func (c *call) refuse(err error) error {
 	wire.Annotate(c.w, wire.Note{
 		Service: string(e.Service), Purpose: string(e.Purpose), Operation: operation, Verdict: verdictRefuse,
 	})
-	return wire.WithInstance(err, c.gateway.config.Log.Refusal(e))
+	id := c.gateway.config.Log.Refusal(e)
+	c.went.judged(verdictRefuse, e.Rule, id, status)
+	return wire.WithInstance(err, id)
 }
 
 // number spells a count for an entry's facts.

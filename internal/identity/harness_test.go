@@ -234,3 +234,11 @@ func (s *faultyStore) RevokeConnection(ctx context.Context, id gatehouse.Connect
 func (s *faultyStore) UseNonce(ctx context.Context, use identity.NonceUse) error {
 	return s.write(func() error { return s.Store.UseNonce(ctx, use) })
 }
+
+func (s *faultyStore) ReplaceServiceKey(ctx context.Context, record identity.ServiceKeyRecord, other, expected identity.ServiceKeyID, end time.Time) error {
+	return s.write(func() error { return s.Store.ReplaceServiceKey(ctx, record, other, expected, end) })
+}
+
+func (s *faultyStore) AddKeyUses(ctx context.Context, uses map[identity.ServiceKeyID]identity.KeyUse) error {
+	return s.write(func() error { return s.Store.AddKeyUses(ctx, uses) })
+}

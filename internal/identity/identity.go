@@ -15,6 +15,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,10 @@ const (
 	DefaultHandleTTL    = 24 * time.Hour
 	DefaultMaxHandleTTL = 90 * 24 * time.Hour
 )
+
+// DefaultKeyTTL is the life of a service key where neither the configuration nor who
+// makes it names one.
+const DefaultKeyTTL = 365 * 24 * time.Hour
 
 // Config says what a Directory works with. It is copied and never changed.
 type Config struct {
@@ -48,6 +53,14 @@ type Config struct {
 	// MaxHandleTTL is the longest life that may be asked. Zero means
 	// DefaultMaxHandleTTL.
 	MaxHandleTTL time.Duration
+	// KeyTTL is the life of a service key for which none is asked. Zero means
+	// DefaultKeyTTL.
+	KeyTTL time.Duration
+	// Tell tells the app that a key ends soon. It is called again for the same key if
+	// what it did could not be noted. Nil tells nobody.
+	Tell func(ctx context.Context, key ServiceKey) error
+	// Logger gets what Run could not do. Nil drops it.
+	Logger *slog.Logger
 }
 
 func (c *Config) validate() error {
@@ -71,6 +84,15 @@ func (c *Config) validate() error {
 	if c.MaxHandleTTL == 0 {
 		c.MaxHandleTTL = DefaultMaxHandleTTL
 	}
+	if c.KeyTTL == 0 {
+		c.KeyTTL = DefaultKeyTTL
+	}
+	if c.KeyTTL < 0 {
+		return fmt.Errorf("identity: the life of a service key (%s) must be positive: %w", c.KeyTTL, gatehouse.ErrInvalid)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	if c.HandleTTL < 0 || c.MaxHandleTTL < 0 || c.HandleTTL > c.MaxHandleTTL {
 		return fmt.Errorf("identity: the life of a handle (%s) and its maximum (%s) must be positive and in this order: %w",
 			c.HandleTTL, c.MaxHandleTTL, gatehouse.ErrInvalid)
@@ -80,7 +102,8 @@ func (c *Config) validate() error {
 
 // Directory knows services, keys and handles. It is safe for use by many
 // goroutines, and several processes may have one on the same database: it keeps
-// nothing in memory that another could change.
+// nothing in memory that another could change, but for what it counts and has not
+// stored yet.
 type Directory struct {
 	config Config
 
@@ -92,6 +115,9 @@ type Directory struct {
 	// added, so it cannot be wrong, only incomplete.
 	mu   sync.Mutex
 	seen map[sourceKey]struct{}
+
+	keyUses keyUses
+	uses    uses
 }
 
 // New returns a Directory.
@@ -99,7 +125,7 @@ func New(config Config) (*Directory, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	return &Directory{config: config, seen: make(map[sourceKey]struct{})}, nil
+	return &Directory{config: config, seen: make(map[sourceKey]struct{}), uses: newUses()}, nil
 }
 
 // now is the present as the store keeps it, so that what is returned and what is

@@ -152,24 +152,25 @@ func TestAServiceKeyLivesUntilItIsRevoked(t *testing.T) {
 func TestOldServiceKeysEndAfterTheOverlap(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		w := newWorld(t, dsn)
-		make := func() secret.Text {
+		make := func(purpose gatehouse.PurposeName) (identity.ServiceKey, secret.Text) {
 			t.Helper()
-			key, err := w.directory.NewServiceKey(t.Context(), "scheduler")
+			key, text, err := w.directory.MakeServiceKey(t.Context(), identity.KeyRequest{Service: "scheduler", Purpose: purpose})
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Millisecond) // the newest is told by its time
-			return key
+			return key, text
 		}
-		old, next := make(), make()
+		_, old := make("")
+		_, bound := make("publish") // is for something else, and stays
+		newest, next := make("")
 		expire := func(after time.Duration, want int) {
 			t.Helper()
-			if n, err := w.directory.ExpireServiceKeys(t.Context(), "scheduler", time.Now().Add(after)); err != nil || n != want {
+			if n, err := w.directory.ExpireServiceKeys(t.Context(), newest, time.Now().Add(after)); err != nil || n != want {
 				t.Errorf("ExpireServiceKeys = %d, %v; want %d", n, err, want)
 			}
 		}
 		expire(time.Hour, 1)
-		for name, key := range map[string]secret.Text{"old": old, "new": next} {
+		for name, key := range map[string]secret.Text{"old": old, "new": next, "bound": bound} {
 			if _, err := w.directory.AuthenticateService(t.Context(), key); err != nil {
 				t.Errorf("within the overlap, the %s key: %v", name, err)
 			}
@@ -180,6 +181,9 @@ func TestOldServiceKeysEndAfterTheOverlap(t *testing.T) {
 		refused(t, "after the overlap, the old key", err, "identity/key-expired", old.Reveal())
 		if _, err := w.directory.AuthenticateService(t.Context(), next); err != nil {
 			t.Errorf("after the overlap, the new key: %v", err)
+		}
+		if _, err := w.directory.AuthenticateService(t.Context(), bound); err != nil {
+			t.Errorf("after the overlap, the bound key: %v", err)
 		}
 		if n := w.logged("service.key.expire", `"kind":"intent"`, "scheduler"); n != 2 {
 			t.Errorf("%d intents to give a key an end in the log, want 2", n)
@@ -209,7 +213,7 @@ func TestRefusedServiceKeys(t *testing.T) {
 		} {
 			got, err := w.directory.AuthenticateService(t.Context(), secret.New(c.key))
 			refused(t, name, err, c.rule, c.key)
-			if got != (identity.Service{}) {
+			if got != (identity.Caller{}) {
 				t.Errorf("%s: a service in spite of the refusal", name)
 			}
 		}

@@ -22,6 +22,7 @@ type Store interface {
 	ServiceStore
 	HandleStore
 	UseStore
+	CountStore
 }
 
 // ServiceRecord is a service as stored.
@@ -58,6 +59,11 @@ type ServiceStore interface {
 	// ExpireServiceKey gives a key an end, unless it has an earlier one; one that
 	// does not exist is ErrNotFound.
 	ExpireServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
+	// ReplaceServiceKey stores a key and makes it the successor of another, whose end
+	// is then at the given time unless it has an earlier one: all of it or nothing. If
+	// the other's successor is not the one expected, or it was revoked, it is
+	// ErrConflict.
+	ReplaceServiceKey(ctx context.Context, record ServiceKeyRecord, other, expected ServiceKeyID, end time.Time) error
 }
 
 // HandleRecord is a handle as stored, with what of its service and its parent
@@ -88,8 +94,8 @@ type HandleStore interface {
 	RevokeConnection(ctx context.Context, id gatehouse.ConnectionID, at time.Time) (int, error)
 }
 
-// UseStore keeps traces of use: the nonces of signed requests and the sources
-// that services call from.
+// UseStore keeps traces of use: the nonces of signed requests, the sources that
+// services call from, and when keys were last used.
 type UseStore interface {
 	// UseNonce stores that a handle used a nonce. One that is stored already is
 	// ErrConflict, whichever process stored it.
@@ -100,6 +106,36 @@ type UseStore interface {
 	Sources(ctx context.Context, service gatehouse.ServiceID) ([]netip.Prefix, error)
 	// AddSource adds one; one that is there already changes nothing.
 	AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error
+	// AddKeyUses adds uses of keys to those that are stored: counts add up, and of
+	// times the latest stays, with its source.
+	AddKeyUses(ctx context.Context, uses map[ServiceKeyID]KeyUse) error
+	// WarnServiceKey notes that a key's end was announced.
+	WarnServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
+}
+
+// CountStore counts how often handles are used.
+type CountStore interface {
+	// AddUses adds to the handles' counters what one process has counted. A batch whose
+	// number is not above that of the process's last one is stored already and changes
+	// nothing.
+	AddUses(ctx context.Context, batch UseBatch) error
+	// Uses returns the counters of handles; one that was never used is missing.
+	Uses(ctx context.Context, handles []gatehouse.HandleID) (map[gatehouse.HandleID]Use, error)
+}
+
+// Use is how often a handle was used, and when last.
+type Use struct {
+	Count int64
+	// First is the first of those that are counted here; the store does not keep it.
+	First, Last time.Time
+}
+
+// UseBatch is what one process has counted since its batch before.
+type UseBatch struct {
+	Process string // random, of this run
+	Number  int64  // from 1
+	At      time.Time
+	Uses    map[gatehouse.HandleID]Use
 }
 
 // NonceUse is one use of a nonce by a handle. After Expires the timestamp that

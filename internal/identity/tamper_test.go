@@ -82,6 +82,18 @@ func TestChangedRowsOpenNothing(t *testing.T) {
 		_, err := w.newDirectory(&changedStore{Store: w.db.Identity(), key: change}).AuthenticateService(ctx, key)
 		refused(t, "key, "+name, err, "identity/key-unknown")
 	}
+	_, bound, err := w.directory.MakeServiceKey(ctx, identity.KeyRequest{Service: handle.ServiceName, Purpose: "publish"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, purpose := range []gatehouse.PurposeName{"", "other", identity.NoPurpose} {
+		changed := &changedStore{Store: w.db.Identity(), key: func(r *identity.ServiceKeyRecord) { r.Key.Purpose = purpose }}
+		_, err := w.newDirectory(changed).AuthenticateService(ctx, bound)
+		refused(t, "bound key, for "+string(purpose), err, "identity/key-unknown")
+	}
+	if _, err := w.directory.AuthenticateService(ctx, bound); err != nil {
+		t.Errorf("the bound key as it was: %v", err)
+	}
 	if _, err := w.directory.AuthenticateHandle(ctx, text); err != nil {
 		t.Errorf("the row as it was: %v", err)
 	}

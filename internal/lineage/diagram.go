@@ -58,6 +58,16 @@ func count(kinds map[kindKey]*tally, k kindKey, n int64) {
 // Diagram returns the description of a time; zero times are unbounded. It looks at
 // all flows of that time, which takes as long as there are many.
 func (l *Lineage) Diagram(ctx context.Context, environment gatehouse.Environment, since, until time.Time) (*Diagram, error) {
+	totals, err := l.Totals(ctx, since, until)
+	if err != nil {
+		return nil, err
+	}
+	return newDiagram(environment, since, until, totals), nil
+}
+
+// Totals returns what the diagram of a time is made from: what went each way. It names
+// no person. That it was asked is in the log.
+func (l *Lineage) Totals(ctx context.Context, since, until time.Time) ([]Total, error) {
 	q := Question{Since: since, Until: until}
 	s, err := q.selection()
 	if err != nil {
@@ -66,11 +76,7 @@ func (l *Lineage) Diagram(ctx context.Context, environment gatehouse.Environment
 	if err := l.asked(ctx, &q, ""); err != nil {
 		return nil, err
 	}
-	totals, err := l.store.Totals(ctx, s.Since, s.Until)
-	if err != nil {
-		return nil, err
-	}
-	return newDiagram(environment, since, until, totals), nil
+	return l.store.Totals(ctx, s.Since, s.Until)
 }
 
 func newDiagram(environment gatehouse.Environment, since, until time.Time, totals []Total) *Diagram {

@@ -127,10 +127,16 @@ func (o *Outbox) Acknowledge(ctx context.Context, service gatehouse.ServiceName,
 		}
 		o.step("acknowledging")
 		if try == 1 {
-			if _, err := o.config.Log.Record(ctx, audit.Entry{
+			entry := audit.Entry{
 				Action: "event.ack", Service: service, App: rec.App, Verdict: "done", Person: rec.Person,
 				Personal: named(rec), Facts: map[string]string{"type": rec.Type, "attempts": strconv.Itoa(rec.Attempts)},
-			}); err != nil && !errors.Is(err, vault.ErrErased) {
+			}
+			_, err := o.config.Log.Record(ctx, entry)
+			if errors.Is(err, vault.ErrErased) {
+				entry.Person, entry.Personal = "", nil // nothing of theirs can be sealed any more
+				_, err = o.config.Log.Record(ctx, entry)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,9 @@ type Equation struct {
 	Name string
 	// Adds are the actions of the entries that may add one row each.
 	Adds []string
+	// Removes are the actions of the entries that say how many rows they remove. With them
+	// there are never fewer rows than they explain.
+	Removes []string
 	// Exact says that what is done adds exactly one row. Otherwise it adds one at most.
 	Exact bool
 	// Items says that an entry may add as many as it has items.
@@ -38,16 +42,26 @@ var Equations = []Equation{
 	{Name: "service-keys", Adds: []string{"service.key.create"}, Exact: true},
 	{Name: "connections", Adds: []string{"connect.redeem", "connect.adopt", "connect.import"}},
 	{Name: "erasures", Adds: []string{"person.erase"}, Leads: true},
+	{Name: "records", Adds: []string{"record.put"}, Removes: []string{"record.delete", "record.expire"}},
+	// What is delivered or closed is said first and then noted in its row.
+	{Name: "deliveries", Adds: []string{"event.deliver", "event.ack"}, Lags: true, Shrinks: true},
+	{Name: "duties-closed", Adds: []string{"duty.done", "duty.refuse"}, Lags: true},
 	{Name: "uses", Adds: []string{"call", "call.stream"}, Items: true, Lags: true, Shrinks: true},
 	// What was revoked stays so. How many rows one revocation changes, the log does not
 	// say.
 	{Name: "handles-revoked", Grows: true},
 	{Name: "service-keys-revoked", Grows: true},
+	// Nor is any duty forgotten.
+	{Name: "duties", Grows: true},
 }
 
 // carry is the prefix of the names under which a Moment keeps what was too many in
 // an equation that Leads, and before that of what an equation that Lags still expects.
 const carry, before = "carry/", "before/"
+
+// removing is the prefix of the names that say that rows may go yet of which nothing may
+// be said: somebody was about to remove them.
+const removing = "removing/"
 
 // A Moment is what the database held at one time.
 type Moment struct {
@@ -72,9 +86,15 @@ type tally struct {
 	least, most int64
 	open        map[string]bool // intents without outcome so far
 	loose       map[string]bool // outcomes without intent so far, by its id: done?
+
+	removed  int64           // rows that entries say they removed
+	unknown  bool            // there may be more
+	removers map[string]bool // intents to remove: ended?
 }
 
-func newTally() *tally { return &tally{open: map[string]bool{}, loose: map[string]bool{}} }
+func newTally() *tally {
+	return &tally{open: map[string]bool{}, loose: map[string]bool{}, removers: map[string]bool{}}
+}
 
 // The reasons for which counts begin anew.
 const (
@@ -116,6 +136,7 @@ func (r *Reconciler) compare(ctx context.Context, report *Report, was, now Momen
 	for _, e := range Equations {
 		tallies[e.Name] = newTally()
 		tallies[e.Name].most = was.Rows[before+e.Name]
+		tallies[e.Name].unknown = was.Rows[removing+e.Name] > 0
 	}
 	logs, err := r.config.Logs(ctx)
 	if err != nil {
@@ -139,10 +160,21 @@ func (r *Reconciler) compare(ctx context.Context, report *Report, was, now Momen
 	}
 	for i := range Equations {
 		e, t := &Equations[i], tallies[Equations[i].Name]
+		if _, known := was.Rows[e.Name]; !known {
+			continue // the last comparison was by a Gatehouse that did not count these
+		}
 		t.close()
 		c := Count{Name: e.Name, Added: now.Rows[e.Name] - was.Rows[e.Name], Most: t.most}
-		if e.Exact {
+		switch {
+		case e.Exact:
 			c.Least = t.least
+		case len(e.Removes) > 0 && t.unknown:
+			c.Least = min(0, c.Added)
+		case len(e.Removes) > 0:
+			c.Least = -t.removed
+		}
+		if t.removing() {
+			now.Rows[removing+e.Name] = 1
 		}
 		report.Counts = append(report.Counts, c)
 		switch {
@@ -203,23 +235,18 @@ func (r *Reconciler) tally(ctx context.Context, log Log, from, to int64, tallies
 				return baselineClock, nil
 			}
 			for j := range Equations {
-				if e := &Equations[j]; e.adds(leaf.Action) {
+				e := &Equations[j]
+				if slices.Contains(e.Adds, leaf.Action) {
 					tallies[e.Name].add(e, leaf)
+				}
+				if slices.Contains(e.Removes, leaf.Action) {
+					tallies[e.Name].remove(leaf)
 				}
 			}
 		}
 		at = rows[len(rows)-1].Seq + 1
 	}
 	return "", nil
-}
-
-func (e *Equation) adds(action string) bool {
-	for _, a := range e.Adds {
-		if a == action {
-			return true
-		}
-	}
-	return false
 }
 
 // add takes one entry in. A row is written between its intent and its outcome. So
@@ -266,6 +293,35 @@ func (t *tally) ended(done bool) {
 	}
 }
 
+// remove takes in one entry of those that remove rows, which say so when it is done.
+func (t *tally) remove(leaf *audit.Leaf) {
+	if leaf.Kind == audit.KindIntent {
+		t.removers[leaf.ID] = t.removers[leaf.ID]
+		return
+	}
+	if leaf.Kind == audit.KindOutcome {
+		t.removers[leaf.Intent] = true
+	} else if leaf.Verdict == "refuse" {
+		return
+	}
+	n, err := strconv.ParseInt(leaf.Facts["records"], 10, 64)
+	if err != nil || n < 0 || leaf.Verdict != "done" {
+		t.unknown = true // as many as it likes
+		return
+	}
+	t.removed += n
+}
+
+// removing reports whether somebody is about to remove rows.
+func (t *tally) removing() bool {
+	for _, ended := range t.removers {
+		if !ended {
+			return true
+		}
+	}
+	return false
+}
+
 // close takes in the outcomes that were not with their intents.
 func (t *tally) close() {
 	for intent, done := range t.loose {
@@ -275,6 +331,7 @@ func (t *tally) close() {
 			t.most++
 		}
 	}
+	t.unknown = t.unknown || t.removing()
 }
 
 // expect notes what equations that Lag may still get rows for.
@@ -291,7 +348,7 @@ func (r *Reconciler) expect(ctx context.Context, now *Moment) error {
 		t := newTally()
 		for _, log := range logs {
 			err := each(ctx, log.List, now.At.Add(-lag), mostEntries, func(leaf *audit.Leaf) {
-				if e.adds(leaf.Action) && leaf.Kind != audit.KindOutcome {
+				if slices.Contains(e.Adds, leaf.Action) && leaf.Kind != audit.KindOutcome {
 					t.add(e, leaf)
 				}
 			})

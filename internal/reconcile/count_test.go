@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -78,6 +79,172 @@ func (r *rig) addUses(n int64) {
 	call := observe.Call{Use: observe.Use{Service: "scheduler", Purpose: "publish", Operation: posts}, App: app, First: day, Last: day, Calls: n}
 	if err := r.db.Observe().AddUses(r.ctx, []observe.Call{call}, nil); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// ended writes an intent and its outcome with facts.
+func (r *rig) ended(action, verdict string, facts map[string]string) {
+	r.t.Helper()
+	receipt, err := r.log.Intent(r.ctx, audit.Entry{Action: action})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.log.Outcome(receipt, audit.Entry{Action: action, Verdict: verdict, Facts: facts})
+}
+
+// records keeps so many records, and no others.
+func (r *rig) records(n int) {
+	r.raw("DELETE FROM records")
+	for i := range n {
+		r.raw("INSERT INTO records (person, purpose, label, json, sealed, size, created, updated, expires) VALUES ('p', 'publish', $1, 0, $2, 1, 1, 1, 0)", strconv.Itoa(i), []byte{1})
+	}
+}
+
+// delivered keeps so many delivered events, and no others.
+func (r *rig) delivered(n int) {
+	r.raw("DELETE FROM outbox_events")
+	for i := range n {
+		r.raw(`INSERT INTO outbox_events (id, type, app, person, stream, state, created, since, due, attempts, class, updated, version)
+			VALUES ($1, 'test', 'main-x', '', '', 'delivered', 1, 1, 0, 1, '', 1, 1)`, strconv.Itoa(i))
+	}
+}
+
+// duties keeps duties, of which the last ones are closed, later than they were opened
+// or at once.
+func (r *rig) duties(n, closed int, atOnce bool) {
+	r.raw("DELETE FROM duties")
+	for i := range n {
+		at := 0
+		if i >= n-closed {
+			at = 9
+		}
+		if at > 0 && atOnce {
+			at = 5
+		}
+		r.raw(`INSERT INTO duties (id, kind, origin, app, platform, person, request, code, opened, deadline, revoked, asked, answered, answered_by,
+			shredded, closed, justification, noted, look_at, proof, version)
+			VALUES ($1, 'erasure', 'app', 'main-x', 'x', '', $1, $1, 5, 9, 0, 0, 0, '', 0, $2, '', 0, 0, '', 1)`, strconv.Itoa(i), at)
+	}
+}
+
+// What is kept for the app, what it was told and what had to be deleted: each equation
+// holds for what the log says, and finds what it does not; with a near miss of each.
+func TestEquationsOfRecordsDeliveriesAndDuties(t *testing.T) {
+	two, many := map[string]string{"records": "2"}, map[string]string{"records": "many"}
+	for _, c := range []struct {
+		name   string
+		do     func(r *rig)
+		excess int64
+	}{
+		{"records", func(r *rig) { r.logged("record.put", "done", nil); r.records(4) }, 0},
+		{"records", func(r *rig) { r.logged("record.put", "done", nil) }, 0}, // in place of another
+		{"records", func(r *rig) { r.logged("record.put", "done", nil); r.records(5) }, 1},
+		{"records", func(r *rig) { r.logged("record.get", "done", nil); r.records(4) }, 1},
+		{"records", func(r *rig) { r.ended("record.delete", "done", two); r.records(1) }, 0},
+		{"records", func(r *rig) { r.ended("record.expire", "done", two); r.records(0) }, -1},
+		{"records", func(r *rig) { r.records(2) }, -1},
+		{"records", func(r *rig) { r.logged("record.delete", "", nil); r.records(0) }, 0}, // it died in between
+		{"records", func(r *rig) { r.ended("record.delete", "failed", two); r.records(0) }, 0},
+		{"records", func(r *rig) { r.ended("record.delete", "done", many); r.records(0) }, 0},
+		{"records", func(r *rig) {
+			if _, err := r.log.Record(r.ctx, audit.Entry{Action: "record.delete", Verdict: "refuse", Facts: two}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.records(2)
+		}, -1},
+		{"records", func(r *rig) {
+			if _, err := r.log.Record(r.ctx, audit.Entry{Action: "record.delete", Facts: two}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.records(1)
+		}, 0},
+		{"deliveries", func(r *rig) { r.logged("event.deliver", "done", nil); r.delivered(4) }, 0},
+		{"deliveries", func(r *rig) { r.event("event.ack"); r.delivered(4) }, 0},
+		{"deliveries", func(r *rig) { r.logged("event.deliver", "failed", nil); r.delivered(3) }, 0},
+		{"deliveries", func(r *rig) { r.delivered(4) }, 1},
+		{"deliveries", func(r *rig) { r.logged("event.fetch", "done", nil); r.delivered(4) }, 1},
+		{"deliveries", func(r *rig) { r.delivered(0) }, 0}, // they were swept
+		{"duties-closed", func(r *rig) { r.event("duty.done"); r.duties(3, 2, false) }, 0},
+		{"duties-closed", func(r *rig) { r.event("duty.refuse"); r.duties(3, 2, false) }, 0},
+		{"duties-closed", func(r *rig) { r.event("duty.answer"); r.duties(3, 2, false) }, 1},
+		{"duties-closed", func(r *rig) { r.duties(3, 2, false) }, 1},
+		{"duties", func(r *rig) { r.duties(4, 1, false) }, 0},
+		{"duties", func(r *rig) { r.event("duty.done"); r.duties(2, 1, false) }, -1},
+	} {
+		r := newRig(t, storetest.SQLite(t))
+		r.records(3)
+		r.delivered(3)
+		r.duties(3, 1, false)
+		r.all()
+		c.do(r)
+		r.settle()
+		report := r.all()
+		var got int64
+		for _, d := range report.Differences {
+			if d.Check != c.name {
+				t.Errorf("%s: %+v", c.name, d)
+			}
+			got += d.Excess
+		}
+		if got != c.excess || len(report.Counts) != len(reconcile.Equations) {
+			t.Errorf("%s: an excess of %d, want %d: %+v", c.name, got, c.excess, report)
+		}
+		if report := r.all(); len(report.Differences) > 0 {
+			t.Errorf("%s again: %+v", c.name, report.Differences)
+		}
+	}
+}
+
+// A duty that nothing has to be done for is closed when it is opened, and none of those
+// that the log says were closed.
+func TestDutiesThatAreClosedAtOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		r := newRig(t, dsn)
+		r.records(2)
+		r.delivered(2)
+		r.all()
+		r.duties(3, 3, true)
+		if report := r.all(); len(report.Differences) > 0 {
+			t.Errorf("%+v", report.Differences)
+		}
+	})
+}
+
+// Whoever dies between saying that rows go and deleting them leaves rows of which
+// nothing can be said, also after a comparison in between; after the next one it can.
+func TestRemovalUnderWay(t *testing.T) {
+	r := newRig(t, storetest.SQLite(t))
+	r.records(9)
+	r.all()
+	r.logged("record.delete", "", nil)
+	r.all()
+	for _, step := range []struct {
+		left   int
+		excess int64
+	}{{7, 0}, {6, -1}} {
+		r.records(step.left)
+		var got int64
+		for _, d := range r.all().Differences {
+			got += d.Excess
+		}
+		if got != step.excess {
+			t.Errorf("down to %d: an excess of %d, want %d", step.left, got, step.excess)
+		}
+	}
+}
+
+// An equation that the last comparison did not have yet begins with this one.
+func TestNewEquation(t *testing.T) {
+	r := newRig(t, storetest.SQLite(t))
+	r.records(3)
+	r.all()
+	r.raw("DELETE FROM reconcile_baseline WHERE name = 'records'")
+	if report := r.all(); len(report.Differences) > 0 || len(report.Counts) != len(reconcile.Equations)-1 {
+		t.Errorf("the first time: %+v", report)
+	}
+	r.records(4)
+	if report := r.all(); len(report.Differences) != 1 || report.Differences[0].Check != "records" {
+		t.Errorf("the second time: %+v", report)
 	}
 }
 

@@ -34,11 +34,21 @@ type rig struct {
 	log   *audit.Log
 	index audit.IndexHash
 	x     *windows
+	// usage is what X answers of its count of posts; nil: it is not asked.
+	usage func() ([]byte, error)
+	dsn   string
+	batch int64 // of uses that were stored
+}
+
+// raw changes the database past the store.
+func (r *rig) raw(sql string, args ...any) {
+	r.t.Helper()
+	storetest.OpenRaw(r.t, r.dsn).ExecUncounted(sql, args...)
 }
 
 func newRig(t testing.TB, dsn string) *rig {
 	t.Helper()
-	r := &rig{t: t, ctx: t.Context(), db: storetest.Open(t, dsn), index: audit.NewIndexHash([]byte("the key of a test")), x: &windows{of: map[string]*window{}}}
+	r := &rig{t: t, ctx: t.Context(), db: storetest.Open(t, dsn), dsn: dsn, index: audit.NewIndexHash([]byte("the key of a test")), x: &windows{of: map[string]*window{}}}
 	private, _, err := note.GenerateKey(rand.Reader, "gatehouse/test")
 	if err != nil {
 		t.Fatal(err)
@@ -68,14 +78,21 @@ func newRig(t testing.TB, dsn string) *rig {
 
 // meter returns one process's ears.
 func (r *rig) meter() *reconcile.Meter {
-	return reconcile.NewMeter(reconcile.MeterConfig{Store: r.db.Reconcile(), Index: r.index})
+	return reconcile.NewMeter(reconcile.MeterConfig{
+		Store: r.db.Reconcile(), Index: r.index, Posts: map[gatehouse.AppName]bool{app: true},
+	})
 }
 
 // open returns what compares, on a store that may be wrapped.
 func (r *rig) open(s reconcile.Store) *reconcile.Reconciler {
 	r.t.Helper()
 	log := r.db.Audit()
+	var fetch func(context.Context, gatehouse.AppName) ([]byte, error)
+	if r.usage != nil {
+		fetch = func(context.Context, gatehouse.AppName) ([]byte, error) { return r.usage() }
+	}
 	c, err := reconcile.New(reconcile.Config{
+		Usage: []reconcile.UsageApp{{Client: "4711", Apps: []gatehouse.AppName{app, "second-x"}, Tolerance: 10}}, FetchUsage: fetch,
 		Store: s, Log: r.log, Logs: func(context.Context) ([]reconcile.Log, error) { return []reconcile.Log{{List: log, Entries: log}}, nil }, Index: r.index,
 		Person: func(_ context.Context, id gatehouse.ConnectionID) (gatehouse.PersonID, error) {
 			if id == adaCon {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -72,9 +73,11 @@ type Repeat struct {
 
 // MeterConfig says what a Meter works with.
 type MeterConfig struct {
-	Store  WindowStore     // required
-	Index  audit.IndexHash // as in Config
-	Logger *slog.Logger    // gets what could not be stored; nil drops it
+	Store MeterStore      // required
+	Index audit.IndexHash // as in Config
+	// Posts are the apps whose posts are counted.
+	Posts  map[gatehouse.AppName]bool
+	Logger *slog.Logger // gets what could not be stored; nil drops it
 }
 
 // Meter takes in what replies say of X's windows and of Meta's hour, in memory, and stores it every few
@@ -85,6 +88,7 @@ type Meter struct {
 	mu      sync.Mutex // guards what follows; not held while storing
 	windows map[windowKey]*Window
 	reached map[gatehouse.AppName]reach // how much of Meta's hour was used, of apps that are calm
+	posts   map[postsKey]*Posts         // of the apps of config.Posts
 	lost    int64                       // replies that found no room
 }
 
@@ -101,7 +105,7 @@ func NewMeter(c MeterConfig) *Meter {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Meter{config: c, windows: map[windowKey]*Window{}, reached: map[gatehouse.AppName]reach{}}
+	return &Meter{config: c, windows: map[windowKey]*Window{}, reached: map[gatehouse.AppName]reach{}, posts: map[postsKey]*Posts{}}
 }
 
 // counts reports whether the platform counts such a call in a window that somebody
@@ -161,6 +165,7 @@ func (m *Meter) Repeat(ctx context.Context, h Heard) {
 	if !h.counts() {
 		return
 	}
+	m.reread(h.App, time.Now())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), repeatTime)
 	defer cancel()
 	err := m.config.Store.AddRepeat(ctx, Repeat{App: h.App, Owner: audit.PersonHash(m.config.Index, h.Person), Operation: h.Operation, At: time.Now()})
@@ -194,6 +199,10 @@ func (m *Meter) Run(ctx context.Context) error {
 
 // Flush stores what was heard so far. After an error it is still there.
 func (m *Meter) Flush(ctx context.Context) error {
+	return errors.Join(m.flushPosts(ctx), m.flushWindows(ctx))
+}
+
+func (m *Meter) flushWindows(ctx context.Context) error {
 	m.mu.Lock()
 	windows, lost := m.windows, m.lost
 	m.windows, m.lost = make(map[windowKey]*Window, len(windows)), 0

@@ -59,6 +59,10 @@ type Config struct {
 	// Person tells whose a connection is, so that an entry about it is sealed for them.
 	// ErrNotFound or "" leaves the connection out. Required.
 	Person func(context.Context, gatehouse.ConnectionID) (gatehouse.PersonID, error)
+	// Usage are the apps whose posts X counts, and FetchUsage asks X for its answer to
+	// GET /2/usage/tweets in the name of one of them. nil: not asked.
+	Usage      []UsageApp
+	FetchUsage func(context.Context, gatehouse.AppName) ([]byte, error)
 	// Logger gets each difference, and what could not be done. nil drops it.
 	Logger *slog.Logger
 }
@@ -84,6 +88,15 @@ type Report struct {
 	// many of them nothing can be said about.
 	Windows  int `json:"windows"`
 	Unjudged int `json:"unjudged"`
+	// Posts is how X's count of posts compares; UsageFailed and UsageUnjudged are for how
+	// many apps it could not be had, and of how many of their days nothing can be said.
+	Posts         []PostsCount `json:"posts"`
+	UsageFailed   int          `json:"usage_failed"`
+	UsageUnjudged int          `json:"usage_unjudged"`
+	// Handles is how many handles' counters were compared, and HandlesUnjudged of how
+	// many nothing can be said.
+	Handles         int `json:"handles"`
+	HandlesUnjudged int `json:"handles_unjudged"`
 	// Counts are the equations between log and database.
 	Counts []Count `json:"counts"`
 	// Baseline says why the counts begin anew instead of being compared; "" if they
@@ -185,12 +198,15 @@ func ignoreBusy(err error) error {
 // All compares everything now, and records in the log that it did.
 func (r *Reconciler) All(ctx context.Context) (*Report, error) {
 	return r.once(ctx, func(report *Report) error {
-		if err := errors.Join(r.windows(ctx, report), r.counts(ctx, report)); err != nil {
+		if err := errors.Join(r.windows(ctx, report), r.usages(ctx, report), r.counts(ctx, report), r.handles(ctx, report)); err != nil {
 			return err
 		}
 		facts := map[string]string{
 			"windows": strconv.Itoa(report.Windows), "unjudged": strconv.Itoa(report.Unjudged), "differences": strconv.Itoa(len(report.Differences)),
-			"counts": strconv.Itoa(len(report.Counts)),
+			"counts": strconv.Itoa(len(report.Counts)), "handles": strconv.Itoa(report.Handles), "handles_unjudged": strconv.Itoa(report.HandlesUnjudged),
+		}
+		if len(r.config.Usage) > 0 {
+			facts["posts"], facts["usage_failed"], facts["usage_unjudged"] = strconv.Itoa(len(report.Posts)), strconv.Itoa(report.UsageFailed), strconv.Itoa(report.UsageUnjudged)
 		}
 		if report.Baseline != "" {
 			facts["baseline"] = report.Baseline
@@ -212,7 +228,7 @@ func (r *Reconciler) once(ctx context.Context, do func(*Report) error) (*Report,
 	if !taken {
 		return nil, ErrBusy
 	}
-	report := &Report{At: now, Counts: []Count{}, Differences: []Difference{}}
+	report := &Report{At: now, Posts: []PostsCount{}, Counts: []Count{}, Differences: []Difference{}}
 	doing, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()
 	if r.config.Meter != nil {

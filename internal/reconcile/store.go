@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"time"
+
+	"gatehouse"
 )
 
 // Store keeps figures between looks. Every write is one transaction, durable when it
@@ -10,9 +12,16 @@ import (
 // in spite of an error may be repeated, but for AddWindows, after whose repetition a
 // window looks better explained than it is.
 type Store interface {
-	WindowStore
+	MeterStore
 	CountStore
+	HandleStore
 	WorkStore
+}
+
+// MeterStore is what a Meter stores in.
+type MeterStore interface {
+	WindowStore
+	PostStore
 }
 
 // WindowStore keeps what the platforms said of their windows.
@@ -37,6 +46,22 @@ type WindowStore interface {
 	SweepWindows(ctx context.Context, before time.Time) error
 }
 
+// PostStore keeps how many posts went through, and what X counts of them.
+type PostStore interface {
+	// AddPosts adds to what is stored for the same app and hour.
+	AddPosts(ctx context.Context, list []Posts) error
+	// PostsOf returns the sum of an app's hours that begin at from or later and before
+	// until; its Hour is zero.
+	PostsOf(ctx context.Context, app gatehouse.AppName, from, until time.Time) (Posts, error)
+	// PostsTold returns how many posts of each day need no explanation any more, by the
+	// app's id at X, or ErrNotFound if that app was never looked at.
+	PostsTold(ctx context.Context, client string) (map[time.Time]int64, error)
+	// TellPosts stores that, of the days given, and that the app was looked at.
+	TellPosts(ctx context.Context, client string, told map[time.Time]int64) error
+	// SweepPosts deletes what is about hours and days that began before then.
+	SweepPosts(ctx context.Context, before time.Time) error
+}
+
 // CountStore keeps what counts are compared with.
 type CountStore interface {
 	// Moment returns what the database holds at one moment: the counts by the names of
@@ -46,6 +71,15 @@ type CountStore interface {
 	Baseline(ctx context.Context) (Moment, error)
 	// SaveBaseline replaces it.
 	SaveBaseline(ctx context.Context, m Moment) error
+}
+
+// HandleStore keeps how handles' counters compare.
+type HandleStore interface {
+	// UsedHandles returns up to limit handles that were used since they were last
+	// compared, those first that were compared longest ago, and none of erased people.
+	UsedHandles(ctx context.Context, limit int) ([]UsedHandle, error)
+	// CompareHandle stores that a handle was compared up to so many uses, at a time.
+	CompareHandle(ctx context.Context, id gatehouse.HandleID, uses int64, at time.Time) error
 }
 
 // WorkStore sees to it that one process compares at a time.

@@ -124,7 +124,7 @@ func TestLeapsOfAnAppsUsage(t *testing.T) {
 
 // shelf keeps what it is given.
 type shelf struct {
-	reconcile.WindowStore
+	reconcile.MeterStore
 	windows []reconcile.Window
 }
 

@@ -391,7 +391,7 @@ func TestRunsByItself(t *testing.T) {
 // A store that cannot be reached loses nothing that was heard.
 func TestHeardAgainAfterAnError(t *testing.T) {
 	r := newRig(t, storetest.SQLite(t))
-	s := &broken{WindowStore: r.db.Reconcile(), err: errors.New("no connection")}
+	s := &broken{MeterStore: r.db.Reconcile(), err: errors.New("no connection")}
 	m := reconcile.NewMeter(reconcile.MeterConfig{Store: s, Index: r.index})
 	r.call(m, posts)
 	if err := m.Flush(r.ctx); !errors.Is(err, s.err) {
@@ -408,7 +408,7 @@ func TestHeardAgainAfterAnError(t *testing.T) {
 
 // broken is a store that cannot be reached while err is set.
 type broken struct {
-	reconcile.WindowStore
+	reconcile.MeterStore
 	err error
 }
 
@@ -416,5 +416,5 @@ func (b *broken) AddWindows(ctx context.Context, windows []reconcile.Window) err
 	if b.err != nil {
 		return b.err
 	}
-	return b.WindowStore.AddWindows(ctx, windows)
+	return b.MeterStore.AddWindows(ctx, windows)
 }

@@ -114,12 +114,28 @@ func (r *Records) Forget(ctx context.Context, person gatehouse.PersonID) error {
 	case !errors.Is(err, vault.ErrErased) && !errors.Is(err, gatehouse.ErrNotFound):
 		return fmt.Errorf("forgetting a person: %w", err)
 	}
-	n, err := r.Store.ForgetPerson(ctx, person)
+	held, err := r.Store.Records(ctx, Key{Person: person}, 1)
 	if err != nil {
 		return fmt.Errorf("forgetting a person: %w", err)
 	}
-	if n > 0 {
-		r.Log.Reduction(audit.Entry{Action: "record.delete", Facts: map[string]string{"records": fmt.Sprint(n), "cause": "erasure"}})
+	var receipt audit.Receipt
+	if len(held) > 0 {
+		// What cannot be recorded now is done all the same, and said afterwards.
+		receipt, _ = r.Log.Reduce(ctx, audit.Entry{Action: "record.delete", Facts: map[string]string{"cause": "erasure"}})
+	}
+	n, err := r.Store.ForgetPerson(ctx, person)
+	end := audit.Entry{Action: "record.delete", Facts: map[string]string{"records": fmt.Sprint(n), "cause": "erasure"}}
+	switch {
+	case receipt.ID() != "":
+		if err != nil {
+			end.Verdict = "failed"
+		}
+		r.Log.Outcome(receipt, end)
+	case n > 0:
+		r.Log.Reduction(end)
+	}
+	if err != nil {
+		return fmt.Errorf("forgetting a person: %w", err)
 	}
 	return nil
 }

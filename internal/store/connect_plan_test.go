@@ -11,7 +11,7 @@ import (
 func TestConnectStatementsUseIndexes(t *testing.T) {
 	usesIndexes(t, map[string]statement{
 		"attempt": attemptSelect, "state": attemptByState, "sweep": attemptSweep, "person": personSelect,
-		"connection": connectionSelect, "parent": connectionsOfParent, "user": connectionsOfUser, "subject": connectionsOfSubject,
+		"newest": connectionsNewest, "connection": connectionSelect, "parent": connectionsOfParent, "user": connectionsOfUser, "subject": connectionsOfSubject,
 		"persons": connectionsOfPerson, "service": connectionsOfService, "due": connectionDue,
 		"end": personEnd, "drop": personDrop, "ended": peopleEnded, "forget": personForget, "erase": connectionsErase,
 		"erased attempts": attemptsErase, "erased imports": importsErase,

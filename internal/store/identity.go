@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatehouse"
@@ -18,18 +20,28 @@ const (
 		ON CONFLICT (name) DO UPDATE SET disabled = 0`
 	disableService statement = `UPDATE services SET disabled = $2 WHERE id = $1 AND disabled = 0`
 
-	insertServiceKey statement = `INSERT INTO service_keys (id, service, hash, created, revoked) VALUES ($1, $2, $3, $4, 0)`
-	selectServiceKey statement = `
-		SELECT k.id, k.hash, k.created, k.expires, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
-		FROM service_keys k JOIN services s ON s.id = k.service WHERE k.id = $1`
-	selectServiceKeys statement = `
-		SELECT k.id, k.hash, k.created, k.expires, k.revoked, s.id, s.name, s.environment, s.created, s.disabled
-		FROM service_keys k JOIN services s ON s.id = k.service WHERE s.name = $1 ORDER BY k.created, k.id`
-	revokeServiceKey statement = `
+	insertServiceKey statement = `INSERT INTO service_keys (id, service, hash, created, revoked, expires, purpose, life)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $7)`
+	serviceKeyColumns = `k.id, k.hash, k.created, k.expires, k.revoked, k.purpose, k.life, k.successor, k.warned,
+			COALESCE(u.at, 0), COALESCE(u.source, ''), COALESCE(u.uses, 0), s.id, s.name, s.environment, s.created, s.disabled
+		FROM service_keys k JOIN services s ON s.id = k.service LEFT JOIN service_key_uses u ON u.key = k.id`
+	selectServiceKey  statement = `SELECT ` + serviceKeyColumns + ` WHERE k.id = $1`
+	selectServiceKeys statement = `SELECT ` + serviceKeyColumns + ` WHERE s.name = $1 ORDER BY k.created, k.id`
+	revokeServiceKey  statement = `
 		UPDATE service_keys SET revoked = CASE revoked WHEN 0 THEN $2 ELSE revoked END WHERE id = $1`
 
 	expireServiceKey statement = `
 		UPDATE service_keys SET expires = CASE WHEN expires > 0 AND expires < $2 THEN expires ELSE $2 END WHERE id = $1`
+
+	// The end of a key that is replaced is the earlier of what it had and the given one.
+	replaceServiceKey statement = `
+		UPDATE service_keys SET successor = $2, expires = CASE WHEN expires > 0 AND expires < $3 THEN expires ELSE $3 END
+		WHERE id = $1 AND successor = $4 AND revoked = 0`
+	warnServiceKey statement = `UPDATE service_keys SET warned = $2 WHERE id = $1`
+	addKeyUse      statement = `INSERT INTO service_key_uses (key, at, source, uses) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (key) DO UPDATE SET uses = service_key_uses.uses + excluded.uses,
+			source = CASE WHEN excluded.at >= service_key_uses.at THEN excluded.source ELSE service_key_uses.source END,
+			at = CASE WHEN excluded.at > service_key_uses.at THEN excluded.at ELSE service_key_uses.at END`
 
 	// holdHandle locks the row of a parent, so that its revocation and the
 	// birth of a child happen one after the other.
@@ -73,6 +85,15 @@ const (
 
 	insertNonce  statement = `INSERT INTO oauth1_nonces (handle, nonce, expires) VALUES ($1, $2, $3)`
 	deleteNonces statement = `DELETE FROM oauth1_nonces WHERE expires < $1`
+
+	// The count of a batch that was stored already is 0.
+	batchAdd statement = `INSERT INTO handle_use_batches (process, batch, at) VALUES ($1, $2, $3)
+		ON CONFLICT (process) DO UPDATE SET batch = excluded.batch, at = excluded.at WHERE handle_use_batches.batch < excluded.batch`
+	batchesSweep statement = `DELETE FROM handle_use_batches WHERE at < $1`
+	usesAdd      statement = `INSERT INTO handle_uses (handle, uses, last_used, compared, compared_at) VALUES ($1, $2, $3, 0, $4)
+		ON CONFLICT (handle) DO UPDATE SET uses = handle_uses.uses + excluded.uses,
+			last_used = CASE WHEN excluded.last_used > handle_uses.last_used THEN excluded.last_used ELSE handle_uses.last_used END`
+	selectUses statement = `SELECT uses, last_used FROM handle_uses WHERE handle = $1`
 
 	selectSources statement = `SELECT source FROM service_sources WHERE service = $1 ORDER BY source`
 	insertSource  statement = `
@@ -131,9 +152,15 @@ func scanService(r *rows) (identity.ServiceRecord, error) {
 
 // AddServiceKey implements identity.ServiceStore.
 func (s *Identity) AddServiceKey(ctx context.Context, record identity.ServiceKeyRecord) error {
-	_, err := s.db.exec(ctx, insertServiceKey, string(record.Key.ID), string(record.Service.Service.ID),
-		record.Hash[:], micros(record.Key.Created))
+	_, err := s.db.exec(ctx, insertServiceKey, keyRow(record)...)
 	return err
+}
+
+func keyRow(record identity.ServiceKeyRecord) []any {
+	k := record.Key
+	return []any{
+		string(k.ID), string(record.Service.Service.ID), record.Hash[:], micros(k.Created), micros(k.Expires), string(k.Purpose), k.Life.Microseconds(),
+	}
 }
 
 // ServiceKey implements identity.ServiceStore.
@@ -153,9 +180,11 @@ type scanner interface{ Scan(dest ...any) error }
 func scanServiceKey(r scanner) (identity.ServiceKeyRecord, error) {
 	var record identity.ServiceKeyRecord
 	var hash []byte
-	var created, expires, revoked, serviceCreated, disabled int64
+	var created, expires, revoked, life, warned, used, serviceCreated, disabled int64
+	var source string
 	service := &record.Service.Service
-	err := r.Scan(&record.Key.ID, &hash, &created, &expires, &revoked,
+	k := &record.Key
+	err := r.Scan(&k.ID, &hash, &created, &expires, &revoked, &k.Purpose, &life, &k.Successor, &warned, &used, &source, &k.Used.Count,
 		&service.ID, &service.Name, &record.Service.Environment, &serviceCreated, &disabled)
 	if err != nil {
 		return identity.ServiceKeyRecord{}, err
@@ -163,8 +192,14 @@ func scanServiceKey(r scanner) (identity.ServiceKeyRecord, error) {
 	if err := copyHash(&record.Hash, hash); err != nil {
 		return identity.ServiceKeyRecord{}, err
 	}
-	record.Key.Service = service.Name
-	record.Key.Created, record.Key.Expires, record.Key.Revoked = fromMicros(created), fromMicros(expires), fromMicros(revoked)
+	k.Service = service.Name
+	k.Created, k.Expires, k.Revoked = fromMicros(created), fromMicros(expires), fromMicros(revoked)
+	k.Life, k.Warned, k.Used.At = time.Duration(life)*time.Microsecond, fromMicros(warned), fromMicros(used)
+	if source != "" {
+		if k.Used.From, err = netip.ParsePrefix(source); err != nil {
+			return identity.ServiceKeyRecord{}, fmt.Errorf("the source of a key's use: %w", err)
+		}
+	}
 	service.Created, service.Disabled = fromMicros(serviceCreated), disabled != 0
 	return record, nil
 }
@@ -195,6 +230,21 @@ func (s *Identity) ExpireServiceKey(ctx context.Context, id identity.ServiceKeyI
 		err = fmt.Errorf("no such service key: %w", gatehouse.ErrNotFound)
 	}
 	return err
+}
+
+// ReplaceServiceKey implements identity.ServiceStore.
+func (s *Identity) ReplaceServiceKey(ctx context.Context, record identity.ServiceKeyRecord, other, expected identity.ServiceKeyID, end time.Time) error {
+	return s.db.tx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, replaceServiceKey, string(other), string(record.Key.ID), micros(end), string(expected))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("the key was replaced or revoked meanwhile: %w", gatehouse.ErrConflict)
+		}
+		_, err = t.exec(ctx, insertServiceKey, keyRow(record)...)
+		return err
+	})
 }
 
 // AddHandle implements identity.HandleStore.
@@ -309,4 +359,73 @@ func (s *Identity) Sources(ctx context.Context, service gatehouse.ServiceID) ([]
 func (s *Identity) AddSource(ctx context.Context, service gatehouse.ServiceID, source netip.Prefix, at time.Time) error {
 	_, err := s.db.logExec(ctx, insertSource, string(service), source.String(), micros(at))
 	return err
+}
+
+// AddKeyUses implements identity.UseStore.
+func (s *Identity) AddKeyUses(ctx context.Context, uses map[identity.ServiceKeyID]identity.KeyUse) error {
+	// Always in one order, so that two processes wait for each other and do not lock.
+	ids := slices.Sorted(maps.Keys(uses))
+	return s.db.logTx(ctx, func(t *tx) error {
+		for _, id := range ids {
+			u := uses[id]
+			source := ""
+			if u.From.IsValid() {
+				source = u.From.String()
+			}
+			if _, err := t.exec(ctx, addKeyUse, string(id), micros(u.At), source, u.Count); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// WarnServiceKey implements identity.UseStore.
+func (s *Identity) WarnServiceKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	_, err := s.db.logExec(ctx, warnServiceKey, string(id), micros(at))
+	return err
+}
+
+// keepBatches is how long it is remembered up to where a process has stored its uses:
+// far longer than it tries.
+const keepBatches = 30 * 24 * time.Hour
+
+// AddUses implements identity.CountStore.
+func (s *Identity) AddUses(ctx context.Context, b identity.UseBatch) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, batchAdd, b.Process, b.Number, micros(b.At))
+		if err != nil || n == 0 {
+			return err
+		}
+		if _, err := t.exec(ctx, batchesSweep, micros(b.At.Add(-keepBatches))); err != nil {
+			return err
+		}
+		// In one order, so that no two processes wait for one another.
+		for _, id := range slices.Sorted(maps.Keys(b.Uses)) {
+			use := b.Uses[id]
+			if _, err := t.exec(ctx, usesAdd, string(id), use.Count, micros(use.Last), micros(use.First)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Uses implements identity.CountStore.
+func (s *Identity) Uses(ctx context.Context, handles []gatehouse.HandleID) (map[gatehouse.HandleID]identity.Use, error) {
+	uses := make(map[gatehouse.HandleID]identity.Use, len(handles))
+	for _, id := range handles {
+		var use identity.Use
+		var last int64
+		err := s.db.queryRow(ctx, selectUses, string(id)).Scan(&use.Count, &last)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		use.Last = fromMicros(last)
+		uses[id] = use
+	}
+	return uses, nil
 }

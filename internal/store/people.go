@@ -41,7 +41,7 @@ func (s connectStore) EndedPeople(ctx context.Context, userHash string) ([]gateh
 
 func (s connectStore) ErasePerson(ctx context.Context, person gatehouse.PersonID, at time.Time) error {
 	return s.db.tx(ctx, func(t *tx) error {
-		for _, statement := range []statement{repeatsErase, windowsErase, attemptsErase, importsErase, personDrop, personForget} {
+		for _, statement := range []statement{repeatsErase, windowsErase, usesErase, attemptsErase, importsErase, personDrop, personForget} {
 			if _, err := t.exec(ctx, statement, person); err != nil {
 				return err
 			}

@@ -40,6 +40,23 @@ const (
 	repeatsOf    statement = `SELECT count(*) FROM reconcile_repeats WHERE owner = $1 AND operation = $2 AND at > $3 AND at <= $4`
 	repeatsSweep statement = `DELETE FROM reconcile_repeats WHERE at < $1`
 
+	postsAdd statement = `INSERT INTO reconcile_posts (app, hour, posts, replies, streamed) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (app, hour) DO UPDATE SET posts = reconcile_posts.posts + excluded.posts, replies = reconcile_posts.replies + excluded.replies,
+			streamed = reconcile_posts.streamed + excluded.streamed`
+	postsOf statement = `SELECT CAST(coalesce(sum(posts), 0) AS BIGINT), CAST(coalesce(sum(replies), 0) AS BIGINT), CAST(coalesce(sum(streamed), 0) AS BIGINT)
+		FROM reconcile_posts WHERE app = $1 AND hour >= $2 AND hour < $3`
+	postsTold  statement = `SELECT day, told FROM reconcile_posts_told WHERE client = $1`
+	postsTell  statement = `INSERT INTO reconcile_posts_told (client, day, told) VALUES ($1, $2, $3) ON CONFLICT (client, day) DO UPDATE SET told = excluded.told`
+	postsSweep statement = `DELETE FROM reconcile_posts WHERE hour < $1`
+	toldSweep  statement = `DELETE FROM reconcile_posts_told WHERE day > 0 AND day < $1`
+
+	// Not of those whose connection is erased: what their entries are found by is gone.
+	handlesUsed statement = `SELECT u.handle, u.uses, u.compared, u.compared_at, h.person, h.connection
+		FROM handle_uses u JOIN handles h ON h.id = u.handle JOIN connections c ON c.id = h.connection
+		WHERE u.compared < u.uses AND c.status <> 'erased' ORDER BY u.compared_at LIMIT $1`
+	handleCompared statement = `UPDATE handle_uses SET compared = $2, compared_at = $3 WHERE handle = $1`
+	usesErase      statement = `DELETE FROM handle_uses WHERE handle IN (SELECT id FROM handles WHERE person = $1)`
+
 	countHandles        statement = `SELECT count(*) FROM handles`
 	countServiceKeys    statement = `SELECT count(*) FROM service_keys`
 	countConnections    statement = `SELECT count(*) FROM connections WHERE redeemed > 0`
@@ -47,6 +64,12 @@ const (
 	countHandlesRevoked statement = `SELECT count(*) FROM handles WHERE revoked > 0`
 	countKeysRevoked    statement = `SELECT count(*) FROM service_keys WHERE revoked > 0`
 	countUses           statement = `SELECT CAST(coalesce(sum(calls), 0) AS BIGINT) FROM observe_calls`
+
+	countRecords    statement = `SELECT count(*) FROM records`
+	countDeliveries statement = `SELECT count(*) FROM outbox_events WHERE state = 'delivered'`
+	countDuties     statement = `SELECT count(*) FROM duties`
+	// Not those that were closed when they were opened, because nothing is held.
+	countDutiesClosed statement = `SELECT count(*) FROM duties WHERE closed > opened`
 
 	baselineRows   statement = `SELECT name, value FROM reconcile_baseline`
 	baselineClear  statement = `DELETE FROM reconcile_baseline`
@@ -61,6 +84,7 @@ const (
 // rowCounts are how the rows of each equation are counted.
 var rowCounts = map[string]statement{
 	"handles": countHandles, "service-keys": countServiceKeys, "connections": countConnections, "erasures": countErasures, "uses": countUses,
+	"records": countRecords, "deliveries": countDeliveries, "duties": countDuties, "duties-closed": countDutiesClosed,
 	"handles-revoked": countHandlesRevoked, "service-keys-revoked": countKeysRevoked,
 }
 
@@ -127,6 +151,85 @@ func (s reconcileStore) SweepWindows(ctx context.Context, before time.Time) erro
 		_, err := t.exec(ctx, repeatsSweep, micros(before))
 		return err
 	})
+}
+
+func (s reconcileStore) AddPosts(ctx context.Context, list []reconcile.Posts) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		for _, p := range list {
+			var streamed int64
+			if p.Streamed {
+				streamed = 1
+			}
+			if _, err := t.exec(ctx, postsAdd, p.App, micros(p.Hour), p.Posts, p.Replies, streamed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s reconcileStore) PostsOf(ctx context.Context, app gatehouse.AppName, from, until time.Time) (reconcile.Posts, error) {
+	p := reconcile.Posts{App: app}
+	var streamed int64
+	err := s.db.queryRow(ctx, postsOf, app, micros(from), micros(until)).Scan(&p.Posts, &p.Replies, &streamed)
+	p.Streamed = streamed > 0
+	return p, err
+}
+
+func (s reconcileStore) PostsTold(ctx context.Context, client string) (map[time.Time]int64, error) {
+	type day struct{ at, told int64 }
+	list, err := collect[day](s.db.query(ctx, postsTold, client))(func(r *rows) (d day, err error) { return d, r.Scan(&d.at, &d.told) })
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, gatehouse.ErrNotFound
+	}
+	told := map[time.Time]int64{}
+	for _, d := range list {
+		if d.at > 0 {
+			told[fromMicros(d.at)] = d.told
+		}
+	}
+	return told, nil
+}
+
+func (s reconcileStore) TellPosts(ctx context.Context, client string, told map[time.Time]int64) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, postsTell, client, 0, 0); err != nil {
+			return err
+		}
+		for day, n := range told {
+			if _, err := t.exec(ctx, postsTell, client, micros(day), n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s reconcileStore) SweepPosts(ctx context.Context, before time.Time) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, postsSweep, micros(before)); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, toldSweep, micros(before))
+		return err
+	})
+}
+
+func (s reconcileStore) UsedHandles(ctx context.Context, limit int) ([]reconcile.UsedHandle, error) {
+	return collect[reconcile.UsedHandle](s.db.query(ctx, handlesUsed, limit))(func(r *rows) (h reconcile.UsedHandle, err error) {
+		var since int64
+		err = r.Scan(&h.ID, &h.Uses, &h.Compared, &since, &h.Person, &h.Connection)
+		h.Since = fromMicros(since)
+		return h, err
+	})
+}
+
+func (s reconcileStore) CompareHandle(ctx context.Context, id gatehouse.HandleID, uses int64, at time.Time) error {
+	_, err := s.db.logExec(ctx, handleCompared, string(id), uses, micros(at))
+	return err
 }
 
 func (s reconcileStore) Moment(ctx context.Context) (reconcile.Moment, error) {

@@ -315,6 +315,9 @@ func (p *Platform) perform(c *call) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if !c.op.unlocked {
+		p.use(c, value)
+	}
 	status := c.op.status
 	if status == 0 {
 		status = http.StatusOK

@@ -109,6 +109,7 @@ type state struct {
 	talks    map[string]*conversation
 	media    map[string]*media
 	sequence int
+	used     map[time.Time]int64 // posts that the app was given, by the day
 }
 
 // deletion remembers that a post is gone, for compliance jobs.
@@ -126,6 +127,7 @@ const seedPosts = 3000
 func newState(now time.Time) state {
 	s := state{
 		users: make(map[string]*user), names: make(map[string]*user), posts: make(map[string]*post),
+		used:    make(map[time.Time]int64),
 		deleted: make(map[string]deletion), lists: make(map[string]*list), messages: make(map[string]*message),
 		talks: make(map[string]*conversation), media: make(map[string]*media),
 	}

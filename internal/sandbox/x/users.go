@@ -167,15 +167,48 @@ func (p *Platform) searchUsers(c *call) (any, error) {
 	return p.userReply(c, cut.items, nil, cut.meta)
 }
 
-// usage is the app's consumption of posts, which no sandbox can know; it counts
-// posts that were created.
+// usage is how many posts the app was given, by the UTC day. Which ones X counts is
+// not documented; the sandbox counts each post of data in each reply.
 func (p *Platform) usage(c *call) (any, error) {
-	if _, err := c.number("days", 1, 90, 7); err != nil {
+	days, err := c.number("days", 1, 90, 7)
+	if err != nil {
 		return nil, err
 	}
-	return reply(map[string]any{
-		"project_id": p.config.App.ID, "project_cap": "2000000", "project_usage": fmt.Sprint(len(p.state.timeline) - seedPosts), "cap_reset_day": 1,
-	}, nil, nil, nil), nil
+	today, total := p.config.Clock.Now().UTC().Truncate(24*time.Hour), int64(0)
+	daily := []any{}
+	for at := today.AddDate(0, 0, 1-days); !at.After(today); at = at.AddDate(0, 0, 1) {
+		used := p.state.used[at]
+		total += used
+		daily = append(daily, map[string]any{"date": at.Format("2006-01-02T15:04:05.000Z"), "usage": fmt.Sprint(used)})
+	}
+	data := map[string]any{
+		"project_id": p.config.App.ID, "project_cap": "2000000", "project_usage": fmt.Sprint(total), "cap_reset_day": 1,
+	}
+	fields := c.query.Get("usage.fields")
+	if strings.Contains(fields, "daily_project_usage") {
+		data["daily_project_usage"] = map[string]any{"project_id": p.config.App.ID, "usage": daily}
+	}
+	if strings.Contains(fields, "daily_client_app_usage") {
+		data["daily_client_app_usage"] = []any{map[string]any{"client_app_id": p.config.App.ID, "usage": daily, "usage_result_count": len(daily)}}
+	}
+	return reply(data, nil, nil, nil), nil
+}
+
+// use counts the posts of a reply that the app is given.
+func (p *Platform) use(c *call, value any) {
+	body, ok := value.(map[string]any)
+	if !ok || !strings.HasPrefix(c.op.route, "GET ") {
+		return
+	}
+	list, ok := body["data"].([]any)
+	if !ok {
+		list = []any{body["data"]}
+	}
+	for _, item := range list {
+		if one, ok := item.(map[string]any); ok && one["text"] != nil && one["id"] != nil {
+			p.state.used[p.config.Clock.Now().UTC().Truncate(24*time.Hour)]++
+		}
+	}
 }
 
 // self checks that the user in the path is the one who authenticated, as X

@@ -1,0 +1,70 @@
+package connect_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"gatehouse"
+	"gatehouse/internal/connect"
+	"gatehouse/internal/connect/connecttest"
+	"gatehouse/internal/store/storetest"
+)
+
+func TestBrowse(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := connecttest.New(t, dsn, connecttest.Options{})
+		c := w.Connections
+		var all []gatehouse.ConnectionID
+		for i, purpose := range []gatehouse.PurposeName{"publish", "pages", "publish", "gallery", "publish"} {
+			all = append(all, w.Connect(gatehouse.Subject(fmt.Sprint("user-", i)), purpose, connecttest.Person(i+1)).ID)
+		}
+		if err := c.Revoke(t.Context(), all[2], "asked by a test"); err != nil {
+			t.Fatal(err)
+		}
+		walk := func(b connect.Browsed) (ids []gatehouse.ConnectionID, pages int) {
+			for {
+				page, err := c.Browse(t.Context(), b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pages++
+				for _, v := range page.Connections {
+					ids = append(ids, v.ID)
+					if v.PlatformUser != "" || v.Name != "" || v.Subject != "" {
+						t.Errorf("%s names its person: %+v", v.ID, v)
+					}
+				}
+				if b.After = page.Next; b.After == "" || pages > 10 {
+					return ids, pages
+				}
+			}
+		}
+		newest := slices.Clone(all)
+		slices.Reverse(newest)
+		for limit, pages := range map[int]int{0: 1, 1: 5, 2: 3, 5: 1, 1000: 1} {
+			if got, n := walk(connect.Browsed{Limit: limit}); !slices.Equal(got, newest) || n != pages {
+				t.Errorf("in pages of %d: %v in %d pages, want %v in %d", limit, got, n, newest, pages)
+			}
+		}
+		if got, _ := walk(connect.Browsed{Purpose: "publish", Limit: 1}); !slices.Equal(got, []gatehouse.ConnectionID{all[4], all[2], all[0]}) {
+			t.Errorf("for a purpose: %v", got)
+		}
+		if got, _ := walk(connect.Browsed{Statuses: []connect.Status{connect.Revoked}}); !slices.Equal(got, all[2:3]) {
+			t.Errorf("revoked: %v", got)
+		}
+		if got, _ := walk(connect.Browsed{Apps: []gatehouse.AppName{}}); len(got) != 0 {
+			t.Errorf("of no app: %v", got)
+		}
+		for _, after := range []string{"x", "1", ".con1", "1.", "-1.con1", "99999999999999999999.con1"} {
+			_, err := c.Browse(t.Context(), connect.Browsed{After: after})
+			refused(t, err, "connect/after")
+		}
+		v, err := c.Bare(t.Context(), all[2])
+		if err != nil || v.Status != connect.Revoked || v.PlatformUser != "" || c.AtPlatform(v) != connect.Confirmed {
+			t.Errorf("one without anything opened: %+v, %q, %v", v, c.AtPlatform(v), err)
+		}
+		_, err = c.Bare(t.Context(), "con'--")
+		refused(t, err, "connect/unknown-connection")
+	})
+}

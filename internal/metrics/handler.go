@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Exposure says how the figures are shown.
+type Exposure struct {
+	// Token is what scrapers have to present as a bearer; nil asks for none. It is asked
+	// for each time, so that a renewed one is used.
+	Token func() (secret.Text, error)
+	// Log gets one line for each request. nil logs nothing.
+	Log *slog.Logger
+}
+
+// The bounds of scrapes: each builds some hundred kilobytes.
+const (
+	scrapesAtOnce = 4
+	scrapeTime    = 10 * time.Second
+)
+
+// Handler answers GET /metrics, in Prometheus' text format or in OpenMetrics, as the
+// scraper asks, and nothing else.
+func (m *Metrics) Handler(e Exposure) http.Handler {
+	figures := promhttp.HandlerFor(m.all(), promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTime,
+		ErrorHandling: promhttp.ContinueOnError, // what can be read is shown
+	})
+	surface := &wire.Surface{Name: "metrics", Log: e.Log}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", surface.Handler("/metrics", func(w http.ResponseWriter, r *http.Request) error {
+		if err := e.admit(r); err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse metrics"`)
+			return err
+		}
+		figures.ServeHTTP(w, r)
+		return nil
+	}))
+	return mux
+}
+
+// admit refuses who has not the token.
+func (e *Exposure) admit(r *http.Request) error {
+	if e.Token == nil {
+		return nil
+	}
+	want, err := e.Token()
+	if err != nil {
+		return wire.Public(err, "The token that scrapers present cannot be read here.")
+	}
+	// Of several headers none counts: whichever we judged, another reader might take
+	// the other.
+	if values := r.Header["Authorization"]; len(values) == 1 {
+		scheme, shown, _ := strings.Cut(values[0], " ")
+		// An empty token is none, whatever the reference leads to.
+		if strings.EqualFold(scheme, "bearer") && shown != "" && want.Equal(secret.New(shown)) {
+			return nil
+		}
+	}
+	return wire.Unauthenticated("metrics/token", "The figures are for who presents the token of the configuration (metrics.token).")
+}

@@ -1,0 +1,9 @@
+package store
+
+import "testing"
+
+// A page costs as much in a table of a million as in one of ten: what comes next is
+// where the index goes on, and nothing is sorted.
+func TestNewestConnectionsAreInTheOrderOfTheirIndex(t *testing.T) {
+	usesIndexes(t, map[string]statement{"newest": connectionsNewest}, "TEMP B-TREE")
+}
