@@ -382,6 +382,7 @@ func TestFirstOwner(t *testing.T) {
 	if got := b.eval("location.host"); !strings.HasPrefix(got, "localhost:") {
 		t.Errorf("by its address the console is at %s", got)
 	}
+	b.allow("ERR_CONNECTION_REFUSED") // a live page asks while nobody is there
 	h.stop()
 	h.start()
 	b.open(h.ready["console"] + "/account")

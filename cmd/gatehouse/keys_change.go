@@ -269,18 +269,7 @@ forgotten within a day: 'gatehouse run' does that, so it does not run, or cannot
 				if err != nil {
 					return err
 				}
-				state := keysState{
-					Root: s.Root, Wraps: s.Roots, Previous: s.PreviousRoots(), Direct: s.Direct, OldSystem: s.OldSystem, Turning: s.Turning(),
-					Keyring: s.Keyring.Keys, Dirty: s.Keyring.Dirty, TurnDue: stamp(s.TurnDue), Outside: s.InFile,
-					Overdue: !s.Keyring.Erased.IsZero() && time.Since(s.Keyring.Erased) > forgetWithin,
-					Older:   map[string][]vault.Use{},
-				}
-				slices.Sort(state.Previous)
-				for _, root := range p.vault.PreviousRootIDs() {
-					if s.Roots[root] == 0 {
-						state.Obsolete = append(state.Obsolete, root)
-					}
-				}
+				state := stateOfKeys(p, s)
 				for _, row := range s.Domains {
 					if row.State == vault.Active || row.State == vault.Destroyed {
 						continue
@@ -304,6 +293,23 @@ forgotten within a day: 'gatehouse run' does that, so it does not run, or cannot
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// stateOfKeys is what is unfinished, without what older versions are needed by.
+func stateOfKeys(p *parts, s vault.Status) keysState {
+	state := keysState{
+		Root: s.Root, Wraps: s.Roots, Previous: s.PreviousRoots(), Direct: s.Direct, OldSystem: s.OldSystem, Turning: s.Turning(),
+		Keyring: s.Keyring.Keys, Dirty: s.Keyring.Dirty, TurnDue: stamp(s.TurnDue), Outside: s.InFile,
+		Overdue: !s.Keyring.Erased.IsZero() && time.Since(s.Keyring.Erased) > forgetWithin,
+		Older:   map[string][]vault.Use{},
+	}
+	slices.Sort(state.Previous)
+	for _, root := range p.vault.PreviousRootIDs() {
+		if s.Roots[root] == 0 {
+			state.Obsolete = append(state.Obsolete, root)
+		}
+	}
+	return state
 }
 
 func (s keysState) print(w io.Writer) error {

@@ -84,6 +84,7 @@ type server struct {
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
 	exporting          *exporting
+	logChecker         *logChecker // nil without a console
 	// hup gets each SIGHUP from before the ready line on: without anybody to take it, it
 	// would end the program.
 	hup    chan os.Signal
@@ -241,6 +242,9 @@ func (s *server) run(ctx context.Context) error {
 		group.Go(func() error { return s.telemetry.Run(ctx) })
 	}
 	group.Go(func() error { return s.reconcile.Run(ctx) })
+	if s.logChecker != nil {
+		group.Go(func() error { return s.logChecker.run(ctx) })
+	}
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })
 	if s.beside != nil {

@@ -2,7 +2,9 @@ package console
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -70,4 +72,14 @@ func entryTable(v *visit, caption string, list []EntryLine, empty Empty) Table {
 		}})
 	}
 	return t
+}
+
+// sortedKeys are the keys of a map in order of what by says of them.
+func sortedKeys[K comparable, V any](m map[K]V, by func(K) string) []K {
+	out := make([]K, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(a, b K) int { return strings.Compare(by(a), by(b)) })
+	return out
 }

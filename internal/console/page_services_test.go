@@ -1,0 +1,118 @@
+package console
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
+)
+
+func secretOf(d *desk) secret.Text { return secret.New(d.cookies[sessionCookie]) }
+
+// services is a source of the pages about services.
+type services struct {
+	list []ServiceLine
+	one  ServiceView
+	done []string
+	more bool
+	key  NewKey
+}
+
+func (s *services) Services(context.Context) ([]ServiceLine, error) { return s.list, nil }
+func (s *services) Service(_ context.Context, name string) (ServiceView, error) {
+	if name == "nothing" {
+		return ServiceView{}, errNoSuch("service")
+	}
+	return s.one, nil
+}
+
+func (s *services) MakeKey(_ context.Context, actor, service, purpose string) (NewKey, error) {
+	s.done = append(s.done, "make "+service+" "+purpose+" "+actor)
+	return s.key, nil
+}
+
+func (s *services) RevokeKey(_ context.Context, actor, service, key string) error {
+	s.done = append(s.done, "revoke "+service+" "+key+" "+actor)
+	return nil
+}
+
+func (s *services) CutOff(_ context.Context, actor, service string) (int, bool, error) {
+	s.done = append(s.done, "cut off "+service+" "+actor)
+	return 1000, s.more, nil
+}
+
+func TestServices(t *testing.T) {
+	now := time.Now()
+	from := &services{key: NewKey{ID: "key9", Text: secret.New("gth_svc_shown_once"), Purpose: "publish", Expires: now.AddDate(1, 0, 0)}}
+	d := newDesk(t, operator.Operator, Services(from))
+	me := string(d.account.ID)
+	d.get("/services").shows(t, "There is no service", "gatehouse config example")
+
+	from.one = ServiceView{
+		ServiceLine: ServiceLine{Name: "web", Purposes: []string{"publish", "pages"}, Keys: 1, Used: now}, Rate: "50/s", Handles: 1000, MoreHandles: true,
+		List: []ServiceKeyLine{{ID: "key1", State: "works", Purpose: "publish", Created: now, Used: now, From: "192.0.2.0/24", Count: 1234}, {ID: "key2", State: "revoked", Created: now, Revoked: now}, {ID: "key3", State: "ending", Purpose: KeyForNone, Created: now, Expires: now.AddDate(0, 0, 3)}},
+	}
+	from.list = []ServiceLine{from.one.ServiceLine, {Name: "old", Disabled: true}, {Name: "new"}, {Name: "late", Keys: 1, Ending: 1}}
+	d.get("/services").shows(t, `href="/services/web"`, "in use", "not in the configuration", "no key works", "a key ends soon", "any network", "publish, pages")
+	d.get("/services/web").shows(t, "50/s", "more than 1\u202f000", "192.0.2.0/24", "1\u202f234", "ends soon", "all purposes", "no purpose: events", "Make a key", "Cut off its handles", `href="/services/web/keys/key1"`)
+	if r := d.get("/services/nothing"); r.status != 404 {
+		t.Errorf("a service that is not there: status %d", r.status)
+	}
+
+	r := d.post("/services/web/keys", "purpose", "publish")
+	r.shows(t, "gth_svc_shown_once", "It is not shown again", "key9")
+	if !slices.Equal(from.done, []string{"make web publish " + me}) {
+		t.Errorf("done %q", from.done)
+	}
+	d.get("/services/web").shows(t, "!gth_svc_shown_once")
+
+	from.done = nil
+	d.get("/services/web/keys/key1").shows(t, "Revoke this key", "192.0.2.0/24")
+	d.get("/services/web/keys/key2").shows(t, "Revoked", "!Revoke this key")
+	if r := d.get("/services/web/keys/key7"); r.status != 404 {
+		t.Errorf("a key that is not there: status %d", r.status)
+	}
+	if r := d.post("/services/web/keys/key1/revoke", "typed", "revoke it"); r.status != 400 || len(from.done) != 0 {
+		t.Errorf("another word: status %d", r.status)
+	}
+	d.post("/services/web/keys/key1/revoke", "typed", "revoke").goesTo(t, "/services/web")
+	if r := d.post("/services/web/cut-off", "typed", "cut"); r.status != 400 {
+		t.Errorf("another word: status %d", r.status)
+	}
+	d.post("/services/web/cut-off", "typed", "cut off").goesTo(t, "/services/web")
+	d.get("/services/web").shows(t, "Handles that were cut off: 1\u202f000.", "!There are others left")
+	from.more = true
+	d.post("/services/web/cut-off", "typed", "cut off")
+	d.get("/services/web").shows(t, "There are others left")
+	if want := []string{"revoke web key1 " + me, "cut off web " + me, "cut off web " + me}; !slices.Equal(from.done, want) {
+		t.Errorf("done %q, want %q", from.done, want)
+	}
+
+	developer := d.house.join("Dev", operator.Developer)
+	developer.get("/services/web").shows(t, "50/s", "!Make a key", "!Cut off its handles")
+	developer.get("/services/web/keys/key1").shows(t, "192.0.2.0/24", "!Revoke this key")
+	for path, typed := range map[string]string{"/services/web/keys": "", "/services/web/keys/key1/revoke": "revoke", "/services/web/cut-off": "cut off"} {
+		if r := developer.post(path, "typed", typed); r.status != 403 {
+			t.Errorf("a developer, %s: status %d", path, r.status)
+		}
+	}
+	d.house.ahead.Store(int64(11 * time.Minute))
+	if r := d.post("/services/web/keys", "purpose", "publish"); !strings.HasPrefix(r.header.Get("Location"), "/prove") {
+		t.Errorf("without a recent proof: status %d", r.status)
+	}
+	d.house.ahead.Store(0)
+	none := d.house.join("None", operator.Auditor)
+	must(t, d.house.directory.Revoke(t.Context(), operator.Host(), none.account.ID, operator.Auditor))
+	for _, path := range []string{"/services", "/services/web", "/services/web/keys/key1"} {
+		if r := none.get(path); r.status != 403 {
+			t.Errorf("%s without the permission: status %d", path, r.status)
+		}
+	}
+	if len(from.done) != 3 {
+		t.Errorf("done %q", from.done)
+	}
+}
