@@ -106,6 +106,7 @@ var sinks = []sink{
 			"internal/api":               "shows a new handle once, in the reply that makes it",
 			"internal/console":           "sets the cookie of a session; shows a new link, the key of an authenticator app and recovery codes once",
 			"internal/public":            "sets the cookie that binds an attempt to its browser",
+			"internal/metrics/otlp":      "puts a credential for a collector on the request to it",
 			"cmd/gatehouse":              "prints a new key once; opens the store and the log's signing key",
 		},
 	},
@@ -133,7 +134,7 @@ var sinks = []sink{
 		what:  "uses randomness that can be guessed",
 		names: []string{"import math/rand", "import math/rand/v2"},
 		may: map[string]string{
-			"internal/connect": "jitter of renewals", "internal/compliance": "jitter of retries", "internal/outbox": "jitter of attempts", "internal/export": "jitter of attempts", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
+			"internal/connect": "jitter of renewals", "internal/compliance": "jitter of retries", "internal/outbox": "jitter of attempts", "internal/export": "jitter of attempts", "internal/metrics/otlp": "which calls are traced, and the ids of traces, which open nothing", "internal/store": "jitter of retries", "cmd/gatehouse": "the demo's traffic",
 		},
 	},
 	{

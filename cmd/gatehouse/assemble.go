@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/identity/review"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/metrics"
+	"gatehouse/internal/metrics/otlp"
 	"gatehouse/internal/notice"
 	"gatehouse/internal/observe"
 	"gatehouse/internal/outbox"
@@ -80,6 +81,7 @@ type parts struct {
 	observer  *observe.Observer
 	meter     *reconcile.Meter
 	metrics   *metrics.Metrics
+	telemetry *otlp.Exporter // nil when no collector is configured
 	reconcile *reconcile.Reconciler
 
 	compliance *compliance.Compliance

@@ -25,10 +25,14 @@ func (c callsSource) Calls(ctx context.Context, q console.CallsQuery, most int) 
 		return v, err
 	}
 	// An intent says nothing that its outcome does not, so about every second entry is
-	// left out: a page for each is read once more at most.
+	// left out, unless the outcome that is asked for is one that no intent has.
+	limit := most
+	if q.Outcome == "" {
+		limit = 2*most + 10
+	}
 	cursor := ""
 	for range 3 {
-		page, err := searcher.Search(ctx, search, cursor, 2*most+20)
+		page, err := searcher.Search(ctx, search, cursor, limit)
 		if err != nil {
 			return v, err
 		}

@@ -19,7 +19,7 @@ type connectionsSource struct{ *parts }
 const (
 	maxHandles  = 10
 	maxRenewals = 10
-	maxEntries  = 40
+	maxEntries  = 30
 )
 
 func (c connectionsSource) Connections(ctx context.Context, q console.ConnectionsQuery) (console.ConnectionList, error) {

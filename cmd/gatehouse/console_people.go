@@ -130,7 +130,7 @@ func (p peopleSource) Person(ctx context.Context, actor, id string, days int) (c
 		return view, err
 	}
 	for _, d := range duties {
-		view.Duties = append(view.Duties, p.dutyView(d, now))
+		view.Duties = append(view.Duties, dutyView(d, now, p.connect.PublicURL()))
 		if d.Closed.IsZero() && d.Kind != cases.ContentRemoved && view.State != "erased" {
 			view.State = "erasing"
 		}
@@ -224,11 +224,11 @@ func dutyLine(d cases.Duty, now time.Time) console.DutyLine {
 	return console.DutyLine{ID: d.ID, Kind: string(d.Kind), App: string(d.App), State: string(d.State(now)), Deadline: d.Deadline, Waiting: d.Waiting()}
 }
 
-// dutyView is a duty with its steps in their order.
-func (p *parts) dutyView(d cases.Duty, now time.Time) console.DutyView {
+// dutyView is a duty with its steps in their order; pages is where people's own pages are.
+func dutyView(d cases.Duty, now time.Time, pages string) console.DutyView {
 	v := console.DutyView{DutyLine: dutyLine(d, now), Origin: string(d.Origin), Person: string(d.Person), Opened: d.Opened, Closed: d.Closed, Proof: d.Proof, Justification: d.Justification}
 	if d.Kind != cases.ContentRemoved {
-		v.StatusPage = p.connect.PublicURL() + public.DeletionPath + d.Code
+		v.StatusPage = pages + public.DeletionPath + d.Code
 	}
 	type step struct {
 		text, note string
@@ -247,13 +247,13 @@ func (p *parts) dutyView(d cases.Duty, now time.Time) console.DutyView {
 		steps = append(steps, step{"Everything that was held here is destroyed", "", d.Shredded})
 	}
 	steps = append(steps, step{"Closed, with an entry of the log as proof", "", d.Closed})
-	now1 := true
+	underWay := false // one step is
 	for _, s := range steps {
 		one := console.Step{State: "done", Text: s.text, At: s.at}
 		if s.at.IsZero() {
 			one.State = "waiting"
-			if now1 && d.Closed.IsZero() {
-				one.State, one.Note, now1 = "now", s.note, false
+			if !underWay && d.Closed.IsZero() {
+				one.State, one.Note, underWay = "now", s.note, true
 			}
 		}
 		v.Steps = append(v.Steps, one)
@@ -274,7 +274,7 @@ func (p peopleSource) Duty(ctx context.Context, id string) (console.DutyView, er
 	if err != nil {
 		return console.DutyView{}, err
 	}
-	return p.dutyView(d, time.Now()), nil
+	return dutyView(d, time.Now(), p.connect.PublicURL()), nil
 }
 
 func (p peopleSource) Erase(ctx context.Context, actor, id string) (string, error) {

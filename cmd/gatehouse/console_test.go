@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"gatehouse/internal/secret"
+
+	"github.com/chromedp/chromedp"
 )
 
 // showcase is a running demo, as somebody who tries Gatehouse has it.
@@ -389,4 +392,32 @@ func TestFirstOwner(t *testing.T) {
 	noTokensInFiles(t, h.box, h.dir)
 	b.quiet()
 	h.stop()
+}
+
+// TestConsoleFromElsewhere: a link of another site leads to the page and not to the
+// sign-in, a form of another site does nothing, and a frame shows nothing.
+func TestConsoleFromElsewhere(t *testing.T) {
+	s := startShowcase(t)
+	b := s.owner()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, `<!doctype html><title>Elsewhere</title><a href="`+s.at("/account")+`">your account</a>
+<form method="post" action="`+s.at("/account/sessions/end-others")+`"><button>win a prize</button></form>
+<iframe src="`+s.at("/account")+`"></iframe>`)
+	}))
+	defer elsewhere.Close()
+	b.allow("frame-ancestors")
+	b.allow("403")
+	b.allow("favicon")
+	for range 2 { // and the session outlives it
+		b.open(elsewhere.URL)
+		b.button("your account")
+		b.do("being sent around", chromedp.WaitVisible(chromedp.CSS("#factors")))
+		b.shows("Ada Demo", "Your account", "this one")
+	}
+	b.open(elsewhere.URL)
+	b.button("win a prize")
+	b.shows("This came from a page of another site, and was not done.")
+	b.open(s.at("/account"))
+	b.shows("Sign all others out") // nothing was done
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,18 @@ func (b *browser) until(what, expression string) {
 func (b *browser) file(path string) string {
 	b.t.Helper()
 	return b.eval(fmt.Sprintf(`fetch(%q).then((r) => r.text())`, path))
+}
+
+// gatehouse runs a command beside the demo and returns what it printed.
+func (s *showcase) gatehouse(args ...string) string {
+	s.t.Helper()
+	c := exec.Command(os.Args[0], append(args, "--config", s.ready.Config)...)
+	c.Env = append(os.Environ(), asProgram+"=1")
+	out, err := c.Output()
+	if err != nil {
+		s.t.Fatalf("%v: %v", args, err)
+	}
+	return string(out)
 }
 
 // TestConsoleTraffic looks at the pages about what passes and whose it is, in a demo
@@ -118,8 +132,22 @@ func TestConsoleTraffic(t *testing.T) {
 		}
 		b.shows("done", "Everything that was held here is destroyed", "Proof")
 		lookAt(t, b, "duty-done", "")
+		b.press(".pairs a")
+		b.shows("erased", "!grace", "!Erase this person", "That you looked is in the log.")
+		lookAt(t, b, "person-erased", "")
 		b.open(s.at("/people"))
 		b.shows("Open duties")
 	})
+
+	// All of it is in the log, under the account of whoever did it.
+	for _, action := range []string{"connect.revoke", "duty.open", "audit.search", "lineage.ask"} {
+		entries := s.gatehouse("audit", "search", "--action", action, "--json", "-n", "200")
+		if !strings.Contains(entries, `"operator":"`) {
+			t.Errorf("no entry %s says which operator did it:\n%s", action, entries)
+		}
+		if strings.Contains(entries, "grace") || strings.Contains(entries, "ada@") {
+			t.Errorf("an entry %s names somebody in clear:\n%s", action, entries)
+		}
+	}
 	b.quiet()
 }

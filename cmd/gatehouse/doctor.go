@@ -237,7 +237,7 @@ func checkCA(ctx context.Context, p *parts) error {
 func checkListeners(cfg *config.Config) error {
 	var errs []error
 	for name, addr := range map[string]string{
-		"listen.app": cfg.Listen.App, "listen.proxy": cfg.Listen.Proxy, "listen.public": cfg.Listen.Public, "metrics.listen": cfg.Metrics.Listen,
+		"listen.app": cfg.Listen.App, "listen.proxy": cfg.Listen.Proxy, "listen.public": cfg.Listen.Public, "listen.console": cfg.Listen.Console, "metrics.listen": cfg.Metrics.Listen,
 	} {
 		if addr == "" || strings.HasPrefix(addr, "unix:") {
 			continue

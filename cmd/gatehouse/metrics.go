@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse"
@@ -16,6 +18,8 @@ import (
 	"gatehouse/internal/export"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/metrics"
+	"gatehouse/internal/metrics/otlp"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
 )
@@ -75,6 +79,62 @@ func (p *parts) called(d *gateway.Done) {
 		Timing: metrics.Timing{Judged: d.Judged, Recorded: d.Recorded, Opened: d.Opened, Answered: d.Answered, Ended: d.Elapsed},
 	}
 	p.metrics.Call(&c)
+	if p.telemetry != nil && d.Trace.Sampled {
+		p.telemetry.End(&otlp.Call{
+			Trace:   otlp.Trace{ID: d.Trace.ID, Span: d.Trace.Span, Parent: d.Trace.Parent, Sampled: true},
+			Service: d.Service, Purpose: d.Purpose, Platform: d.Platform, App: d.App, Operation: d.Operation,
+			Verdict: d.Verdict, Rule: d.Rule, Class: d.Class, Entry: d.Entry, Status: d.Status, Began: d.Began,
+			Judged: d.Judged, Recorded: d.Recorded, Opened: d.Opened, Answered: d.Answered, Elapsed: d.Elapsed,
+		})
+	}
+}
+
+// traced says which trace a call belongs to; nil when none is traced.
+func (p *parts) traced() func(traceparent string) gateway.Trace {
+	c := p.cfg.Metrics.OTLP
+	if p.telemetry == nil || c.Sample == 0 {
+		return nil
+	}
+	return func(traceparent string) gateway.Trace {
+		t := p.telemetry.Begin(traceparent)
+		return gateway.Trace{ID: t.ID, Span: t.Span, Parent: t.Parent, Sampled: t.Sampled, Onward: c.Onward}
+	}
+}
+
+// newTelemetry returns what sends to the configured collector, or nil. Nothing is sent
+// yet.
+func newTelemetry(p *parts) (*otlp.Exporter, error) {
+	c := p.cfg.Metrics.OTLP
+	if c.IsZero() {
+		return nil, nil
+	}
+	roots, show, err := sinkTLS(p, &config.Sink{Name: "metrics.otlp", TLS: c.TLS})
+	if err != nil {
+		return nil, fmt.Errorf("metrics.otlp: %w", err)
+	}
+	address, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("metrics.otlp.url: %w", gatehouse.ErrInvalid)
+	}
+	address.Host = strings.ToLower(address.Host)
+	// The operator names the host, so that it may be one of their own network.
+	client, err := wire.NewEgress(wire.EgressConfig{
+		Hosts: []string{address.Host}, AllowLoopback: true, AllowPlainLoopback: true, AllowPrivate: true,
+		RootCAs: roots, Certificate: show, ServerName: c.TLS.ServerName, MaxReplyBytes: 1 << 20, MaxIdlePerHost: 2,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("metrics.otlp: %w", err)
+	}
+	o := otlp.Config{
+		URL: address.String(), Send: client, Headers: map[string]func() (secret.Text, error){}, Plain: c.Plain,
+		Gather: p.metrics.Gather, Since: p.metrics.Since(), Unit: metrics.OTLPUnit, Every: c.Interval(), Sample: float64(c.Sample) / 100,
+		Version: version, Environment: p.cfg.Environment, Node: p.cfg.Node,
+		Dropped: p.metrics.Dropped, Sent: p.metrics.Exported, Logger: p.logger,
+	}
+	for name, value := range c.Headers {
+		o.Headers[name] = value.Again
+	}
+	return otlp.New(o)
 }
 
 // asNumber is what a state, a condition or a switch is shown as.

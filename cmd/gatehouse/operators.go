@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/vault"
+	"gatehouse/internal/wire"
 )
 
 // openOperators makes the directory of those who run this Gatehouse.
@@ -34,8 +35,13 @@ func (p *parts) openOperators() (err error) {
 	if err != nil {
 		return err
 	}
+	provider, err := signInProvider(p.cfg)
+	if err != nil {
+		return err
+	}
 	p.operators, err = operator.New(operator.Config{
-		Store: p.db.Operators(), Log: p.log, Derive: p.vault.Derive, Passwords: passwords, Passkeys: passkeys, Environment: p.cfg.Environment,
+		Provider: provider,
+		Store:    p.db.Operators(), Log: p.log, Derive: p.vault.Derive, Passwords: passwords, Passkeys: passkeys, Environment: p.cfg.Environment,
 		Idle: o.Idle, MaxSession: o.MaxSession, Fresh: p.cfg.Console.WithDefaults().Fresh, SuspendAfter: o.SuspendAfter, EnrolWithin: o.EnrolWithin,
 		NoApprovals: o.Approvals == "off",
 	})
@@ -50,6 +56,39 @@ func consolePasskeys(cfg *config.Config) (*factor.Passkeys, error) {
 		return nil, nil
 	}
 	return factor.NewPasskeys(factor.PasskeyConfig{Origin: at, Name: "Gatehouse", Discoverable: true})
+}
+
+// providerTimeout bounds one request to a single sign-on provider.
+const providerTimeout = 15 * time.Second
+
+// signInProvider returns the configured single sign-on provider, whose hosts are all
+// that its client reaches; nil without one.
+func signInProvider(cfg *config.Config) (*operator.ProviderConfig, error) {
+	o := cfg.Operators.OIDC
+	if o.IsZero() {
+		return nil, nil
+	}
+	issuer, err := url.Parse(o.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	c, err := egressConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Hosts, c.AllowPrivate = append([]string{issuer.Host}, o.Hosts...), o.Private
+	egress, err := wire.NewEgress(c)
+	if err != nil {
+		return nil, fmt.Errorf("operators.oidc: %w", err)
+	}
+	roles := make(map[string]operator.Role, len(o.Roles))
+	for group, role := range o.Roles {
+		roles[group] = operator.Role(role)
+	}
+	return &operator.ProviderConfig{
+		Issuer: o.Issuer, ClientID: o.ClientID.Text(), ClientSecret: o.ClientSecret.Text(), RedirectURL: cfg.ConsoleURL() + "/sign-in/provider",
+		Client: egress.Client(providerTimeout), RolesClaim: o.RolesClaim, Roles: roles, SecondFactor: o.SecondFactor,
+	}, nil
 }
 
 // tendEvery is how often idle accounts are looked for.

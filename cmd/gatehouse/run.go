@@ -238,6 +238,9 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.meter.Run(ctx) })
 	group.Go(func() error { return s.metrics.Run(ctx) })
 	group.Go(func() error { s.identity.RunUses(ctx); return nil })
+	if s.telemetry != nil {
+		group.Go(func() error { return s.telemetry.Run(ctx) })
+	}
 	group.Go(func() error { return s.reconcile.Run(ctx) })
 	if s.logChecker != nil {
 		group.Go(func() error { return s.logChecker.run(ctx) })
@@ -249,13 +252,20 @@ func (s *server) run(ctx context.Context) error {
 	}
 	// What the last calls used is stored when no more come.
 	last := context.WithoutCancel(ctx)
-	return errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last), s.identity.FlushKeyUses(last))
+	err := errors.Join(group.Wait(), s.observer.Flush(last), s.meter.Flush(last), s.identity.FlushUses(last), s.identity.FlushKeyUses(last))
+	if s.telemetry != nil {
+		s.telemetry.Flush(last)
+	}
+	return err
 }
 
 // bind makes the surfaces and their listeners.
 func (s *server) bind(ctx context.Context) error {
 	cfg := s.cfg
 	var err error
+	if s.telemetry, err = newTelemetry(s.parts); err != nil {
+		return err
+	}
 	// The gateway counts the API's requests too, and exists a moment later.
 	own, err := api.New(apiConfig(s.parts, func(name gatehouse.ServiceName, cost int) error { return s.gateway.Admit(name, cost) }))
 	if err != nil {

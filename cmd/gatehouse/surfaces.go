@@ -38,6 +38,7 @@ func gatewayConfig(p *parts, own *api.API) gateway.Config {
 		Repeat:    func(ctx context.Context, h gateway.Heard) { p.meter.Repeat(ctx, heard(h)) },
 		Done:      p.called,
 		Posts:     countedPosts(p),
+		Trace:     p.traced(),
 		Limits:    gateway.Limits{BodyBytes: int64(limits.Body), Calls: limits.Calls, Streams: limits.Streams},
 		Logger:    p.logger,
 	}

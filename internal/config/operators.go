@@ -1,6 +1,13 @@
 package config
 
-import "time"
+import (
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Operators says how those sign in who run Gatehouse, and what takes two of them.
 type Operators struct {
@@ -9,7 +16,54 @@ type Operators struct {
 	SuspendAfter time.Duration `yaml:"suspend_after" doc:"Accounts that were not used for that long are suspended, but never the last owner; from 24h. Default 2160h (90 days)."`
 	EnrolWithin  time.Duration `yaml:"enrol_within" doc:"How long a link to enrol works, from 5m to 168h. Default 24h."`
 	Approvals    string        `yaml:"approvals" doc:"on (the default): destroying a key, revoking everything, restoring and changing who may approve take a second operator, if there is one. off: one is enough."`
+	OIDC         OIDC          `yaml:"oidc" doc:"Single sign-on: an OpenID Connect provider that says who an invited operator is. Default: none."`
 	Breached     string        `yaml:"breached_passwords" doc:"A file of passwords that others know, sorted bytewise, one a line: the words or their SHA-1. Nobody may choose one of them. Default: none."`
+}
+
+// OIDC is an OpenID Connect provider.
+type OIDC struct {
+	Issuer       string            `yaml:"issuer" doc:"The provider's issuer, such as https://login.example.com; what it says of itself stands under /.well-known/openid-configuration there. It sends browsers back to console.url with /sign-in/provider."`
+	ClientID     Value             `yaml:"client_id" doc:"Our registration there: a value or a reference."`
+	ClientSecret Secret            `yaml:"client_secret" doc:"Its secret. A reference."`
+	Hosts        []string          `yaml:"hosts" doc:"Other hosts of the provider that answer with tokens and keys, such as [oauth2.googleapis.com, www.googleapis.com]. No others are called."`
+	Private      bool              `yaml:"private" doc:"true lets these hosts have addresses of private networks."`
+	SecondFactor []string          `yaml:"second_factor" doc:"Values of the claim amr of which one says that the provider demanded a second factor, such as [mfa, hwk]. Default: none is believed, and ours is always demanded."`
+	RolesClaim   string            `yaml:"roles_claim" doc:"The claim that holds groups. Default groups."`
+	Roles        map[string]string `yaml:"roles" doc:"The role of a group: {sre: operator}. It is given at sign-in for as long as a session can last. Whoever manages a group that has security decides who approves; owner is given here only."`
+}
+
+// IsZero reports whether there is none.
+func (o OIDC) IsZero() bool { return o.Issuer == "" && o.ClientID.IsZero() && len(o.Roles) == 0 }
+
+// operatorRoles are those that a group may have.
+var operatorRoles = []string{"security", "operator", "developer", "auditor"}
+
+func (c *Config) validateOIDC(d *decoder) {
+	o, at := &c.Operators.OIDC, "operators.oidc"
+	if o.IsZero() || d.failed(at) {
+		return
+	}
+	if c.Listen.Console == "" {
+		d.failAt(at, "needs listen.console: there is no page to sign in at")
+	}
+	if o.Issuer == "" {
+		d.failAt(at+".issuer", "is needed")
+	} else {
+		d.webURL(at+".issuer", o.Issuer, false)
+	}
+	if o.ClientID.IsZero() {
+		d.failAt(at+".client_id", "is needed")
+	}
+	for i, h := range o.Hosts {
+		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/@ ") || net.ParseIP(h) != nil {
+			d.failAt(at+".hosts["+strconv.Itoa(i)+"]", "must be a host name in lower-case letters, with a port if it is not 443")
+		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(o.Roles)) {
+		if role := o.Roles[group]; !slices.Contains(operatorRoles, role) {
+			d.failAt(at+".roles."+group, "must be one of "+strings.Join(operatorRoles, ", "))
+		}
+	}
 }
 
 // WithDefaults returns o with its defaults filled in.
@@ -39,6 +93,7 @@ func (c *Config) validateOperators(d *decoder) {
 			d.failAt("operators."+f.field, "must be "+f.words)
 		}
 	}
+	c.validateOIDC(d)
 	d.oneOf("operators.approvals", o.Approvals, "", "on", "off")
 	if o.Breached != "" {
 		o.Breached = d.resolvePath(o.Breached)

@@ -21,6 +21,12 @@ func TestOperators(t *testing.T) {
 		{`{suspend_after: 87601h}`, "operators.suspend_after: must be from 24h"},
 		{`{enrol_within: 4m}`, "operators.enrol_within: must be from 5m to 168h"},
 		{`{enrol_within: 169h}`, "operators.enrol_within: must be from 5m to 168h"},
+		{`{oidc: {issuer: "https://login.example.com", client_id: x, hosts: [www.example.com, "k.example.com:8443"], second_factor: [mfa], roles: {g: auditor}}}`, ""},
+		{`{oidc: {issuer: "http://login.example.com", client_id: x}}`, "operators.oidc.issuer"},
+		{`{oidc: {client_id: x}}`, "operators.oidc.issuer: is needed"},
+		{`{oidc: {issuer: "https://login.example.com"}}`, "operators.oidc.client_id: is needed"},
+		{`{oidc: {issuer: "https://login.example.com", client_id: x, roles: {g: owner}}}`, "operators.oidc.roles.g: must be one of security"},
+		{`{oidc: {issuer: "https://login.example.com", client_id: x, hosts: ["https://a.example"]}}`, "operators.oidc.hosts[0]: must be a host name"},
 		{`{approvals: sometimes}`, "operators.approvals"},
 		{`{password: secret}`, "operators.password"},
 	} {
@@ -32,8 +38,11 @@ func TestOperators(t *testing.T) {
 			t.Errorf("the list of passwords is at %s, want it beside the configuration", c.Operators.Breached)
 		}
 	}
-	want := config.Operators{Idle: 30 * time.Minute, MaxSession: 12 * time.Hour, SuspendAfter: 90 * 24 * time.Hour, EnrolWithin: 24 * time.Hour, Approvals: "on"}
-	if got := (config.Operators{}).WithDefaults(); got != want {
+	if _, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(minimal+"operators: {oidc: {issuer: \"https://a.example\", client_id: x}}\n"), world()); err == nil || !strings.Contains(err.Error(), "needs listen.console") {
+		t.Errorf("single sign-on without a console: %v", err)
+	}
+	got := (config.Operators{}).WithDefaults()
+	if got.Idle != 30*time.Minute || got.MaxSession != 12*time.Hour || got.SuspendAfter != 90*24*time.Hour || got.EnrolWithin != 24*time.Hour || got.Approvals != "on" {
 		t.Errorf("defaults: %+v", got)
 	}
 }

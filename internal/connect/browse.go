@@ -58,7 +58,7 @@ type BrowsedPage struct {
 }
 
 // maxBrowsed bounds how many connections are looked at for one page.
-const maxBrowsed = 4000
+const maxBrowsed = 2000
 
 // browsable are the states that are looked through when none is named.
 var browsable = []Status{Healthy, Renewing, InDoubt, ReconnectNeeded, Revoked}
@@ -86,7 +86,7 @@ func (c *Connections) Browse(ctx context.Context, b Browsed) (BrowsedPage, error
 	// another is all that has to be read.
 	window := limit + 1
 	if b.Purpose != "" {
-		window = 500
+		window = 250
 	}
 	var found []gatehouse.ConnectionID
 	more := false

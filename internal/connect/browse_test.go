@@ -17,7 +17,7 @@ func TestBrowse(t *testing.T) {
 		c := w.Connections
 		var all []gatehouse.ConnectionID
 		for i, purpose := range []gatehouse.PurposeName{"publish", "pages", "publish", "gallery", "publish"} {
-			all = append(all, w.Connect(gatehouse.Subject(fmt.Sprint("user-", i)), purpose, connecttest.Person(i+1)).ID)
+			all = append(all, w.Connect(fmt.Sprint("user-", i), purpose, connecttest.Person(i+1)).ID)
 		}
 		if err := c.Revoke(t.Context(), all[2], "asked by a test"); err != nil {
 			t.Fatal(err)
@@ -66,5 +66,21 @@ func TestBrowse(t *testing.T) {
 		}
 		_, err = c.Bare(t.Context(), "con'--")
 		refused(t, err, "connect/unknown-connection")
+	})
+}
+
+func FuzzMark(f *testing.F) {
+	for _, seed := range []string{"", "17.con1", "0.x", "-1.x", "1.", "99999999999999999999.x", "007.a.b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := connect.ParseMark(text)
+		if err != nil || text == "" {
+			return
+		}
+		again, err := connect.ParseMark(m.String())
+		if err != nil || again != m {
+			t.Errorf("%q is %v, and read again %v, %v", text, m, again, err)
+		}
 	})
 }

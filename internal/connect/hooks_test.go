@@ -68,3 +68,6 @@ func Pauses(failures int64) (timer, callers time.Duration) {
 	now := time.Now()
 	return defaultBounds.again(now, failures).Sub(now), defaultBounds.pause(failures)
 }
+
+// ParseMark reads a page's Next.
+var ParseMark = parseMark

@@ -34,15 +34,15 @@ func newCallHub(from CallsSource) *callHub {
 	return &callHub{from: from, every: callEvery, watchers: map[*callWatcher]bool{}}
 }
 
-// join begins to hand calls to a new watcher.
-func (h *callHub) join(q CallsQuery) *callWatcher {
+// join begins to hand calls to a new watcher. The reading goes on when ctx, that of the
+// first of them, is over, until the last one leaves.
+func (h *callHub) join(ctx context.Context, q CallsQuery) *callWatcher {
 	w := &callWatcher{q: q, news: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watchers[w] = true
 	if h.stop == nil {
-		var ctx context.Context
-		ctx, h.stop = context.WithCancel(context.Background())
+		ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 		go h.run(ctx)
 	}
 	return w

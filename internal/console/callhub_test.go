@@ -50,7 +50,7 @@ func TestOneTailServesEveryWatcher(t *testing.T) {
 	p := newTape()
 	h := newCallHub(p)
 	h.every = time.Microsecond
-	all, web := h.join(CallsQuery{}), h.join(CallsQuery{Service: "web", Outcome: "refuse"})
+	all, web := h.join(t.Context(), CallsQuery{}), h.join(t.Context(), CallsQuery{Service: "web", Outcome: "refuse"})
 	<-p.opened
 	p.calls <- []EntryLine{{ID: "1", Service: "web", Verdict: "done"}, {ID: "2", Service: "web", Verdict: "refuse"}, {ID: "3", Service: "jobs", Verdict: "refuse"}}
 	<-all.news
@@ -84,7 +84,7 @@ func TestOneTailServesEveryWatcher(t *testing.T) {
 	h.leave(web)
 	<-p.ended
 	<-p.ended // of the tail that failed and of its successor
-	again := h.join(CallsQuery{})
+	again := h.join(t.Context(), CallsQuery{})
 	<-p.opened
 	p.calls <- []EntryLine{{ID: "4"}}
 	<-again.news

@@ -56,7 +56,9 @@ func (v *visit) cookie(name string) string {
 // identify finds out whose browser this is, if anybody's.
 func (v *visit) identify() error {
 	binding := v.cookie(bindingCookie)
-	if binding == "" && v.route.permission != anyone || binding == "" && v.route.signing {
+	// Only with a form of ours: a browser that follows a link of another site keeps its
+	// cookies to itself, and a new one would end the session that it has.
+	if binding == "" && v.route.signing && v.route.command {
 		binding = rand.Text()
 		v.setCookie(bindingCookie, binding, 400*24*time.Hour)
 	}

@@ -54,9 +54,9 @@ type flowLink struct{ Verdict, Width, Path, Title string }
 
 // The measures of the picture.
 const (
-	flowBoxWidth, flowGap, flowMargin = 200, 54, 6
+	flowBoxWidth, flowGap, flowMargin = 212, 43, 6
 	flowTop, flowLine, flowBoxGap     = 34, 17, 14
-	flowLetters, flowBoxLines         = 23, 5
+	flowLetters, flowBoxLines         = 24, 5
 	maxFlowBoxes                      = 24 // in a column
 )
 
@@ -195,7 +195,7 @@ func kindLines(kinds map[[2]string]int64) []string {
 	})
 	out := make([]string, 0, len(keys))
 	for _, k := range keys {
-		text := wordOf(k[0]) + " × " + count(kinds[k])
+		text := wordOf(k[0]) + " ×\u00a0" + count(kinds[k])
 		if k[1] != "passed" {
 			text += " (" + k[1] + ")"
 		}
@@ -229,7 +229,7 @@ func (s *flowSpot) box() flowBox {
 		case strings.HasSuffix(line, "(reported)"), strings.HasSuffix(line, "(unknown)"):
 			class = "flow-warn"
 		}
-		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+4)})
+		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+5)})
 	}
 	return b
 }

@@ -38,7 +38,8 @@ type house struct {
 	directory *operator.Directory
 	console   *Console
 	handler   http.Handler
-	ahead     atomic.Int64 // by how much the directory's clock is ahead
+	config    operator.Config // of the directory
+	ahead     atomic.Int64    // by how much the directory's clock is ahead
 }
 
 func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
@@ -78,19 +79,37 @@ func newHouse(t *testing.T, change func(*Config), pages ...Page) *house {
 	must(t, err)
 	passkeys, err := factor.NewPasskeys(factor.PasskeyConfig{Origin: origin, Name: "Gatehouse", Discoverable: true})
 	must(t, err)
-	h.directory, err = operator.New(operator.Config{
+	h.config = operator.Config{
 		Store: db.Operators(), Log: log, Derive: v.Derive, Passwords: passwords, Passkeys: passkeys, Environment: "development", Now: h.now,
-	})
+	}
+	h.directory, err = operator.New(h.config)
 	must(t, err)
+	h.build(change, pages...)
+	return h
+}
+
+// build makes the console anew.
+func (h *house) build(change func(*Config), pages ...Page) {
+	h.t.Helper()
 	c := Config{URL: mustURL(origin), Environment: "development", Directory: h.directory, Pages: pages}
 	if change != nil {
 		change(&c)
 	}
+	var err error
 	h.console, err = New(c)
-	must(t, err)
-	t.Cleanup(h.console.Close)
+	must(h.t, err)
+	h.t.Cleanup(h.console.Close)
 	h.handler = h.console.Handler()
-	return h
+}
+
+// reopen makes the directory anew, with another configuration, and the console.
+func (h *house) reopen(change func(*operator.Config), pages ...Page) {
+	h.t.Helper()
+	change(&h.config)
+	var err error
+	h.directory, err = operator.New(h.config)
+	must(h.t, err)
+	h.build(nil, pages...)
 }
 
 func must(t *testing.T, err error) {

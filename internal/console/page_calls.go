@@ -34,7 +34,7 @@ type CallsView struct {
 }
 
 // maxCalls is how many calls the page holds.
-const maxCalls = 100
+const maxCalls = 50
 
 // callOutcomes are how a call can come out.
 var callOutcomes = []string{"done", "failed", "aborted", "refuse"}
@@ -111,7 +111,7 @@ func callTable(v *visit, calls []EntryLine) Table {
 // feed shows what is there now, and then what comes.
 func (p callsPage) feed(v *visit, to *feed) error {
 	q := callsQuery(v)
-	w := p.hub.join(q)
+	w := p.hub.join(v.context(), q)
 	defer p.hub.leave(w)
 	calls, err := p.from.Calls(v.context(), q, maxCalls)
 	if err != nil {

@@ -345,7 +345,7 @@ func TestPeople(t *testing.T) {
 	}
 
 	s.asked = nil
-	owner.get("/people/PERSON1?days=7").shows(t, "ada", "Ada L.", "collector.example", "<svg", "Duty: erasure", "Your app was asked", "Erase this person", "name × 3")
+	owner.get("/people/PERSON1?days=7").shows(t, "ada", "Ada L.", "collector.example", "<svg", "Duty: erasure", "Your app was asked", "Erase this person", "name ×\u00a03")
 	owner.get("/people/PERSON1?days=8")
 	if want := []string{"person " + account + " PERSON1 7", "person " + account + " PERSON1 90"}; !slices.Equal(s.asked, want) {
 		t.Errorf("asked %q", s.asked)
@@ -389,7 +389,7 @@ func TestFlows(t *testing.T) {
 		{Kind: "transfer", Verdict: "stopped", Source: "x: main-x", Purpose: "publish", Service: "web", Destination: "=cmd()", Class: "name", People: 1, Count: 4, First: at, Last: at},
 	}}}
 	d := newDesk(t, operator.Auditor, s.pages()...)
-	d.get("/flows").shows(t, "main-x", "publish", "=cmd()", "name × 4 (stopped)", `class="flow stopped"`, "/flows/export.csv?days=30", "!No data has passed")
+	d.get("/flows").shows(t, "main-x", "publish", "=cmd()", "name ×\u00a04 (stopped)", `class="flow stopped"`, "/flows/export.csv?days=30", "!No data has passed")
 	r := d.get("/flows/export.csv?days=7")
 	rows, err := csv.NewReader(strings.NewReader(r.body)).ReadAll()
 	if err != nil || len(rows) != 3 || rows[2][6] != "'=cmd()" || rows[1][9] != "2" || r.header.Get("Content-Disposition") == "" {
@@ -417,7 +417,7 @@ func TestCalls(t *testing.T) {
 		{ID: "06e2", Kind: "event", Verdict: "refuse", Operation: "GET /2/dm_events", Service: "web", Rule: "refuse/undeclared-call", Status: 403, At: time.Now()},
 	}}}
 	d := newDesk(t, operator.Developer, s.pages()...)
-	d.get("/calls?service=web&outcome=refuse").shows(t, "refused", "refuse/undeclared-call", "12\u202f345", `data-live="/calls/live?outcome=refuse&amp;service=web"`, `data-live-most="100"`, `href="/calls?outcome=refuse&amp;service=web">Refresh`)
+	d.get("/calls?service=web&outcome=refuse").shows(t, "refused", "refuse/undeclared-call", "12\u202f345", `data-live="/calls/live?outcome=refuse&amp;service=web"`, `data-live-most="50"`, `href="/calls?outcome=refuse&amp;service=web">Refresh`)
 	s.calls.Calls = nil
 	d.get("/calls").shows(t, "No call is in the log yet", `data-live="/calls/live"`)
 }

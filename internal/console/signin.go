@@ -25,6 +25,8 @@ func (k *Console) signInRoutes() []route {
 		signing(post("/sign-in/passkey", anyone, signInWithPasskey)),
 		signing(post("/sign-in/password", anyone, signInWithPassword)),
 		signing(post("/sign-in/code", anyone, signInWithCode)),
+		signing(post("/sign-in/provider/begin", anyone, beginProvider)),
+		signing(get("/sign-in/provider", anyone, signInWithProvider)),
 		post("/sign-out", self, signOut),
 	}
 }
@@ -40,7 +42,9 @@ type signInPage struct {
 	Email               string
 	// Passkey and Password say which ways there are.
 	Passkey, Password bool
-	Again             bool
+	// Provider says that there is single sign-on.
+	Provider bool
+	Again    bool
 }
 
 func showSignIn(v *visit) error {
@@ -48,7 +52,13 @@ func showSignIn(v *visit) error {
 	if v.who != nil {
 		return v.redirect(v.landing(back))
 	}
-	return v.show("sign-in.html", "Sign in", signInPage{Base: "/sign-in", Return: back, Passkey: true, Password: true})
+	return v.show("sign-in.html", "Sign in", v.signInPage(back, "", ""))
+}
+
+func (v *visit) signInPage(back, wrong, email string) signInPage {
+	return signInPage{
+		Base: "/sign-in", Return: localPath(back), Wrong: wrong, Email: email, Passkey: true, Password: true, Provider: v.console.directory.HasProvider(),
+	}
 }
 
 // landing returns where somebody who has just signed in goes: to what they asked for,
@@ -87,7 +97,7 @@ func signInWithPasskey(v *visit, in *passkeyAnswer) (*outcome, error) {
 	token, _, err := v.console.directory.SignInPasskeyFinish(v.context(), v.browser, in.ceremony, []byte(in.response))
 	if err != nil {
 		return again(err, "sign-in.html", "Sign in", func(wrong string) any {
-			return signInPage{Base: "/sign-in", Return: localPath(in.back), Wrong: wrong, Passkey: true, Password: true}
+			return v.signInPage(in.back, wrong, "")
 		})
 	}
 	return v.signedIn(token, in.back)
@@ -127,7 +137,7 @@ func signInWithPassword(v *visit, in *passwordEntry) (*outcome, error) {
 	half, err := v.console.directory.SignInPassword(v.context(), v.browser, in.email, in.password)
 	if err != nil {
 		return again(err, "sign-in.html", "Sign in", func(wrong string) any {
-			return signInPage{Base: "/sign-in", Return: localPath(in.back), Wrong: wrong, Email: in.email, Passkey: true, Password: true}
+			return v.signInPage(in.back, wrong, in.email)
 		})
 	}
 	return showOnce("code.html", "Enter a code", codePage{Base: "/sign-in", Return: localPath(in.back), Half: half.Reveal()}), nil

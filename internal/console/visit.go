@@ -169,6 +169,9 @@ func (k *Console) guard(v *visit) error {
 	if err := v.identify(); err != nil {
 		return err
 	}
+	if v.who == nil && v.fromElsewhere() {
+		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
+	}
 	if v.route.permission != anyone {
 		if v.who == nil {
 			return v.signInFirst()
@@ -195,15 +198,17 @@ func (k *Console) sameOrigin(r *http.Request) error {
 	return nil
 }
 
+// fromElsewhere reports whether a browser followed a link of another site. Whoever does
+// may well be signed in: the browser kept its cookies to itself because of where the
+// link was. Asked again by a page of ours it has them, and this is not true twice.
+func (v *visit) fromElsewhere() bool {
+	site := v.r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && v.r.Method == http.MethodGet && v.r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
 // signInFirst sends the browser to the sign-in page, and back here afterwards. A
 // command is not repeated for somebody who was not signed in when they gave it.
 func (v *visit) signInFirst() error {
-	if v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Method == http.MethodGet && v.r.Header.Get("Sec-Fetch-Dest") == "document" {
-		// Whoever follows a link from elsewhere may well be signed in: the browser kept
-		// the session to itself because the link was another site's. Asked again by a
-		// page of ours it says so, and otherwise this is not reached twice.
-		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
-	}
 	to := "/sign-in"
 	if v.r.Method == http.MethodGet && v.r.URL.Path != "/" && !v.route.live {
 		to += "?" + url.Values{"return": {v.r.URL.RequestURI()}}.Encode()

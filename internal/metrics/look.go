@@ -96,12 +96,16 @@ func (one *look) current() []Reading {
 	return last.list
 }
 
-// run takes one look until ctx ends.
+// run takes one look until ctx ends: often at first, when much changes and somebody is
+// looking, and then as often as it says.
 func (l *looked) run(ctx context.Context, one *look) {
-	clock := time.NewTicker(one.Every)
+	pause := min(step, one.Every)
+	clock := time.NewTimer(pause)
 	defer clock.Stop()
 	for {
 		l.take(ctx, one)
+		clock.Reset(pause)
+		pause = min(2*pause, one.Every)
 		select {
 		case <-ctx.Done():
 			return

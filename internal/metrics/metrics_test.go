@@ -474,8 +474,108 @@ func TestSeriesOfADay(t *testing.T) {
 	})
 }
 
-// BenchmarkCall is what measuring adds to a call: its own figures, its two entries.
-func BenchmarkCall(b *testing.B) {
+// With more services than can be plotted one by one, nothing is missing in the sum.
+func TestSeriesThatAreTooMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		many := names
+		for i := range 300 {
+			many.Services = append(many.Services, gatehouse.ServiceName(fmt.Sprint("service-", i)))
+		}
+		m := newMetrics(t)
+		m.Apply(many)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- m.Run(ctx) }()
+		for range 2 {
+			time.Sleep(time.Second)
+			for _, service := range many.Services {
+				m.Call(&metrics.Call{Service: service, Platform: "x", Outcome: metrics.OutcomeDone})
+			}
+			time.Sleep(9 * time.Second)
+		}
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		points := m.Recent("gatehouse_calls_total")
+		if want := 6 * float64(len(many.Services)); len(points) != 2 || points[0].Value != want || points[1].Value != want {
+			t.Errorf("in all %v, want %v", points, want)
+		}
+		if rows := m.Services(time.Now(), ""); len(rows) < 100 || len(rows) > 200 {
+			t.Errorf("%d services have series", len(rows))
+		}
+	})
+}
+
+// Looks are taken at once and often at first: whoever has just started Gatehouse looks.
+func TestLooksAtTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		began := time.Now()
+		m := newMetrics(t, metrics.Look{Name: "events", Sets: []string{metrics.Events}, Every: time.Minute, At: func(context.Context) ([]metrics.Reading, error) {
+			at = append(at, time.Since(began))
+			return nil, nil
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- m.Run(ctx) }()
+		time.Sleep(3*time.Minute + time.Second)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if want := []time.Duration{0, 10 * time.Second, 30 * time.Second, 70 * time.Second, 130 * time.Second}; !slices.Equal(at, want) {
+			t.Errorf("looked at %v, want %v", at, want)
+		}
+	})
+}
+
+// A look that hangs leaves no figures behind that look new.
+func TestLookThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		first := true
+		m := newMetrics(t, metrics.Look{Name: "events", Sets: []string{metrics.Events}, Every: time.Minute, At: func(context.Context) ([]metrics.Reading, error) {
+			if !first {
+				<-hang // as a driver may that knows no context
+			}
+			first = false
+			return []metrics.Reading{
+				{Name: metrics.Events, Labels: []string{"dead"}, Value: 2}, {Name: metrics.Events, Labels: []string{"dead"}, Value: 3},
+				{Name: metrics.Events, Labels: []string{"too", "many"}}, {Name: metrics.Connections, Labels: []string{"a", "b"}},
+			}, nil
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- m.Run(ctx) }()
+		time.Sleep(3 * time.Minute)
+		const name = `gatehouse_events{state="dead"}`
+		if got := gather(t, m); got[name] != 2 {
+			t.Errorf("%s is %v", name, got[name])
+		}
+		time.Sleep(time.Minute)
+		if got, there := gather(t, m)[name]; there {
+			t.Errorf("after four minutes it is still %v", got)
+		}
+		close(hang)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	for name, looks := range map[string][]metrics.Look{
+		"a counter": {{Sets: []string{"gatehouse_calls_total"}}}, "nothing": {{Sets: []string{"gatehouse_nothing"}}},
+		"twice": {{Sets: []string{metrics.Events}}, {Sets: []string{metrics.Events}}},
+	} {
+		if _, err := metrics.New(metrics.Config{Looks: looks}); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+	}
+}
+
+// BenchmarkMeasuredCall is what measuring adds to a call: its own figures, its two entries.
+func BenchmarkMeasuredCall(b *testing.B) {
 	m := newMetrics(b)
 	intent := audit.Entry{Action: "call", Service: "scheduler", Platform: "x", Verdict: "allow"}
 	outcome := audit.Entry{Action: "call", Service: "scheduler", Platform: "x", Verdict: "done"}

@@ -19,7 +19,8 @@ const (
 	fineSteps   = 720
 	coarseSteps = 1440
 	perCoarse   = int(time.Minute / step)
-	// maxSeries bounds the memory: each series has less than 9 kB.
+	// maxSeries bounds the memory: each series has less than 9 kB. One of Other for each
+	// figure may come on top.
 	maxSeries = 600
 )
 
@@ -246,8 +247,9 @@ func (r *recorder) keep(now time.Time, values map[string]value) {
 	defer r.mu.Unlock()
 	fine, coarse := r.steps%fineSteps, r.steps/perCoarse%coarseSteps
 	last := r.steps%perCoarse == perCoarse-1 // of its minute
+	values = r.folded(values)
 	for k, v := range values {
-		if r.series[k] == nil && len(r.series) < maxSeries {
+		if r.series[k] == nil {
 			s := &series{name: v.name, labels: v.labels}
 			fill(s.fine[:])
 			fill(s.coarse[:])
@@ -266,6 +268,27 @@ func (r *recorder) keep(now time.Time, values map[string]value) {
 	}
 	r.times[fine], r.minute[coarse] = now.UnixMicro(), now.UnixMicro()
 	r.steps++
+}
+
+// folded adds what would be more series than there may be to one of Other for each
+// figure, so that nothing is missing in a sum.
+func (r *recorder) folded(values map[string]value) map[string]value {
+	out := make(map[string]value, len(values))
+	room := maxSeries - len(r.series)
+	for k, v := range values {
+		if r.series[k] == nil && len(v.labels) > 0 {
+			if room--; room < 0 {
+				v.labels = slices.Clone(v.labels)
+				for i := 1; i < len(v.labels); i += 2 {
+					v.labels[i] = Other
+				}
+				k = key(v.name, v.labels)
+				v.fine += out[k].fine
+			}
+		}
+		out[k] = v
+	}
+	return out
 }
 
 // put writes one step into both resolutions. The minute under way is shown as far as it

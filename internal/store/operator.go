@@ -14,12 +14,14 @@ const (
 		o.handle, o.password, o.totp, o.totp_step, o.totp_next, o.totp_next_end,
 		(SELECT count(*) FROM operator_passkeys p WHERE p.operator = o.id),
 		(SELECT count(*) FROM operator_recovery c WHERE c.operator = o.id)`
-	selectOperator         statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.id = $1`
-	selectOperatorByEmail  statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.email_key = $1`
-	selectOperatorByHandle statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.handle = $1`
-	selectOperators        statement = `SELECT ` + operatorColumns + ` FROM operators o ORDER BY o.created, o.id`
-	selectGrantsOf         statement = `SELECT operator, role, until, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
-	selectGrants           statement = `SELECT operator, role, until, mac FROM operator_grants ORDER BY operator, role`
+	selectOperator          statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.id = $1`
+	selectOperatorByEmail   statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.email_key = $1`
+	selectOperatorByHandle  statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.handle = $1`
+	selectOperatorBySubject statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.subject = $1`
+	linkSubject             statement = `UPDATE operators SET subject = $2 WHERE id = $1 AND subject IS NULL AND state <> 'removed'`
+	selectOperators         statement = `SELECT ` + operatorColumns + ` FROM operators o ORDER BY o.created, o.id`
+	selectGrantsOf          statement = `SELECT operator, role, until, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
+	selectGrants            statement = `SELECT operator, role, until, mac FROM operator_grants ORDER BY operator, role`
 
 	insertOperator statement = `INSERT INTO operators (id, environment, name, email, email_key, state, reason, created, seen, decided_until,
 		handle, password, totp, totp_step, totp_next, totp_next_end)
@@ -32,8 +34,8 @@ const (
 		WHERE id = $1 AND state = $2 AND (CAST($7 AS BIGINT) = 0 OR CASE WHEN seen = 0 THEN created ELSE seen END < CAST($7 AS BIGINT))`
 	updateOperatorProfile statement = `UPDATE operators SET name = $2, email = $3, email_key = $4 WHERE id = $1 AND state <> 'removed'`
 	noteDecider           statement = `UPDATE operators SET decided_until = $2 WHERE id = $1`
-	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
-	blankFactors          statement = `UPDATE operators SET password = '', totp = '', totp_next = '' WHERE id = $1`
+	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
+	blankFactors          statement = `UPDATE operators SET subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
 	// countHolders counts the active accounts that have a role without an end.
 	countHolders statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0`
@@ -99,6 +101,17 @@ func (s *Operators) AccountByEmail(ctx context.Context, key string) (operator.Ac
 // AccountByHandle implements operator.AccountStore.
 func (s *Operators) AccountByHandle(ctx context.Context, handle []byte) (operator.AccountRecord, error) {
 	return s.one(ctx, selectOperatorByHandle, handle)
+}
+
+// AccountBySubject implements operator.SubjectStore.
+func (s *Operators) AccountBySubject(ctx context.Context, subject string) (operator.AccountRecord, error) {
+	return s.one(ctx, selectOperatorBySubject, subject)
+}
+
+// LinkSubject implements operator.SubjectStore.
+func (s *Operators) LinkSubject(ctx context.Context, id operator.AccountID, subject string) error {
+	n, err := s.db.logExec(ctx, linkSubject, string(id), subject)
+	return touched(n, err, gatehouse.ErrConflict, "the account has another subject")
 }
 
 func (s *Operators) one(ctx context.Context, which statement, key any) (operator.AccountRecord, error) {

@@ -197,6 +197,11 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 		}
 		use := operator.ApprovalUse{ID: "a", Act: operator.ActDestroyKey, Digest: "d", AskedBy: "ada", At: day}
 		wantConflict(t, "using one that waits", s.UseApproval(ctx, use))
+		if err := s.AddApproval(ctx, operator.Approval{ID: "about", Proposal: operator.Proposal{Act: operator.ActChangeOwner, Subject: "bob"}, AskedBy: "ada",
+			Asked: day, Until: day.Add(time.Hour), State: operator.Waiting}, 2); err != nil {
+			t.Fatal(err)
+		}
+		wantConflict(t, "approving one about oneself", s.Decide(ctx, "about", "bob", operator.Approved, day))
 		wantConflict(t, "approving one's own", s.Decide(ctx, "a", "ada", operator.Approved, day))
 		wantConflict(t, "approving one that is over", s.Decide(ctx, "a", "bob", operator.Approved, day.Add(time.Hour)))
 		for what, f := range map[string]func() error{
@@ -227,6 +232,15 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 			"that is over":      {ID: "a", Act: operator.ActDestroyKey, Digest: "d", AskedBy: "ada", At: day.Add(time.Hour)},
 		} {
 			wantConflict(t, "an approval "+what, s.UseApproval(ctx, wrong))
+		}
+		for _, change := range []operator.StateChange{{From: []operator.State{operator.Active}, To: operator.Suspended, At: day},
+			{From: []operator.State{operator.Suspended}, To: operator.Active, At: day}} {
+			if err := s.SetState(ctx, "bob", change); err != nil {
+				t.Fatal(err)
+			}
+			if change.To == operator.Suspended {
+				wantConflict(t, "an approval of somebody who is suspended", s.UseApproval(ctx, use))
+			}
 		}
 		onlyOnce(t, "an approval", func() error { return s.UseApproval(ctx, use) })
 		wantConflict(t, "an older step", s.TakeStep(ctx, "ada", "seed", 10))

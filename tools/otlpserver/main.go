@@ -1,6 +1,6 @@
 // Command otlpserver is the OpenTelemetry Collector's own OTLP receiver, built from the
-// Go module proxy for `make test-otlp`: what package export sends has to be what others
-// read. It listens with TLS on a free port of loopback, prints its address, and then
+// Go module proxy for `make test-otlp`: what packages export and metrics/otlp send has to be
+// what others read. It listens with TLS on a free port of loopback, prints its address, and then
 // prints each request that it took as one line of OTLP's JSON. It is a program for tests.
 package main
 
@@ -14,6 +14,8 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 )
@@ -45,19 +47,41 @@ func run(args []string) error {
 	}}}).Unmarshal(config); err != nil {
 		return err
 	}
-	sink, err := consumer.NewLogs(func(_ context.Context, taken plog.Logs) error {
-		line, err := (&plog.JSONMarshaler{}).MarshalLogs(taken)
+	tell := func(line []byte, err error) error {
 		if err == nil {
 			_, err = fmt.Printf("%s\n", line)
 		}
 		return err
+	}
+	sink, err := consumer.NewLogs(func(_ context.Context, taken plog.Logs) error {
+		return tell((&plog.JSONMarshaler{}).MarshalLogs(taken))
+	})
+	if err != nil {
+		return err
+	}
+	figures, err := consumer.NewMetrics(func(_ context.Context, taken pmetric.Metrics) error {
+		return tell((&pmetric.JSONMarshaler{}).MarshalMetrics(taken))
+	})
+	if err != nil {
+		return err
+	}
+	traces, err := consumer.NewTraces(func(_ context.Context, taken ptrace.Traces) error {
+		return tell((&ptrace.JSONMarshaler{}).MarshalTraces(taken))
 	})
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
-	receiver, err := factory.CreateLogs(ctx, receivertest.NewNopSettings(factory.Type()), config, sink)
+	settings := receivertest.NewNopSettings(factory.Type())
+	// One receiver for all three: the factory knows it by its configuration.
+	receiver, err := factory.CreateLogs(ctx, settings, config, sink)
 	if err != nil {
+		return err
+	}
+	if _, err := factory.CreateMetrics(ctx, settings, config, figures); err != nil {
+		return err
+	}
+	if _, err := factory.CreateTraces(ctx, settings, config, traces); err != nil {
 		return err
 	}
 	if err := receiver.Start(ctx, componenttest.NewNopHost()); err != nil {

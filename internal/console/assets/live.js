@@ -8,6 +8,8 @@ for (const part of document.querySelectorAll("[data-live]")) {
   const most = Number(part.dataset.liveMost) || 0;
   let source = null;
   const put = (event, first) => {
+    // What somebody is at with the keyboard is not taken away from them.
+    if (!first && part.contains(document.activeElement)) return;
     const made = document.createElement("template");
     made.innerHTML = event.data;
     if (first) part.prepend(made.content); else part.replaceChildren(made.content);

@@ -60,6 +60,9 @@ func TestDestructiveActsTakeTwo(t *testing.T) {
 		}
 		needs(t, "with one that waits", w.d.Allow(ctx, asker.by().With(a.ID), p))
 		refused(t, "approving one's own", w.d.Approve(ctx, asker.by(), a.ID), "operator/approval-state")
+		if w.logged(`"operator.approve"`) != 0 {
+			t.Error("the log says that one's own proposal may be approved")
+		}
 		is(t, "approving without the permission", w.d.Approve(ctx, auditor.by(), a.ID), operator.ErrMay)
 		refused(t, "approving what does not exist", w.d.Approve(ctx, decider.by(), "nothing"), "operator/approval-unknown")
 		is(t, "approving as the host", w.d.Approve(ctx, operator.Host(), a.ID), gatehouse.ErrInvalid)

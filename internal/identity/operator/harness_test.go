@@ -369,3 +369,10 @@ func contains(text string, s secret.Text) bool {
 	_, random, _ := strings.Cut(whole, ".")
 	return strings.Contains(text, whole) || random != "" && strings.Contains(text, random)
 }
+
+// authenticator is a new one, whose passkeys count.
+func (w *world) authenticator() *factortest.Authenticator {
+	a := factortest.New(w.t, origin)
+	a.Step = 1
+	return a
+}

@@ -499,3 +499,35 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	taken(t)
 	owner.alive("the last owner", owner.token, true)
 }
+
+// meanwhile is a store between whose look at all accounts and what follows something
+// happens.
+type meanwhile struct {
+	operator.Store
+	happens func()
+}
+
+func (m *meanwhile) Accounts(ctx context.Context) ([]operator.AccountRecord, error) {
+	all, err := m.Store.Accounts(ctx)
+	if m.happens != nil {
+		m.happens()
+	}
+	return all, err
+}
+
+// An operator who signs in while idle accounts are looked for is not idle.
+func TestWhoSignsInMeanwhileIsNotIdle(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		rows := &meanwhile{}
+		w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
+		w.join("owner", operator.Owner)
+		m := w.join("ada", operator.Auditor)
+		w.pass(operator.DefaultSuspendAfter + time.Minute)
+		rows.happens = func() { m.again() }
+		if n, err := w.d.Tend(t.Context()); err != nil || n != 0 {
+			t.Errorf("Tend suspended %d, %v; want none", n, err)
+		}
+		rows.happens = nil
+		m.alive("the session", m.token, true)
+	})
+}

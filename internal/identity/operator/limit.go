@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -33,8 +34,10 @@ const (
 	perHalf    = 5
 	perCode    = 10
 	perCodeDay = 50
-	// perPasskey is how many answers of passkeys one source may give.
-	perPasskey = 60
+	// perAnswer is how many answers of passkeys, and of the provider, of one source
+	// are written down when they are refused. They cannot be guessed, so more are
+	// judged all the same: behind a proxy everybody may have one address.
+	perAnswer = 60
 	// slots is how many numbers there are of each kind.
 	slots = 1 << 16
 )
@@ -110,6 +113,16 @@ func (d *Directory) attempt(ctx context.Context, account AccountID, wanted ...li
 		d.config.Log.Refusal(e)
 	}
 	return limits, nil
+}
+
+// answers counts an answer that cannot be guessed. It returns what is told to whom it
+// does not get in: while there is room, it is written down.
+func (d *Directory) answers(ctx context.Context, b Browser, kind string) (refuse func(id AccountID, reason string) error, err error) {
+	_, err = d.attempt(ctx, "", limit{kind, []string{network(b.Source)}, perAnswer, passwordWindow})
+	if errors.Is(err, ErrLocked) {
+		return func(AccountID, string) error { return ErrSignIn }, nil
+	}
+	return func(id AccountID, reason string) error { return d.refuse(id, kind, reason) }, err
 }
 
 // passwordLimits are those of a password that is tried for an account.

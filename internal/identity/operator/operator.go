@@ -76,6 +76,9 @@ type Config struct {
 	// EnrolWithin is how long an enrolment link works. Zero means
 	// DefaultEnrolWithin.
 	EnrolWithin time.Duration
+	// Provider says who somebody is, beside passkeys and passwords. Nil means that
+	// nobody else does.
+	Provider *ProviderConfig
 	// NoApprovals lets one operator alone do what otherwise takes two.
 	NoApprovals bool
 	// Now is the time. Nil means the machine's clock.
@@ -109,6 +112,11 @@ func (c *Config) validate() error {
 			return fmt.Errorf("operator: a span of time in Config is negative (%s): %w", *value, gatehouse.ErrInvalid)
 		}
 	}
+	if c.Provider != nil {
+		if err := c.Provider.validate(); err != nil {
+			return err
+		}
+	}
 	if c.SuspendAfter == 0 {
 		c.SuspendAfter = DefaultSuspendAfter
 	}
@@ -122,8 +130,12 @@ func (c *Config) validate() error {
 }
 
 // Directory knows the operators. It is safe for use by many goroutines, and several
-// processes may have one on the same database: it keeps nothing in memory.
-type Directory struct{ config Config }
+// processes may have one on the same database: all that it keeps in memory
+// is how the provider described itself.
+type Directory struct {
+	config   Config
+	provider provider
+}
 
 // New returns a Directory.
 func New(config Config) (*Directory, error) {

@@ -46,6 +46,7 @@ const (
 	ceremonyRegister = "register"
 	ceremonySignIn   = "sign-in"
 	ceremonyProve    = "prove"
+	ceremonyProvider = "provider"
 )
 
 // ceremony is what has to be known of a ceremony when it is finished. The browser

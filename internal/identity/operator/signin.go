@@ -72,13 +72,13 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	if err != nil {
 		return fail(AccountRecord{}, err)
 	}
-	limits, err := d.attempt(ctx, account, limit{"passkey", []string{network(b.Source), string(account)}, perPasskey, passwordWindow})
+	refuse, err := d.answers(ctx, b, "passkey")
 	if err != nil {
 		return fail(AccountRecord{}, err)
 	}
 	c, used, err := d.unpack(ctx, kind, binding, packed)
 	if errors.Is(err, errCeremony) || err == nil && c.Account != account {
-		return fail(AccountRecord{}, d.refuse(account, "passkey", "ceremony"))
+		return fail(AccountRecord{}, refuse(account, "ceremony"))
 	}
 	if err != nil {
 		return fail(AccountRecord{}, err)
@@ -88,22 +88,22 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	case reason == "cloned":
 		return fail(r, d.cloned(ctx, r, id))
 	case reason != "":
-		return fail(r, d.refuse(r.Account.ID, "passkey", reason))
+		return fail(r, refuse(r.Account.ID, reason))
 	case err != nil:
 		return fail(r, err)
 	case r.Account.State != Active || r.Environment != d.config.Environment || account != "" && r.Account.ID != account:
-		return fail(r, d.refuse(r.Account.ID, "passkey", string(r.Account.State)))
+		return fail(r, refuse(r.Account.ID, string(r.Account.State)))
 	}
 	return r, func() error {
 		err := d.config.Store.UsePasskey(ctx, id, before, after, d.now(), used, c.Until)
 		if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 			// Its answer, or the passkey, was used meanwhile.
-			return d.refuse(r.Account.ID, "passkey", "replayed")
+			return refuse(r.Account.ID, "replayed")
 		}
 		if err != nil {
 			return fmt.Errorf("storing a passkey's use: %w", err)
 		}
-		return d.config.Store.Forgive(ctx, limits)
+		return nil
 	}, nil
 }
 
@@ -169,6 +169,13 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 			_ = d.config.Store.SetPassword(ctx, id, r.Password, hash)
 		}
 	}
+	// The attempt stays counted: who knows the password alone cannot make halves
+	// without end.
+	return d.newHalf(ctx, kind, id, binding)
+}
+
+// newHalf makes what a second factor has to come with.
+func (d *Directory) newHalf(ctx context.Context, kind TokenKind, id AccountID, binding Hash) (secret.Text, error) {
 	token, at := newToken(id), d.now()
 	hash, err := d.hash(ctx, string(kind), token)
 	if err != nil {
@@ -178,20 +185,24 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("storing half a sign-in: %w", err)
 	}
-	// The attempt stays counted: who knows the password alone cannot make halves
-	// without end.
 	return token, nil
 }
 
 // SignInCode takes the second factor, a one-time code or a recovery code, and signs
 // in.
 func (d *Directory) SignInCode(ctx context.Context, b Browser, half secret.Text, code string) (token secret.Text, s Session, err error) {
+	first := "password"
 	h, err := d.second(ctx, b, tokenHalf, "", half, code)
+	if errors.Is(err, ErrSignIn) {
+		// A half is of one kind: of the other there is none, which counts no attempt.
+		first = "provider"
+		h, err = d.second(ctx, b, tokenProvider, "", half, code)
+	}
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
 	e := entry(actionSignIn, Actor{account: h.id}, h.id)
-	e.Facts["by"] = "password+" + h.kind
+	e.Facts["by"] = first + "+" + h.kind
 	err = d.logged(ctx, e, func() error {
 		if err := h.take(); err != nil {
 			return err

@@ -413,6 +413,28 @@ func TestAttackersDoNotLockOut(t *testing.T) {
 	})
 }
 
+// Answers that cannot be guessed are judged however many come from one address, which
+// may be a proxy's; not all of them are written down.
+func TestManyWrongAnswersKeepNobodyOut(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	m := w.join("ada", operator.Owner)
+	b := browser("127.0.0.1")
+	_, ceremony, err := w.d.SignInPasskeyBegin(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 70 {
+		_, _, err := w.d.SignInPasskeyFinish(t.Context(), b, ceremony, []byte("{}"))
+		is(t, "a wrong answer", err, operator.ErrSignIn)
+	}
+	if n := w.logged("operator.refuse"); n != 60 {
+		t.Errorf("%d refusals are in the log, want 60", n)
+	}
+	if _, _, err := m.signIn(b); err != nil {
+		t.Errorf("a right answer from there: %v", err)
+	}
+}
+
 // Who knows the password gets few tries at the code, and takes none from the
 // operator's own browser.
 func TestCodesAreNotGuessed(t *testing.T) {

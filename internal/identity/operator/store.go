@@ -25,6 +25,16 @@ type Store interface {
 	SessionStore
 	LimitStore
 	ApprovalStore
+	SubjectStore
+}
+
+// SubjectStore knows accounts by what a provider calls them.
+type SubjectStore interface {
+	// AccountBySubject returns an account, or ErrNotFound.
+	AccountBySubject(ctx context.Context, subject string) (AccountRecord, error)
+	// LinkSubject gives an account that has none a subject that no other has;
+	// anything else is ErrConflict.
+	LinkSubject(ctx context.Context, id AccountID, subject string) error
 }
 
 // AccountRecord is an account as stored.
@@ -170,6 +180,8 @@ const (
 	tokenEnrol TokenKind = "enrol"
 	tokenHalf  TokenKind = "half"
 	tokenProof TokenKind = "proof"
+	// tokenProvider is half a sign-in whose first factor a provider judged.
+	tokenProvider TokenKind = "provider"
 )
 
 // TokenRecord is an enrolment link or a half sign-in as stored.

@@ -80,6 +80,16 @@ func TestChangedRowsGiveNothing(t *testing.T) {
 		_, _, err = other.signInWithCode(other.browser, known)
 		is(t, "a recovery code that nobody made", err, operator.ErrSignIn)
 
+		// A session whose idle end, or whose account's state, was changed.
+		w.raw.Exec("UPDATE operator_sessions SET idle_until = $2 WHERE operator = $1", string(owner.id), time.Now().Add(1000*time.Hour).UnixMicro())
+		w.raw.Exec("UPDATE operators SET state = 'suspended' WHERE id = $1", string(owner.id))
+		owner.alive("a session of an account that is suspended", owner.token, false)
+		w.raw.Exec("UPDATE operators SET state = 'active' WHERE id = $1", string(owner.id))
+		owner.alive("of one that is active", owner.token, true)
+		w.pass(operator.DefaultMaxSession)
+		owner.alive("beyond its longest time", owner.token, false)
+		w.pass(-operator.DefaultMaxSession)
+
 		// Rows of another environment.
 		w.raw.Exec("UPDATE operators SET environment = 'staging' WHERE id = $1", string(owner.id))
 		owner.alive("a session of another environment", owner.token, false)

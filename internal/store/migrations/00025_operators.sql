@@ -8,6 +8,7 @@ CREATE TABLE operators (
     name          TEXT   NOT NULL,
     email         TEXT   NOT NULL,
     email_key     TEXT   UNIQUE,
+    subject       TEXT   UNIQUE,
     state         TEXT   NOT NULL,
     reason        TEXT   NOT NULL,
     created       BIGINT NOT NULL,

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"gatehouse/internal/cases"
+	"gatehouse/internal/metrics"
+)
+
+func TestThinned(t *testing.T) {
+	begin := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	at := func(minutes float64, value float64) metrics.Point {
+		return metrics.Point{At: begin.Add(time.Duration(minutes * float64(time.Minute))), Value: value}
+	}
+	points := []metrics.Point{at(-1, 100), at(.5, 2), at(.9, 4), at(2.5, 8), at(2.6, math.NaN()), at(2.7, 6), at(4, 100)}
+	for _, c := range []struct {
+		greatest bool
+		want     [4]float64
+	}{{false, [4]float64{30, -1, 70, -1}}, {true, [4]float64{40, -1, 80, -1}}} {
+		got := thinned(points, begin, 4*time.Minute, 4, 10, c.greatest)
+		if len(got) != 4 || !got[3].At.Equal(begin.Add(4*time.Minute)) {
+			t.Fatalf("steps %v", got)
+		}
+		for i, want := range c.want {
+			if gap := math.IsNaN(got[i].Value); gap != (want < 0) || !gap && got[i].Value != want {
+				t.Errorf("the greatest %v: step %d is %v, want %v", c.greatest, i, got[i].Value, want)
+			}
+		}
+	}
+}
+
+// Of the steps of a duty, one is under way until it is closed, and what was refused says
+// so.
+func TestStepsOfADuty(t *testing.T) {
+	now := time.Now()
+	states := func(d cases.Duty) string {
+		out := ""
+		for _, s := range dutyView(d, now, "https://app.example").Steps {
+			out += s.State + " "
+		}
+		return out
+	}
+	d := cases.Duty{ID: "dty1", Kind: cases.Erasure, Person: "PERSON", Code: "CODE", Opened: now, Deadline: now.Add(time.Hour)}
+	for _, step := range []struct {
+		take func()
+		want string
+	}{
+		{func() {}, "done now waiting waiting waiting waiting "},
+		{func() { d.Asked = now }, "done now done waiting waiting waiting "},
+		{func() { d.Revoked = now }, "done done done now waiting waiting "},
+		{func() { d.Answered, d.Shredded = now, now }, "done done done done done now "},
+		{func() { d.Closed = now }, "done done done done done done "},
+		{func() { d.Justification = "a law" }, "done failed "},
+	} {
+		step.take()
+		if got := states(d); got != step.want {
+			t.Errorf("steps %s, want %s", got, step.want)
+		}
+	}
+	if v := dutyView(d, now, "https://app.example"); v.StatusPage != "https://app.example/_gatehouse/deletion/CODE" {
+		t.Errorf("the person's page is %s", v.StatusPage)
+	}
+	content := cases.Duty{ID: "dty2", Kind: cases.ContentRemoved, Opened: now, Deadline: now}
+	if got := states(content); got != "done now waiting waiting " {
+		t.Errorf("of content: %s", got)
+	}
+	if v := dutyView(content, now.Add(time.Second), ""); v.StatusPage != "" || v.State != "overdue" {
+		t.Errorf("of content: %+v", v)
+	}
+}
