@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,33 +153,17 @@ func (s *showOptions) find(ctx context.Context, p *parts) ([]audit.Shown, error)
 		}
 		return found, err
 	}
-	filter := audit.Filter{
-		Last: s.last, Action: s.action, Service: gatehouse.ServiceName(s.service),
-		Operation: gatehouse.Operation(s.operation), Verdict: s.verdict,
+	q := audit.Query{
+		Action: s.action, Service: gatehouse.ServiceName(s.service), Operation: gatehouse.Operation(s.operation), Verdict: s.verdict,
 	}
 	var err error
-	if filter.Since, err = parseMoment("--since", s.since, time.Now()); err != nil {
+	if q.Since, err = parseMoment("--since", s.since, time.Now()); err != nil {
 		return nil, err
 	}
-	whose, err := p.logWhose(ctx, s.connection, s.handle, s.person)
-	if err != nil {
+	if q.Found, err = p.logWhose(ctx, s.connection, s.handle, s.person); err != nil {
 		return nil, err
 	}
-	if whose == nil {
-		return p.listLogs(ctx, filter)
-	}
-	var found []audit.Shown
-	for _, filter.Found = range whose {
-		more, err := p.listLogs(ctx, filter)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, more...)
-	}
-	// A human may be several people, one for each platform's account.
-	slices.SortFunc(found, func(a, b audit.Shown) int { return cmp.Compare(a.Seq, b.Seq) })
-	found = slices.CompactFunc(found, func(a, b audit.Shown) bool { return a.Seq == b.Seq })
-	return found[max(0, len(found)-s.last):], nil
+	return p.newest(ctx, q, s.last)
 }
 
 // logWhose turns who is named into what the log's index knows; nil is everybody. At

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"gatehouse"
@@ -370,11 +371,27 @@ func searchLogs(ctx context.Context, db *store.DB, hash audit.IndexHash) (*audit
 
 // listLogs returns the newest entries of all logs that a filter chooses.
 func (p *parts) listLogs(ctx context.Context, f audit.Filter) ([]audit.Shown, error) {
-	logs, err := p.logs(ctx)
+	q := audit.Query{Since: f.Since, Action: f.Action, Service: f.Service, Purpose: f.Purpose, Operation: f.Operation, Verdict: f.Verdict}
+	return p.newest(ctx, q, f.Last)
+}
+
+// newest returns the last entries of all logs that fit, the oldest of them first. The
+// logs' indexes find them.
+func (p *parts) newest(ctx context.Context, q audit.Query, last int) ([]audit.Shown, error) {
+	in, err := p.searcher(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return audit.ListLogs(ctx, logs, f)
+	var found []audit.Shown
+	for cursor, more := "", true; more && len(found) < last; more = cursor != "" {
+		page, err := in.Search(ctx, q, cursor, min(audit.MaxPage, last-len(found)))
+		if err != nil {
+			return nil, err
+		}
+		found, cursor = append(found, page.Entries...), page.Next
+	}
+	slices.Reverse(found)
+	return found, nil
 }
 
 // showEntry returns the entry with an id, in whichever log, and its outcome.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -291,11 +290,11 @@ func (s *server) apply(ctx context.Context) error {
 	if err := s.applySettings(next, set); err != nil {
 		return err
 	}
-	before := s.inForce.Swap(applied).cfg
-	if !reflect.DeepEqual(before.Audit.Export, next.Audit.Export) {
+	changes := config.Diff(s.inForce.Swap(applied).cfg, next)
+	if slices.ContainsFunc(changes, func(c string) bool { return strings.HasPrefix(c, "audit.export") }) {
 		s.exporting.use(exporter)
 	}
-	for _, change := range config.Diff(before, next) {
+	for _, change := range changes {
 		if live(change) {
 			s.logger.InfoContext(ctx, "configuration applied", slog.String("change", change))
 		} else {

@@ -300,3 +300,17 @@ entries:
 	}
 	return n
 }
+
+// strangersKey is a log's public key whose private half nobody has.
+func strangersKey(t testing.TB) note.Verifier {
+	t.Helper()
+	_, public, err := note.GenerateKey(rand.Reader, "gatehouse/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := note.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
