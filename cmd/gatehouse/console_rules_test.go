@@ -40,7 +40,7 @@ func TestConsoleRules(t *testing.T) {
 		b.open(s.at("/connections"))
 		connection := b.eval(`document.querySelector("tbody a").title`)
 		b.open(s.at("/log?connection=" + connection))
-		if rows := b.eval(`[...document.querySelectorAll("tbody td:nth-child(3)")].map((e) => e.innerText).join(" ")`); !strings.Contains(rows, "connect.redeem") || strings.Contains(rows, "audit.search") {
+		if rows := b.eval(`[...document.querySelectorAll("tbody td:nth-child(3)")].map((e) => e.innerText).join(" ")`); !strings.Contains(rows, "handle.create") || strings.Contains(rows, "audit.search") {
 			t.Errorf("of connection %q the log has: %s", connection, rows)
 		}
 		b.open(s.at("/log?action=audit.search"))
