@@ -113,15 +113,15 @@ func (c connectionsSource) Connection(ctx context.Context, actor, id string, wit
 	if err != nil {
 		return view, err
 	}
-	if view.Entries, err = c.newest(ctx, searcher, audit.Query{Found: whose}, maxEntries); err != nil {
+	if view.Entries, err = c.newestLines(ctx, searcher, audit.Query{Found: whose}, maxEntries); err != nil {
 		return view, err
 	}
-	if view.Renewals, err = c.newest(ctx, searcher, audit.Query{Found: whose, Action: "connect.refresh"}, maxRenewals); err != nil {
+	if view.Renewals, err = c.newestLines(ctx, searcher, audit.Query{Found: whose, Action: "connect.refresh"}, maxRenewals); err != nil {
 		return view, err
 	}
 	for i, h := range handles {
 		of := []audit.Found{{Hash: c.logIndex, Person: h.Person, Connection: h.Connection, Kind: "handle", Value: string(h.ID)}}
-		used, err := c.newest(ctx, searcher, audit.Query{Found: of, Action: "call"}, 1)
+		used, err := c.newestLines(ctx, searcher, audit.Query{Found: of, Action: "call"}, 1)
 		if err != nil {
 			return view, err
 		}

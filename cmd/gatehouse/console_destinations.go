@@ -71,6 +71,6 @@ func (d destinationsSource) Destinations(ctx context.Context, actor string) (con
 		}
 		view.List = append(view.List, x)
 	}
-	view.Unknown, err = d.newest(ctx, searcher, audit.Query{Rule: policy.RuleUnknownDestination}, maxUnknown)
+	view.Unknown, err = d.newestLines(ctx, searcher, audit.Query{Rule: policy.RuleUnknownDestination}, maxUnknown)
 	return view, err
 }

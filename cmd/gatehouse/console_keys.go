@@ -117,7 +117,7 @@ func (k keysSource) history(ctx context.Context, name string) ([]console.EntryLi
 	if err != nil {
 		return nil, err
 	}
-	list, err := k.newest(ctx, searcher, audit.Query{Facts: facts}, maxKeyEntries)
+	list, err := k.newestLines(ctx, searcher, audit.Query{Facts: facts}, maxKeyEntries)
 	return slices.DeleteFunc(list, func(e console.EntryLine) bool { return !strings.HasPrefix(e.Action, "keys.") }), err
 }
 

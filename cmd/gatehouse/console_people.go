@@ -152,7 +152,7 @@ func (p peopleSource) Person(ctx context.Context, actor, id string, days int) (c
 	if err != nil {
 		return view, err
 	}
-	view.Entries, err = p.newest(ctx, searcher, audit.Query{Found: whose}, maxEntries)
+	view.Entries, err = p.newestLines(ctx, searcher, audit.Query{Found: whose}, maxEntries)
 	return view, err
 }
 

@@ -23,12 +23,12 @@ func TestConsoleRules(t *testing.T) {
 		lookAt(t, b, "log-none", s.at("/log?rule=%27%3B+DROP+TABLE+x%3B--&operation=%27+OR+1%3D1&destination=%27%22&fact=a%3D%27&since=24h"))
 		b.shows("No entry fits")
 		b.open(s.at("/log?action=call&verdict=done"))
-		b.press("tbody td:last-child a")
+		b.press("tbody td a")
 		b.shows("Status of the answer", "What belongs to it", "Download the proof")
 		if proof := b.file(b.path() + "/proof"); !strings.HasPrefix(proof, "c2sp.org/tlog-proof@v1") {
 			t.Errorf("the proof is %.100q", proof)
 		}
-		b.press("tbody td:last-child a")
+		b.press("tbody td a")
 		b.shows("Sealed: ", "Open these fields")
 		lookAt(t, b, "entry", "")
 		b.button("Open these fields")
@@ -36,6 +36,17 @@ func TestConsoleRules(t *testing.T) {
 		lookAt(t, b, "entry-opened", "")
 		b.open(s.at("/log?action=audit.reveal"))
 		b.shows("audit.reveal")
+		// That somebody's entries are looked for is recorded, once, and not among them.
+		b.open(s.at("/connections"))
+		connection := b.eval(`document.querySelector("tbody a").title`)
+		b.open(s.at("/log?connection=" + connection))
+		if rows := b.eval(`[...document.querySelectorAll("tbody td:nth-child(3)")].map((e) => e.innerText).join(" ")`); !strings.Contains(rows, "handle.create") || strings.Contains(rows, "audit.search") {
+			t.Errorf("of connection %q the log has: %s", connection, rows)
+		}
+		b.open(s.at("/log?action=audit.search"))
+		if n := b.eval(`String(document.querySelectorAll("tbody tr").length)`); n != "1" {
+			t.Errorf("%s searches for somebody's entries are recorded, one was made", n)
+		}
 		lookAt(t, b, "in-doubt", s.at("/log/in-doubt?hours=24"))
 		lookAt(t, b, "log-state", s.at("/log/state"))
 		b.shows("writable", "not done since the start")

@@ -33,8 +33,8 @@ func entryLines(found []audit.Shown) []console.EntryLine {
 	return out
 }
 
-// newest searches the log for one page.
-func (p *parts) newest(ctx context.Context, searcher *audit.Searcher, q audit.Query, most int) ([]console.EntryLine, error) {
+// newestLines searches the log for one page.
+func (p *parts) newestLines(ctx context.Context, searcher *audit.Searcher, q audit.Query, most int) ([]console.EntryLine, error) {
 	page, err := searcher.Search(ctx, q, "", most)
 	if err != nil {
 		return nil, err

@@ -287,12 +287,11 @@ func sortedByName(names map[operator.AccountID]string) []operator.AccountID {
 // logTable lists entries, each leading to itself.
 func logTable(v *visit, caption string, list []EntryLine) Table {
 	t := Table{Caption: caption, Columns: []Column{
-		{Name: "When"}, {Name: "Code"}, {Name: "Action"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Rule"}, {Name: "Entry"},
+		{Name: "When"}, {Name: "Code"}, {Name: "Action"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Rule"},
 	}}
 	for _, e := range list {
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			timeCell(e.At), badgeCell(severityTone(e.Severity), e.Code), textCell(e.Action), outcomeCell(e), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), textCell(e.Rule),
-			idCell(e.ID, entryHref(e.ID)),
+			timeCell(e.At), badgeCell(severityTone(e.Severity), e.Code), linkCell(e.Action, entryHref(e.ID)), outcomeCell(e), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), textCell(e.Rule),
 		}})
 	}
 	return t
