@@ -121,6 +121,11 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	return o.serve(ctx, cfg, box)
+}
+
+// serve serves a configuration of configure until ctx ends.
+func (o *demoOptions) serve(ctx context.Context, cfg *config.Config, box *sandbox.Server) error {
 	if err := initialise(ctx, cfg, io.Discard); err != nil {
 		return err
 	}
@@ -128,7 +133,7 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 	if o.json {
 		logger = newLogger(config.Log{Level: "info", Format: "json"})
 	}
-	err = serve(ctx, cfg, logger, func(s *server) error {
+	err := serve(ctx, cfg, logger, func(s *server) error {
 		return o.play(ctx, s, box)
 	})
 	if errors.Is(err, syscall.EADDRINUSE) {
