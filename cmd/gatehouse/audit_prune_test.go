@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
 )
 
 // unpack unpacks a tar that is compressed with gzip, as any tool would.
@@ -235,7 +236,14 @@ func TestNodesLogsOutliveRetention(t *testing.T) {
 	if p, err = assemble(t.Context(), plain.load(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ after, begins int64 }{{167, 0}, {169, audit.Segment}, {169, audit.Segment}} {
+	inForce := p.inForce.Load()
+	behind := *inForce.cfg
+	behind.Audit.Export = []config.Sink{{Name: "siem"}} // which has got nothing yet
+	for _, c := range []struct {
+		after, begins int64
+		cfg           *config.Config
+	}{{167, 0, inForce.cfg}, {169, 0, &behind}, {169, audit.Segment, inForce.cfg}, {169, audit.Segment, inForce.cfg}} {
+		p.inForce.Store(&rules{c.cfg, inForce.policy})
 		if err := p.pruneOthersNow(t.Context(), time.Now().Add(time.Duration(c.after)*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
