@@ -11,6 +11,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/export"
 
 	"github.com/spf13/cobra"
 )
@@ -20,6 +21,14 @@ func (p *parts) newPruner(l nodeLog) (*audit.Pruner, error) {
 	c := audit.PruneConfig{
 		Log: l.log, Store: p.db.AuditLog(l.Number), Signer: l.signer, Keep: p.cfg.Audit.Keep(), Dir: p.cfg.Audit.Archive.Path(), Logger: p.logger,
 		Others: &audit.Others{Store: p.db, Number: l.Number, Key: p.firstKey}, Entered: p.db.EnteredLog,
+		Wait: p.cfg.Audit.WaitForSinks(),
+		Wanted: func(ctx context.Context) (int64, bool, error) {
+			sinks := map[string]bool{}
+			for _, s := range p.inForce.Load().cfg.Audit.Export {
+				sinks[s.Name] = s.FromNow
+			}
+			return export.Held(ctx, p.db.Export(), sinks, l.Number)
+		},
 	}
 	if c.Dir != "" {
 		if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
@@ -29,13 +38,17 @@ func (p *parts) newPruner(l nodeLog) (*audit.Pruner, error) {
 	return audit.NewPruner(c)
 }
 
-// pruneFirst prunes log 0 for a node that has a log of its own, once a day until ctx
-// ends: what was written before the nodes had names is kept no longer than the rest,
-// and perhaps no process of log 0 is left.
-func (p *parts) pruneFirst(ctx context.Context) error {
+// goneAfter is how long a log is without any entry before its node is taken to be gone,
+// and the other nodes prune it. It is no loss if it is not: it would do the same.
+const goneAfter = 7 * 24 * time.Hour
+
+// pruneOthers prunes, once a day until ctx ends, the logs that perhaps no process is left
+// to prune: log 0, for a node that has a log of its own, and those of nodes that are gone.
+// What they wrote is kept no longer than the rest.
+func (p *parts) pruneOthers(ctx context.Context) error {
 	for p.cfg.Audit.Keep() > 0 {
-		if err := p.pruneFirstNow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, gatehouse.ErrConflict) {
-			p.logger.LogAttrs(ctx, slog.LevelError, "old segments of the audit log of nodes without a name could not be pruned; it is tried again tomorrow", slog.String("error", err.Error()))
+		if err := p.pruneOthersNow(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			p.logger.LogAttrs(ctx, slog.LevelError, "old segments of other nodes' audit logs could not be pruned; it is tried again tomorrow", slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():
@@ -47,29 +60,79 @@ func (p *parts) pruneFirst(ctx context.Context) error {
 	return nil
 }
 
-// pruneFirstNow prunes what is due of log 0. It opens the log only then: to open it
+// pruneOthersNow prunes what is due of the logs of pruneOthers at a time. One that cannot
+// be pruned does not keep it from the next.
+func (p *parts) pruneOthersNow(ctx context.Context, now time.Time) error {
+	list, err := p.db.AuditLogs(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, l := range list {
+		if l.Node == p.cfg.Node {
+			continue
+		}
+		// Another process that is at it will end it.
+		if err := p.pruneOther(ctx, l, now); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
+			failed = append(failed, fmt.Errorf("the log of node %q: %w", l.Node, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// pruneOther prunes what is due of another log. It opens the log only then: to open it
 // leaves entries in it.
-func (p *parts) pruneFirstNow(ctx context.Context) error {
-	start, err := audit.Begin(ctx, p.db.Audit())
+func (p *parts) pruneOther(ctx context.Context, l audit.Registration, now time.Time) error {
+	start, err := audit.Begin(ctx, p.db.AuditLog(l.Number))
 	if err != nil {
 		return err
 	}
-	look, err := p.newPruner(nodeLog{signer: p.signer, log: p.log})
-	if err != nil {
-		return err
+	// What is half done was begun by these rules; the entries that say so are young.
+	if half := start%audit.Segment != 0; !half {
+		if gone, err := p.gone(ctx, l, now); err != nil || !gone {
+			return err
+		}
+		look, err := p.newPruner(nodeLog{Registration: l, signer: p.signer, log: p.log})
+		if err != nil {
+			return err
+		}
+		if due, err := look.Due(ctx); err != nil || len(due) == 0 {
+			return err
+		}
 	}
-	due, err := look.Due(ctx)
-	if err != nil || len(due) == 0 && start%audit.Segment == 0 {
-		return err
-	}
-	return p.withFirst(ctx, func(l nodeLog) error {
+	prune := func(l nodeLog) error {
 		pruner, err := p.newPruner(l)
 		if err != nil {
 			return err
 		}
 		_, err = pruner.Prune(ctx)
 		return err
-	})
+	}
+	if l.Number == 0 {
+		return p.withFirst(ctx, prune)
+	}
+	return p.withLog(ctx, l.Node, prune)
+}
+
+// gone reports whether nobody writes a log any more. Log 0 belongs to all nodes.
+func (p *parts) gone(ctx context.Context, l audit.Registration, now time.Time) (bool, error) {
+	if l.Number == 0 {
+		return true, nil
+	}
+	log := p.db.AuditLog(l.Number)
+	head, err := log.Head(ctx)
+	if err != nil || head.Size == 0 {
+		return false, err
+	}
+	leaves, err := log.Leaves(ctx, head.Size-1, head.Size)
+	if err != nil || len(leaves) == 0 {
+		return false, err // a last entry that is missing is for verification to find
+	}
+	newest, err := audit.DecodeLeaf(leaves[0])
+	if err != nil {
+		return false, err
+	}
+	return now.Sub(newest.When()) > goneAfter, nil
 }
 
 func auditPrune(o *options) *cobra.Command {

@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/config"
 )
 
 // unpack unpacks a tar that is compressed with gzip, as any tool would.
@@ -197,7 +199,7 @@ func TestNodesLogsOutliveRetention(t *testing.T) {
 		return head.Size
 	}
 	before := sizeOfFirst()
-	if err := p.pruneFirstNow(t.Context()); err != nil || sizeOfFirst() != before {
+	if err := p.pruneOthersNow(t.Context(), time.Now()); err != nil || sizeOfFirst() != before {
 		t.Errorf("nothing is due of log 0, and it went from %d entries to %d, %v", before, sizeOfFirst(), err)
 	}
 	if err := p.withFirst(t.Context(), func(l nodeLog) error {
@@ -206,7 +208,7 @@ func TestNodesLogsOutliveRetention(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.pruneFirstNow(t.Context()); err != nil {
+	if err := p.pruneOthersNow(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Close(); err != nil {
@@ -227,8 +229,30 @@ func TestNodesLogsOutliveRetention(t *testing.T) {
 	plain.must("audit", "archive", "verify", file("all.tar.gz"), "--key", file("log-blue.pub"))
 	plain.refused("manifest", "audit", "archive", "verify", file("all.tar.gz"), "--key", file("log.pub"))
 	var done []audit.PrunedSegment
-	if err := json.Unmarshal([]byte(plain.must("audit", "prune", "--node", "blue", "--json")), &done); err != nil || len(done) != 1 {
-		t.Fatalf("pruned %+v, %v", done, err)
+	if err := json.Unmarshal([]byte(plain.must("audit", "prune", "--node", "blue", "--dry-run", "--json")), &done); err != nil || len(done) != 1 {
+		t.Fatalf("due are %+v, %v", done, err)
+	}
+	// The node is gone, which after a week without a word the others see.
+	if p, err = assemble(t.Context(), plain.load(), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	inForce := p.inForce.Load()
+	behind := *inForce.cfg
+	behind.Audit.Export = []config.Sink{{Name: "siem"}} // which has got nothing yet
+	for _, c := range []struct {
+		after, begins int64
+		cfg           *config.Config
+	}{{167, 0, inForce.cfg}, {169, 0, &behind}, {169, audit.Segment, inForce.cfg}, {169, audit.Segment, inForce.cfg}} {
+		p.inForce.Store(&rules{c.cfg, inForce.policy})
+		if err := p.pruneOthersNow(t.Context(), time.Now().Add(time.Duration(c.after)*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if begins, err := audit.Begin(t.Context(), p.db.AuditLog(1)); err != nil || begins != c.begins {
+			t.Errorf("%d hours after the node's last word its log begins at %d, %v; want %d", c.after, begins, err, c.begins)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if out := h.must("audit", "prune"); !strings.Contains(out, "No segment") {
 		t.Errorf("its own log once more: %s", out)

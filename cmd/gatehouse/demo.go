@@ -117,33 +117,32 @@ func (o *demoOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	logger := slog.New(slog.DiscardHandler)
-	if o.json {
-		logger = newLogger(config.Log{Level: "info", Format: "json"})
-	}
 	// A port that was free when it was chosen may be another demo's by now.
 	for attempt := 0; ; attempt++ {
 		cfg, err := o.configure(box)
 		if err != nil {
 			return err
 		}
-		if err := initialise(ctx, cfg, io.Discard); err != nil {
+		if err := o.serve(ctx, cfg, box); !errors.Is(err, syscall.EADDRINUSE) || attempt == 3 {
 			return err
 		}
-		err = serve(ctx, cfg, logger, func(s *server) error {
-			return o.play(ctx, s, box)
-		})
-		if errors.Is(err, syscall.EADDRINUSE) && attempt < 3 {
-			continue
-		}
-		return o.ended(err)
 	}
 }
 
-// ended is what the demo's end means.
-func (o *demoOptions) ended(err error) error {
+// serve serves a configuration of configure until ctx ends.
+func (o *demoOptions) serve(ctx context.Context, cfg *config.Config, box *sandbox.Server) error {
+	if err := initialise(ctx, cfg, io.Discard); err != nil {
+		return err
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if o.json {
+		logger = newLogger(config.Log{Level: "info", Format: "json"})
+	}
+	err := serve(ctx, cfg, logger, func(s *server) error {
+		return o.play(ctx, s, box)
+	})
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("other programs took the ports that were free a moment ago; start the demo again, which looks for other ports: %w", err)
+		return fmt.Errorf("another program took a port that was free a moment ago; start the demo again, which looks for other ports: %w", err)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil // told to stop: by a signal, or by --for

@@ -228,9 +228,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.tendOperators(ctx) })
 	group.Go(func() error { return s.reviews.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
-	if s.cfg.Node != "" {
-		group.Go(func() error { return s.pruneFirst(ctx) })
-	}
+	group.Go(func() error { return s.pruneOthers(ctx) })
 	group.Go(func() error { return s.observer.Run(ctx) })
 	group.Go(func() error { return s.identity.Run(ctx) })
 	group.Go(func() error { return audit.NewIndexer(s.logger, s.db.AuditLog(s.own.Number)).Run(ctx) })

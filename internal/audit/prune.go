@@ -73,6 +73,11 @@ type PruneConfig struct {
 	Entered func(ctx context.Context, number int64, entry string) error
 	// Keep is how long entries are kept; the zero keeps them for good.
 	Keep time.Duration
+	// Wanted, if not nil, returns the first entry of the log that something else has not
+	// got yet; ok is false if nothing waits. A segment with it or with what comes behind
+	// it is kept for Wait longer, and then goes.
+	Wanted func(ctx context.Context) (first int64, ok bool, err error)
+	Wait   time.Duration
 	// Dir is where archives go; empty makes none.
 	Dir string
 	// Logger receives what the daily job cannot do; the zero discards it.
@@ -91,7 +96,7 @@ type Pruner struct {
 
 // NewPruner returns a Pruner.
 func NewPruner(c PruneConfig) (*Pruner, error) {
-	if c.Log == nil || c.Store == nil || c.Signer == nil || c.Keep < 0 {
+	if c.Log == nil || c.Store == nil || c.Signer == nil || c.Keep < 0 || c.Wait < 0 {
 		return nil, errors.New("audit: a pruner needs a log, its store and its key")
 	}
 	if c.Logger == nil {
@@ -211,7 +216,7 @@ func (p *Pruner) Prune(ctx context.Context) (done []PrunedSegment, err error) {
 }
 
 // old reports whether the segment that begins at an entry is complete, covered by the
-// newest checkpoint, and older than entries are kept, by its last entry. That every
+// newest checkpoint, older than entries are kept, by its last entry, and not waited for. That every
 // other one is as old is checked when it is read.
 func (p *Pruner) old(ctx context.Context, first int64) (s PrunedSegment, old bool, err error) {
 	if p.config.Keep == 0 {
@@ -239,7 +244,15 @@ func (p *Pruner) old(ctx context.Context, first int64) (s PrunedSegment, old boo
 		}
 		*end.time = l.When()
 	}
-	return s, time.Since(s.To) > p.config.Keep, nil
+	over := time.Since(s.To) - p.config.Keep
+	if over <= 0 || over > p.config.Wait || p.config.Wanted == nil {
+		return s, over > 0, nil
+	}
+	wanted, waits, err := p.config.Wanted(ctx)
+	if err != nil {
+		return s, false, fmt.Errorf("asking who has not got entries %d to %d yet: %w", s.First, s.Last, err)
+	}
+	return s, !waits || wanted > s.Last, nil
 }
 
 // segment archives and prunes one segment.

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -188,6 +189,27 @@ func TestPrune(t *testing.T) {
 
 		if done, err := x.pruner(func(c *audit.PruneConfig) { c.Keep = time.Hour }).Prune(t.Context()); err != nil || len(done) != 0 {
 			t.Fatalf("entries that are not old: %v, %v", done, err)
+		}
+		failed := errors.New("nobody knows")
+		for name, c := range map[string]struct {
+			wanted int64
+			waits  bool
+			err    error
+			wait   time.Duration
+			due    int
+		}{
+			"the segment's last entry is wanted": {audit.Segment - 1, true, nil, time.Hour, 0},
+			"what comes behind it is":            {audit.Segment, true, nil, time.Hour, 1},
+			"nothing is":                         {0, false, nil, time.Hour, 1},
+			"it was waited for long enough":      {0, true, nil, 1, 1},
+			"nobody knows":                       {0, false, failed, time.Hour, 0},
+		} {
+			due, err := x.pruner(func(p *audit.PruneConfig) {
+				p.Wait, p.Wanted = c.wait, func(context.Context) (int64, bool, error) { return c.wanted, c.waits, c.err }
+			}).Due(t.Context())
+			if len(due) != c.due || !errors.Is(err, c.err) {
+				t.Errorf("%s: due are %v, %v", name, due, err)
+			}
 		}
 		due, err := x.pruner(nil).Due(t.Context())
 		if err != nil || len(due) != 1 || due[0].First != 0 || due[0].Last != audit.Segment-1 {

@@ -2,9 +2,11 @@ package audit_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
+	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/store/storetest"
 )
@@ -49,5 +51,44 @@ func TestOpeningWhileAnotherProcessAppends(t *testing.T) {
 		if _, rows := sound(t, db.Audit(), v); len(rows) < 901 {
 			t.Errorf("%d entries", len(rows))
 		}
+	})
+}
+
+// passed is a store in which another process appends right after one that opens the log
+// has read its head.
+type passed struct {
+	audit.Store
+	once   sync.Once
+	append func()
+}
+
+func (p *passed) Head(ctx context.Context) (audit.Head, error) {
+	head, err := p.Store.Head(ctx)
+	p.once.Do(p.append)
+	return head, err
+}
+
+// Two processes of one machine share what it has seen. One that opens the log while the
+// other appends and sees it stored has not found a log that was rolled back.
+func TestOpeningWhileAnotherProcessSees(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		db := storetest.Open(t, dsn)
+		private, v := newKey(t)
+		conf := config(t, db.Audit(), private)
+		conf.Aside = t.TempDir()
+		busy, _ := run(t, conf)
+		fillTree(t, busy, 5)
+		conf.Store = &passed{Store: db.Audit(), append: func() {
+			fillTree(t, busy, 5)
+			looked(t, busy)
+		}}
+		late, _ := run(t, conf)
+		if _, err := late.Record(t.Context(), call()); err != nil {
+			t.Errorf("recording: %v", err)
+		}
+		if _, err := audit.ReadAlert(conf.Aside); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("an alert is kept: %v", err)
+		}
+		sound(t, db.Audit(), v)
 	})
 }

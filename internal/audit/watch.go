@@ -304,6 +304,13 @@ func (w *writer) compare(ctx context.Context) error {
 		return nil
 	}
 	if w.tree.size < size {
+		// Another process may have appended, and seen it, since this one read the head.
+		// What it saw was stored before: it is there now.
+		if err := w.reload(ctx); err != nil {
+			return err
+		}
+	}
+	if w.tree.size < size {
 		return tampered("the log has %d entries, and this machine has seen %d: it was rolled back", w.tree.size, size)
 	}
 	had := w.tree
