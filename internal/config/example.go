@@ -18,7 +18,7 @@ func example() *Config {
 	return &Config{
 		Environment: "production",
 		PublicURL:   "https://app.example.com",
-		Listen:      Listen{App: "127.0.0.1:8100", Proxy: "127.0.0.1:8101", Public: "127.0.0.1:8103"},
+		Listen:      Listen{App: "127.0.0.1:8100", Proxy: "127.0.0.1:8101", Console: "127.0.0.1:8102", Public: "127.0.0.1:8103"},
 		Store:       DSN{written: "sqlite:/var/lib/gatehouse/gatehouse.db"},
 		RootKey:     RootKey{written: "file:/etc/gatehouse/root.key"},
 		TLS:         TLS{App: Certificate{Source: "local-ca"}},
