@@ -203,7 +203,7 @@ func (h *house) second() *house {
 		h.t.Fatal(err)
 	}
 	cfg := h.load()
-	for _, address := range []string{cfg.Listen.App, cfg.Listen.Proxy, cfg.Listen.Public} {
+	for _, address := range []string{cfg.Listen.App, cfg.Listen.Proxy, cfg.Listen.Public, cfg.Listen.Console} {
 		at := strings.LastIndexByte(address, ':')
 		port, err := strconv.Atoi(address[at+1:])
 		if err != nil {
