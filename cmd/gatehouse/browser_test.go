@@ -277,9 +277,3 @@ func lookHere(t *testing.T, b *browser, name, dir, axe string) {
 	}
 	b.quiet()
 }
-
-// lookNow is lookAt for the page that the browser shows.
-func lookNow(t *testing.T, b *browser, name string) {
-	t.Helper()
-	lookAt(t, b, name, "")
-}

@@ -296,7 +296,9 @@ func (t *tally) ended(done bool) {
 // remove takes in one entry of those that remove rows, which say so when it is done.
 func (t *tally) remove(leaf *audit.Leaf) {
 	if leaf.Kind == audit.KindIntent {
-		t.removers[leaf.ID] = t.removers[leaf.ID]
+		if _, ended := t.removers[leaf.ID]; !ended {
+			t.removers[leaf.ID] = false
+		}
 		return
 	}
 	if leaf.Kind == audit.KindOutcome {

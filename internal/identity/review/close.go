@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -239,7 +240,7 @@ func (r *Reviews) Run(ctx context.Context) error {
 	defer every.Stop()
 	for {
 		if err := r.Tend(ctx); err != nil && ctx.Err() == nil {
-			r.config.Logger.WarnContext(ctx, "access reviews could not be looked after", "error", err.Error())
+			r.config.Logger.WarnContext(ctx, "access reviews could not be looked after", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():

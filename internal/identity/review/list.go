@@ -107,7 +107,7 @@ func (p *parser) csv(file []byte) error {
 	var order []int // of the fields, in columns
 	for {
 		record, err := r.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -246,11 +246,6 @@ type Item struct {
 	Done, Resolved time.Time
 }
 
-// open reports whether something is left to be done elsewhere.
-func (i Item) open() bool {
-	return (i.Effect == InConfiguration || i.Effect == Outside) && i.Resolved.IsZero()
-}
-
 // The refusals.
 var (
 	ErrOpen    = wire.Refuse(gatehouse.ErrConflict, "review/open", "A review is under way. It has to be finished before the next one begins.")
