@@ -41,7 +41,11 @@ func (r *Reviews) Finish(ctx context.Context, by operator.Actor, id ID) (Review,
 	if err := r.close(ctx, review); err != nil {
 		return Review{}, err
 	}
-	return r.Review(ctx, id)
+	review, err = r.Review(ctx, id)
+	if err == nil && review.State == Closing {
+		err = errGuarded // decided by somebody else since we looked
+	}
+	return review, err
 }
 
 // close brings a review to its end. Each step can be repeated and comes to the same:
@@ -62,8 +66,13 @@ func (r *Reviews) close(ctx context.Context, review Review) error {
 	if err != nil {
 		return err
 	}
+	early := false
 	for _, item := range items {
 		if item.Decision == Confirmed || item.Effect != "" {
+			continue
+		}
+		if item.guarded() && r.now().Before(review.Due) {
+			early = true // whoever closed the review early did not see this decision
 			continue
 		}
 		effect, err := r.end(ctx, review, item)
@@ -73,6 +82,9 @@ func (r *Reviews) close(ctx context.Context, review Review) error {
 		if err := r.config.Store.Effect(ctx, review.ID, item.Number, effect, r.now()); err != nil {
 			return fmt.Errorf("noting what was done: %w", err)
 		}
+	}
+	if early {
+		return nil // the rest is done when the review is due
 	}
 	return r.sign(ctx, review.ID)
 }

@@ -1,6 +1,7 @@
 package review_test
 
 import (
+	"context"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -292,6 +293,45 @@ func TestGuardedRolesEndWhenTheReviewIsDue(t *testing.T) {
 	}
 	_, err = w.reviews.Begin(t.Context(), s.ada, 24*time.Hour, 0)
 	w.must(err)
+}
+
+// meanwhile is a store on which somebody does something just before a review is closed.
+type meanwhile struct {
+	review.Store
+	do func()
+}
+
+func (s meanwhile) Close(ctx context.Context, id review.ID, at time.Time) error {
+	s.do()
+	return s.Store.Close(ctx, id, at)
+}
+
+// Somebody decides that another owner goes while they finish the review: the role stays
+// until the review is due all the same.
+func TestGuardedRoleIsDecidedWhileAReviewIsFinished(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	r := w.begin(s.ada)
+	for _, i := range w.items(r.ID) {
+		w.must(w.decide(operator.Host(), i, review.Confirmed))
+	}
+	racing := w.open(w.config(meanwhile{w.db.Reviews(), func() {
+		w.must(w.decide(s.ada, w.item(r.ID, review.Grant, string(s.boID), "security"), review.Removed))
+	}}))
+	_, err := racing.Finish(t.Context(), s.ada, r.ID)
+	w.refused("finishing early", err, "review/guarded")
+	w.must(w.reviews.Tend(t.Context()))
+	if !w.has(s.boID, operator.Security) {
+		t.Error("the role ended before its time")
+	}
+	if _, err := w.reviews.Evidence(t.Context(), r.ID); err == nil {
+		t.Error("there is evidence of what was not done")
+	}
+	w.ahead += 15 * day
+	w.must(w.reviews.Tend(t.Context()))
+	if got, err := w.reviews.Review(t.Context(), r.ID); err != nil || got.State != review.Finished || w.has(s.boID, operator.Security) {
+		t.Errorf("at its time: %+v, %v", got, err)
+	}
 }
 
 func TestScheduleAndReminders(t *testing.T) {
