@@ -1,8 +1,8 @@
 package review_test
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/netip"
