@@ -160,17 +160,7 @@ func (r *Reviews) take(ctx context.Context, review Review, item Item) (Effect, e
 		}
 		return Ended, err
 	case Key:
-		key, err := r.config.Services.ServiceKey(ctx, identity.ServiceKeyID(item.Name))
-		if errors.Is(err, gatehouse.ErrNotFound) {
-			return Gone, nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if !key.Live(review.Closed) {
-			return Gone, nil
-		}
-		return Ended, r.config.Services.ExpireServiceKey(ctx, key, review.Closed)
+		return r.takeKey(ctx, review, identity.ServiceKeyID(item.Name))
 	case Handles:
 		handles, err := r.handlesOf(ctx, gatehouse.ServiceName(item.Holder))
 		if err != nil {
@@ -190,6 +180,43 @@ func (r *Reviews) take(ctx context.Context, review Review, item Item) (Effect, e
 		return Outside, nil
 	}
 	return InConfiguration, nil
+}
+
+// takeKey gives a key an end, and those that took its place since the review began:
+// they are the same right, and nobody was asked about them.
+func (r *Reviews) takeKey(ctx context.Context, review Review, id identity.ServiceKeyID) (Effect, error) {
+	effect := Gone
+	for {
+		key, err := r.config.Services.ServiceKey(ctx, id)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return effect, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if key.Live(review.Closed) {
+			if err := r.config.Services.ExpireServiceKey(ctx, key, review.Closed); err != nil {
+				return "", err
+			}
+			effect = Ended
+		}
+		if key.Successor == "" {
+			return effect, nil
+		}
+		next, err := r.config.Services.ServiceKey(ctx, key.Successor)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return effect, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		// An older one is a right of its own. (Each is younger than the one before, so that
+		// this ends.)
+		if !next.Created.After(review.Begun) || !next.Created.After(key.Created) {
+			return effect, nil
+		}
+		id = next.ID
+	}
 }
 
 // Do says what has to be done about an open item.

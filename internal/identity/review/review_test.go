@@ -334,6 +334,44 @@ func TestGuardedRoleIsDecidedWhileAReviewIsFinished(t *testing.T) {
 	}
 }
 
+// A key that is rotated while its review goes on is the same right: what took its place
+// ends with it. What was made apart from it does not.
+func TestARotatedKeyEndsWithTheOneThatWasReviewed(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	w.ahead = 0
+	rotate := func(k identity.ServiceKey) identity.ServiceKey {
+		next, _, err := w.services.RotateServiceKey(t.Context(), k.ID, identity.Rotation{Overlap: day})
+		w.must(err)
+		return next
+	}
+	earlier := rotate(s.used) // a right of its own in the review
+	r := w.begin(s.ada)
+	first := rotate(s.unused)
+	second := rotate(first)
+	apart := w.key("old")
+	kept := rotate(earlier)
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "old", string(s.unused.ID)), review.Removed))
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "scheduler", string(s.used.ID)), review.Removed))
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "scheduler", string(earlier.ID)), review.Confirmed))
+	w.ahead = 15 * day
+	w.must(w.reviews.Tend(t.Context()))
+	for name, c := range map[string]struct {
+		key  identity.ServiceKey
+		live bool
+	}{
+		"the removed one": {s.unused, false}, "what took its place": {first, false}, "and its place": {second, false}, "one that was made apart": {apart, true},
+		"the successor of a confirmed one": {kept, true},
+	} {
+		if got := w.live(c.key); got != c.live {
+			t.Errorf("%s is accepted: %v", name, got)
+		}
+	}
+	if i := w.item(r.ID, review.Key, "old", string(s.unused.ID)); i.Effect != review.Ended {
+		t.Errorf("the effect is %q", i.Effect)
+	}
+}
+
 func TestScheduleAndReminders(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	s := w.setUp()
