@@ -41,6 +41,9 @@ func (s *Stepups) Code(ctx context.Context, by Visitor, code string) (Visit, err
 	if errors.Is(err, gatehouse.ErrLimited) {
 		return s.limited(ctx, v, next)
 	}
+	if err == nil {
+		err = s.stillThere(ctx, v.Person)
+	}
 	if err != nil {
 		return Visit{}, err
 	}
@@ -218,7 +221,11 @@ func (s *Stepups) remember(ctx context.Context, v *visited, cookie secret.Text) 
 	if cookie.IsZero() {
 		cookie = secret.New(newProof())
 	}
-	return cookie, s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
+	err := s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
+	if err == nil {
+		err = s.stillThere(ctx, v.Person)
+	}
+	return cookie, err
 }
 
 // holder is a person as package factor knows them.
