@@ -38,7 +38,8 @@ metrics:
 ` + "```" + `
 
 answers ` + "`GET /metrics`" + ` in Prometheus' text format or OpenMetrics, and nothing else. The address of the
-listener is on ` + "`gatehouse run`" + `'s ready line. Elsewhere than on loopback it needs a certificate, and scrapers
+listener is on ` + "`gatehouse run`" + `'s ready line. Without ` + "`token`" + ` and certificate it answers by an address or as
+` + "`localhost`" + ` only: any page in a browser on the machine can have another name lead there. Elsewhere than on loopback it needs a certificate, and scrapers
 a token or a certificate of their own:
 
 ` + "```yaml" + `

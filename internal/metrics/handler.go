@@ -2,10 +2,12 @@ package metrics
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 
@@ -37,7 +39,11 @@ func (m *Metrics) Handler(e Exposure) http.Handler {
 	surface := &wire.Surface{Name: "metrics", Log: e.Log}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", surface.Handler("/metrics", func(w http.ResponseWriter, r *http.Request) error {
-		if err := e.admit(r); err != nil {
+		if e.Token == nil {
+			if err := direct(r); err != nil {
+				return err
+			}
+		} else if err := e.admit(r); err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse metrics"`)
 			return err
 		}
@@ -49,9 +55,6 @@ func (m *Metrics) Handler(e Exposure) http.Handler {
 
 // admit refuses who has not the token.
 func (e *Exposure) admit(r *http.Request) error {
-	if e.Token == nil {
-		return nil
-	}
 	want, err := e.Token()
 	if err != nil {
 		return wire.Public(err, "The token that scrapers present cannot be read here.")
@@ -66,4 +69,23 @@ func (e *Exposure) admit(r *http.Request) error {
 		}
 	}
 	return wire.Unauthenticated("metrics/token", "The figures are for who presents the token of the configuration (metrics.token).")
+}
+
+// direct refuses a request in plain http by a name that anybody may lead to this
+// machine: without a token it is all that tells a scraper from a page in a browser here
+// whose own name was changed to our address (DNS rebinding). By a certificate, or
+// through a socket in the file system, no such page gets here.
+func direct(r *http.Request) error {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); r.TLS != nil || ok && local.Network() == "unix" {
+		return nil
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if host == "" || strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil {
+		return nil
+	}
+	return wire.Refuse(gatehouse.ErrDenied, "metrics/host", "Without a token (metrics.token) the figures are shown by an address or as localhost only: any page in a browser can have another name.")
 }

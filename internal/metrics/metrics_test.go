@@ -3,8 +3,10 @@ package metrics_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -313,6 +315,45 @@ func TestPrometheusReadsIt(t *testing.T) {
 	}
 	if families["go_goroutines"] == nil || families["process_start_time_seconds"] == nil {
 		t.Error("the runtime or the process is not shown")
+	}
+}
+
+// A page in a browser on this machine that has its own name lead here reads nothing.
+func TestWithoutATokenNoOtherNameIsAnswered(t *testing.T) {
+	m := newMetrics(t)
+	open := m.Handler(metrics.Exposure{})
+	closed := m.Handler(metrics.Exposure{Token: func() (secret.Text, error) { return secret.New("t0ken"), nil }})
+	ask := func(h http.Handler, host string, change func(*http.Request) *http.Request) int {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Host = host
+		if change != nil {
+			r = change(r)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	for host, want := range map[string]int{
+		"127.0.0.1:9464": 200, "[::1]:9464": 200, "::1": 200, "localhost:9464": 200, "LOCALHOST": 200, "10.0.0.7": 200, "": 200,
+		"evil.example:9464": 403, "localhost.evil.example:9464": 403, "127.0.0.1.evil.example": 403, "localhost.:9464": 403, "gatehouse": 403,
+	} {
+		if got := ask(open, host, nil); got != want {
+			t.Errorf("Host %q: %d, want %d", host, got, want)
+		}
+	}
+	for what, c := range map[string]struct {
+		h      http.Handler
+		change func(*http.Request) *http.Request
+	}{
+		"with a token": {closed, func(r *http.Request) *http.Request { r.Header.Set("Authorization", "Bearer t0ken"); return r }},
+		"by TLS":       {open, func(r *http.Request) *http.Request { r.TLS = &tls.ConnectionState{}; return r }},
+		"by a socket in the file system": {open, func(r *http.Request) *http.Request {
+			return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(&net.UnixAddr{Name: "/run/m", Net: "unix"})))
+		}},
+	} {
+		if got := ask(c.h, "gatehouse:9464", c.change); got != http.StatusOK {
+			t.Errorf("another name %s: %d", what, got)
+		}
 	}
 }
 

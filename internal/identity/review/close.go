@@ -42,7 +42,11 @@ func (r *Reviews) Finish(ctx context.Context, by operator.Actor, id ID) (Review,
 	if err := r.close(ctx, review); err != nil {
 		return Review{}, err
 	}
-	return r.Review(ctx, id)
+	review, err = r.Review(ctx, id)
+	if err == nil && review.State == Closing {
+		err = errGuarded // decided by somebody else since we looked
+	}
+	return review, err
 }
 
 // close brings a review to its end. Each step can be repeated and comes to the same:
@@ -63,8 +67,13 @@ func (r *Reviews) close(ctx context.Context, review Review) error {
 	if err != nil {
 		return err
 	}
+	early := false
 	for _, item := range items {
 		if item.Decision == Confirmed || item.Effect != "" {
+			continue
+		}
+		if item.guarded() && r.now().Before(review.Due) {
+			early = true // whoever closed the review early did not see this decision
 			continue
 		}
 		effect, err := r.end(ctx, review, item)
@@ -74,6 +83,9 @@ func (r *Reviews) close(ctx context.Context, review Review) error {
 		if err := r.config.Store.Effect(ctx, review.ID, item.Number, effect, r.now()); err != nil {
 			return fmt.Errorf("noting what was done: %w", err)
 		}
+	}
+	if early {
+		return nil // the rest is done when the review is due
 	}
 	return r.sign(ctx, review.ID)
 }
@@ -149,17 +161,7 @@ func (r *Reviews) take(ctx context.Context, review Review, item Item) (Effect, e
 		}
 		return Ended, err
 	case Key:
-		key, err := r.config.Services.ServiceKey(ctx, identity.ServiceKeyID(item.Name))
-		if errors.Is(err, gatehouse.ErrNotFound) {
-			return Gone, nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if !key.Live(review.Closed) {
-			return Gone, nil
-		}
-		return Ended, r.config.Services.ExpireServiceKey(ctx, key, review.Closed)
+		return r.takeKey(ctx, review, identity.ServiceKeyID(item.Name))
 	case Handles:
 		handles, err := r.handlesOf(ctx, gatehouse.ServiceName(item.Holder))
 		if err != nil {
@@ -179,6 +181,43 @@ func (r *Reviews) take(ctx context.Context, review Review, item Item) (Effect, e
 		return Outside, nil
 	}
 	return InConfiguration, nil
+}
+
+// takeKey gives a key an end, and those that took its place since the review began:
+// they are the same right, and nobody was asked about them.
+func (r *Reviews) takeKey(ctx context.Context, review Review, id identity.ServiceKeyID) (Effect, error) {
+	effect := Gone
+	for {
+		key, err := r.config.Services.ServiceKey(ctx, id)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return effect, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if key.Live(review.Closed) {
+			if err := r.config.Services.ExpireServiceKey(ctx, key, review.Closed); err != nil {
+				return "", err
+			}
+			effect = Ended
+		}
+		if key.Successor == "" {
+			return effect, nil
+		}
+		next, err := r.config.Services.ServiceKey(ctx, key.Successor)
+		if errors.Is(err, gatehouse.ErrNotFound) {
+			return effect, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		// An older one is a right of its own. (Each is younger than the one before, so that
+		// this ends.)
+		if !next.Created.After(review.Begun) || !next.Created.After(key.Created) {
+			return effect, nil
+		}
+		id = next.ID
+	}
 }
 
 // Do says what has to be done about an open item.

@@ -144,3 +144,35 @@ func TestTwoProcessesCloseAReview(t *testing.T) {
 		}
 	})
 }
+
+// unsigned is a store on which a process dies before it keeps the evidence.
+type unsigned struct{ review.Store }
+
+func (unsigned) Sign(context.Context, review.ID, []byte) error { return errDied }
+
+// A process dies between carrying a review out and signing what was done; before the
+// next one signs, what had to be removed elsewhere is seen gone. The evidence is the
+// only one that there will ever be: it must stand.
+func TestSomethingIsGoneBeforeTheEvidenceIsSigned(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	_, err := w.reviews.Import(t.Context(), s.ada, "cloud", []byte("account,role\nada,admin\nbo,viewer\n"))
+	w.must(err)
+	r := w.begin(s.ada)
+	w.ahead += 15 * day
+	if err := w.open(w.config(unsigned{w.db.Reviews()})).Tend(t.Context()); !errors.Is(err, errDied) {
+		t.Fatalf("Tend = %v", err)
+	}
+	w.ahead += time.Hour
+	_, err = w.reviews.Import(t.Context(), s.ada, "cloud", []byte("account,role\nbo,viewer\n"))
+	w.must(err)
+	w.must(w.reviews.Tend(t.Context())) // the next process
+	file, err := w.reviews.Evidence(t.Context(), r.ID)
+	w.must(err)
+	if _, _, err := review.Verify(file, w.verifier); err != nil {
+		t.Error(err)
+	}
+	if i := w.item(r.ID, review.Listed, "ada", "admin"); i.Effect != review.Outside || i.Resolved.IsZero() {
+		t.Errorf("the item is %+v", i)
+	}
+}

@@ -92,7 +92,13 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 			d.Lists = append(d.Lists, l)
 		}
 	}
+	// As they came about: one may have been seen gone already, if a process died before it
+	// signed, and the document says what was done and nothing of what came later.
+	d.Counts.OpenItems = 0
 	for i, item := range items {
+		if item.Effect == InConfiguration || item.Effect == Outside {
+			d.Counts.OpenItems++
+		}
 		d.Alone = d.Alone || item.Own
 		d.Items[i] = DocumentItem{
 			Number: item.Number, Kind: item.Kind, System: item.System, Holder: item.Holder, Name: item.Name, Detail: item.Detail,

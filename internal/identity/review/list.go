@@ -26,6 +26,9 @@ import (
 const (
 	MaxListBytes = 8 << 20
 	maxListed    = 20_000
+	// maxAllListed is how many rights all lists have together, so that a review has room
+	// for them beside Gatehouse's own: one that could not begin would never end anything.
+	maxAllListed = 40_000
 	maxSystems   = 64
 	maxField     = 256 // bytes
 )
@@ -292,6 +295,15 @@ func (r *Reviews) Import(ctx context.Context, by operator.Actor, system string, 
 	}
 	if len(lists) >= maxSystems && !slices.ContainsFunc(lists, func(l List) bool { return l.System == system }) {
 		return List{}, fmt.Errorf("there are lists of %d systems already: %w", maxSystems, gatehouse.ErrLimited)
+	}
+	all := len(access)
+	for _, l := range lists {
+		if l.System != system {
+			all += l.Rights
+		}
+	}
+	if all > maxAllListed {
+		return List{}, fmt.Errorf("all lists together have at most %d rights: %w", maxAllListed, gatehouse.ErrLimited)
 	}
 	digest := sha256.Sum256(file)
 	list := List{System: system, At: r.now(), By: by.Name(), SHA256: hex.EncodeToString(digest[:]), Rights: len(access), HasUse: hasUse}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/identity/review"
+	"gatehouse/internal/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -157,4 +158,30 @@ func FuzzEvidence(f *testing.F) {
 			t.Errorf("%v is of no kind", err)
 		}
 	})
+}
+
+// However many systems there are, a review can begin.
+func TestAllListsFitIntoAReview(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	list := func(n int) []byte {
+		var b strings.Builder
+		b.WriteString("account,role\n")
+		for i := range n {
+			fmt.Fprintf(&b, "a%d,r\n", i)
+		}
+		return []byte(b.String())
+	}
+	for _, system := range []string{"one", "two", "two"} {
+		_, err := w.reviews.Import(t.Context(), s.ada, system, list(20_000))
+		w.must(err)
+	}
+	if _, err := w.reviews.Import(t.Context(), s.ada, "three", list(10_001)); !errors.Is(err, gatehouse.ErrLimited) {
+		t.Errorf("a list too many: %v, want ErrLimited", err)
+	}
+	_, err := w.reviews.Import(t.Context(), s.ada, "two", list(10_000))
+	w.must(err)
+	_, err = w.reviews.Import(t.Context(), s.ada, "three", list(10_000))
+	w.must(err)
+	w.begin(s.ada)
 }

@@ -2,6 +2,7 @@ package review_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/netip"
@@ -292,6 +293,83 @@ func TestGuardedRolesEndWhenTheReviewIsDue(t *testing.T) {
 	}
 	_, err = w.reviews.Begin(t.Context(), s.ada, 24*time.Hour, 0)
 	w.must(err)
+}
+
+// meanwhile is a store on which somebody does something just before a review is closed.
+type meanwhile struct {
+	review.Store
+	do func()
+}
+
+func (s meanwhile) Close(ctx context.Context, id review.ID, at time.Time) error {
+	s.do()
+	return s.Store.Close(ctx, id, at)
+}
+
+// Somebody decides that another owner goes while they finish the review: the role stays
+// until the review is due all the same.
+func TestGuardedRoleIsDecidedWhileAReviewIsFinished(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	r := w.begin(s.ada)
+	for _, i := range w.items(r.ID) {
+		w.must(w.decide(operator.Host(), i, review.Confirmed))
+	}
+	racing := w.open(w.config(meanwhile{w.db.Reviews(), func() {
+		w.must(w.decide(s.ada, w.item(r.ID, review.Grant, string(s.boID), "security"), review.Removed))
+	}}))
+	_, err := racing.Finish(t.Context(), s.ada, r.ID)
+	w.refused("finishing early", err, "review/guarded")
+	w.must(w.reviews.Tend(t.Context()))
+	if !w.has(s.boID, operator.Security) {
+		t.Error("the role ended before its time")
+	}
+	if _, err := w.reviews.Evidence(t.Context(), r.ID); err == nil {
+		t.Error("there is evidence of what was not done")
+	}
+	w.ahead += 15 * day
+	w.must(w.reviews.Tend(t.Context()))
+	if got, err := w.reviews.Review(t.Context(), r.ID); err != nil || got.State != review.Finished || w.has(s.boID, operator.Security) {
+		t.Errorf("at its time: %+v, %v", got, err)
+	}
+}
+
+// A key that is rotated while its review goes on is the same right: what took its place
+// ends with it. What was made apart from it does not.
+func TestARotatedKeyEndsWithTheOneThatWasReviewed(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	w.ahead = 0
+	rotate := func(k identity.ServiceKey) identity.ServiceKey {
+		next, _, err := w.services.RotateServiceKey(t.Context(), k.ID, identity.Rotation{Overlap: day})
+		w.must(err)
+		return next
+	}
+	earlier := rotate(s.used) // a right of its own in the review
+	r := w.begin(s.ada)
+	first := rotate(s.unused)
+	second := rotate(first)
+	apart := w.key("old")
+	kept := rotate(earlier)
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "old", string(s.unused.ID)), review.Removed))
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "scheduler", string(s.used.ID)), review.Removed))
+	w.must(w.decide(s.ada, w.item(r.ID, review.Key, "scheduler", string(earlier.ID)), review.Confirmed))
+	w.ahead = 15 * day
+	w.must(w.reviews.Tend(t.Context()))
+	for name, c := range map[string]struct {
+		key  identity.ServiceKey
+		live bool
+	}{
+		"the removed one": {s.unused, false}, "what took its place": {first, false}, "and its place": {second, false}, "one that was made apart": {apart, true},
+		"the successor of a confirmed one": {kept, true},
+	} {
+		if got := w.live(c.key); got != c.live {
+			t.Errorf("%s is accepted: %v", name, got)
+		}
+	}
+	if i := w.item(r.ID, review.Key, "old", string(s.unused.ID)); i.Effect != review.Ended {
+		t.Errorf("the effect is %q", i.Effect)
+	}
 }
 
 func TestScheduleAndReminders(t *testing.T) {

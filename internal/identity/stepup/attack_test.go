@@ -353,6 +353,52 @@ func TestSettingUpIsNoProof(t *testing.T) {
 	})
 }
 
+// Who had the browser first, and kept a copy of its cookie, is not known as the next
+// person who proves a factor in it: neither is their proof the other's, nor their guesses.
+func TestACookieThatWasThereBefore(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for name, prove := range map[string]func(h *human, id string) (stepup.Visit, error){
+			"passkey":  func(h *human, id string) (stepup.Visit, error) { return h.touch(id) },
+			"recovery": func(h *human, id string) (stepup.Visit, error) { return h.types(id, h.codes[0].Reveal()) },
+		} {
+			mallory := w.enrolled("mallory-"+name, stepup.Passkey)
+			id, _ := mallory.begin(ask("mallory-" + name))
+			if _, err := mallory.touch(id); err != nil || mallory.known.IsZero() {
+				t.Fatal(err)
+			}
+			subject := "ada-" + name
+			owner := w.enrolled(subject, stepup.Passkey)
+			owner.known = mallory.known // at the computer that both use
+			id, _ = owner.begin(ask(subject))
+			if v, err := prove(owner, id); err != nil || v.To == "" {
+				t.Fatalf("%+v, %v", v.Page, err)
+			}
+			recent := ask(subject)
+			recent.MaxAge = time.Hour
+			recent.Methods = nil
+			if name == "passkey" {
+				if _, v := owner.begin(recent); v.To == "" {
+					t.Error("the owner's own browser is not known")
+				}
+			}
+			thief := w.human(subject)
+			thief.known = mallory.known
+			if _, v := thief.begin(recent); v.To != "" || v.Page.Step != stepup.Prove {
+				t.Errorf("%s: whoever had the browser before is past the factor: %+v", name, v)
+			}
+			if thief.known.Equal(owner.known) {
+				t.Errorf("%s: both have the same cookie", name)
+			}
+			// Proving again keeps the owner's.
+			was := owner.known
+			id, _ = owner.begin(ask(subject))
+			if _, err := owner.touch(id); err != nil || !owner.known.Equal(was) {
+				t.Errorf("%s: the owner's cookie changed: %v", name, err)
+			}
+		}
+	})
+}
+
 func TestClonedPasskey(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		h := w.human("ada")

@@ -41,6 +41,9 @@ func (s *Stepups) Code(ctx context.Context, by Visitor, code string) (Visit, err
 	if errors.Is(err, gatehouse.ErrLimited) {
 		return s.limited(ctx, v, next)
 	}
+	if err == nil {
+		err = s.stillThere(ctx, v.Person)
+	}
 	if err != nil {
 		return Visit{}, err
 	}
@@ -197,28 +200,32 @@ func (s *Stepups) alarm(ctx context.Context, v *visited, cause string) error {
 	})
 }
 
-// known returns the cookie by which a browser is known of its person, and its hash;
-// both empty if it is not.
+// known returns the cookie by which a browser is known as this person's, and its hash;
+// both empty if it is not, or is as somebody else's.
 func (s *Stepups) known(ctx context.Context, v *visited, cookie secret.Text) (secret.Text, string, error) {
 	if cookie.IsZero() {
 		return secret.Text{}, "", nil
 	}
 	b, err := s.c.Store.Browser(ctx, v.Person, digest(cookie.Reveal()))
 	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && time.Since(b.Proved) > knownCookies {
-		// Known for somebody else, perhaps: it keeps its cookie.
-		return cookie, "", nil
+		return secret.Text{}, "", nil
 	}
 	return cookie, b.Hash, err
 }
 
 // remember has the browser known from now on, since a factor that counts was proved in
-// it, and returns its cookie. Setting one up is no such proof: whose it is, the app has
-// not said yet.
+// it, and returns its cookie: the one by which it was known as this person's, or else a
+// new one, never one that whoever had the browser before may have kept. Setting a
+// factor up is no such proof: whose it is, the app has not said yet.
 func (s *Stepups) remember(ctx context.Context, v *visited, cookie secret.Text) (secret.Text, error) {
-	if cookie.IsZero() || len(cookie.Reveal()) > 100 {
+	if cookie.IsZero() {
 		cookie = secret.New(newProof())
 	}
-	return cookie, s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
+	err := s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
+	if err == nil {
+		err = s.stillThere(ctx, v.Person)
+	}
+	return cookie, err
 }
 
 // holder is a person as package factor knows them.
@@ -309,6 +316,10 @@ func (s *Stepups) PasskeyAnswer(ctx context.Context, by Visitor, answer []byte) 
 	if s.c.Passkeys == nil || v.Ceremony == nil || step != Prove && step != Setup && step != Confirm {
 		return Visit{}, errOrder
 	}
+	known, _, err := s.known(ctx, v, by.Known)
+	if err != nil {
+		return Visit{}, err
+	}
 	action := map[bool]string{true: "stepup.prove", false: "stepup.enrol"}[step == Prove]
 	e := entry(action, &v.Request, v.about)
 	e.Facts = map[string]string{"method": string(Passkey)}
@@ -320,7 +331,7 @@ func (s *Stepups) PasskeyAnswer(ctx context.Context, by Visitor, answer []byte) 
 	var visit Visit
 	if step == Prove {
 		if visit, err = s.assert(ctx, receipt, v, answer); err == nil {
-			visit.Known, err = s.remember(ctx, v, by.Known)
+			visit.Known, err = s.remember(ctx, v, known)
 		}
 	} else {
 		visit, err = s.register(ctx, receipt, v, answer)

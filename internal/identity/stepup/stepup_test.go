@@ -1,6 +1,7 @@
 package stepup_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -358,6 +359,56 @@ func TestErasedPerson(t *testing.T) {
 		}
 		if _, v := h.begin(ask("ada")); v.Page.Step != stepup.Setup {
 			t.Errorf("somebody of that name is asked for %+v", v.Page)
+		}
+	})
+}
+
+// erasing is a store on which a person is erased just before something of theirs is
+// written.
+type erasing struct {
+	stepup.Store
+	guess, remember func()
+}
+
+func (s erasing) Guess(ctx context.Context, person gatehouse.PersonID, hash string, now time.Time, every time.Duration, burst int) (time.Time, error) {
+	s.guess()
+	return s.Store.Guess(ctx, person, hash, now, every, burst)
+}
+
+func (s erasing) Remember(ctx context.Context, b stepup.Browser, keep int) error {
+	s.remember()
+	return s.Store.Remember(ctx, b, keep)
+}
+
+// A person who is erased while they prove something leaves nothing either.
+func TestErasedWhileProving(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		for _, name := range []string{"guess", "remember"} {
+			h := w.enrolled(name, stepup.TOTP)
+			id, _ := h.begin(ask(name))
+			erase := func() {
+				people, err := w.records.PersonsOfSubject(ctx, gatehouse.Subject(name))
+				if err != nil || len(people) != 1 {
+					t.Fatal(people, err)
+				}
+				if err := errors.Join(w.Vault.DestroyPerson(ctx, people[0]), w.stepups.Forget(ctx, people[0]), w.records.Forget(ctx, people[0])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := erasing{w.DB.Stepup(), func() {}, func() {}}
+			if name == "guess" {
+				s.guess = erase
+			} else {
+				s.remember = erase
+			}
+			_, err := w.open(s).Code(ctx, h.at(id), h.code(1))
+			wantRule(t, "proving", "stepup/unknown-link", err)
+			for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers"} {
+				if n := w.count(table); n != 0 {
+					t.Errorf("erased before %s: %d rows are left in %s", name, n, table)
+				}
+			}
 		}
 	})
 }
