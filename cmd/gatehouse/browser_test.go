@@ -207,7 +207,7 @@ func (b *browser) authenticator() webauthn.AuthenticatorID {
 // pageWeight is the most that a page weighs with all that it loads, in bytes.
 const pageWeight = 150_000
 
-// lookAt opens a page as people see it, light and dark, wide and as narrow as a phone:
+// lookAt opens a page, or takes the one that is shown if address is "", as people see it, light and dark, wide and as narrow as a phone:
 // keeps a picture of each under artefacts/, and fails if it is wider than a phone, too
 // heavy, or a barrier by axe's judgement.
 func lookAt(t *testing.T, b *browser, name, address string) {
