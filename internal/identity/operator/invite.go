@@ -110,7 +110,7 @@ func (d *Directory) Reinvite(ctx context.Context, by Actor, id AccountID) (secre
 		return secret.Text{}, Account{}, err
 	}
 	if decides(r.Account) {
-		if err := d.approved(ctx, by, d.ownerChange("reinvite", "", r)); err != nil {
+		if err := d.authoriseOwner(ctx, by, "reinvite", "", r); err != nil {
 			return secret.Text{}, Account{}, err
 		}
 	}
