@@ -190,11 +190,13 @@ func (k *Console) elsewhere(v *visit) error {
 // guard lets a visit in, in this order: who this is, what they may, and how fresh that
 // is. Another site's forms were refused before anything is looked up.
 func (k *Console) guard(v *visit) error {
-	if v.route.signing && !k.sources.allow(v.r.RemoteAddr) {
-		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
-	}
 	if err := v.identify(); err != nil {
 		return err
+	}
+	// Who is signed in and proves it again does not share a budget with strangers, who
+	// could use it up; the directory counts what they try.
+	if v.route.signing && v.who == nil && !k.sources.allow(v.r.RemoteAddr) {
+		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
 	}
 	if v.who == nil && v.fromElsewhere() {
 		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
