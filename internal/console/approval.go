@@ -124,13 +124,19 @@ func showApprovals(v *visit) error {
 	return v.show("approvals.html", "Approvals", p)
 }
 
-// about says what an approval is about, with the name of the account that it may be
-// about in the place of its number.
+// about says what an approval is about, with the names of the accounts that it may be
+// about in the place of their numbers: whom it is about, and who gets something by it.
 func about(a operator.Approval, names map[operator.AccountID]string) string {
 	if a.Subject == "" {
 		return a.Target
 	}
-	return strings.ReplaceAll(a.Target, string(a.Subject), names[a.Subject])
+	words := strings.Split(a.Target, " ")
+	for i, w := range words {
+		if name := names[operator.AccountID(w)]; w != "" && name != "" {
+			words[i] = name
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // names returns what the operators are called; who was removed is a number.

@@ -97,10 +97,6 @@ func (v *visit) decode(in command) error {
 		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "This address takes a form of the console."), http.StatusUnsupportedMediaType)
 	}
 	if err := v.r.ParseForm(); err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large."), http.StatusRequestEntityTooLarge)
-		}
 		return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read.")
 	}
 	f := &form{values: v.r.PostForm, taken: map[string]bool{}}

@@ -66,7 +66,7 @@ func (v *visit) identify() error {
 	if len(agent) > 300 {
 		agent = agent[:300]
 	}
-	v.browser = operator.Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding)}
+	v.browser = operator.Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding), Unattended: v.route.live}
 	token := v.cookie(sessionCookie)
 	if token == "" {
 		return nil

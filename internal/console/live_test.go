@@ -92,3 +92,22 @@ func TestLive(t *testing.T) {
 	// Nobody is not sent to sign in by a stream with a way back to it.
 	h.stranger().get("/things/live").goesTo(t, "/sign-in")
 }
+
+// TestLivePagesKeepNoSession: a live page asks again by itself, every few minutes; left
+// open on an empty desk it must not keep somebody signed in.
+func TestLivePagesKeepNoSession(t *testing.T) {
+	page := Page{routes: []route{stream("/things/live", healthRead, func(*visit, *feed) error { return nil })}}
+	d := newDesk(t, operator.Auditor, page, Health(health{}))
+	wait := func() { d.house.ahead.Add(int64(operator.DefaultIdle * 2 / 3)) }
+	wait()
+	if r := d.get("/health"); r.status != http.StatusOK {
+		t.Fatalf("a page within the time: %d", r.status)
+	}
+	wait()
+	if r := d.get("/things/live"); r.status != http.StatusOK {
+		t.Fatalf("a live page within the time: %d", r.status)
+	}
+	wait()
+	d.get("/things/live").goesTo(t, "/sign-in")
+	d.get("/health").goesTo(t, "/sign-in?return=%2Fhealth")
+}

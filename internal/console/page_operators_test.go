@@ -208,3 +208,12 @@ func TestOperatorsAreSorted(t *testing.T) {
 	d.get("/operators?sort=name").shows(t, `aria-sort="ascending"><a href="/operators?sort=-name"`)
 	d.get("/operators?sort=-name&all=yes").shows(t, `aria-sort="descending"><a href="/operators?all=yes&amp;sort=name"`)
 }
+
+// TestApprovalNamesWhoGetsIt: whoever decides sees to whom roles go, and not a number.
+func TestApprovalNamesWhoGetsIt(t *testing.T) {
+	h := newHouse(t, nil, Operators())
+	ada, bob, heir := h.join("Ada", operator.Owner), h.join("Bob", operator.Owner), h.join("Dan", operator.Auditor)
+	h.join("Eve", operator.Security)
+	ada.post("/operators/"+string(bob.account.ID)+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, "/operators/approvals")
+	bob.get("/operators/approvals").shows(t, "hand-over Bob to Dan", "!"+string(heir.account.ID))
+}

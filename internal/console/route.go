@@ -25,7 +25,8 @@ type route struct {
 	live bool
 	// asset is a file of ours, the same for everybody.
 	asset bool
-	// signing routes are steps of signing in, which each source may take so often.
+	// signing routes are steps of signing in, which each source may take so often
+	// while nobody is signed in.
 	signing bool
 }
 

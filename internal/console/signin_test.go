@@ -234,6 +234,9 @@ func TestSignInIsLimited(t *testing.T) {
 	if r := d.get("/health"); r.status != 200 {
 		t.Errorf("somebody else: %d", r.status)
 	}
+	if r := d.post("/prove/passkey/begin"); r.status != 200 {
+		t.Errorf("somebody who is signed in and proves it again: %d", r.status)
+	}
 	limited := newSources(2)
 	for address, want := range map[string]int{"192.0.2.7:1": 2, "[2001:db8::1]:1": 2, "127.0.0.1:1": 2 * loopbackShare, "garbage": 2} {
 		got := 0

@@ -1,8 +1,10 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -110,10 +112,19 @@ func (k *Console) mount(r route) http.Handler {
 	})
 }
 
-// admit takes a place for the visit, for as long as it lasts.
+// admit takes a place for the visit, for as long as it lasts. A form is here before:
+// who sends one slowly, which takes no account, keeps nobody else waiting.
 func (k *Console) admit(v *visit) error {
 	if !strings.EqualFold(v.r.Host, k.url.Host) {
 		return k.elsewhere(v)
+	}
+	if v.route.command {
+		if err := k.sameOrigin(v.r); err != nil {
+			return err
+		}
+		if err := k.receive(v); err != nil {
+			return err
+		}
 	}
 	places, bounded := k.places, v.context()
 	if v.route.live {
@@ -145,6 +156,28 @@ func (k *Console) admit(v *visit) error {
 	return err
 }
 
+// receive reads a form whole, in the time that a page may take.
+func (k *Console) receive(v *visit) error {
+	var form bytes.Buffer
+	body, began, part := http.MaxBytesReader(v.w, v.r.Body, k.limits.Body), time.Now(), make([]byte, 4<<10)
+	for {
+		n, err := body.Read(part)
+		form.Write(part[:n])
+		var large *http.MaxBytesError
+		switch {
+		case errors.Is(err, io.EOF):
+			v.r.Body = io.NopCloser(&form)
+			return nil
+		case errors.As(err, &large):
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large."), http.StatusRequestEntityTooLarge)
+		case err != nil:
+			return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read.")
+		case time.Since(began) > k.limits.Time:
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form took too long to arrive."), http.StatusRequestTimeout)
+		}
+	}
+}
+
 // elsewhere answers for other names than the console's own. A name of somebody else
 // that leads to this address must not show our pages: its scripts could read them.
 func (k *Console) elsewhere(v *visit) error {
@@ -154,20 +187,16 @@ func (k *Console) elsewhere(v *visit) error {
 	return v.redirect(k.url.Scheme + "://" + k.url.Host + "/")
 }
 
-// guard lets a visit in, in this order: another site's forms are refused before
-// anything is looked up, then comes who this is, what they may, and how fresh that is.
+// guard lets a visit in, in this order: who this is, what they may, and how fresh that
+// is. Another site's forms were refused before anything is looked up.
 func (k *Console) guard(v *visit) error {
-	if v.route.command {
-		if err := k.sameOrigin(v.r); err != nil {
-			return err
-		}
-		v.r.Body = http.MaxBytesReader(v.w, v.r.Body, k.limits.Body)
-	}
-	if v.route.signing && !k.sources.allow(v.r.RemoteAddr) {
-		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
-	}
 	if err := v.identify(); err != nil {
 		return err
+	}
+	// Who is signed in and proves it again does not share a budget with strangers, who
+	// could use it up; the directory counts what they try.
+	if v.route.signing && v.who == nil && !k.sources.allow(v.r.RemoteAddr) {
+		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
 	}
 	if v.who == nil && v.fromElsewhere() {
 		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())

@@ -30,13 +30,45 @@ const (
 	deletePasskey  statement = `DELETE FROM operator_passkeys WHERE operator = $1 AND id = $2`
 	clearPasskeys  statement = `DELETE FROM operator_passkeys WHERE operator = $1`
 	hasCodes       statement = `SELECT count(*) FROM operators WHERE id = $1 AND password <> '' AND totp <> ''`
+	countToken     statement = `SELECT count(*) FROM operator_tokens WHERE operator = $1 AND hash = $2`
+	countSession   statement = `SELECT count(*) FROM operator_sessions WHERE operator = $1 AND id = $2`
 	insertCeremony statement = `INSERT INTO operator_ceremonies (hash, until) VALUES ($1, $2)`
 )
 
 // SetPassword implements operator.FactorStore.
-func (s *Operators) SetPassword(ctx context.Context, id operator.AccountID, before, hash factor.PasswordHash) error {
-	n, err := s.db.logExec(ctx, updatePassword, string(id), string(before), string(hash))
-	return touched(n, err, gatehouse.ErrConflict, "the password was changed meanwhile")
+func (s *Operators) SetPassword(ctx context.Context, id operator.AccountID, by operator.Claim, before, hash factor.PasswordHash) error {
+	return s.claiming(ctx, id, by, func(t *tx) error {
+		n, err := t.exec(ctx, updatePassword, string(id), string(before), string(hash))
+		return touched(n, err, gatehouse.ErrConflict, "the password was changed meanwhile")
+	})
+}
+
+// claiming runs a change of an account's factors, if that by which it is changed is
+// still there.
+func (s *Operators) claiming(ctx context.Context, id operator.AccountID, by operator.Claim, change func(*tx) error) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		for _, c := range []struct {
+			needed bool
+			count  statement
+			key    any
+			gone   error
+		}{
+			{by.Enrolment != operator.Hash{}, countToken, by.Enrolment[:], operator.ErrEnrolment},
+			{by.Session != "", countSession, string(by.Session), operator.ErrSession},
+		} {
+			if !c.needed {
+				continue
+			}
+			var n int
+			if err := t.queryRow(ctx, c.count, string(id), c.key).Scan(&n); err != nil {
+				return err
+			}
+			if n == 0 {
+				return c.gone
+			}
+		}
+		return change(t)
+	})
 }
 
 // OfferTOTP implements operator.FactorStore.
@@ -51,9 +83,11 @@ func (s *Operators) OfferTOTP(ctx context.Context, id operator.AccountID, random
 }
 
 // AcceptTOTP implements operator.FactorStore.
-func (s *Operators) AcceptTOTP(ctx context.Context, id operator.AccountID, random string, step int64) error {
-	n, err := s.db.logExec(ctx, acceptTOTP, string(id), random, step)
-	return touched(n, err, gatehouse.ErrConflict, "another seed is offered by now")
+func (s *Operators) AcceptTOTP(ctx context.Context, id operator.AccountID, by operator.Claim, random string, step int64) error {
+	return s.claiming(ctx, id, by, func(t *tx) error {
+		n, err := t.exec(ctx, acceptTOTP, string(id), random, step)
+		return touched(n, err, gatehouse.ErrConflict, "another seed is offered by now")
+	})
 }
 
 // TakeStep implements operator.FactorStore.
@@ -63,8 +97,8 @@ func (s *Operators) TakeStep(ctx context.Context, id operator.AccountID, random 
 }
 
 // PutRecovery implements operator.FactorStore.
-func (s *Operators) PutRecovery(ctx context.Context, id operator.AccountID, hashes []operator.Hash) error {
-	return s.db.logTx(ctx, func(t *tx) error {
+func (s *Operators) PutRecovery(ctx context.Context, id operator.AccountID, by operator.Claim, hashes []operator.Hash) error {
+	return s.claiming(ctx, id, by, func(t *tx) error {
 		_, err := t.exec(ctx, clearRecovery, string(id))
 		for _, h := range hashes {
 			if err == nil {
@@ -89,8 +123,8 @@ func (s *Operators) DropFactors(ctx context.Context, id operator.AccountID, _ ti
 }
 
 // AddPasskey implements operator.PasskeyStore.
-func (s *Operators) AddPasskey(ctx context.Context, r operator.PasskeyRecord, most int) error {
-	return s.db.logTx(ctx, func(t *tx) error {
+func (s *Operators) AddPasskey(ctx context.Context, r operator.PasskeyRecord, by operator.Claim, most int) error {
+	return s.claiming(ctx, r.Passkey.Account, by, func(t *tx) error {
 		var n int
 		if err := t.queryRow(ctx, countPasskeys, string(r.Passkey.Account)).Scan(&n); err != nil {
 			return err

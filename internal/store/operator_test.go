@@ -165,20 +165,20 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 		if _, err := s.OfferTOTP(ctx, "ada", "seed", day, day.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.AcceptTOTP(ctx, "ada", "seed", 10); err != nil {
+		if err := s.AcceptTOTP(ctx, "ada", operator.Claim{}, "seed", 10); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.PutRecovery(ctx, "ada", []operator.Hash{{1}, {2}}); err != nil {
+		if err := s.PutRecovery(ctx, "ada", operator.Claim{}, []operator.Hash{{1}, {2}}); err != nil {
 			t.Fatal(err)
 		}
 		key := operator.PasskeyRecord{Passkey: operator.Passkey{ID: "key", Account: "ada", Name: "n", Created: day, Synced: true}, Credential: []byte("1"), MAC: "m"}
-		if err := s.AddPasskey(ctx, key, 1); err != nil {
+		if err := s.AddPasskey(ctx, key, operator.Claim{}, 1); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.Passkeys(ctx, "ada"); err != nil || len(got) != 1 || cmp.Diff(key, got[0]) != "" {
 			t.Errorf("Passkeys = %+v, %v", got, err)
 		}
-		wantConflict(t, "one passkey more than there may be", s.AddPasskey(ctx, operator.PasskeyRecord{Passkey: operator.Passkey{ID: "k2", Account: "ada"}, Credential: []byte("1")}, 1))
+		wantConflict(t, "one passkey more than there may be", s.AddPasskey(ctx, operator.PasskeyRecord{Passkey: operator.Passkey{ID: "k2", Account: "ada"}, Credential: []byte("1")}, operator.Claim{}, 1))
 		token := operator.TokenRecord{Hash: operator.Hash{9}, Kind: "half", Account: "ada", Binding: operator.Hash{8}, Created: day, Until: day.Add(time.Hour)}
 		if err := s.AddToken(ctx, token, false); err != nil {
 			t.Fatal(err)

@@ -207,17 +207,31 @@ func decides(a Account) bool {
 // guarded reports whether giving and taking a role takes two.
 func guarded(r Role) bool { return slices.Contains(permissions[r], ApprovalsDecide) }
 
-// ownerChange is what changes an account that decides approvals.
-func (d *Directory) ownerChange(what string, detail string, r AccountRecord) Proposal {
-	parts := []string{what, detail, string(r.Account.ID), string(r.Account.State), r.EmailKey}
-	for _, g := range r.Account.Grants {
-		parts = append(parts, string(g.Role), g.Until.Format(time.RFC3339Nano))
+// ownerChange is what changes an account that decides approvals, and who else gets
+// something by it. What each account signs in with is part of it: one that got other
+// factors meanwhile may be somebody else's, since a new link to enrol takes one
+// operator only.
+func (d *Directory) ownerChange(ctx context.Context, what, detail string, r AccountRecord, also ...AccountRecord) (Proposal, error) {
+	parts := []string{what, detail}
+	for _, of := range append([]AccountRecord{r}, also...) {
+		parts = append(parts, string(of.Account.ID), string(of.Account.State), of.EmailKey)
+		for _, g := range of.Account.Grants {
+			parts = append(parts, string(g.Role), g.Until.Format(time.RFC3339Nano))
+		}
+		keys, err := d.config.Store.Passkeys(ctx, of.Account.ID)
+		if err != nil {
+			return Proposal{}, fmt.Errorf("reading passkeys: %w", err)
+		}
+		parts = append(parts, "factors", string(of.Password), of.TOTP)
+		for _, k := range keys {
+			parts = append(parts, string(k.Passkey.ID))
+		}
 	}
 	target := what + " " + string(r.Account.ID)
 	if detail != "" {
 		target += " " + detail
 	}
-	return Proposal{Act: ActChangeOwner, Target: target, Subject: r.Account.ID, Digest: Digest(ActChangeOwner, parts...)}
+	return Proposal{Act: ActChangeOwner, Target: target, Subject: r.Account.ID, Digest: Digest(ActChangeOwner, parts...)}, nil
 }
 
 // Propose asks for a second operator.

@@ -32,6 +32,8 @@ type holder struct {
 	session   SessionID
 }
 
+func (h holder) claim() Claim { return Claim{h.enrolment, h.session} }
+
 // holder finds out who changes factors. An enrolment link becomes this browser's.
 func (d *Directory) holder(ctx context.Context, e EnrolmentOrSession) (holder, error) {
 	binding, err := d.binding(ctx, e.Browser)
@@ -113,7 +115,7 @@ func (d *Directory) SetPassword(ctx context.Context, e EnrolmentOrSession, passw
 		return fmt.Errorf("password: %w", err)
 	}
 	return d.changed(ctx, h, "password", "set", func() error {
-		return d.config.Store.SetPassword(ctx, h.record.Account.ID, h.record.Password, hash)
+		return d.config.Store.SetPassword(ctx, h.record.Account.ID, h.claim(), h.record.Password, hash)
 	})
 }
 
@@ -172,7 +174,7 @@ func (d *Directory) FinishTOTP(ctx context.Context, e EnrolmentOrSession, code s
 		return err
 	}
 	return d.changed(ctx, h, "totp", "set", func() error {
-		return d.config.Store.AcceptTOTP(ctx, h.record.Account.ID, h.record.NextTOTP, step)
+		return d.config.Store.AcceptTOTP(ctx, h.record.Account.ID, h.claim(), h.record.NextTOTP, step)
 	})
 }
 
@@ -204,7 +206,7 @@ func (d *Directory) NewRecoveryCodes(ctx context.Context, e EnrolmentOrSession) 
 		return nil, wire.Refuse(gatehouse.ErrInvalid, "operator/recovery", "A recovery code stands in for the authenticator app beside a password. Set a password first.")
 	}
 	err = d.changed(ctx, h, "recovery", "set", func() error {
-		codes, err = d.putRecovery(ctx, h.record.Account.ID)
+		codes, err = d.putRecovery(ctx, h)
 		return err
 	})
 	if err != nil {

@@ -58,8 +58,8 @@ func (f *failing) TakeCeremony(ctx context.Context, c operator.Hash, until time.
 	return f.write(func() error { return f.Store.TakeCeremony(ctx, c, until) })
 }
 
-func (f *failing) AddPasskey(ctx context.Context, r operator.PasskeyRecord, most int) error {
-	return f.write(func() error { return f.Store.AddPasskey(ctx, r, most) })
+func (f *failing) AddPasskey(ctx context.Context, r operator.PasskeyRecord, by operator.Claim, most int) error {
+	return f.write(func() error { return f.Store.AddPasskey(ctx, r, by, most) })
 }
 
 func (f *failing) Enrol(ctx context.Context, hash operator.Hash, id operator.AccountID, at time.Time) error {

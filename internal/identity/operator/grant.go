@@ -33,7 +33,10 @@ func (d *Directory) Grant(ctx context.Context, by Actor, id AccountID, g Grant) 
 		if !g.Until.IsZero() {
 			detail += " until " + g.Until.Format("2006-01-02T15:04:05.999999Z")
 		}
-		if err := d.authoriseOwner(ctx, by, d.ownerChange("grant", detail, r)); err != nil {
+		if err := d.enrolled(ctx, by, r); err != nil {
+			return err
+		}
+		if err := d.authoriseOwner(ctx, by, "grant", detail, r); err != nil {
 			return err
 		}
 	}
@@ -46,9 +49,26 @@ func (d *Directory) Grant(ctx context.Context, by Actor, id AccountID, g Grant) 
 	return d.logged(ctx, e, func() error { return d.stateRefusal(d.config.Store.PutGrant(ctx, id, sealed, at, Owner)) })
 }
 
+// enrolled refuses, where it takes two, an account that nobody has enrolled: it
+// belongs to whoever has the link, which the one who invited has seen.
+func (d *Directory) enrolled(ctx context.Context, by Actor, r AccountRecord) error {
+	if r.Account.State != Invited {
+		return nil
+	}
+	needed, err := d.demanded(ctx, by)
+	if err == nil && needed {
+		err = wire.Refuse(gatehouse.ErrConflict, "operator/not-enrolled", "This role takes two operators, and an account whose operator has enrolled.")
+	}
+	return err
+}
+
 // authoriseOwner demands owner.change and, where it takes two, an approval.
-func (d *Directory) authoriseOwner(ctx context.Context, by Actor, p Proposal) error {
+func (d *Directory) authoriseOwner(ctx context.Context, by Actor, what, detail string, r AccountRecord, also ...AccountRecord) error {
 	if _, err := d.authorise(ctx, by, OwnerChange, false); err != nil {
+		return err
+	}
+	p, err := d.ownerChange(ctx, what, detail, r, also...)
+	if err != nil {
 		return err
 	}
 	return d.approved(ctx, by, p)
@@ -66,7 +86,7 @@ func (d *Directory) Revoke(ctx context.Context, by Actor, id AccountID, role Rol
 		return err
 	}
 	if guarded(role) {
-		if err := d.authoriseOwner(ctx, by, d.ownerChange("revoke", string(role), r)); err != nil {
+		if err := d.authoriseOwner(ctx, by, "revoke", string(role), r); err != nil {
 			return err
 		}
 	}
@@ -108,7 +128,7 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 		return err
 	}
 	if decides(r.Account) {
-		if err := d.authoriseOwner(ctx, by, d.ownerChange("hand-over", "to "+string(to), r)); err != nil {
+		if err := d.authoriseOwner(ctx, by, "hand-over", "to "+string(to), r, heir); err != nil {
 			return err
 		}
 	}

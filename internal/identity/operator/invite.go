@@ -110,7 +110,7 @@ func (d *Directory) Reinvite(ctx context.Context, by Actor, id AccountID) (secre
 		return secret.Text{}, Account{}, err
 	}
 	if decides(r.Account) {
-		if err := d.approved(ctx, by, d.ownerChange("reinvite", "", r)); err != nil {
+		if err := d.authoriseOwner(ctx, by, "reinvite", "", r); err != nil {
 			return secret.Text{}, Account{}, err
 		}
 	}
@@ -243,7 +243,7 @@ func (d *Directory) Enrol(ctx context.Context, b Browser, token secret.Text) (co
 	e := entry(actionEnrol, holder.by, r.Account.ID)
 	err = d.logged(ctx, e, func() error {
 		if r.Account.Password {
-			if codes, err = d.putRecovery(ctx, r.Account.ID); err != nil {
+			if codes, err = d.putRecovery(ctx, holder); err != nil {
 				return err
 			}
 		}
@@ -274,17 +274,17 @@ func (d *Directory) recoveryHash(ctx context.Context, id AccountID, code string)
 }
 
 // putRecovery makes new recovery codes.
-func (d *Directory) putRecovery(ctx context.Context, id AccountID) ([]secret.Text, error) {
+func (d *Directory) putRecovery(ctx context.Context, h holder) ([]secret.Text, error) {
 	codes := factor.NewRecoveryCodes()
 	hashes := make([]Hash, 0, len(codes))
 	for _, c := range codes {
-		hash, err := d.recoveryHash(ctx, id, c.Reveal())
+		hash, err := d.recoveryHash(ctx, h.record.Account.ID, c.Reveal())
 		if err != nil {
 			return nil, err
 		}
 		hashes = append(hashes, hash)
 	}
-	if err := d.config.Store.PutRecovery(ctx, id, hashes); err != nil {
+	if err := d.config.Store.PutRecovery(ctx, h.record.Account.ID, h.claim(), hashes); err != nil {
 		return nil, fmt.Errorf("storing recovery codes: %w", err)
 	}
 	return codes, nil

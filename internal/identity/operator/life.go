@@ -67,7 +67,7 @@ func (d *Directory) Remove(ctx context.Context, by Actor, id AccountID) error {
 		return err
 	}
 	if decides(r.Account) {
-		if err := d.authoriseOwner(ctx, by, d.ownerChange("remove", "", r)); err != nil {
+		if err := d.authoriseOwner(ctx, by, "remove", "", r); err != nil {
 			return err
 		}
 	}

@@ -227,7 +227,7 @@ func (d *Directory) FinishPasskey(ctx context.Context, e EnrolmentOrSession, pac
 		err := d.config.Store.AddPasskey(ctx, PasskeyRecord{
 			Passkey:    Passkey{ID: passkeyID(key.ID), Account: h.record.Account.ID, Name: name, Synced: key.Synced, Created: d.now()},
 			Credential: credential, MAC: mac,
-		}, maxPasskeys)
+		}, h.claim(), maxPasskeys)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			return errManyPasskeys
 		}

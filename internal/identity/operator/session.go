@@ -42,6 +42,9 @@ type Browser struct {
 	// Binding is the random content of a cookie that the browser has had since its
 	// first request, and that a session is bound to. Required.
 	Binding secret.Text
+	// Unattended says that a page asks by itself: nobody need be there, so a session
+	// lasts no longer for it.
+	Unattended bool
 }
 
 const (
@@ -144,7 +147,7 @@ func (d *Directory) session(ctx context.Context, b Browser, token secret.Text) (
 		e.Facts["reason"] = "binding"
 		return SessionRecord{}, AccountRecord{}, errors.Join(ErrSession, d.endSession(ctx, e, r.Account.ID, s.Session.ID))
 	}
-	if at.Sub(s.Session.Seen) >= touchEvery {
+	if !b.Unattended && at.Sub(s.Session.Seen) >= touchEvery {
 		s.Session.Seen, s.Session.IdleUntil = at, earlier(at.Add(d.config.Idle), s.Session.Until)
 		// While nothing can be written, an operator must see it: the session then
 		// lasts as long as it would have.

@@ -166,7 +166,7 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	if stale {
 		// It is at hand only now; should this fail, there is a next time.
 		if hash, err := d.config.Passwords.Hash(ctx, password); err == nil {
-			_ = d.config.Store.SetPassword(ctx, id, r.Password, hash)
+			_ = d.config.Store.SetPassword(ctx, id, Claim{}, r.Password, hash)
 		}
 	}
 	// The attempt stays counted: who knows the password alone cannot make halves

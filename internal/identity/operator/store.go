@@ -124,21 +124,29 @@ type GrantStore interface {
 	MoveGrants(ctx context.Context, from, to AccountID, grants []GrantRecord, at time.Time, keep Role, decider bool) error
 }
 
+// A Claim is what somebody changes factors by: a link to enrol, or a session. A write
+// that it comes with is none if it is gone by then: ErrEnrolment, or ErrSession. The
+// zero Claim demands nothing.
+type Claim struct {
+	Enrolment Hash
+	Session   SessionID
+}
+
 // FactorStore keeps passwords, one-time codes and recovery codes.
 type FactorStore interface {
 	// SetPassword stores a password's hash, if the stored one is the one of before.
-	SetPassword(ctx context.Context, id AccountID, before, hash factor.PasswordHash) error
+	SetPassword(ctx context.Context, id AccountID, by Claim, before, hash factor.PasswordHash) error
 	// OfferTOTP stores a seed that is being enrolled, unless one is that has not
 	// ended at the given time, and returns which is.
 	OfferTOTP(ctx context.Context, id AccountID, random string, at, until time.Time) (string, error)
 	// AcceptTOTP puts the offered seed in the place of the one before, with the step
 	// of the code that proved it. Another than the offered one is ErrConflict.
-	AcceptTOTP(ctx context.Context, id AccountID, random string, step int64) error
+	AcceptTOTP(ctx context.Context, id AccountID, by Claim, random string, step int64) error
 	// TakeStep takes a code of a seed: one whose step is not greater than the last
 	// taken one's is ErrConflict.
 	TakeStep(ctx context.Context, id AccountID, random string, step int64) error
 	// PutRecovery stores new recovery codes in the place of all before.
-	PutRecovery(ctx context.Context, id AccountID, hashes []Hash) error
+	PutRecovery(ctx context.Context, id AccountID, by Claim, hashes []Hash) error
 	// TakeRecovery takes a recovery code; one that is not there is ErrNotFound.
 	TakeRecovery(ctx context.Context, id AccountID, hash Hash) error
 	// DropFactors takes everything away by which the account could sign in, and its
@@ -159,7 +167,7 @@ type PasskeyRecord struct {
 type PasskeyStore interface {
 	// AddPasskey stores a passkey; one that exists, or one more than most, is
 	// ErrConflict.
-	AddPasskey(ctx context.Context, r PasskeyRecord, most int) error
+	AddPasskey(ctx context.Context, r PasskeyRecord, by Claim, most int) error
 	// Passkeys returns those of an account, oldest first.
 	Passkeys(ctx context.Context, id AccountID) ([]PasskeyRecord, error)
 	// UsePasskey stores what a passkey became by its use, if it is still as it was

@@ -1,0 +1,106 @@
+package operator_test
+
+import (
+	"context"
+	"testing"
+
+	"gatehouse/internal/identity/factor"
+	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/store/storetest"
+)
+
+// between is a store in which something happens just before a factor is written,
+// after it was looked whether it may be.
+type between struct {
+	operator.Store
+	first func()
+}
+
+func (m *between) happen() {
+	if f := m.first; f != nil {
+		m.first = nil
+		f()
+	}
+}
+
+func (m *between) AddPasskey(ctx context.Context, r operator.PasskeyRecord, by operator.Claim, most int) error {
+	m.happen()
+	return m.Store.AddPasskey(ctx, r, by, most)
+}
+
+func (m *between) SetPassword(ctx context.Context, id operator.AccountID, by operator.Claim, before, hash factor.PasswordHash) error {
+	m.happen()
+	return m.Store.SetPassword(ctx, id, by, before, hash)
+}
+
+func (m *between) PutRecovery(ctx context.Context, id operator.AccountID, by operator.Claim, hashes []operator.Hash) error {
+	m.happen()
+	return m.Store.PutRecovery(ctx, id, by, hashes)
+}
+
+func (m *between) AcceptTOTP(ctx context.Context, id operator.AccountID, by operator.Claim, random string, step int64) error {
+	m.happen()
+	return m.Store.AcceptTOTP(ctx, id, by, random, step)
+}
+
+// Whoever holds a link that is replaced, or is in a session that is ended, leaves no
+// factor behind, however close it is.
+func TestNoFactorOutlivesWhatItWasAddedBy(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		rows := &between{}
+		w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
+		ctx := t.Context()
+		w.join("ada", operator.Owner)
+
+		thief, e := w.invite("bob", operator.Auditor)
+		reinvite := func() {
+			if _, _, err := w.d.Reinvite(ctx, operator.Host(), thief.id); err != nil {
+				t.Fatalf("Reinvite: %v", err)
+			}
+		}
+		options, ceremony, err := w.d.BeginPasskey(ctx, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.first = reinvite
+		is(t, "a passkey by a link that was replaced", w.d.FinishPasskey(ctx, e, ceremony, thief.keys.Register(options)), operator.ErrEnrolment)
+		first := thief.id
+		thief, e = w.invite("cleo", operator.Auditor)
+		rows.first = reinvite
+		is(t, "a password by a link that was replaced", w.d.SetPassword(ctx, e, secret.New(password)), operator.ErrEnrolment)
+		for _, id := range []operator.AccountID{first, thief.id} {
+			if a, err := w.d.Account(ctx, id); err != nil || a.Passkeys != 0 || a.Password {
+				t.Errorf("the new link finds %d passkeys, password %t (%v)", a.Passkeys, a.Password, err)
+			}
+		}
+
+		m := w.joinWithCodes("dan", operator.Auditor)
+		end := func() {
+			if err := w.d.EndSessions(ctx, operator.Host(), m.id); err != nil {
+				t.Fatalf("EndSessions: %v", err)
+			}
+		}
+		rows.first = end
+		_, err = w.d.NewRecoveryCodes(ctx, m.self())
+		is(t, "recovery codes in a session that was ended", err, operator.ErrSession)
+		if m.token, m.session, err = m.signInWithCode(m.browser, m.next()); err != nil {
+			t.Fatal(err)
+		}
+		totp, err := w.d.BeginTOTP(ctx, m.self())
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := *m
+		other.seed = totp.Seed.Reveal()
+		rows.first = end
+		is(t, "an app in a session that was ended", w.d.FinishTOTP(ctx, m.self(), other.code()), operator.ErrSession)
+		// Near miss: nothing happened meanwhile.
+		if m.token, m.session, err = m.signInWithCode(m.browser, m.next()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.d.SetPassword(ctx, m.self(), secret.New(password+" indeed")); err != nil {
+			t.Errorf("a password in a session that lasts: %v", err)
+		}
+	})
+}
