@@ -110,7 +110,7 @@ func (k *Console) mount(r route) http.Handler {
 	})
 }
 
-// admit takes a place for the visit, for as long as it lasts.
+// admit takes a place for the visit, for as long as it lasts; a page leaves it to rest.
 func (k *Console) admit(v *visit) error {
 	if !strings.EqualFold(v.r.Host, k.url.Host) {
 		return k.elsewhere(v)
