@@ -21,6 +21,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/audit"
 	"gatehouse/internal/connect"
+	"gatehouse/internal/console"
 	"gatehouse/internal/fingerprint"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/lineage"
@@ -40,7 +41,7 @@ var errMeasured = errors.New("measured")
 // of -console.connections and a log of -console.entries: the 95th percentile, and what a
 // page weighs (without style, script and icon, which browsers keep). Any page is to take
 // less than 100 ms at the 95th percentile with a million connections, and to weigh less
-// than 150 kB with all that it loads.
+// than 150 kB with all that it loads. Last it measures calls beside the console's pages.
 func BenchmarkConsole(b *testing.B) {
 	o := houseOptions(b.TempDir())
 	box, err := o.startSandbox(b.Context())
@@ -52,11 +53,18 @@ func BenchmarkConsole(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	if cfg, err = unhurried(cfg.Path()); err != nil {
+		b.Fatal(err)
+	}
 	if err := initialise(b.Context(), cfg, io.Discard); err != nil {
 		b.Fatal(err)
 	}
 	err = serve(b.Context(), cfg, slog.New(slog.DiscardHandler), func(s *server) error {
-		measureConsole(b, s)
+		c := seedConsole(b, s.parts)
+		s.metrics.Look(b.Context())
+		l := newLooker(b, s)
+		measurePages(b, l, c)
+		measureGates(b, s, box, l, c)
 		return errMeasured
 	})
 	if !errors.Is(err, errMeasured) {
@@ -68,16 +76,21 @@ func BenchmarkConsole(b *testing.B) {
 type crowd struct {
 	connections []gatehouse.ConnectionID
 	people      []gatehouse.PersonID
+	entries     []string // some, by id
 }
 
-func measureConsole(b *testing.B, s *server) {
-	c := seedConsole(b, s.parts)
+// looker looks at pages of a console as an owner who is signed in.
+type looker struct {
+	s       *server
+	handler http.Handler
+	at      *url.URL
+	cookies []*http.Cookie
+	account string // the owner's id
+}
+
+func newLooker(b *testing.B, s *server) *looker {
+	b.Helper()
 	ctx := b.Context()
-	pages, err := s.newConsole()
-	if err != nil {
-		b.Fatal(err)
-	}
-	handler := pages.Handler()
 	password := secret.New(strings.ToLower(rand.Text()))
 	link, _, err := s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Bench", Email: "bench@example.com", Role: operator.Owner})
 	if err != nil {
@@ -88,42 +101,110 @@ func measureConsole(b *testing.B, s *server) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	at, err := url.Parse(s.cfg.ConsoleURL())
+	accounts, err := s.operators.Accounts(ctx)
+	if err != nil || len(accounts) == 0 {
+		b.Fatal("no account of an operator", err)
+	}
+	l := &looker{s: s, account: string(accounts[0].ID)}
+	for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": browser.Binding} {
+		l.cookies = append(l.cookies, &http.Cookie{Name: name, Value: value.Reveal()})
+	}
+	if l.at, err = url.Parse(s.cfg.ConsoleURL()); err != nil {
+		b.Fatal(err)
+	}
+	l.bind(b)
+	return l
+}
+
+// bind makes the console anew, with the limits that the configuration has now.
+func (l *looker) bind(b *testing.B) {
+	b.Helper()
+	pages, err := l.s.newConsole()
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.metrics.Look(ctx)
-	after := map[string]string{} // where the list of a filter goes on
-	one := func(list []gatehouse.ConnectionID) string { return string(list[mathrand.IntN(len(list))]) }
-	for _, page := range []struct {
-		name string
-		path func() string
-	}{
-		{"Overview", func() string { return "/" }},
-		{"Calls", func() string { return "/calls" }},
-		{"CallsRefused", func() string { return "/calls?outcome=refuse" }},
+	l.handler = pages.Handler()
+}
+
+func (l *looker) look(ctx context.Context, path string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, l.at.String()+path, nil)
+	r.Host, r.RemoteAddr = l.at.Host, "127.0.0.1:1"
+	r.Header.Set("User-Agent", "bench")
+	for _, c := range l.cookies {
+		r.AddCookie(c)
+	}
+	w := httptest.NewRecorder()
+	l.handler.ServeHTTP(w, r)
+	return w
+}
+
+// benchPage is a page to be measured, with the path of the next look at it.
+type benchPage struct {
+	name string
+	path func() string
+}
+
+// pick returns any of a list.
+func pick[T ~string](list []T) string { return string(list[mathrand.IntN(len(list))]) }
+
+// benchPages are all pages; after is where the list of a filter goes on.
+func benchPages(l *looker, c crowd, after map[string]string) []benchPage {
+	always := func(path string) func() string { return func() string { return path } }
+	return []benchPage{
+		{"Overview", always("/")},
+		{"Calls", always("/calls")},
+		{"CallsRefused", always("/calls?outcome=refuse")},
 		{"Connections", func() string { return "/connections?after=" + after[""] }},
 		{"ConnectionsReconnect", func() string { return "/connections?state=reconnect_needed&after=" + after["state=reconnect_needed"] }},
 		{"ConnectionsRarePurpose", func() string { return "/connections?purpose=pages&after=" + after["purpose=pages"] }},
-		{"Connection", func() string { return "/connections/" + one(c.connections) }},
-		{"People", func() string { return "/people" }},
-		{"Person", func() string { return "/people/" + string(c.people[mathrand.IntN(len(c.people))]) }},
-		{"Flows", func() string { return "/flows?days=" + []string{"7", "30", "90", "0"}[mathrand.IntN(4)] }},
-	} {
+		{"Connection", func() string { return "/connections/" + pick(c.connections) }},
+		{"People", always("/people")},
+		{"Person", func() string { return "/people/" + pick(c.people) }},
+		{"Flows", func() string { return "/flows?days=" + pick([]string{"7", "30", "90", "0"}) }},
+		{"Log", always("/log")},
+		{"LogService", always("/log?service=demo")},
+		{"LogRule", always("/log?rule=refuse/undeclared-call")},
+		{"LogOperator", always("/log?operator=" + l.account)},
+		{"LogPerson", func() string { return "/log?person=" + pick(c.people) }},
+		{"LogInDoubt", func() string { return "/log/in-doubt?hours=" + pick([]string{"1", "24", "168"}) }},
+		{"LogState", always("/log/state")},
+		{"LogEntry", func() string { return "/log/" + pick(c.entries) }},
+		{"Keys", always("/keys")},
+		{"KeyTokens", always("/keys/tokens@1")},
+		{"KeyPersonal", always("/keys/personal@1")},
+		{"Services", always("/services")},
+		{"Service", always("/services/demo")},
+		{"Configuration", always("/configuration")},
+		{"Purposes", always("/purposes")},
+		{"Purpose", always("/purposes/publish")},
+		{"ThirdParties", always("/destinations")},
+		{"ThirdParty", always("/destinations/" + demoParty)},
+		{"Operators", always("/operators")},
+		{"Operator", always("/operators/" + l.account)},
+		{"Approvals", always("/operators/approvals")},
+		{"Reviews", always("/reviews")},
+		{"ReviewsOpen", always("/reviews/open")},
+		{"Health", always("/health")},
+		{"Account", always("/account")},
+	}
+}
+
+// measurePages looks at one page after the other without a pause; places that stay empty
+// after a page would be measured with it, so there are more than enough.
+func measurePages(b *testing.B, l *looker, c crowd) {
+	requests := l.s.cfg.Console.Requests
+	defer func() { l.s.cfg.Console.Requests = requests }()
+	l.s.cfg.Console.Requests = 1000
+	l.bind(b)
+	after := map[string]string{}
+	for _, page := range benchPages(l, c, after) {
 		b.Run(page.name, func(b *testing.B) {
 			var took []time.Duration
 			weight := 0
 			for b.Loop() {
 				path := page.path()
-				r := httptest.NewRequestWithContext(ctx, http.MethodGet, at.String()+path, nil)
-				r.Host, r.RemoteAddr = at.Host, "127.0.0.1:1"
-				r.Header.Set("User-Agent", "bench")
-				for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": browser.Binding} {
-					r.AddCookie(&http.Cookie{Name: name, Value: value.Reveal()})
-				}
-				w := httptest.NewRecorder()
 				begun := time.Now()
-				handler.ServeHTTP(w, r)
+				w := l.look(b.Context(), path)
 				took = append(took, time.Since(begun))
 				weight = max(weight, w.Body.Len())
 				if w.Code != http.StatusOK {
@@ -197,6 +278,13 @@ func seedConsole(b *testing.B, p *parts) crowd {
 	b.Logf("%d connections in %v", total, time.Since(begun).Round(time.Second))
 	begun = time.Now()
 	c.enter(b, p)
+	page, err := (callsSource{p}).Calls(ctx, console.CallsQuery{}, 50)
+	if err != nil || len(page.Calls) == 0 {
+		b.Fatal("no calls in the log", err)
+	}
+	for _, e := range page.Calls {
+		c.entries = append(c.entries, e.ID)
+	}
 	b.Logf("%d entries in %v", *benchEntries, time.Since(begun).Round(time.Second))
 	begun = time.Now()
 	logs, err := p.db.AuditLogs(ctx)

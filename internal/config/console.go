@@ -11,15 +11,15 @@ import (
 // Console says where operators' browsers reach the console, and bounds what it takes.
 type Console struct {
 	URL      string        `yaml:"url" doc:"Where operators' browsers reach the console: https, or http on loopback, without a path. Passkeys belong to its host, so a change of it takes them away. Default on loopback: localhost and the port of listen.console."`
-	Requests int           `yaml:"requests" doc:"Pages answered at once; more wait. Default 32."`
+	Requests int           `yaml:"requests" doc:"Pages made at once; more wait. After each its place stays empty for four times as long as the page took, for 2s at most, so that calls have the processors. Default half of the processors, and at least 2."`
 	Streams  int           `yaml:"streams" doc:"Live pages fed at once. Default 64."`
 	SignIns  int           `yaml:"sign_ins" doc:"Steps of signing in that one network may take in a minute; everybody behind the same proxy on loopback shares ten times that. Default 30."`
 	Fresh    time.Duration `yaml:"fresh" doc:"How recently an operator must have shown a passkey or code before what is dangerous, from 1m to 1h. Default 5m."`
 }
 
-// WithDefaults returns c with its defaults filled in, but for the URL.
+// WithDefaults returns c with its defaults filled in, but for the URL, and for Requests,
+// whose default is a matter of the machine.
 func (c Console) WithDefaults() Console {
-	orDefault(&c.Requests, 32)
 	orDefault(&c.Streams, 64)
 	orDefault(&c.SignIns, 30)
 	orDefault(&c.Fresh, 5*time.Minute)

@@ -45,6 +45,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -72,8 +73,9 @@ type Config struct {
 
 // Limits bound what the console takes of the machine. Zero means the default.
 type Limits struct {
-	// Requests is how many are answered at once; more wait for a moment and are then
-	// refused. Default 32.
+	// Requests is how many pages are made at once; more wait for a moment and are then
+	// refused. Each place is left empty after a page, see places. Default half of the
+	// processors, and at least 2: more would stand in the way of calls.
 	Requests int
 	// Streams is how many live pages are fed at once. Default 64.
 	Streams int
@@ -87,7 +89,7 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	orDefault(&l.Requests, 32)
+	orDefault(&l.Requests, max(2, runtime.GOMAXPROCS(0)/2))
 	orDefault(&l.Streams, 64)
 	orDefault(&l.Body, 64<<10)
 	orDefault(&l.Time, 10*time.Second)
@@ -114,8 +116,8 @@ type Console struct {
 	assets      map[string]asset              // by path; never changed
 	routes      []route                       // never changed
 	nav         []navGroup                    // never changed
-	places      chan struct{}                 // holds one element for each request under way
-	streams     chan struct{}                 // likewise for each live page
+	places      places                        // of pages that are made
+	streams     chan struct{}                 // holds one element for each live page
 	sources     *sources                      // of those who sign in
 	// closing is closed to end the live pages, which would otherwise outlast a shutdown.
 	closing chan struct{}
@@ -132,7 +134,7 @@ func New(c Config) (*Console, error) {
 	k := &Console{
 		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits,
 		cross:  http.NewCrossOriginProtection(),
-		places: make(chan struct{}, limits.Requests), streams: make(chan struct{}, limits.Streams),
+		places: newPlaces(limits.Requests), streams: make(chan struct{}, limits.Streams),
 		sources: newSources(limits.SignIns),
 		closing: make(chan struct{}),
 	}

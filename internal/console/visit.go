@@ -112,8 +112,9 @@ func (k *Console) mount(r route) http.Handler {
 	})
 }
 
-// admit takes a place for the visit, for as long as it lasts. A form is here before:
-// who sends one slowly, which takes no account, keeps nobody else waiting.
+// admit takes a place for the visit, for as long as it lasts; a page leaves it to rest. A
+// form is here before: who sends one slowly, which takes no account, keeps nobody else
+// waiting.
 func (k *Console) admit(v *visit) error {
 	if !strings.EqualFold(v.r.Host, k.url.Host) {
 		return k.elsewhere(v)
@@ -126,29 +127,25 @@ func (k *Console) admit(v *visit) error {
 			return err
 		}
 	}
-	places, bounded := k.places, v.context()
-	if v.route.live {
-		places = k.streams
-	} else {
-		var cancel context.CancelFunc
-		bounded, cancel = context.WithTimeout(v.context(), k.limits.Time)
-		defer cancel()
-	}
-	v.r = v.r.WithContext(bounded)
-	if v.route.live {
+	switch {
+	case v.route.asset: // is in memory, and costs nothing
+	case v.route.live:
 		select {
-		case places <- struct{}{}:
+		case k.streams <- struct{}{}:
+			defer func() { <-k.streams }()
 		default:
 			return wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
 		}
-	} else {
-		select {
-		case places <- struct{}{}:
-		case <-bounded.Done():
+	default:
+		bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
+		defer cancel()
+		v.r = v.r.WithContext(bounded)
+		if !k.places.take(bounded) {
 			return wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
 		}
+		begun := time.Now()
+		defer func() { k.places.leave(time.Since(begun)) }()
 	}
-	defer func() { <-places }()
 	err := k.guard(v)
 	if err != nil && v.r.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded) {
 		return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "This took too long. Ask for less, such as a shorter time.")

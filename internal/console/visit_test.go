@@ -156,6 +156,11 @@ func TestPlaces(t *testing.T) {
 	if r := d.get("/account"); r.status != http.StatusTooManyRequests {
 		t.Errorf("with no place left: %d", r.status)
 	}
+	for path := range h.console.assets {
+		if r := d.get(path); r.status != http.StatusOK {
+			t.Errorf("with no place left, %s: %d", path, r.status)
+		}
+	}
 	h.console.limits.Time = time.Minute
 	for range 2 {
 		leave <- true
