@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Bounds of a live page. A browser opens the stream again by itself, so that the end
-// of a session, or of a permission, ends what it sees within liveLife.
+// Bounds of a live page. A browser opens the stream again by itself.
 const (
 	liveLife = 2 * time.Minute
 	liveBeat = 15 * time.Second
@@ -88,7 +87,21 @@ func (f *feed) wait(news <-chan struct{}, every time.Duration) error {
 	}
 }
 
+// allowed looks again at who is there: a session may end, an account be suspended or a
+// permission go while the page is open, and then nothing more is shown.
+func (f *feed) allowed() bool {
+	session, account, err := f.v.console.directory.Session(f.v.context(), f.v.browser, f.v.token)
+	if err != nil {
+		return false // the browser asks again, and is told
+	}
+	f.v.session, f.v.who, f.v.now = &session, &account, time.Now().UTC()
+	return f.v.may(f.v.route.permission)
+}
+
 func (f *feed) write(s string) error {
+	if !f.allowed() {
+		return errFeedOver
+	}
 	if _, err := f.v.w.Write([]byte(s)); err != nil {
 		return errFeedOver
 	}

@@ -111,3 +111,42 @@ func TestLivePagesKeepNoSession(t *testing.T) {
 	d.get("/things/live").goesTo(t, "/sign-in")
 	d.get("/health").goesTo(t, "/sign-in?return=%2Fhealth")
 }
+
+// TestLivePageEndsWithTheSession: who was signed out is shown nothing more, not even by a
+// page that is open already.
+func TestLivePageEndsWithTheSession(t *testing.T) {
+	news, ended := make(chan struct{}), make(chan error, 1)
+	page := Page{routes: []route{stream("/things/live", healthRead, func(_ *visit, to *feed) error {
+		for {
+			err := to.wait(news, time.Minute)
+			if err == nil {
+				err = to.send("prepend", "health.html", "badge", Badge{Good, "new"})
+			}
+			if err != nil {
+				ended <- err
+				return err
+			}
+		}
+	})}}
+	d := newDesk(t, operator.Auditor, page)
+	server := httptest.NewServer(d.house.handler)
+	defer server.Close()
+	res := d.open(t.Context(), server.URL, "/things/live")
+	defer res.Body.Close()
+	news <- struct{}{}
+	lines, events := bufio.NewScanner(res.Body), 0
+	for events == 0 && lines.Scan() {
+		events += strings.Count(lines.Text(), "event:")
+	}
+	d.signOut()
+	news <- struct{}{}
+	if err := <-ended; !errors.Is(err, errFeedOver) {
+		t.Errorf("the stream ends with %v", err)
+	}
+	for lines.Scan() {
+		events += strings.Count(lines.Text(), "event:")
+	}
+	if events != 1 {
+		t.Errorf("%d events came, want only the one from before", events)
+	}
+}
