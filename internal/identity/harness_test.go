@@ -137,38 +137,20 @@ func (w *world) handle(connection gatehouse.ConnectionID) (identity.Handle, secr
 	return handle, text
 }
 
-// entries returns the leaves of the log as text, oldest first.
-func (w *world) entries() []string {
+// entries returns the leaves of the log as text, oldest first, if they contain all the
+// words.
+func (w *world) entries(words ...string) []string {
 	w.t.Helper()
 	if err := w.log.Flush(w.t.Context()); err != nil {
 		w.t.Fatalf("flushing the log: %v", err)
 	}
-	_, rows := w.raw.Query("SELECT leaf FROM audit_entries ORDER BY seq")
-	var leaves []string
-	for _, row := range rows {
-		switch leaf := row[0].(type) {
-		case []byte:
-			leaves = append(leaves, string(leaf))
-		case string:
-			leaves = append(leaves, leaf)
-		}
-	}
-	return leaves
+	return w.raw.Leaves(words...)
 }
 
 // logged counts the entries that contain all the words.
-func (w *world) logged(words ...string) (n int) {
+func (w *world) logged(words ...string) int {
 	w.t.Helper()
-entries:
-	for _, entry := range w.entries() {
-		for _, word := range words {
-			if !strings.Contains(entry, word) {
-				continue entries
-			}
-		}
-		n++
-	}
-	return n
+	return len(w.entries(words...))
 }
 
 // refused checks that err is a refusal with status 401 and the given rule, and

@@ -318,38 +318,20 @@ func refused(t testing.TB, what string, err error, rule string) {
 	}
 }
 
-// entries returns the leaves of the log as text, oldest first.
-func (w *world) entries() []string {
+// entries returns the leaves of the log as text, oldest first, if they contain all the
+// words.
+func (w *world) entries(words ...string) []string {
 	w.t.Helper()
 	if err := w.log.Flush(w.t.Context()); err != nil {
 		w.t.Fatalf("flushing the log: %v", err)
 	}
-	_, rows := w.raw.Query("SELECT leaf FROM audit_entries ORDER BY seq")
-	var leaves []string
-	for _, row := range rows {
-		switch leaf := row[0].(type) {
-		case []byte:
-			leaves = append(leaves, string(leaf))
-		case string:
-			leaves = append(leaves, leaf)
-		}
-	}
-	return leaves
+	return w.raw.Leaves(words...)
 }
 
 // logged counts the entries that contain all the words.
-func (w *world) logged(words ...string) (n int) {
+func (w *world) logged(words ...string) int {
 	w.t.Helper()
-entries:
-	for _, entry := range w.entries() {
-		for _, word := range words {
-			if !strings.Contains(entry, word) {
-				continue entries
-			}
-		}
-		n++
-	}
-	return n
+	return len(w.entries(words...))
 }
 
 // text is a value of a column as text.

@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,6 +161,20 @@ func (r *Raw) ExecUncounted(statement string, args ...any) int64 {
 		r.t.Fatalf("%s: %v", statement, err)
 	}
 	return n
+}
+
+// Leaves returns the leaves of all logs as text, oldest first, if they contain all the
+// words. What the log has not written yet is not among them: flush it first.
+func (r *Raw) Leaves(words ...string) (leaves []string) {
+	r.t.Helper()
+	_, rows := r.Query("SELECT leaf FROM audit_entries ORDER BY seq")
+	for _, row := range rows {
+		leaf := fmt.Sprintf("%s", row[0])
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(leaf, word) }) {
+			leaves = append(leaves, leaf)
+		}
+	}
+	return leaves
 }
 
 // Query returns all rows of a query, each value as the driver gives it.
