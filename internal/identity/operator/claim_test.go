@@ -3,6 +3,7 @@ package operator_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
@@ -10,8 +11,8 @@ import (
 	"gatehouse/internal/store/storetest"
 )
 
-// between is a store in which something happens just before a factor is written,
-// after it was looked whether it may be.
+// between is a store in which something happens just before a factor or a hand-over is
+// written, after it was looked whether it may be.
 type between struct {
 	operator.Store
 	first func()
@@ -42,6 +43,35 @@ func (m *between) PutRecovery(ctx context.Context, id operator.AccountID, by ope
 func (m *between) AcceptTOTP(ctx context.Context, id operator.AccountID, by operator.Claim, random string, step int64) error {
 	m.happen()
 	return m.Store.AcceptTOTP(ctx, id, by, random, step)
+}
+
+func (m *between) MoveGrants(ctx context.Context, from, to operator.AccountID, grants []operator.GrantRecord, at time.Time, keep operator.Role, decider bool) error {
+	m.happen()
+	return m.Store.MoveGrants(ctx, from, to, grants, at, keep, decider)
+}
+
+// A role that is taken from an heir while a hand-over is under way does not come back
+// with it.
+func TestHandOverBringsNoRoleBack(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		rows := &between{}
+		w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
+		ctx := t.Context()
+		w.join("ada", operator.Owner)
+		giver, heir := w.join("bob", operator.Auditor), w.join("eve", operator.Developer)
+		rows.first = func() {
+			if err := w.d.Revoke(ctx, operator.Host(), heir.id, operator.Developer); err != nil {
+				t.Errorf("Revoke: %v", err)
+			}
+		}
+		if err := w.d.HandOver(ctx, operator.Host(), giver.id, heir.id); err != nil {
+			t.Fatalf("HandOver: %v", err)
+		}
+		a, err := w.d.Account(ctx, heir.id)
+		if err != nil || len(a.Grants) != 1 || a.Grants[0].Role != operator.Auditor {
+			t.Errorf("after it the heir has %+v, %v", a.Grants, err)
+		}
+	})
 }
 
 // Whoever holds a link that is replaced, or is in a session that is ended, leaves no

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -140,12 +139,16 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 	})
 }
 
-// joined returns the roles of two accounts for one of them: of a role that both have,
-// the later end.
+// joined returns the roles that one account gives another: of a role that both have,
+// the later end. What the other alone has stays as it stands when they are written: it
+// may have been taken away since it was read.
 func (d *Directory) joined(ctx context.Context, id AccountID, given, had []Grant) ([]GrantRecord, error) {
 	ends := map[Role]time.Time{}
-	for _, g := range slices.Concat(had, given) {
-		if end, both := ends[g.Role]; !both || !end.IsZero() && (g.Until.IsZero() || g.Until.After(end)) {
+	for _, g := range given {
+		ends[g.Role] = g.Until
+	}
+	for _, g := range had {
+		if end, both := ends[g.Role]; both && !end.IsZero() && (g.Until.IsZero() || g.Until.After(end)) {
 			ends[g.Role] = g.Until
 		}
 	}

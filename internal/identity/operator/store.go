@@ -119,8 +119,8 @@ type GrantStore interface {
 	// DropGrant takes a role away; one that is not there is ErrNotFound. decider is
 	// as in StateChange.
 	DropGrant(ctx context.Context, id AccountID, role Role, at time.Time, keep Role, decider bool) error
-	// MoveGrants gives an active account these roles, in the place of those that it
-	// has; another account loses all of its roles, and its sessions with them.
+	// MoveGrants gives an active account these roles, each in the place of the same one
+	// if it has that, and leaves its others; another account loses all of its roles, and its sessions with them.
 	MoveGrants(ctx context.Context, from, to AccountID, grants []GrantRecord, at time.Time, keep Role, decider bool) error
 }
 
