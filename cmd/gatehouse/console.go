@@ -43,7 +43,7 @@ func (s *server) newConsole() (*console.Console, error) {
 	return console.New(console.Config{
 		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
-		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
+		Limits: console.Limits{Requests: c.Requests, Share: c.Share, Streams: c.Streams, SignIns: c.SignIns},
 	})
 }
 

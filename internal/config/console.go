@@ -11,7 +11,8 @@ import (
 // Console says where operators' browsers reach the console, and bounds what it takes.
 type Console struct {
 	URL      string        `yaml:"url" doc:"Where operators' browsers reach the console: https, or http on loopback, without a path. Passkeys belong to its host, so a change of it takes them away. Default on loopback: localhost and the port of listen.console."`
-	Requests int           `yaml:"requests" doc:"Pages made at once; more wait. After each its place stays empty for four times as long as the page took, for 2s at most, so that calls have the processors. Default half of the processors, and at least 2."`
+	Requests int           `yaml:"requests" doc:"Pages made at once for operators, and for those who sign in; more wait. Default half of the processors, and at least 2."`
+	Share    int           `yaml:"share" doc:"How many per cent of all processors' time pages get in the long run, so that calls have the rest: some dozens of pages are made at once, and whoever asks for more without a pause waits. Default 6."`
 	Streams  int           `yaml:"streams" doc:"Live pages fed at once. Default 64."`
 	SignIns  int           `yaml:"sign_ins" doc:"Steps of signing in that one network may take in a minute; everybody behind the same proxy on loopback shares ten times that. Default 30."`
 	Fresh    time.Duration `yaml:"fresh" doc:"How recently an operator must have shown a passkey or code before what is dangerous, from 1m to 1h. Default 5m."`
@@ -20,6 +21,7 @@ type Console struct {
 // WithDefaults returns c with its defaults filled in, but for the URL, and for Requests,
 // whose default is a matter of the machine.
 func (c Console) WithDefaults() Console {
+	orDefault(&c.Share, 6)
 	orDefault(&c.Streams, 64)
 	orDefault(&c.SignIns, 30)
 	orDefault(&c.Fresh, 5*time.Minute)
@@ -77,6 +79,7 @@ func (c *Config) validateConsole(d *decoder) {
 		}
 	}
 	bound("requests", k.Requests, 1000)
+	bound("share", k.Share, 100)
 	bound("streams", k.Streams, 1000)
 	bound("sign_ins", k.SignIns, 1000)
 	if k.Fresh != 0 && (k.Fresh < time.Minute || k.Fresh > time.Hour) {

@@ -26,7 +26,7 @@ func TestConsole(t *testing.T) {
 	if c, _ := load(t, minimal); c.ConsoleURL() != "" {
 		t.Errorf("without a listener it is at %s", c.ConsoleURL())
 	}
-	if got := (config.Console{}).WithDefaults(); got.Fresh != 5*time.Minute || got.Requests != 0 || got.Streams != 64 || got.SignIns != 30 {
+	if got := (config.Console{}).WithDefaults(); got.Fresh != 5*time.Minute || got.Requests != 0 || got.Share != 6 || got.Streams != 64 || got.SignIns != 30 {
 		t.Errorf("defaults: %+v", got)
 	}
 	for _, test := range []struct{ name, listen, rest, want string }{

@@ -73,10 +73,14 @@ type Config struct {
 
 // Limits bound what the console takes of the machine. Zero means the default.
 type Limits struct {
-	// Requests is how many pages are made at once; more wait for a moment and are then
-	// refused. Each place is left empty after a page, see places. Default half of the
-	// processors, and at least 2: more would stand in the way of calls.
+	// Requests is how many pages are made at once for those who are signed in, and how
+	// many for those who are not; more wait for a moment and are then refused. Default
+	// half of the processors, and at least 2.
 	Requests int
+	// Share is how many per cent of all processors' time pages for those who are signed
+	// in get in the long run; pages for all others get half as much. See places. Default
+	// 6.
+	Share int
 	// Streams is how many live pages are fed at once. Default 64.
 	Streams int
 	// Body is the largest form, in bytes. Default 64 KiB.
@@ -90,6 +94,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.Requests, max(2, runtime.GOMAXPROCS(0)/2))
+	orDefault(&l.Share, 6)
 	orDefault(&l.Streams, 64)
 	orDefault(&l.Body, 64<<10)
 	orDefault(&l.Time, 10*time.Second)
@@ -116,7 +121,9 @@ type Console struct {
 	assets      map[string]asset              // by path; never changed
 	routes      []route                       // never changed
 	nav         []navGroup                    // never changed
-	places      places                        // of pages that are made
+	places      *places                       // of pages for those who are signed in
+	strangers   *places                       // of pages for all others
+	asking      chan struct{}                 // holds one element for each cookie that is looked up
 	streams     chan struct{}                 // holds one element for each live page
 	sources     *sources                      // of those who sign in
 	// closing is closed to end the live pages, which would otherwise outlast a shutdown.
@@ -133,10 +140,13 @@ func New(c Config) (*Console, error) {
 	limits := c.Limits.withDefaults()
 	k := &Console{
 		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits,
-		cross:  http.NewCrossOriginProtection(),
-		places: newPlaces(limits.Requests), streams: make(chan struct{}, limits.Streams),
-		sources: newSources(limits.SignIns),
-		closing: make(chan struct{}),
+		cross:     http.NewCrossOriginProtection(),
+		places:    newPlaces(limits.Requests, float64(limits.Share)/100),
+		strangers: newPlaces(limits.Requests, float64(limits.Share)/200),
+		asking:    make(chan struct{}, 2),
+		streams:   make(chan struct{}, limits.Streams),
+		sources:   newSources(limits.SignIns),
+		closing:   make(chan struct{}),
 	}
 	var err error
 	if k.assets, err = loadAssets(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -146,6 +147,13 @@ func newDesk(t *testing.T, role operator.Role, pages ...Page) *desk {
 // stranger returns a browser that nobody has signed in with.
 func (h *house) stranger() *desk {
 	return &desk{t: h.t, house: h, keys: factortest.New(h.t, origin), cookies: map[string]string{bindingCookie: rand.Text()}}
+}
+
+// again returns the same browser a second time, for requests at the same time.
+func (d *desk) again() *desk {
+	same := *d
+	same.cookies = maps.Clone(d.cookies)
+	return &same
 }
 
 func (d *desk) browser() operator.Browser {

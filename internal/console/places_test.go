@@ -2,49 +2,117 @@ package console
 
 import (
 	"context"
+	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatehouse/internal/identity/operator"
 )
 
-// A place is left empty after a page for as long as rest says, and is then free.
-func TestPlaceRests(t *testing.T) {
+// within reports whether there is a place at once, or after a wait of at most d.
+func within(t *testing.T, p *places, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	return p.take(ctx)
+}
+
+// Pages that follow each other without a pause wait once the burst is used up, and for no
+// longer than what they took asks for.
+func TestPlacesPayBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlaces(2)
-		within := func(d time.Duration) bool {
-			ctx, cancel := context.WithTimeout(t.Context(), d)
-			defer cancel()
-			return p.take(ctx)
-		}
-		for range 2 {
-			if !within(time.Second) {
-				t.Fatal("no place at the beginning")
+		p := newPlaces(2, 0.1/float64(runtime.GOMAXPROCS(0)))
+		page := func(took time.Duration) {
+			t.Helper()
+			if !within(t, p, time.Millisecond) {
+				t.Fatal("no place while there is time left")
 			}
+			p.leave(took)
 		}
-		if within(time.Hour) {
+		for range 40 {
+			page(100 * time.Millisecond)
+		}
+		page(100 * time.Millisecond) // exactly the burst is owed
+		if within(t, p, 999*time.Millisecond) {
+			t.Error("a page began before the last was paid back")
+		}
+		if !within(t, p, 2*time.Millisecond) {
+			t.Error("no place after the last page was paid back")
+		}
+		p.leave(0)
+		time.Sleep(time.Hour)
+		for range 40 {
+			page(100 * time.Millisecond)
+		}
+		page(time.Hour)
+		if within(t, p, maxWait-2*time.Millisecond) {
+			t.Error("after a long page nobody waited")
+		}
+		if !within(t, p, 3*time.Millisecond) {
+			t.Error("a long page keeps others waiting for longer than the bound")
+		}
+		// A clock that was set back is not a reason to wait for ever, or to panic.
+		p.leave(-time.Hour)
+		page(0)
+	})
+}
+
+// As many pages are made at once as there are places, and who gave up waiting has none.
+func TestPlacesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaces(2, 1)
+		if !within(t, p, time.Second) || !within(t, p, time.Second) {
+			t.Fatal("no place at the beginning")
+		}
+		if within(t, p, time.Hour) {
 			t.Fatal("a third place of two")
 		}
-		p.leave(100 * time.Millisecond)
-		if within(399 * time.Millisecond) {
-			t.Error("the place was taken before it had rested")
-		}
-		if !within(2 * time.Millisecond) {
-			t.Error("the place is not free after its rest")
-		}
 		p.leave(time.Hour)
-		if within(maxRest - time.Millisecond) {
-			t.Error("after a long page the place did not rest")
+		for range 3 { // each gives up while it waits for what is owed
+			if within(t, p, time.Millisecond) {
+				t.Fatal("a page began although too much is owed")
+			}
 		}
-		if !within(2 * time.Millisecond) {
-			t.Error("a long page keeps its place for longer than the bound")
+		if !within(t, p, maxWait) {
+			t.Error("who gave up kept a place")
 		}
-		// A clock that was set back is not a reason to rest for ever, or to panic.
-		p.leave(-time.Hour)
-		if !within(time.Millisecond) {
-			t.Error("the place is not free after a page that took no time")
-		}
-		p.leave(0)
-		p.leave(0)
-		synctest.Wait()
 	})
+}
+
+// TestStrangersHaveTheirOwnPlaces: whoever asks for the page to sign in without an end
+// keeps other strangers waiting, and no operator; nor do operators keep anybody from
+// signing in.
+func TestStrangersHaveTheirOwnPlaces(t *testing.T) {
+	inside, leave := make(chan bool), make(chan bool)
+	slow := func(v *visit) error {
+		inside <- true
+		<-leave
+		return v.redirect("/")
+	}
+	page := Page{routes: []route{get("/slow", anyone, slow), get("/slow/own", healthRead, slow)}}
+	h := newHouse(t, func(c *Config) { c.Limits.Requests = 1 }, page, Health(health{}))
+	d := h.join("Ada", operator.Auditor)
+	done := make(chan reply)
+	for _, held := range []struct {
+		by             *desk
+		path           string
+		operators, all int
+	}{
+		{h.stranger(), "/slow", http.StatusOK, http.StatusTooManyRequests},
+		{d.again(), "/slow/own", http.StatusTooManyRequests, http.StatusOK},
+	} {
+		h.console.limits.Time = time.Minute
+		go func() { done <- held.by.get(held.path) }()
+		<-inside
+		h.console.limits.Time = 100 * time.Millisecond
+		if r := d.get("/health"); r.status != held.operators {
+			t.Errorf("an operator's page beside %s: %d", held.path, r.status)
+		}
+		if r := h.stranger().get("/sign-in"); r.status != held.all {
+			t.Errorf("the page to sign in beside %s: %d", held.path, r.status)
+		}
+		leave <- true
+		<-done
+	}
 }

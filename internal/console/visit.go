@@ -112,9 +112,9 @@ func (k *Console) mount(r route) http.Handler {
 	})
 }
 
-// admit takes a place for the visit, for as long as it lasts; a page leaves it to rest. A
+// admit finds out who this is and takes a place for the visit, for as long as it lasts. A
 // form is here before: who sends one slowly, which takes no account, keeps nobody else
-// waiting.
+// waiting. Strangers have places of their own.
 func (k *Console) admit(v *visit) error {
 	if !strings.EqualFold(v.r.Host, k.url.Host) {
 		return k.elsewhere(v)
@@ -127,30 +127,61 @@ func (k *Console) admit(v *visit) error {
 			return err
 		}
 	}
-	switch {
-	case v.route.asset: // is in memory, and costs nothing
-	case v.route.live:
-		select {
-		case k.streams <- struct{}{}:
-			defer func() { <-k.streams }()
-		default:
-			return wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
-		}
-	default:
+	if v.route.asset { // is in memory, and costs nothing
+		return k.guard(v)
+	}
+	if !v.route.live {
 		bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
 		defer cancel()
 		v.r = v.r.WithContext(bounded)
-		if !k.places.take(bounded) {
-			return wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
-		}
-		begun := time.Now()
-		defer func() { k.places.leave(time.Since(begun)) }()
 	}
-	err := k.guard(v)
+	err := k.serve(v)
 	if err != nil && v.r.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded) {
 		return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "This took too long. Ask for less, such as a shorter time.")
 	}
 	return err
+}
+
+var (
+	errBusy    = wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
+	errStreams = wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
+)
+
+// serve takes a place for whoever this is, and lets them in.
+func (k *Console) serve(v *visit) error {
+	if err := k.ask(v); err != nil {
+		return err
+	}
+	if v.route.live {
+		select {
+		case k.streams <- struct{}{}:
+			defer func() { <-k.streams }()
+			return k.guard(v)
+		default:
+			return errStreams
+		}
+	}
+	places := k.strangers
+	if v.who != nil {
+		places = k.places
+	}
+	if !places.take(v.context()) {
+		return errBusy
+	}
+	begun := time.Now()
+	defer func() { places.leave(time.Since(begun)) }()
+	return k.guard(v)
+}
+
+// ask looks up who this is, for few at a time.
+func (k *Console) ask(v *visit) error {
+	select {
+	case k.asking <- struct{}{}:
+		defer func() { <-k.asking }()
+		return v.identify()
+	case <-v.context().Done():
+		return errBusy
+	}
 }
 
 // receive reads a form whole, in the time that a page may take.
@@ -187,9 +218,6 @@ func (k *Console) elsewhere(v *visit) error {
 // guard lets a visit in, in this order: who this is, what they may, and how fresh that
 // is. Another site's forms were refused before anything is looked up.
 func (k *Console) guard(v *visit) error {
-	if err := v.identify(); err != nil {
-		return err
-	}
 	// Who is signed in and proves it again does not share a budget with strangers, who
 	// could use it up; the directory counts what they try.
 	if v.route.signing && v.who == nil && !k.sources.allow(v.r.RemoteAddr) {

@@ -148,7 +148,7 @@ func TestPlaces(t *testing.T) {
 	h.console.limits.Time = time.Minute
 	done := make(chan reply)
 	for range 2 {
-		slow := &desk{t: t, house: h, cookies: map[string]string{sessionCookie: d.cookies[sessionCookie], bindingCookie: d.cookies[bindingCookie]}}
+		slow := d.again()
 		go func() { done <- slow.get("/slow") }()
 		<-inside
 	}
