@@ -195,7 +195,7 @@ func benchApp(b *testing.B, s *server) (benchSite, *http.Client) {
 	client.Transport.(*http.Transport).MaxIdleConnsPerHost = gateCallers
 	app := &demoApp{
 		api:      &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
-		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, sessions: map[string]string{}, stepups: map[string]demoStepup{},
+		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, sessions: map[string]string{}, stepups: map[string]demoStepup{}, duties: map[string]time.Time{},
 	}
 	address := strings.TrimPrefix(strings.TrimSuffix(s.cfg.Returns[0], "/connected"), "http://")
 	site, err := wire.Listen(wire.ServerConfig{Addr: address, Handler: app.Handler()})

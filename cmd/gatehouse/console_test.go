@@ -32,7 +32,7 @@ type showcase struct {
 func startShowcase(t *testing.T) *showcase {
 	t.Helper()
 	s := &showcase{t: t, stderr: &lockedBuffer{}}
-	process := exec.Command(os.Args[0], "demo", "--json", "--dir", filepath.Join(t.TempDir(), "demo"))
+	process := exec.Command(os.Args[0], "demo", "--json", "--still", "--dir", filepath.Join(t.TempDir(), "demo"))
 	process.Env = append(os.Environ(), asProgram+"=1")
 	process.Stderr = s.stderr
 	out, err := process.StdoutPipe()

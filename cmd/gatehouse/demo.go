@@ -37,13 +37,15 @@ const (
 )
 
 func newDemo() *cobra.Command {
-	var o demoOptions
+	o := demoOptions{pause: 5 * time.Second}
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "See it work: sandboxed X and Meta, Gatehouse, an app, traffic",
 		Long: `Starts everything on loopback: sandboxes of X and Meta, Gatehouse, and a small app
 whose people connect by OAuth and which then calls both platforms with handles.
-Each call is shown as it is written in the log. Nothing leaves this machine.
+Each call is shown as it is written in the log. People come and go, one asks for
+deletion, another has to connect again, and a review of access begins, so that the
+console's pages have something to show. Nothing leaves this machine.
 
 It runs until Ctrl-C. The data directory is temporary unless --dir names one.`,
 		Args: cobra.NoArgs,
@@ -61,6 +63,7 @@ It runs until Ctrl-C. The data directory is temporary unless --dir names one.`,
 	c.Flags().BoolVar(&o.json, "json", false, "print one line of JSON when ready; log to standard error")
 	c.Flags().DurationVar(&o.life, "for", 0, "stop after this long, such as 20s")
 	c.Flags().StringVar(&o.dir, "dir", "", "keep the data in this directory")
+	c.Flags().BoolVar(&o.still, "still", false, "only calls happen by themselves: nobody comes or goes, no review begins")
 	c.Flags().DurationVar(&o.xTokenTTL, "x-token-ttl", 0, "lifetime of the sandbox's X access tokens (default: X's two hours)")
 	return c
 }
@@ -69,6 +72,8 @@ type demoOptions struct {
 	json      bool
 	life      time.Duration
 	dir       string
+	still     bool          // nothing happens beside the calls
+	pause     time.Duration // between what happens otherwise; calls come seven times as often
 	xTokenTTL time.Duration
 	firstPort int // of those that are tried first; zero means 8100
 	xFactor   int // multiplies X's documented limits; zero means one, negative: no limits
@@ -258,7 +263,7 @@ func (o *demoOptions) play(ctx context.Context, s *server, box *sandbox.Server) 
 		api:         &apiClient{base: s.app.URL(), key: key.Reveal(), http: client},
 		purposes:    map[string]string{demoX: "publish", demoFacebook: "pages"},
 		sessions:    map[string]string{},
-		stepups:     map[string]demoStepup{},
+		stepups:     map[string]demoStepup{}, duties: map[string]time.Time{},
 	}
 	door, err := newDemoDoor(ctx, s)
 	if err != nil {
@@ -332,9 +337,14 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	if err != nil {
 		return err
 	}
-	traffic := &demoTraffic{app: app, outside: outside, pause: 700 * time.Millisecond}
+	traffic := &demoTraffic{app: app, outside: outside, pause: o.pause / 7}
 	group.Go(func() error { return traffic.Run(ctx) })
 	group.Go(func() error { return door.colleagues(ctx) })
+	if !o.still {
+		story := &demoStory{app: app, box: box, reviews: s.reviews, browser: *client, pause: o.pause, tokens: map[int][]string{}}
+		app.deliberate(18 * o.pause)
+		group.Go(func() error { return story.Run(ctx) })
+	}
 	if !o.json {
 		group.Go(func() error { return follow(ctx, o.out, s.parts) })
 	}

@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 )
 
 // apiClient is what a user's app would write: it calls Gatehouse's own API over
@@ -83,7 +84,7 @@ type oauth1Set struct {
 }
 
 // demoApp is the small app behind the demo: a page to connect accounts with,
-// and the memory of the handles it got. mu guards grants and sessions.
+// and the memory of the handles it got. mu guards what stands below it.
 type demoApp struct {
 	api      *apiClient
 	self     string            // its own address
@@ -95,6 +96,8 @@ type demoApp struct {
 	grants   []*demoGrant
 	sessions map[string]string     // cookie → subject
 	stepups  map[string]demoStepup // cookie → what its person was asked to prove
+	takes    time.Duration         // how long it takes to delete somebody's data everywhere; zero is none
+	duties   map[string]time.Time  // which deletions are under way, and since when
 }
 
 // Handler is the app's web site.

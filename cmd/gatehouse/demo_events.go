@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -44,8 +46,11 @@ func (d *demoApp) event(w http.ResponseWriter, r *http.Request) {
 		// no harm, and only then it says so.
 		d.mu.Lock()
 		d.grants = slices.DeleteFunc(d.grants, func(g *demoGrant) bool { return slices.Contains(event.Data.Subjects, g.Subject) })
+		if _, known := d.duties[event.Data.Duty]; !known {
+			d.duties[event.Data.Duty] = time.Now()
+		}
 		d.mu.Unlock()
-		if err := d.api.do(r.Context(), http.MethodPost, "/gatehouse/v1/duties/"+event.Data.Duty+"/done", nil, nil); err != nil {
+		if err := d.answerDuties(r.Context(), time.Now()); err != nil {
 			http.Error(w, "the duty could not be answered", http.StatusBadGateway)
 			return
 		}
@@ -59,6 +64,36 @@ func (d *demoApp) event(w http.ResponseWriter, r *http.Request) {
 		d.mu.Unlock()
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// deliberate makes deletions take a while, as they do where there are backups.
+func (d *demoApp) deliberate(takes time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.takes = takes
+}
+
+// answerDuties says of each deletion that has taken its time that it is done.
+func (d *demoApp) answerDuties(ctx context.Context, at time.Time) error {
+	d.mu.Lock()
+	var done []string
+	for duty, since := range d.duties {
+		if at.Sub(since) >= d.takes {
+			done = append(done, duty)
+		}
+	}
+	d.mu.Unlock()
+	var failed error
+	for _, duty := range done {
+		if err := d.api.do(ctx, http.MethodPost, "/gatehouse/v1/duties/"+duty+"/done", nil, nil); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		d.mu.Lock()
+		delete(d.duties, duty)
+		d.mu.Unlock()
+	}
+	return failed
 }
 
 // signed checks the signature that Standard Webhooks describes.

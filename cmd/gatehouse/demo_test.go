@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Between looking for free ports and listening another program may take one.
@@ -31,4 +36,46 @@ func TestDemoSaysThatAPortWasTaken(t *testing.T) {
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), "another program took a port that was free a moment ago; start the demo again") {
 		t.Errorf("a port that was taken: %v", err)
 	}
+}
+
+// TestDemoStory: people come, a grant is withdrawn, the app is removed with a request for
+// deletion that the app answers after a while, tokens die and their person comes back, and
+// a review is open.
+func TestDemoStory(t *testing.T) {
+	h := &house{t: t, dir: t.TempDir()}
+	h.config = filepath.Join(h.dir, "gatehouse.yaml")
+	o := houseOptions(h.dir)
+	o.json, o.out, o.pause = true, io.Discard, 200*time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- o.run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the demo ended with %v", err)
+		}
+	}()
+	list := func(args ...string) []map[string]any {
+		out, _, code := h.gatehouse(append(args, "--json")...)
+		var rows []map[string]any
+		if code != 0 || json.Unmarshal([]byte(out), &rows) != nil {
+			return nil
+		}
+		return rows
+	}
+	has := func(rows []map[string]any, key string, value any) bool {
+		return slices.ContainsFunc(rows, func(row map[string]any) bool { return row[key] == value })
+	}
+	eventually(t, "a connection that has to be made again", func() bool { return has(list("connect", "list"), "status", "reconnect_needed") })
+	eventually(t, "an open duty of each kind", func() bool {
+		rows := list("case", "list")
+		return has(rows, "kind", "deauthorized") && has(rows, "kind", "deletion_requested")
+	})
+	eventually(t, "both duties done", func() bool {
+		rows := list("case", "list")
+		return len(rows) >= 2 && !has(rows, "state", "open")
+	})
+	eventually(t, "an open review", func() bool { return has(list("account", "review", "list"), "state", "open") })
+	eventually(t, "twelve more people", func() bool { return len(list("connect", "list")) >= 30 })
+	eventually(t, "nobody has to connect again", func() bool { return !has(list("connect", "list"), "status", "reconnect_needed") })
 }

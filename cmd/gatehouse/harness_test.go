@@ -113,7 +113,7 @@ func newHouseWith(t *testing.T, line, by string) *house {
 // hands out: a house is stopped and started again, and must find its address free.
 // X has no limits, so that each call gets as far as it can.
 func houseOptions(dir string) demoOptions {
-	return demoOptions{dir: dir, firstPort: 20000 + 10*rand.IntN(1200), xFactor: -1}
+	return demoOptions{dir: dir, firstPort: 20000 + 10*rand.IntN(1200), xFactor: -1, pause: 5 * time.Second}
 }
 
 // load returns the configuration as the program sees it.

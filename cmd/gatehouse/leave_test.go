@@ -23,7 +23,7 @@ func (h *house) appOf() *demoApp {
 		h.t.Fatalf("events secret: %s", errOut)
 	}
 	app := &demoApp{
-		api: h.api(), eventSecret: strings.TrimSpace(out), sessions: map[string]string{}, stepups: map[string]demoStepup{},
+		api: h.api(), eventSecret: strings.TrimSpace(out), sessions: map[string]string{}, stepups: map[string]demoStepup{}, duties: map[string]time.Time{},
 		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, self: strings.TrimSuffix(h.load().Returns[0], "/connected"),
 	}
 	site := &http.Server{Addr: strings.TrimPrefix(app.self, "http://"), Handler: app.Handler(), ReadHeaderTimeout: time.Second}
