@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,24 @@ func newBrowser(t *testing.T) *browser {
 
 // allow expects messages of the page's console that have a text in them.
 func (b *browser) allow(text string) { b.allowed = append(b.allowed, text) }
+
+// hears waits until the page's console says something that has a text in it.
+func (b *browser) hears(text string) bool {
+	b.t.Helper()
+	b.allow(text)
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		b.mu.Lock()
+		i := slices.IndexFunc(b.said, func(m string) bool { return strings.Contains(m, text) })
+		if i >= 0 {
+			b.said = slices.Delete(b.said, i, i+1)
+		}
+		b.mu.Unlock()
+		if i >= 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // quiet fails the test if the page's console said anything that was not expected.
 func (b *browser) quiet() {

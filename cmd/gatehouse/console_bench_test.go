@@ -106,11 +106,12 @@ func newLooker(b *testing.B, s *server) *looker {
 		b.Fatal("no account of an operator", err)
 	}
 	l := &looker{s: s, account: string(accounts[0].ID)}
-	for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": browser.Binding} {
-		l.cookies = append(l.cookies, &http.Cookie{Name: name, Value: value.Reveal()})
-	}
 	if l.at, err = url.Parse(s.cfg.ConsoleURL()); err != nil {
 		b.Fatal(err)
+	}
+	session, binding := console.CookieNames(l.at, s.cfg.Environment)
+	for name, value := range map[string]secret.Text{session: token, binding: browser.Binding} {
+		l.cookies = append(l.cookies, &http.Cookie{Name: name, Value: value.Reveal()})
 	}
 	l.bind(b)
 	return l

@@ -381,7 +381,12 @@ func (h *hostileHouse) kind(t *testing.T, path string) (int, string) {
 }
 
 func (h *hostileHouse) cookies() map[string]string {
-	return map[string]string{"gatehouse": h.owner.token.Reveal(), "gatehouse-browser": h.owner.binding.Reveal()}
+	at, err := url.Parse(h.console)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	session, binding := console.CookieNames(at, "development")
+	return map[string]string{session: h.owner.token.Reveal(), binding: h.owner.binding.Reveal()}
 }
 
 // shownAt are the routes, by the place that a hostile text was put in, whose pages must

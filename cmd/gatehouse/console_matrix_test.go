@@ -52,11 +52,12 @@ func (v visitor) outcome(t *testing.T, handler http.Handler, host string, r cons
 	for name, value := range v.header {
 		req.Header.Set(name, value)
 	}
+	session, binding := console.CookieNames(&url.URL{Scheme: "http", Host: host}, "development")
 	if !v.binding.IsZero() {
-		req.AddCookie(&http.Cookie{Name: "gatehouse-browser", Value: v.binding.Reveal()})
+		req.AddCookie(&http.Cookie{Name: binding, Value: v.binding.Reveal()})
 	}
 	if !v.token.IsZero() {
-		req.AddCookie(&http.Cookie{Name: "gatehouse", Value: v.token.Reveal()})
+		req.AddCookie(&http.Cookie{Name: session, Value: v.token.Reveal()})
 	}
 	w := httptest.NewRecorder()
 	if r.Live {

@@ -118,7 +118,7 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 		root.Tone = console.Bad
 	}
 	key := tile(m.OldestKey, "/keys")
-	m.Own.Title, m.Reconnect.Title = "Of that, in here", "To connect again"
+	m.Own.Title, m.Reconnect.Title = "Of that, Gatehouse", "To connect again"
 	calls := []console.Tile{
 		tile(m.Calls, "/calls"), tile(m.Refused, "/calls?outcome=refuse"), tile(m.Failed, "/calls?outcome=failed"),
 		tile(m.Median, ""), tile(m.P95, ""), tile(m.Own, ""),

@@ -412,6 +412,10 @@ func TestConsoleFromElsewhere(t *testing.T) {
 	b.allow("favicon")
 	for range 2 { // and the session outlives it
 		b.open(elsewhere.URL)
+		// Of the frame the browser says that it may not show it.
+		if !b.hears("frame-ancestors 'none'") {
+			t.Error("another site framed a page of ours")
+		}
 		b.button("your account")
 		b.do("being sent around", chromedp.WaitVisible(chromedp.CSS("#factors")))
 		b.shows("Ada Demo", "Your account", "this one")

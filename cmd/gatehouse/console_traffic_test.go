@@ -49,6 +49,9 @@ func TestConsoleTraffic(t *testing.T) {
 	b.open(s.at("/"))
 	b.shows("Nothing needs doing now.", "Nearest deadline", "writable", "answers")
 	b.until("the first plot", `document.querySelector(".plot svg polyline, .plot svg circle")`)
+	if without := b.eval(`[...document.querySelectorAll(".tiles > *")].filter((e) => !e.matches("a[href]") && !e.querySelector("a[href]")).map((e) => e.innerText).join("; ")`); without != "" || b.eval(`String(document.querySelectorAll(".tiles > *").length > 15)`) != "true" {
+		t.Errorf("figures that open nothing: %s", without)
+	}
 	lookAt(t, b, "overview", "")
 	lookAt(t, b, "overview-day", s.at("/?of=day"))
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/internal/console"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 )
@@ -174,7 +176,13 @@ func (d *demoDoor) open(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The demo's operator could not be enrolled: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	for name, value := range map[string]secret.Text{"gatehouse": token, "gatehouse-browser": binding} {
+	at, err := url.Parse(d.console)
+	if err != nil {
+		http.Error(w, "The console has no address.", http.StatusInternalServerError)
+		return
+	}
+	sessionCookie, bindingCookie := console.CookieNames(at, "development") // newDemoDoor saw to that
+	for name, value := range map[string]secret.Text{sessionCookie: token, bindingCookie: binding} {
 		http.SetCookie(w, &http.Cookie{Name: name, Value: value.Reveal(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	}
 	w.Header().Set("Cache-Control", "no-store")

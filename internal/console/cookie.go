@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 )
@@ -20,12 +22,22 @@ const (
 )
 
 // cookieName returns a cookie's name. Over TLS the prefix makes the browser refuse
-// one that another host of the domain, or somebody without TLS, tries to set.
-func (k *Console) cookieName(name string) string {
-	if k.secure() {
+// one that another host of the domain, or somebody without TLS, tries to set. Without
+// TLS, on localhost, a browser sends its cookies to every port: the name then has what
+// tells this console from others that are reached there, over ssh as well.
+func (k *Console) cookieName(name string) string { return cookieName(k.url, k.environment, name) }
+
+func cookieName(at *url.URL, e gatehouse.Environment, name string) string {
+	if at.Scheme == "https" {
 		return "__Host-" + name
 	}
-	return name
+	return name + "-" + string(e) + "-" + at.Port()
+}
+
+// CookieNames returns the names of the cookies of a session and of the browser that it is
+// bound to, for a console at an address.
+func CookieNames(at *url.URL, e gatehouse.Environment) (session, browser string) {
+	return cookieName(at, e, sessionCookie), cookieName(at, e, bindingCookie)
 }
 
 // setCookie sets one of the console's cookies; life zero is until the browser ends,

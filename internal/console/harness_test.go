@@ -227,15 +227,16 @@ func newRequest(t *testing.T, method, path, body string) *http.Request {
 // send sends a request with the browser's cookies, and keeps those that it gets.
 func (d *desk) send(r *http.Request) reply {
 	for name, value := range d.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
+		r.AddCookie(&http.Cookie{Name: d.house.console.cookieName(name), Value: value})
 	}
 	w := httptest.NewRecorder()
 	d.house.handler.ServeHTTP(w, r)
 	for _, c := range w.Result().Cookies() {
+		name := strings.TrimSuffix(c.Name, d.house.console.cookieName(""))
 		if c.MaxAge < 0 {
-			delete(d.cookies, c.Name)
+			delete(d.cookies, name)
 		} else {
-			d.cookies[c.Name] = c.Value
+			d.cookies[name] = c.Value
 		}
 	}
 	return reply{w.Code, w.Header(), w.Body.String()}

@@ -20,7 +20,7 @@ func (d *desk) open(ctx context.Context, base, path string) *http.Response {
 	must(d.t, err)
 	r.Host = "localhost:8102"
 	for name, value := range d.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
+		r.AddCookie(&http.Cookie{Name: d.house.console.cookieName(name), Value: value})
 	}
 	res, err := http.DefaultClient.Do(r)
 	must(d.t, err)

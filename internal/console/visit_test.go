@@ -40,7 +40,7 @@ func TestHeaders(t *testing.T) {
 // TLS, other hosts of the domain.
 func TestCookies(t *testing.T) {
 	for address, want := range map[string][]string{
-		"http://localhost:8102":   {"gatehouse-browser=", "Path=/", "HttpOnly", "SameSite=Strict", "!Secure", "!__Host-", "!Domain"},
+		"http://localhost:8102":   {"gatehouse-browser-development-8102=", "Path=/", "HttpOnly", "SameSite=Strict", "!Secure", "!__Host-", "!Domain"},
 		"https://ops.example.com": {"__Host-gatehouse-browser=", "Path=/", "HttpOnly", "SameSite=Strict", "Secure", "!Domain"},
 	} {
 		h := newHouse(t, func(c *Config) { c.URL = mustURL(address) })
@@ -60,9 +60,9 @@ func TestCookies(t *testing.T) {
 	// Two cookies of a name: one of them is somebody else's.
 	d := newDesk(t, operator.Auditor, Health(health{}))
 	r := httptest.NewRequest(http.MethodGet, origin+"/health", nil)
-	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: d.cookies[sessionCookie]})
-	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: "another"})
-	r.AddCookie(&http.Cookie{Name: bindingCookie, Value: d.cookies[bindingCookie]})
+	r.AddCookie(&http.Cookie{Name: d.house.console.cookieName(sessionCookie), Value: d.cookies[sessionCookie]})
+	r.AddCookie(&http.Cookie{Name: d.house.console.cookieName(sessionCookie), Value: "another"})
+	r.AddCookie(&http.Cookie{Name: d.house.console.cookieName(bindingCookie), Value: d.cookies[bindingCookie]})
 	w := httptest.NewRecorder()
 	d.house.handler.ServeHTTP(w, r)
 	if w.Code != http.StatusSeeOther {

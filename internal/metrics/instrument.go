@@ -327,7 +327,7 @@ var instruments = []Instrument{
 	{
 		Name: nameDropped, Type: Counter, Unit: "traces",
 		Meaning: "Traces that were not sent because the collector is slower than calls, or away.",
-		Bad:     "Sample fewer (metrics.otlp.sample), or see to the collector. Calls never wait for it.",
+		Bad:     "Sample fewer (metrics.otlp.sample_percent), or see to the collector. Calls never wait for it.",
 		Entries: "–",
 	},
 	{

@@ -7,6 +7,7 @@
 for (const part of document.querySelectorAll("[data-live]")) {
   const most = Number(part.dataset.liveMost) || 0;
   let source = null;
+  let paused = false;
   const put = (event, first) => {
     // What somebody is at with the keyboard is not taken away from them.
     if (!first && part.contains(document.activeElement)) return;
@@ -16,7 +17,7 @@ for (const part of document.querySelectorAll("[data-live]")) {
     while (most && part.children.length > most) part.lastElementChild.remove();
   };
   const open = () => {
-    if (source || document.hidden) return;
+    if (source || paused || document.hidden) return;
     source = new EventSource(part.dataset.live);
     source.addEventListener("prepend", (e) => put(e, true));
     source.addEventListener("replace", (e) => put(e, false));
@@ -27,9 +28,9 @@ for (const part of document.querySelectorAll("[data-live]")) {
   for (const pause of document.querySelectorAll("[data-live-pause]")) {
     pause.hidden = false;
     pause.addEventListener("click", () => {
-      const paused = pause.getAttribute("aria-pressed") === "true";
-      pause.setAttribute("aria-pressed", String(!paused));
-      if (paused) open(); else close();
+      paused = !paused;
+      pause.setAttribute("aria-pressed", String(paused));
+      if (paused) close(); else open();
     });
   }
   open();
