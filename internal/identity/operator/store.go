@@ -119,9 +119,22 @@ type GrantStore interface {
 	// DropGrant takes a role away; one that is not there is ErrNotFound. decider is
 	// as in StateChange.
 	DropGrant(ctx context.Context, id AccountID, role Role, at time.Time, keep Role, decider bool) error
-	// MoveGrants gives an active account these roles, each in the place of the same one
-	// if it has that, and leaves its others; another account loses all of its roles, and its sessions with them.
-	MoveGrants(ctx context.Context, from, to AccountID, grants []GrantRecord, at time.Time, keep Role, decider bool) error
+	// MoveGrants gives an active account another's roles, each in the place of the same
+	// one if it has that, and leaves its others; who gives them loses all, and its
+	// sessions with them. Roles that are not any more as they were read are ErrConflict.
+	MoveGrants(ctx context.Context, m GrantMove) error
+}
+
+// GrantMove is what MoveGrants does.
+type GrantMove struct {
+	From, To AccountID
+	// Given are the roles as the giver had them, Had those of them that the heir had
+	// already, and Grants what the heir gets.
+	Given, Had, Grants []GrantRecord
+	At                 time.Time
+	// Keep and Decider are as in StateChange, for the giver.
+	Keep    Role
+	Decider bool
 }
 
 // A Claim is what somebody changes factors by: a link to enrol, or a session. A write
