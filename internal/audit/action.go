@@ -101,6 +101,7 @@ var actions = map[string]string{
 	"notice.refuse": "A notice that claims to be a platform's was refused: its signature is wrong, or it is too old or malformed.",
 	"notice.take":   "A platform's signed notice was taken in and put before the app.",
 
+	"operator.altered":   "A role, passkey, session, proposal or review in the database was found not to be as Gatehouse wrote it: somebody else did, so it gives nothing. Facts hold the kind of row and its name; each is recorded once an hour.",
 	"operator.approve":   "An operator agreed to what another one proposed; facts hold the approval, the act and who proposed it. It can be used once.",
 	"operator.approved":  "An approval was used: the act that it is for follows. Facts hold the approval, the act and who approved it.",
 	"operator.cloned":    "A passkey answered with a counter that went back: there are two of it. It was taken away.",
