@@ -151,6 +151,7 @@ var classes = map[string]class{
 	"review.lapse":         {number: 444, severity: SeverityWarning, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
 	"review.finish":        {number: 445, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
 	"review.import":        {number: 446, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"review.discard":       {number: 448, severity: SeverityAlert, controls: []string{"M-ACCOUNTS", "X-MONITOR"}},
 	"review.closed":        {number: 447, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
 
 	"seal":            {number: 501, controls: []string{"M-ACCESSLOG", "M-REST"}},

@@ -350,7 +350,8 @@ func (d *Directory) Approvals(ctx context.Context) ([]Approval, error) {
 			return nil, err
 		}
 		if !ok {
-			r.Approval.State = Altered
+			// Somebody else wrote it: what it says is not shown as a proposal.
+			r.Approval.State, r.Approval.Target = Altered, ""
 		}
 		all = append(all, r.Approval)
 	}

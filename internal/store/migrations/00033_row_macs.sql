@@ -16,7 +16,6 @@ ALTER TABLE operator_grants ADD COLUMN provider BIGINT NOT NULL DEFAULT 0;
 DELETE FROM review_items WHERE review IN (SELECT id FROM reviews WHERE state <> 'finished');
 DELETE FROM reviews WHERE state <> 'finished';
 ALTER TABLE reviews ADD COLUMN mac TEXT NOT NULL DEFAULT '';
-ALTER TABLE reviews ADD COLUMN items BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE review_items ADD COLUMN mac TEXT NOT NULL DEFAULT '';
 
 -- The imported lists as a review found them.
