@@ -45,6 +45,8 @@ const (
 
 	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, mac) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, mac = excluded.mac`
+	// holdGrant locks a grant that is as it was read.
+	holdGrant    statement = `UPDATE operator_grants SET until = until WHERE operator = $1 AND role = $2 AND until = $3 AND mac = $4`
 	deleteGrant  statement = `DELETE FROM operator_grants WHERE operator = $1 AND role = $2`
 	deleteGrants statement = `DELETE FROM operator_grants WHERE operator = $1`
 )
@@ -286,24 +288,41 @@ func (s *Operators) DropGrant(ctx context.Context, id operator.AccountID, role o
 }
 
 // MoveGrants implements operator.GrantStore.
-func (s *Operators) MoveGrants(ctx context.Context, from, to operator.AccountID, grants []operator.GrantRecord, at time.Time, keep operator.Role, decider bool) error {
+func (s *Operators) MoveGrants(ctx context.Context, m operator.GrantMove) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		return t.keeping(ctx, keep, from, func() error {
-			n, err := t.exec(ctx, holdOperator, string(to), string(operator.Active))
+		return t.keeping(ctx, m.Keep, m.From, func() error {
+			n, err := t.exec(ctx, holdOperator, string(m.To), string(operator.Active))
 			if err = touched(n, err, gatehouse.ErrConflict, "who takes over is not active"); err != nil {
 				return err
 			}
-			for _, g := range grants {
-				if err := t.putGrant(ctx, to, g, at); err != nil {
+			if err := t.asRead(ctx, m.From, m.Given); err != nil {
+				return err
+			}
+			if err := t.asRead(ctx, m.To, m.Had); err != nil {
+				return err
+			}
+			for _, g := range m.Grants {
+				if err := t.putGrant(ctx, m.To, g, m.At); err != nil {
 					return err
 				}
 			}
-			if decider {
-				if _, err := t.exec(ctx, noteDecider, string(from), micros(at)); err != nil {
+			if m.Decider {
+				if _, err := t.exec(ctx, noteDecider, string(m.From), micros(m.At)); err != nil {
 					return err
 				}
 			}
-			return t.all(ctx, string(from), deleteGrants, clearAllSessions, withdrawApprovals)
+			return t.all(ctx, string(m.From), deleteGrants, clearAllSessions, withdrawApprovals)
 		})
 	})
+}
+
+// asRead locks grants, and is ErrConflict if one is not any more what it was.
+func (t *tx) asRead(ctx context.Context, id operator.AccountID, grants []operator.GrantRecord) error {
+	for _, g := range grants {
+		n, err := t.exec(ctx, holdGrant, string(id), string(g.Grant.Role), micros(g.Grant.Until), g.MAC)
+		if err = touched(n, err, gatehouse.ErrConflict, "a role was taken away or changed meanwhile"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

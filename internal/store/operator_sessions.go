@@ -18,15 +18,15 @@ const (
 	tryToken            statement = `UPDATE operator_tokens SET tries = tries + 1 WHERE hash = $1 AND tries < $2`
 	deleteToken         statement = `DELETE FROM operator_tokens WHERE hash = $1`
 
-	sessionColumns           = `s.id, s.hash, s.operator, s.binding, s.created, s.seen, s.proved, s.idle_until, s.until, s.agent, s.source`
-	insertSession  statement = `INSERT INTO operator_sessions (id, hash, operator, binding, created, seen, proved, idle_until, until, agent, source)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+	sessionColumns           = `s.id, s.hash, s.operator, s.binding, s.created, s.seen, s.proved, s.idle_until, s.until, s.agent, s.source, s.mac`
+	insertSession  statement = `INSERT INTO operator_sessions (id, hash, operator, binding, created, seen, proved, idle_until, until, agent, source, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 	selectSession  statement = `SELECT ` + sessionColumns + ` FROM operator_sessions s WHERE s.hash = $1`
 	selectSessions statement = `SELECT ` + sessionColumns + ` FROM operator_sessions s WHERE s.operator = $1 ORDER BY s.created DESC, s.id`
-	touchSession   statement = `UPDATE operator_sessions SET seen = $2, idle_until = $3 WHERE id = $1 AND seen < $2`
+	touchSession   statement = `UPDATE operator_sessions SET seen = $2, idle_until = $3, mac = $5 WHERE id = $1 AND mac = $4`
 	touchOperator  statement = `UPDATE operators SET seen = $2 WHERE id = (SELECT operator FROM operator_sessions WHERE id = $1) AND seen < $2`
 	seenOperator   statement = `UPDATE operators SET seen = $2 WHERE id = $1 AND seen < $2`
-	rotateSession  statement = `UPDATE operator_sessions SET hash = $3, proved = $4 WHERE id = $1 AND hash = $2`
+	rotateSession  statement = `UPDATE operator_sessions SET hash = $3, proved = $4, seen = $5, idle_until = $6, mac = $7 WHERE id = $1 AND hash = $2`
 	deleteSession  statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id = $2`
 	clearSessions  statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id <> $2`
 	trimSessions   statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id NOT IN
@@ -122,7 +122,7 @@ func (s *Operators) AddSession(ctx context.Context, r operator.SessionRecord, mo
 			return err
 		}
 		if _, err := t.exec(ctx, insertSession, string(v.ID), r.Hash[:], string(v.Account), r.Binding[:], micros(v.Created), micros(v.Seen),
-			micros(v.Proved), micros(v.IdleUntil), micros(v.Until), v.Agent, v.Source); err != nil {
+			micros(v.Proved), micros(v.IdleUntil), micros(v.Until), v.Agent, v.Source, r.MAC); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, trimSessions, string(v.Account), most); err != nil {
@@ -154,7 +154,7 @@ func scanSession(r scanner) (operator.SessionRecord, error) {
 	var hash, binding []byte
 	var created, seen, proved, idleUntil, until int64
 	v := &record.Session
-	err := r.Scan(&v.ID, &hash, &v.Account, &binding, &created, &seen, &proved, &idleUntil, &until, &v.Agent, &v.Source)
+	err := r.Scan(&v.ID, &hash, &v.Account, &binding, &created, &seen, &proved, &idleUntil, &until, &v.Agent, &v.Source, &record.MAC)
 	if err != nil {
 		return operator.SessionRecord{}, err
 	}
@@ -169,19 +169,21 @@ func (s *Operators) Sessions(ctx context.Context, id operator.AccountID) ([]oper
 }
 
 // TouchSession implements operator.SessionStore.
-func (s *Operators) TouchSession(ctx context.Context, id operator.SessionID, at, idleUntil time.Time) error {
+func (s *Operators) TouchSession(ctx context.Context, was string, r operator.SessionRecord) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		if _, err := t.exec(ctx, touchSession, string(id), micros(at), micros(idleUntil)); err != nil {
+		v := r.Session
+		if _, err := t.exec(ctx, touchSession, string(v.ID), micros(v.Seen), micros(v.IdleUntil), was, r.MAC); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, touchOperator, string(id), micros(at))
+		_, err := t.exec(ctx, touchOperator, string(v.ID), micros(v.Seen))
 		return err
 	})
 }
 
 // RotateSession implements operator.SessionStore.
-func (s *Operators) RotateSession(ctx context.Context, id operator.SessionID, from, to operator.Hash, proved time.Time) error {
-	n, err := s.db.logExec(ctx, rotateSession, string(id), from[:], to[:], micros(proved))
+func (s *Operators) RotateSession(ctx context.Context, from operator.Hash, r operator.SessionRecord) error {
+	v := r.Session
+	n, err := s.db.logExec(ctx, rotateSession, string(v.ID), from[:], r.Hash[:], micros(v.Proved), micros(v.Seen), micros(v.IdleUntil), r.MAC)
 	return touched(n, err, gatehouse.ErrConflict, "the session has another token, or has ended")
 }
 

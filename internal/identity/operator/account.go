@@ -135,7 +135,7 @@ func (d *Directory) record(ctx context.Context, id AccountID) (AccountRecord, er
 func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 	r.Account.Grants = nil
 	for _, g := range r.Grants {
-		ok, err := d.holds(ctx, g.MAC, "grant", grantParts(r.Account.ID, g.Grant)...)
+		ok, err := d.grantHolds(ctx, r.Account.ID, g)
 		if err != nil {
 			return err
 		}
@@ -146,9 +146,18 @@ func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 	return nil
 }
 
+// grantHolds reports whether a grant is as it was written.
+func (d *Directory) grantHolds(ctx context.Context, id AccountID, g GrantRecord) (bool, error) {
+	ok, err := d.RowHolds(ctx, g.MAC, RowGrant, grantParts(id, g.Grant)...)
+	if err == nil && !ok {
+		d.TellAltered(AlteredRow{RowGrant, id, string(g.Grant.Role)})
+	}
+	return ok, err
+}
+
 // sealGrant makes the row of a grant.
 func (d *Directory) sealGrant(ctx context.Context, id AccountID, g Grant) (GrantRecord, error) {
-	mac, err := d.mac(ctx, "grant", grantParts(id, g)...)
+	mac, err := d.RowMAC(ctx, RowGrant, grantParts(id, g)...)
 	return GrantRecord{g, mac}, err
 }
 

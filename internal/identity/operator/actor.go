@@ -104,7 +104,12 @@ func (d *Directory) authorise(ctx context.Context, by Actor, p Permission, fresh
 		if s.Session.ID != by.session || !d.alive(s.Session, account, at) {
 			continue
 		}
+		ok, err := d.sessionHolds(ctx, &s)
 		switch {
+		case err != nil:
+			return Account{}, err
+		case !ok:
+			return Account{}, ErrSession
 		case !account.Account.May(p, at):
 			return Account{}, ErrMay
 		case fresh && !d.Fresh(s.Session):
@@ -192,6 +197,7 @@ const (
 	actionRefuse   = "operator.refuse"
 	actionLocked   = "operator.locked"
 	actionCloned   = "operator.cloned"
+	actionAltered  = "operator.altered"
 	actionSignOut  = "operator.sign-out"
 	actionGrant    = "operator.grant"
 	actionRevoke   = "operator.revoke"

@@ -87,13 +87,20 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 	if review.State != Open || !r.now().Before(review.Due) {
 		return errClosed
 	}
-	items, err := r.Items(ctx, id)
+	items, err := r.config.Store.Items(ctx, id)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading a review: %w", err)
 	}
 	for _, n := range ruling.Items {
 		if n < 1 || n > len(items) {
 			return errItem
+		}
+		// Those alone: what is decided about is what was asked. All are looked at when the
+		// review closes.
+		if ok, err := r.itemHolds(ctx, review, items[n-1]); err != nil {
+			return err
+		} else if !ok || items[n-1].Number != n {
+			return ErrAltered
 		}
 		if err := r.decide(ctx, by, items[n-1], ruling); err != nil {
 			return err
@@ -133,6 +140,9 @@ func (r *Reviews) decide(ctx context.Context, by operator.Actor, item Item, ruli
 		return fmt.Errorf("recording a decision: %w", err)
 	}
 	item.Entry = entry
+	if err := r.sealItem(ctx, &item); err != nil {
+		return err
+	}
 	err = r.config.Store.Decide(ctx, item)
 	if errors.Is(err, gatehouse.ErrConflict) {
 		return errClosed

@@ -38,7 +38,7 @@ type Document struct {
 	// else who could.
 	Alone  bool   `json:"only_reviewer"`
 	Counts Counts `json:"counts"`
-	// Lists are the imported lists that were reviewed.
+	// Lists are the imported lists that were reviewed, as they were when it began.
 	Lists []List         `json:"lists"`
 	Items []DocumentItem `json:"rights"`
 	// Checkpoint is the log's newest signed checkpoint: all decisions stand in the log
@@ -79,18 +79,13 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	lists, err := r.config.Store.Lists(ctx)
+	lists, err := r.reviewedLists(ctx, review)
 	if err != nil {
-		return nil, fmt.Errorf("reading imported lists: %w", err)
+		return nil, err
 	}
 	d := Document{
 		Version: 1, Review: id, Environment: r.config.Environment, Begun: review.Begun, By: review.By, Due: review.Due,
-		Since: review.Since, Closed: review.Closed, Counts: review.Counts, Lists: []List{}, Items: make([]DocumentItem, len(items)),
-	}
-	for _, l := range lists {
-		if !l.At.After(review.Begun) {
-			d.Lists = append(d.Lists, l)
-		}
+		Since: review.Since, Closed: review.Closed, Counts: review.Counts, Lists: lists, Items: make([]DocumentItem, len(items)),
 	}
 	// As they came about: one may have been seen gone already, if a process died before it
 	// signed, and the document says what was done and nothing of what came later.
@@ -141,6 +136,18 @@ func (d *Document) sign(signer note.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("signing the evidence: %w", err)
 	}
 	return json.Marshal(signedFile{json.RawMessage(text[len(evidenceDomain) : len(text)-1]), string(signed[len(text)+1:])})
+}
+
+// signed reports whether this is the evidence of a review, signed with our key: a
+// signature of Ed25519 is the same each time.
+func (r *Reviews) signed(id ID, evidence []byte) bool {
+	var f signedFile
+	var d Document
+	if strict(evidence, &f) != nil || strict(f.Review, &d) != nil || d.Review != id {
+		return false
+	}
+	again, err := d.sign(r.config.Signer)
+	return err == nil && bytes.Equal(again, evidence)
 }
 
 var errEvidence = fmt.Errorf("this is no evidence of a review, or it is not signed by this log's key: %w", gatehouse.ErrInvalid)

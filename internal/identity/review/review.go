@@ -178,7 +178,11 @@ type Review struct {
 	Closed, Finished time.Time
 	// Reminded counts the reminders.
 	Reminded int
-	Counts   Counts
+	// Lists is how many imported lists it was begun with.
+	Lists  int
+	Counts Counts
+	// MAC is over what is decided when it begins and when it closes.
+	MAC string
 }
 
 // Counts are how many rights a review has, by what became of them.
@@ -244,6 +248,8 @@ type Item struct {
 	// was seen gone.
 	Effect         Effect
 	Done, Resolved time.Time
+	// MAC is over all of it but Resolved.
+	MAC string
 }
 
 // The refusals.
@@ -284,7 +290,7 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 	}
 	at := r.now()
 	review := Review{ID: ID(strings.ToLower(rand.Text())), State: Open, Begun: at, By: by, Due: at.Add(due), Since: at.Add(-unused).Truncate(time.Microsecond)}
-	rights, err := r.rights(ctx, at, review.Since)
+	rights, lists, err := r.rights(ctx, at, review.Since)
 	if err != nil {
 		return Review{}, err
 	}
@@ -299,8 +305,22 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 			items[i].Proposed = true
 			proposed++
 		}
+		if err := r.sealItem(ctx, &items[i]); err != nil {
+			return Review{}, err
+		}
 	}
-	if err := r.config.Store.Begin(ctx, review, items); errors.Is(err, gatehouse.ErrConflict) {
+	reviewed, err := r.sealLists(ctx, review.ID, lists)
+	if err != nil {
+		return Review{}, err
+	}
+	review.Counts.Items, review.Lists = len(items), len(lists)
+	if err := r.seal(ctx, &review); err != nil {
+		return Review{}, err
+	}
+	if err := r.discard(ctx, by); err != nil {
+		return Review{}, err
+	}
+	if err := r.config.Store.Begin(ctx, review, items, reviewed); errors.Is(err, gatehouse.ErrConflict) {
 		return Review{}, ErrOpen
 	} else if err != nil {
 		return Review{}, fmt.Errorf("storing a review: %w", err)
@@ -314,6 +334,9 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 	}
 	return r.Review(ctx, review.ID)
 }
+
+// itself is Gatehouse, as who does something.
+const itself = "gatehouse"
 
 // entry is the beginning of an entry of the log.
 func (r *Reviews) entry(action string, id ID, by string) audit.Entry {
@@ -329,28 +352,39 @@ func (r *Reviews) Review(ctx context.Context, id ID) (Review, error) {
 	if err != nil {
 		return Review{}, fmt.Errorf("reading a review: %w", err)
 	}
-	return review, nil
+	ok, err := r.holds(ctx, review)
+	if err == nil && !ok {
+		err = ErrAltered
+	}
+	return review, err
 }
 
-// Reviews returns all reviews, newest first.
+// Reviews returns all reviews, newest first. One whose own row is altered has that
+// state.
 func (r *Reviews) Reviews(ctx context.Context) ([]Review, error) {
 	list, err := r.config.Store.Reviews(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing reviews: %w", err)
+	}
+	for i, review := range list {
+		ok, err := r.holds(ctx, review)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			list[i].State = Altered
+		}
 	}
 	return list, nil
 }
 
 // Items returns the rights of a review in their order.
 func (r *Reviews) Items(ctx context.Context, id ID) ([]Item, error) {
-	if _, err := r.Review(ctx, id); err != nil {
+	review, err := r.Review(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	items, err := r.config.Store.Items(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading a review: %w", err)
-	}
-	return items, nil
+	return r.checked(ctx, review)
 }
 
 // OpenItems returns what is left to be done where Gatehouse does not, oldest first.

@@ -301,9 +301,9 @@ type meanwhile struct {
 	do func()
 }
 
-func (s meanwhile) Close(ctx context.Context, id review.ID, at time.Time) error {
+func (s meanwhile) Close(ctx context.Context, was string, r review.Review) error {
 	s.do()
-	return s.Store.Close(ctx, id, at)
+	return s.Store.Close(ctx, was, r)
 }
 
 // Somebody decides that another owner goes while they finish the review: the role stays
