@@ -36,6 +36,8 @@ const (
 	noteDecider           statement = `UPDATE operators SET decided_until = $2 WHERE id = $1`
 	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
 	blankFactors          statement = `UPDATE operators SET subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
+	// blankOwnFactors leaves what a provider calls the account.
+	blankOwnFactors statement = `UPDATE operators SET password = '', totp = '', totp_step = 0, totp_next = '', totp_next_end = 0 WHERE id = $1`
 	// countHolders counts the active accounts that have a role without an end.
 	countHolders statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0`

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -10,10 +11,11 @@ import (
 )
 
 const (
-	insertOperatorToken statement = `INSERT INTO operator_tokens (hash, kind, operator, binding, tries, created, until) VALUES ($1, $2, $3, $4, 0, $5, $6)`
+	insertOperatorToken statement = `INSERT INTO operator_tokens (hash, kind, operator, binding, tries, created, until, provider_groups, proved, mac)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9)`
 	clearTokensOfKind   statement = `DELETE FROM operator_tokens WHERE operator = $1 AND kind = $2`
 	clearTokens         statement = `DELETE FROM operator_tokens WHERE operator = $1`
-	selectOperatorToken statement = `SELECT hash, kind, operator, binding, tries, created, until FROM operator_tokens WHERE hash = $1`
+	selectOperatorToken statement = `SELECT hash, kind, operator, binding, tries, created, until, provider_groups, proved, mac FROM operator_tokens WHERE hash = $1`
 	claimToken          statement = `UPDATE operator_tokens SET binding = $2 WHERE hash = $1 AND (binding = $3 OR binding = $2)`
 	tryToken            statement = `UPDATE operator_tokens SET tries = tries + 1 WHERE hash = $1 AND tries < $2`
 	deleteToken         statement = `DELETE FROM operator_tokens WHERE hash = $1`
@@ -48,6 +50,22 @@ const (
 // maxBrowsers is how many browsers of an operator are known.
 const maxBrowsers = 20
 
+// groupsText is how a provider's groups are stored.
+func groupsText(groups []string) (string, error) {
+	if len(groups) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(groups)
+	return string(text), err
+}
+
+func groupsOf(text string) (groups []string, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	return groups, json.Unmarshal([]byte(text), &groups)
+}
+
 // AddToken implements operator.TokenStore.
 func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone bool) error {
 	return s.db.logTx(ctx, func(t *tx) error {
@@ -56,7 +74,12 @@ func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone 
 				return err
 			}
 		}
-		_, err := t.exec(ctx, insertOperatorToken, r.Hash[:], string(r.Kind), string(r.Account), r.Binding[:], micros(r.Created), micros(r.Until))
+		groups, err := groupsText(r.Groups)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, insertOperatorToken, r.Hash[:], string(r.Kind), string(r.Account), r.Binding[:], micros(r.Created), micros(r.Until),
+			groups, micros(r.Proved), r.MAC)
 		return err
 	})
 }
@@ -65,13 +88,15 @@ func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone 
 func (s *Operators) Token(ctx context.Context, hash operator.Hash) (operator.TokenRecord, error) {
 	var r operator.TokenRecord
 	var stored, binding []byte
-	var created, until int64
-	err := s.db.queryRow(ctx, selectOperatorToken, hash[:]).Scan(&stored, &r.Kind, &r.Account, &binding, &r.Tries, &created, &until)
+	var created, until, proved int64
+	var groups string
+	err := s.db.queryRow(ctx, selectOperatorToken, hash[:]).Scan(&stored, &r.Kind, &r.Account, &binding, &r.Tries, &created, &until, &groups, &proved, &r.MAC)
 	if err != nil {
 		return operator.TokenRecord{}, err
 	}
-	r.Created, r.Until = fromMicros(created), fromMicros(until)
-	return r, errors.Join(operatorHash(&r.Hash, stored), operatorHash(&r.Binding, binding))
+	r.Created, r.Until, r.Proved = fromMicros(created), fromMicros(until), fromMicros(proved)
+	r.Groups, err = groupsOf(groups)
+	return r, errors.Join(err, operatorHash(&r.Hash, stored), operatorHash(&r.Binding, binding))
 }
 
 // operatorHash refuses a stored hash of the wrong length.
@@ -110,6 +135,17 @@ func (s *Operators) Enrol(ctx context.Context, hash operator.Hash, id operator.A
 			return err
 		}
 		return t.setState(ctx, id, operator.StateChange{From: []operator.State{operator.Invited}, To: operator.Active, At: at})
+	})
+}
+
+// EnrolByProvider implements operator.TokenStore.
+func (s *Operators) EnrolByProvider(ctx context.Context, id operator.AccountID, at time.Time) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		err := t.setState(ctx, id, operator.StateChange{From: []operator.State{operator.Invited}, To: operator.Active, At: at})
+		if err != nil {
+			return err
+		}
+		return t.all(ctx, string(id), blankOwnFactors, clearPasskeys, clearRecovery, clearBrowsers, clearTokens, clearAllSessions)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -121,11 +122,18 @@ func (d *Directory) authorise(ctx context.Context, by Actor, p Permission, fresh
 }
 
 // Fresh reports whether a factor was shown in a session as lately as a dangerous act
-// demands. A clock that was set back makes it no fresher.
+// demands. The clock of another node may be ahead of this one's by maxSkew; one that was
+// set back further makes no session fresher.
 func (d *Directory) Fresh(s Session) bool {
+	if s.Proved.IsZero() {
+		return false
+	}
 	age := d.now().Sub(s.Proved)
-	return age >= 0 && age < d.config.Fresh
+	return age >= -maxSkew && age < d.config.Fresh
 }
+
+// maxSkew is by how much the clocks of the nodes of one Gatehouse may differ.
+const maxSkew = 5 * time.Second
 
 // entry is the beginning of an entry of the log: who does it, to which account.
 func entry(action string, by Actor, account AccountID) audit.Entry {

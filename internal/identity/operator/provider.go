@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/secret"
@@ -99,6 +100,12 @@ func (d *Directory) HasProvider() bool { return d.config.Provider != nil }
 
 // SignInProviderBegin returns the address at the provider that the browser goes to.
 func (d *Directory) SignInProviderBegin(ctx context.Context, b Browser) (address string, err error) {
+	return d.providerBegin(ctx, b, "")
+}
+
+// providerBegin is SignInProviderBegin; with account, to prove again that it is that
+// one's operator.
+func (d *Directory) providerBegin(ctx context.Context, b Browser, account AccountID) (address string, err error) {
 	asked, _, c, err := d.found(ctx)
 	if err != nil {
 		return "", err
@@ -108,11 +115,11 @@ func (d *Directory) SignInProviderBegin(ctx context.Context, b Browser) (address
 	if err != nil {
 		return "", err
 	}
-	state, err := d.begin(ctx, b, ceremonyProvider, "", []byte(id))
+	state, err := d.begin(ctx, b, ceremonyProvider, account, []byte(id))
 	if err != nil {
 		return "", err
 	}
-	return c.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier.Reveal()), oidc.Nonce(nonce.Reveal())), nil
+	return c.AuthCodeURL(state, append(d.demand(account), oauth2.S256ChallengeOption(verifier.Reveal()), oidc.Nonce(nonce.Reveal()))...), nil
 }
 
 // identityToken is what we read of the provider's token.
@@ -121,13 +128,16 @@ type identityToken struct {
 	email   string // only if the provider has verified it
 	factors []string
 	groups  []string
+	// seen is when the provider saw them show a factor; zero if it does not say.
+	seen time.Time
 }
 
 // SignInProviderFinish takes what the provider sent the browser back with. If the
 // provider says that it demanded a second factor, and is believed, the browser is
 // signed in; otherwise half is what [Directory.SignInCode] demands the second factor
 // with. An account is found by the provider's subject, or the first time by its
-// verified address; an invited one is thereby enrolled if no other factor is needed.
+// verified address; an invited one is thereby enrolled if no other factor is needed, and
+// loses what was added by its link.
 //
 // A browser that comes back from another site sends no cookie that is SameSite=Strict:
 // the page that it comes back to has to send it on to itself first.
@@ -172,6 +182,9 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	case !strong && !r.Account.TOTP:
 		return fail(refuse(id, "no-second-factor"))
 	}
+	if reason := d.provesAgain(c.Account, id, said.seen); reason != "" {
+		return fail(refuse(id, reason))
+	}
 	// Whatever comes of it, it comes of it once.
 	if err := d.config.Store.TakeCeremony(ctx, used, c.Until); errors.Is(err, gatehouse.ErrConflict) {
 		return fail(refuse(id, "replayed"))
@@ -189,12 +202,14 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 		}
 	}
 	if !strong {
-		half, err := d.newHalf(ctx, tokenProvider, id, binding)
+		half, err := d.newHalf(ctx, TokenRecord{
+			Kind: tokenProvider, Account: id, Binding: binding, Groups: d.mappedGroups(said.groups), Proved: d.proof(said.seen),
+		})
 		return secret.Text{}, Session{}, half, err
 	}
 	if r.Account.State == Invited {
 		err := d.logged(ctx, entry(actionEnrol, Actor{account: id}, id), func() error {
-			return d.config.Store.SetState(ctx, id, StateChange{From: []State{Invited}, To: Active, At: d.now()})
+			return d.config.Store.EnrolByProvider(ctx, id, d.now())
 		})
 		if err != nil {
 			return fail(d.stateRefusal(err))
@@ -206,7 +221,7 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	e := entry(actionSignIn, Actor{account: id}, id)
 	e.Facts["by"] = "provider"
 	err = d.logged(ctx, e, func() (err error) {
-		token, s, err = d.newSession(ctx, b, id)
+		token, s, err = d.newSessionProved(ctx, b, id, d.proof(said.seen))
 		return err
 	})
 	if err != nil {
@@ -257,6 +272,7 @@ func (d *Directory) exchange(ctx context.Context, id, code string) (said identit
 		claim = "groups"
 	}
 	said.groups = claimTexts(claims[claim])
+	said.seen = claimTime(claims["auth_time"])
 	return said, "", nil
 }
 

@@ -24,7 +24,7 @@ type Session struct {
 	ID      SessionID
 	Account AccountID
 	// Created is when it began, Seen its last request, within half a minute, and
-	// Proved when a factor was last shown.
+	// Proved when a factor was last shown; zero if that is not known.
 	Created, Seen, Proved time.Time
 	// IdleUntil is when it ends without another request, Until in any case.
 	IdleUntil, Until time.Time
@@ -64,8 +64,14 @@ func (d *Directory) binding(ctx context.Context, b Browser) (Hash, error) {
 	return d.hash(ctx, "binding", b.Binding)
 }
 
-// newSession signs a browser in. Its token is new whatever the browser had before.
+// newSession signs a browser in with factors that were shown just now.
 func (d *Directory) newSession(ctx context.Context, b Browser, id AccountID) (secret.Text, Session, error) {
+	return d.newSessionProved(ctx, b, id, d.now())
+}
+
+// newSessionProved signs a browser in with factors that were shown at a time; zero if
+// that is not known. Its token is new whatever the browser had before.
+func (d *Directory) newSessionProved(ctx context.Context, b Browser, id AccountID, proved time.Time) (secret.Text, Session, error) {
 	binding, err := d.binding(ctx, b)
 	if err != nil {
 		return secret.Text{}, Session{}, err
@@ -77,7 +83,7 @@ func (d *Directory) newSession(ctx context.Context, b Browser, id AccountID) (se
 	}
 	at := d.now()
 	s := Session{
-		ID: SessionID(newID()), Account: id, Created: at, Seen: at, Proved: at, IdleUntil: at.Add(min(d.config.Idle, d.config.MaxSession)),
+		ID: SessionID(newID()), Account: id, Created: at, Seen: at, Proved: proved, IdleUntil: at.Add(min(d.config.Idle, d.config.MaxSession)),
 		Until: at.Add(d.config.MaxSession), Agent: cleanAgent(b.Agent), Source: source(b.Source),
 	}
 	record := SessionRecord{Session: s, Hash: hash, Binding: binding}

@@ -191,6 +191,10 @@ type PasskeyStore interface {
 	// DropPasskey removes one of an account, or is ErrNotFound. With able, one without
 	// which the account could not sign in is ErrConflict.
 	DropPasskey(ctx context.Context, account AccountID, id PasskeyID, able bool) error
+	// DropCloned removes one of which there are two, or is ErrNotFound. Whoever has the
+	// other may be in any session: all end, with half sign-ins, and no browser is known
+	// as the operator's any more.
+	DropCloned(ctx context.Context, account AccountID, id PasskeyID) error
 }
 
 // A TokenKind says what a token is for.
@@ -215,6 +219,11 @@ type TokenRecord struct {
 	Tries   int
 	Created time.Time
 	Until   time.Time
+	// Groups and Proved are what a provider said, of half a sign-in that it judged; MAC
+	// is over all of that, and empty for others.
+	Groups []string
+	Proved time.Time
+	MAC    string
 }
 
 // TokenStore keeps tokens.
@@ -232,6 +241,9 @@ type TokenStore interface {
 	DropToken(ctx context.Context, hash Hash) error
 	// Enrol makes an invited account active and takes the token, in one.
 	Enrol(ctx context.Context, hash Hash, id AccountID, at time.Time) error
+	// EnrolByProvider makes an invited account active, and takes all away that its link
+	// was for: the link, and every factor that somebody added by it.
+	EnrolByProvider(ctx context.Context, id AccountID, at time.Time) error
 }
 
 // SessionRecord is a session as stored.
