@@ -20,8 +20,8 @@ const (
 	selectOperatorBySubject statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.subject = $1`
 	linkSubject             statement = `UPDATE operators SET subject = $2 WHERE id = $1 AND subject IS NULL AND state <> 'removed'`
 	selectOperators         statement = `SELECT ` + operatorColumns + ` FROM operators o ORDER BY o.created, o.id`
-	selectGrantsOf          statement = `SELECT operator, role, until, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
-	selectGrants            statement = `SELECT operator, role, until, mac FROM operator_grants ORDER BY operator, role`
+	selectGrantsOf          statement = `SELECT operator, role, until, provider, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
+	selectGrants            statement = `SELECT operator, role, until, provider, mac FROM operator_grants ORDER BY operator, role`
 
 	insertOperator statement = `INSERT INTO operators (id, environment, name, email, email_key, state, reason, created, seen, decided_until,
 		handle, password, totp, totp_step, totp_next, totp_next_end)
@@ -45,8 +45,8 @@ const (
 	keeperOf statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0 AND o.id = $2`
 
-	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, mac) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, mac = excluded.mac`
+	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, provider, mac) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, provider = excluded.provider, mac = excluded.mac`
 	// holdGrant locks a grant that is as it was read.
 	holdGrant    statement = `UPDATE operator_grants SET until = until WHERE operator = $1 AND role = $2 AND until = $3 AND mac = $4`
 	deleteGrant  statement = `DELETE FROM operator_grants WHERE operator = $1 AND role = $2`
@@ -133,14 +133,14 @@ func (s *Operators) one(ctx context.Context, which statement, key any) (operator
 }
 
 func (t *tx) putGrant(ctx context.Context, id operator.AccountID, g operator.GrantRecord, at time.Time) error {
-	_, err := t.exec(ctx, upsertGrant, string(id), string(g.Grant.Role), micros(at), micros(g.Grant.Until), g.MAC)
+	_, err := t.exec(ctx, upsertGrant, string(id), string(g.Grant.Role), micros(at), micros(g.Grant.Until), flag(g.Grant.Provider), g.MAC)
 	return err
 }
 
 func scanGrant(r *rows) (id operator.AccountID, g operator.GrantRecord, err error) {
-	var until int64
-	err = r.Scan(&id, &g.Grant.Role, &until, &g.MAC)
-	g.Grant.Until = fromMicros(until)
+	var until, provider int64
+	err = r.Scan(&id, &g.Grant.Role, &until, &provider, &g.MAC)
+	g.Grant.Until, g.Grant.Provider = fromMicros(until), provider != 0
 	return id, g, err
 }
 

@@ -51,7 +51,7 @@ func TestOperatorsAreStoredAsTheyAre(t *testing.T) {
 		ctx := t.Context()
 		s := withOperators(t, dsn)
 		r := operatorRecord("ada", operator.Security)
-		r.Grants = append(r.Grants, operator.GrantRecord{Grant: operator.Grant{Role: "tester", Until: day.Add(time.Hour)}, MAC: "other"})
+		r.Grants = append(r.Grants, operator.GrantRecord{Grant: operator.Grant{Role: "tester", Until: day.Add(time.Hour), Provider: true}, MAC: "other"})
 		if err := s.AddAccount(ctx, r); err != nil {
 			t.Fatal(err)
 		}

@@ -59,6 +59,8 @@ type Grant struct {
 	Role Role
 	// Until is when it ends; zero for no end.
 	Until time.Time
+	// Provider says that a group at the provider gave it, not an operator.
+	Provider bool
 }
 
 // live reports whether the grant holds at t.
@@ -130,8 +132,9 @@ func (d *Directory) record(ctx context.Context, id AccountID) (AccountRecord, er
 	return r, d.grants(ctx, &r)
 }
 
-// grants gives a record's account the grants that were given by this package; what
-// else stands in the database gives nothing.
+// grants gives a record's account the grants that were given by this package, and that
+// the configuration still lets groups give; what else stands in the database gives
+// nothing.
 func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 	r.Account.Grants = nil
 	for _, g := range r.Grants {
@@ -139,7 +142,7 @@ func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 		if err != nil {
 			return err
 		}
-		if ok {
+		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) {
 			r.Account.Grants = append(r.Account.Grants, g.Grant)
 		}
 	}
@@ -166,5 +169,9 @@ func grantParts(id AccountID, g Grant) []string {
 	if !g.Until.IsZero() {
 		until = g.Until.UTC().Format(time.RFC3339Nano)
 	}
-	return []string{string(id), string(g.Role), until}
+	parts := []string{string(id), string(g.Role), until}
+	if g.Provider {
+		parts = append(parts, "provider")
+	}
+	return parts
 }

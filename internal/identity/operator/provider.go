@@ -31,10 +31,13 @@ type ProviderConfig struct {
 	// Client reaches the provider and nobody else. Required.
 	Client *http.Client
 	// RolesClaim names the claim that holds groups; empty means "groups". Roles says
-	// which role a group has here, until the session's longest time is over; Owner is
-	// never among them.
+	// which role a group has here, until the session's longest time is over, or until
+	// who has it signs in without the group; Owner is never among them, and another one
+	// that decides approvals only with MayApprove: whoever manages the group then says
+	// who is a second operator.
 	RolesClaim string
 	Roles      map[string]Role
+	MayApprove bool
 	// SecondFactor are the values of the claim amr (RFC 8176) of which one proves
 	// that the provider demanded a second factor. None means that ours is always
 	// demanded.
@@ -49,6 +52,9 @@ func (c *ProviderConfig) validate() error {
 	for group, role := range c.Roles {
 		if role == Owner || !slices.Contains(Roles(), role) {
 			return fmt.Errorf("operator: Provider.Roles gives the group %q a role that does not exist, or owner: %w", group, gatehouse.ErrInvalid)
+		}
+		if guarded(role) && !c.MayApprove {
+			return fmt.Errorf("operator: Provider.Roles gives the group %q a role that decides approvals, without MayApprove: %w", group, gatehouse.ErrInvalid)
 		}
 	}
 	return nil
@@ -201,6 +207,10 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 			return fail(err)
 		}
 	}
+	// Before it is asked for more: what is no more is no more.
+	if err := d.dropGroups(ctx, r, said.groups); err != nil {
+		return fail(err)
+	}
 	if !strong {
 		half, err := d.newHalf(ctx, TokenRecord{
 			Kind: tokenProvider, Account: id, Binding: binding, Groups: d.mappedGroups(said.groups), Proved: d.proof(said.seen),
@@ -345,7 +355,7 @@ func (d *Directory) grantGroups(ctx context.Context, r AccountRecord, groups []s
 		}) {
 			continue
 		}
-		g := Grant{Role: role, Until: end}
+		g := Grant{Role: role, Until: end, Provider: true}
 		sealed, err := d.sealGrant(ctx, r.Account.ID, g)
 		if err != nil {
 			return err
@@ -357,6 +367,33 @@ func (d *Directory) grantGroups(ctx context.Context, r AccountRecord, groups []s
 			return d.stateRefusal(err)
 		}
 		r.Account.Grants = append(r.Account.Grants, g)
+	}
+	return nil
+}
+
+// mapped reports whether a group can give a role, by the configuration as it is now.
+func (d *Directory) mapped(role Role) bool {
+	if d.config.Provider != nil {
+		for _, r := range d.config.Provider.Roles {
+			if r == role {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dropGroups takes the roles away that groups gave an account which it is not in any
+// more: what it approved is worth nothing from then on.
+func (d *Directory) dropGroups(ctx context.Context, r AccountRecord, groups []string) error {
+	for _, g := range r.Account.Grants {
+		if !g.Provider || slices.ContainsFunc(groups, func(group string) bool { return d.config.Provider.Roles[group] == g.Role }) {
+			continue
+		}
+		err := d.revoke(ctx, Actor{system: true}, r, g.Role)
+		if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+			return err
+		}
 	}
 	return nil
 }

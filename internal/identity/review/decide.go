@@ -12,6 +12,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/wire"
 )
 
 // authorise refuses who may not review.
@@ -91,6 +92,9 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 	if err != nil {
 		return fmt.Errorf("reading a review: %w", err)
 	}
+	if err := r.room(items, ruling); err != nil {
+		return err
+	}
 	for _, n := range ruling.Items {
 		if n < 1 || n > len(items) {
 			return errItem
@@ -105,6 +109,22 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 		if err := r.decide(ctx, by, items[n-1], ruling); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// room refuses a reason with which the evidence would be longer than can be verified.
+// Two reviewers at the same moment may come to it together: reasonsShare is far more than
+// they can.
+func (r *Reviews) room(items []Item, ruling Ruling) error {
+	size := evidenceBound(items)
+	for _, n := range ruling.Items {
+		if n >= 1 && n <= len(items) {
+			size += escaped(ruling.Reason) - escaped(items[n-1].Reason)
+		}
+	}
+	if ruling.Reason != "" && size > r.config.MaxEvidence {
+		return wire.Refuse(gatehouse.ErrLimited, "review/reasons", "The reasons of this review are too long together for one signed document. Decide with a shorter one, or none.")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -22,6 +23,55 @@ const (
 	// MaxEvidence bounds a file of evidence, in bytes.
 	MaxEvidence = 64 << 20
 )
+
+const (
+	// reasonsShare is the part of the largest evidence that is left for reasons when a
+	// review begins.
+	reasonsShare = 8
+	// boundHead is more than a document takes without its rights: the lists of all
+	// systems, and a checkpoint.
+	boundHead = 32 << 10
+	// boundItem is more than a right takes without its texts: names of members, seven
+	// identifiers and words, and four times.
+	boundItem = 640
+)
+
+// evidenceBound is more bytes than the evidence of these rights has, whatever is done
+// about them. It has to be known before somebody decides: a finished review that cannot
+// be verified is none.
+func evidenceBound(items []Item) int {
+	n := boundHead
+	for _, i := range items {
+		n += itemBound(i)
+	}
+	return n
+}
+
+func itemBound(i Item) int {
+	// What to do repeats the names.
+	return boundItem + 2*(escaped(i.System)+escaped(i.Holder)+escaped(i.Name)) + escaped(i.Detail) + escaped(i.Why) + escaped(i.Reason)
+}
+
+// escaped is more bytes than a text has in JSON.
+func escaped(s string) (n int) {
+	foreign := 2 // a line separator has three bytes, and six in JSON
+	if !utf8.ValidString(s) {
+		foreign = 6
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= utf8.RuneSelf:
+			n += foreign
+		case c == '<', c == '>', c == '&', c < ' ', c == 0x7f:
+			n += 6
+		case c == '"', c == '\\':
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
 
 // Document is a finished review: everything that was decided, by whom, when, and what
 // came of it.
@@ -95,11 +145,7 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 			d.Counts.OpenItems++
 		}
 		d.Alone = d.Alone || item.Own
-		d.Items[i] = DocumentItem{
-			Number: item.Number, Kind: item.Kind, System: item.System, Holder: item.Holder, Name: item.Name, Detail: item.Detail,
-			Created: item.Created, Used: item.Used, Proposed: item.Proposed, Why: item.Why, Decision: item.Decision, By: item.By, Own: item.Own,
-			At: item.At, Reason: item.Reason, Entry: item.Entry, Effect: item.Effect, Done: item.Done, Do: item.Do(),
-		}
+		d.Items[i] = item.document()
 	}
 	if err := r.config.Log.Flush(ctx); err != nil {
 		return nil, fmt.Errorf("waiting for the log: %w", err)
@@ -107,7 +153,20 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 	if d.Checkpoint, err = r.config.Checkpoint(ctx); err != nil {
 		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
 	}
-	return d.sign(r.config.Signer)
+	file, err := d.sign(r.config.Signer)
+	if err == nil && len(file) > r.config.MaxEvidence {
+		err = fmt.Errorf("the evidence has %d bytes, more than can be verified: %w", len(file), gatehouse.ErrLimited)
+	}
+	return file, err
+}
+
+// document is an item as it stands in the evidence.
+func (i Item) document() DocumentItem {
+	return DocumentItem{
+		Number: i.Number, Kind: i.Kind, System: i.System, Holder: i.Holder, Name: i.Name, Detail: i.Detail, Created: i.Created, Used: i.Used,
+		Proposed: i.Proposed, Why: i.Why, Decision: i.Decision, By: i.By, Own: i.Own, At: i.At, Reason: i.Reason, Entry: i.Entry,
+		Effect: i.Effect, Done: i.Done, Do: i.Do(),
+	}
 }
 
 // signedFile is the form of a file of evidence.

@@ -41,6 +41,9 @@ const (
 // are asked about has that long to notice.
 const LeastDue = 24 * time.Hour
 
+// DefaultShortest is the shortest time in which one may be due that no owner begins.
+const DefaultShortest = 7 * 24 * time.Hour
+
 // The bounds of what is taken in.
 const (
 	maxItems  = 50_000 // rights of one review
@@ -77,9 +80,15 @@ type Config struct {
 	Every time.Duration
 	// Due is how long a review takes. Zero means DefaultDue.
 	Due time.Duration
+	// Shortest is how soon a review may be due that no owner begins: others' rights lapse
+	// with it. Zero means DefaultShortest, or Due if that is sooner.
+	Shortest time.Duration
 	// Unused is how long a right may be unused before its removal is proposed. Zero
 	// means DefaultUnused.
 	Unused time.Duration
+	// MaxEvidence bounds the evidence of a review, in bytes. Zero means the package's
+	// MaxEvidence, which is what can be verified.
+	MaxEvidence int
 	// Reviewers are the roles that decide, among those that may. Empty means all.
 	Reviewers []operator.Role
 	// Logger gets what Run could not do. Nil drops it.
@@ -118,6 +127,15 @@ func (c *Config) validate() error {
 	}
 	if c.Unused == 0 {
 		c.Unused = DefaultUnused
+	}
+	if c.Shortest == 0 {
+		c.Shortest = min(DefaultShortest, c.Due)
+	}
+	if c.Shortest < LeastDue || c.Shortest > c.Due {
+		return fmt.Errorf("review: Config.Shortest is from %s to Due: %w", LeastDue, gatehouse.ErrInvalid)
+	}
+	if c.MaxEvidence == 0 {
+		c.MaxEvidence = MaxEvidence
 	}
 	if c.Due < LeastDue || c.Unused < 0 || c.Every < 0 || c.Every > 0 && c.Every <= c.Due {
 		return fmt.Errorf("review: a review takes at least %s and ends before the next one begins: %w", LeastDue, gatehouse.ErrInvalid)
@@ -278,6 +296,15 @@ func (r *Reviews) Begin(ctx context.Context, by operator.Actor, due, unused time
 	if due < LeastDue || due > 366*24*time.Hour {
 		return Review{}, fmt.Errorf("a review is due after a day to a year: %w", gatehouse.ErrInvalid)
 	}
+	if due < r.config.Shortest {
+		switch err := r.config.Operators.Authorise(ctx, by, operator.OwnerChange); {
+		case errors.Is(err, operator.ErrMay):
+			return Review{}, wire.Refuse(gatehouse.ErrDenied, "review/short",
+				"Only an owner begins a review that is due so soon. The configuration says how soon others' may be: reviews.shortest.")
+		case err != nil:
+			return Review{}, err
+		}
+	}
 	return r.begin(ctx, by.Name(), due, unused)
 }
 
@@ -308,6 +335,10 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 		if err := r.sealItem(ctx, &items[i]); err != nil {
 			return Review{}, err
 		}
+	}
+	if size := evidenceBound(items); size > r.config.MaxEvidence-r.config.MaxEvidence/reasonsShare {
+		return Review{}, wire.Refuse(gatehouse.ErrLimited, "review/large",
+			"All rights together are too long for one signed document. Shorten the imported lists, or leave one out.")
 	}
 	reviewed, err := r.sealLists(ctx, review.ID, lists)
 	if err != nil {
