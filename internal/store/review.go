@@ -40,7 +40,8 @@ const (
 	reviewItems statement = `SELECT ` + reviewItemColumns + ` FROM review_items WHERE review = $1 ORDER BY number`
 	// The review's row is locked, so that none of its items is decided while it closes.
 	reviewHold   statement = `UPDATE reviews SET state = state WHERE id = $1 AND state = 'open'`
-	reviewDecide statement = `UPDATE review_items SET decision = $3, decided_by = $4, own = $5, at = $6, reason = $7, entry = $8, mac = $9 WHERE review = $1 AND number = $2`
+	reviewDecide statement = `UPDATE review_items SET decision = $3, decided_by = $4, own = $5, at = $6, reason = $7, entry = $8, mac = $9
+		WHERE review = $1 AND number = $2 AND entry = $10`
 	reviewEffect statement = `UPDATE review_items SET effect = $3, done = $4, mac = $5 WHERE review = $1 AND number = $2 AND effect = ''`
 	reviewOpen   statement = `SELECT ` + reviewItemColumns + ` FROM review_items
 		WHERE effect IN ('configuration', 'outside') AND resolved = 0 ORDER BY done, review, number`
@@ -163,7 +164,7 @@ func scanReviewItem(r *rows) (i review.Item, err error) {
 	return i, err
 }
 
-func (s reviewStore) Decide(ctx context.Context, i review.Item) error {
+func (s reviewStore) Decide(ctx context.Context, i review.Item, before string) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, reviewHold, i.Review)
 		if err != nil {
@@ -172,7 +173,10 @@ func (s reviewStore) Decide(ctx context.Context, i review.Item) error {
 		if n == 0 {
 			return fmt.Errorf("the review is not open: %w", gatehouse.ErrConflict)
 		}
-		_, err = t.exec(ctx, reviewDecide, i.Review, i.Number, i.Decision, i.By, flag(i.Own), micros(i.At), i.Reason, i.Entry, i.MAC)
+		n, err = t.exec(ctx, reviewDecide, i.Review, i.Number, i.Decision, i.By, flag(i.Own), micros(i.At), i.Reason, i.Entry, i.MAC, before)
+		if err == nil && n == 0 {
+			err = review.ErrMeanwhile
+		}
 		return err
 	})
 }

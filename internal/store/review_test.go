@@ -68,7 +68,7 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 		}
 		items[0].Decision, items[0].By, items[0].Own, items[0].At, items[0].Reason, items[0].Entry = review.Confirmed, "a1", true, day.Add(time.Hour), "mine", "e1"
 		items[0].MAC = "decided"
-		check(s.Decide(ctx, items[0]))
+		check(s.Decide(ctx, items[0], ""))
 		check(s.Remind(ctx, "r1", 2))
 		check(s.Remind(ctx, "r1", 1))
 		closing := want
@@ -80,7 +80,7 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 			closing.Closed, closing.MAC = day.Add(time.Duration(2+i)*time.Hour), fmt.Sprint("closed", i)
 			check(s.Close(ctx, want.MAC, closing))
 		}
-		if err := s.Decide(ctx, items[1]); !errors.Is(err, gatehouse.ErrConflict) {
+		if err := s.Decide(ctx, items[1], ""); !errors.Is(err, gatehouse.ErrConflict) {
 			t.Errorf("deciding in a closed review: %v, want ErrConflict", err)
 		}
 		for i := range 2 {

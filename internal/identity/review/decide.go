@@ -41,15 +41,15 @@ func (r *Reviews) reviews(a operator.Account, at time.Time) bool {
 	return len(r.config.Reviewers) == 0 || slices.ContainsFunc(r.config.Reviewers, func(role operator.Role) bool { return a.Is(role, at) })
 }
 
-// alone reports whether an account is the only one that decides in reviews.
-func (r *Reviews) alone(ctx context.Context, id operator.AccountID) (bool, error) {
+// alone reports whether an account is the only one that could decide about an item.
+func (r *Reviews) alone(ctx context.Context, id operator.AccountID, item Item) (bool, error) {
 	accounts, err := r.config.Operators.Accounts(ctx)
 	if err != nil {
 		return false, err
 	}
 	at := r.now()
 	for _, a := range accounts {
-		if a.ID != id && r.reviews(a, at) {
+		if a.ID != id && r.reviews(a, at) && (!item.guarded() || a.May(operator.OwnerChange, at)) {
 			return false, nil
 		}
 	}
@@ -62,12 +62,17 @@ type Ruling struct {
 	Items    []int
 	// Reason is the reviewer's, for the evidence; it may be empty.
 	Reason string
+	// Seen has, by item, the entry of the decision that the reviewer saw, which is empty for
+	// none. An item that was decided since is ErrMeanwhile. One that is not in it is decided
+	// about as it is.
+	Seen map[int]string
 }
 
 // Decide confirms or removes rights. A decision can be taken back by another until the
 // review closes, which is when something happens. Nobody decides about their own role,
 // unless nobody else could. Roles that decide approvals are for owners to decide about.
-// Of several rights, those before one that is refused are decided.
+// Of several rights, those before one that is refused are decided. What somebody else
+// decides at the same moment is not overwritten: ErrMeanwhile.
 func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling Ruling) error {
 	if err := r.authorise(ctx, by); err != nil {
 		return err
@@ -130,9 +135,13 @@ func (r *Reviews) room(items []Item, ruling Ruling) error {
 }
 
 func (r *Reviews) decide(ctx context.Context, by operator.Actor, item Item, ruling Ruling) error {
+	before := item.Entry
+	if seen, given := ruling.Seen[item.Number]; given && seen != before {
+		return ErrMeanwhile
+	}
 	own := item.Kind == Grant && by.Account() != "" && string(by.Account()) == item.Holder
 	if own {
-		alone, err := r.alone(ctx, by.Account())
+		alone, err := r.alone(ctx, by.Account(), item)
 		if err != nil {
 			return err
 		}
@@ -163,7 +172,13 @@ func (r *Reviews) decide(ctx context.Context, by operator.Actor, item Item, ruli
 	if err := r.sealItem(ctx, &item); err != nil {
 		return err
 	}
-	err = r.config.Store.Decide(ctx, item)
+	err = r.config.Store.Decide(ctx, item, before)
+	if errors.Is(err, ErrMeanwhile) {
+		// The log has it already, so it has to say that it does not stand.
+		e.Verdict, e.Rule = "failed", wire.RuleOf(err)
+		_, logged := r.config.Log.Record(ctx, e)
+		return errors.Join(err, logged)
+	}
 	if errors.Is(err, gatehouse.ErrConflict) {
 		return errClosed
 	}

@@ -47,8 +47,10 @@ type EvidenceStore interface {
 type ItemStore interface {
 	// Items returns those of a review in their order.
 	Items(ctx context.Context, id ID) ([]Item, error)
-	// Decide stores an item's decision. In a review that is not open it is ErrConflict.
-	Decide(ctx context.Context, item Item) error
+	// Decide stores an item's decision in the place of that whose entry of the log was
+	// this, empty for none: else it is ErrMeanwhile. In a review that is not open it is
+	// ErrConflict.
+	Decide(ctx context.Context, item Item, before string) error
 	// Effect stores what was done about an item, unless it has an effect.
 	Effect(ctx context.Context, item Item) error
 	// OpenItems returns what is left to be done elsewhere, oldest first.
