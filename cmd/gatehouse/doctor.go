@@ -34,9 +34,9 @@ func newDoctor(o *options) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look at what usually goes wrong, and say what to do",
 		Long: `Looks at the configuration, the files beside it, the database, the keys, the
-listeners and the clock, without changing anything. For the clock, each configured
-platform is asked for its time, without any credential. Exit status 1 means that
-something needs attention.
+listeners and the clock, without changing anything; a row that somebody else altered
+is recorded in the log. For the clock, each configured platform is asked for its
+time, without any credential. Exit status 1 means that something needs attention.
 
 With --at-rest it looks for secrets where they may not stand in plain: it plants
 markers, reads the database's rows, files and logs, searches them for the markers,
@@ -139,6 +139,7 @@ func examine(ctx context.Context, o *options) []finding {
 	add("log exports", err, exported, "gatehouse audit export status says what went wrong; docs/log-export.md")
 	archived, err := checkArchives(p)
 	add("log archives", err, archived, "make the directory of audit.archive writable for this user: until then no old segment goes")
+	add("operators", checkRows(ctx, p), "roles, passkeys, sessions, approvals and reviews are as they were written", "find out who writes to the database: gatehouse audit show --action operator.altered; docs/operators.md says how to put each right")
 	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the listeners", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
 	inspected, err := checkInspection(ctx, p)

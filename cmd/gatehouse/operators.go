@@ -87,7 +87,7 @@ func signInProvider(cfg *config.Config) (*operator.ProviderConfig, error) {
 	}
 	return &operator.ProviderConfig{
 		Issuer: o.Issuer, ClientID: o.ClientID.Text(), ClientSecret: o.ClientSecret.Text(), RedirectURL: cfg.ConsoleURL() + "/sign-in/provider",
-		Client: egress.Client(providerTimeout), RolesClaim: o.RolesClaim, Roles: roles, SecondFactor: o.SecondFactor,
+		Client: egress.Client(providerTimeout), RolesClaim: o.RolesClaim, Roles: roles, MayApprove: o.MayApprove, SecondFactor: o.SecondFactor,
 	}, nil
 }
 

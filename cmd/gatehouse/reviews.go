@@ -30,7 +30,7 @@ func (p *parts) openReviews() (err error) {
 			return string(b), err
 		},
 		OperatorUsed: p.operatorUsed, Configured: p.configuredRights, Tell: p.tellReview,
-		Every: c.Every, Due: c.Due, Unused: c.Unused, Reviewers: reviewers, Logger: p.logger,
+		Every: c.Every, Due: c.Due, Shortest: c.Shortest, Unused: c.Unused, Reviewers: reviewers, Logger: p.logger,
 	})
 	return err
 }

@@ -142,6 +142,7 @@ var classes = map[string]class{
 	"operator.decline":   {number: 427, severity: SeverityNotice, controls: []string{"M-ROLES"}},
 	"operator.approved":  {number: 428, severity: SeverityWarning, controls: []string{"M-ROLES"}},
 	"operator.cloned":    {number: 429, severity: SeverityAlert, controls: []string{"M-2FA", "X-MONITOR"}},
+	"operator.altered":   {number: 436, severity: SeverityAlert, controls: []string{"M-ROLES", "X-MONITOR"}},
 
 	"service.key.expiring": {number: 440, severity: SeverityWarning, controls: []string{"M-ROLES", "X-ROTATE"}},
 	"review.start":         {number: 441, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
@@ -150,6 +151,7 @@ var classes = map[string]class{
 	"review.lapse":         {number: 444, severity: SeverityWarning, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
 	"review.finish":        {number: 445, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
 	"review.import":        {number: 446, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"review.discard":       {number: 448, severity: SeverityAlert, controls: []string{"M-ACCOUNTS", "X-MONITOR"}},
 	"review.closed":        {number: 447, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
 
 	"seal":            {number: 501, controls: []string{"M-ACCESSLOG", "M-REST"}},

@@ -29,14 +29,19 @@ type OIDC struct {
 	Private      bool              `yaml:"private" doc:"true lets these hosts have addresses of private networks."`
 	SecondFactor []string          `yaml:"second_factor" doc:"Values of the claim amr of which one says that the provider demanded a second factor, such as [mfa, hwk]. Default: none is believed, and ours is always demanded."`
 	RolesClaim   string            `yaml:"roles_claim" doc:"The claim that holds groups. Default groups."`
-	Roles        map[string]string `yaml:"roles" doc:"The role of a group: {sre: operator}. It is given at sign-in for as long as a session can last. Whoever manages a group that has security decides who approves; owner is given here only."`
+	Roles        map[string]string `yaml:"roles" doc:"The role of a group: {sre: operator}. It is given at sign-in for as long as a session can last, and taken at a sign-in without the group. Never owner, and security only with may_approve."`
+	MayApprove   bool              `yaml:"may_approve" doc:"true lets roles give security, which decides approvals: whoever manages the group at the provider then says who may be the second operator."`
 }
 
 // IsZero reports whether there is none.
 func (o OIDC) IsZero() bool { return o.Issuer == "" && o.ClientID.IsZero() && len(o.Roles) == 0 }
 
-// operatorRoles are those that a group may have.
+// operatorRoles are those that a group may have, the first only if the configuration
+// says that groups may approve.
 var operatorRoles = []string{"security", "operator", "developer", "auditor"}
+
+// approvingRole is the one of them that decides approvals.
+const approvingRole = "security"
 
 func (c *Config) validateOIDC(d *decoder) {
 	o, at := &c.Operators.OIDC, "operators.oidc"
@@ -62,6 +67,8 @@ func (c *Config) validateOIDC(d *decoder) {
 	for _, group := range slices.Sorted(maps.Keys(o.Roles)) {
 		if role := o.Roles[group]; !slices.Contains(operatorRoles, role) {
 			d.failAt(at+".roles."+group, "must be one of "+strings.Join(operatorRoles, ", "))
+		} else if role == approvingRole && !o.MayApprove {
+			d.failAt(at+".roles."+group, "gives a role that decides approvals to whoever manages the group at the provider; if that is meant, set operators.oidc.may_approve: true")
 		}
 	}
 }

@@ -14,6 +14,9 @@ func TestReviewsAndKeys(t *testing.T) {
 	if r := c.Reviews.WithDefaults(); r.Every != 337*time.Hour || r.Due != 336*time.Hour || r.Unused != 2160*time.Hour || len(r.Reviewers) != 1 {
 		t.Errorf("reviews: %+v", r)
 	}
+	if c, _ := load(t, with("reviews: {due: 48h, shortest: 48h}")); c.Reviews.WithDefaults().Shortest != 48*time.Hour {
+		t.Errorf("reviews: %+v", c.Reviews)
+	}
 	if c, _ := load(t, minimal); c.Reviews.Every != 0 || c.Limits.WithDefaults().ServiceKeyTTL != 8760*time.Hour {
 		t.Errorf("by default: reviews %+v, keys %s", c.Reviews, c.Limits.WithDefaults().ServiceKeyTTL)
 	}
@@ -21,6 +24,8 @@ func TestReviewsAndKeys(t *testing.T) {
 		{"too often", "reviews: {every: 47h, due: 24h}", "reviews.every: must be from 48h"},
 		{"overlapping", "reviews: {every: 336h}", "reviews.every: must be longer than reviews.due (336h0m0s)"},
 		{"due at once", "reviews: {due: 23h}", "reviews.due: must be from 24h"},
+		{"shorter than a day", "reviews: {shortest: 23h}", "reviews.shortest: must be from 24h"},
+		{"shorter than the longest", "reviews: {due: 48h, shortest: 49h}", "reviews.shortest: must not be longer than reviews.due (48h0m0s)"},
 		{"due never", "reviews: {due: 2161h}", "reviews.due: must be from 24h"},
 		{"everything unused", "reviews: {unused: 23h}", "reviews.unused: must be from 24h"},
 		{"by nobody who may", "reviews: {reviewers: [auditor]}", "reviews.reviewers"},

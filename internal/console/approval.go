@@ -116,6 +116,8 @@ func showApprovals(v *visit) error {
 			state += ", over"
 		case a.State == operator.Declined:
 			tone = Warn
+		case a.State == operator.Altered:
+			tone, state = Bad, "altered in the database"
 		}
 		p.Past.Rows = append(p.Past.Rows, Row{[]Cell{
 			textCell(actName(a.Act)), textCell(about(a, names)), textCell(names[a.AskedBy]), timeCell(a.Asked), badgeCell(tone, state), textCell(names[a.DecidedBy]),

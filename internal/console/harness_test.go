@@ -22,6 +22,7 @@ import (
 	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
 	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/vault"
 
@@ -40,6 +41,9 @@ type house struct {
 	console   *Console
 	handler   http.Handler
 	config    operator.Config // of the directory
+	db        *store.DB
+	log       *audit.Log
+	signer    note.Signer
 	ahead     atomic.Int64    // by how much the directory's clock is ahead
 }
 
@@ -83,6 +87,7 @@ func newHouse(t *testing.T, change func(*Config), pages ...Page) *house {
 	h.config = operator.Config{
 		Store: db.Operators(), Log: log, Derive: v.Derive, Passwords: passwords, Passkeys: passkeys, Environment: "development", Now: h.now,
 	}
+	h.db, h.log, h.signer = db, log, signer
 	h.directory, err = operator.New(h.config)
 	must(t, err)
 	h.build(change, pages...)

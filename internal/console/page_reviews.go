@@ -78,7 +78,8 @@ func (p reviewPages) overview(v *visit, wrong, system string) (reviewsPage, erro
 		},
 	}
 	for _, r := range all {
-		if r.State != review.Finished {
+		// An altered one does not keep the next from beginning, which takes its place.
+		if r.State != review.Finished && r.State != review.Altered {
 			page.Running = "/reviews/" + string(r.ID)
 		}
 		tone, text := reviewTone(r, v.now)
@@ -100,6 +101,8 @@ func (p reviewPages) overview(v *visit, wrong, system string) (reviewsPage, erro
 // reviewTone says how a review stands.
 func reviewTone(r review.Review, now time.Time) (Tone, string) {
 	switch {
+	case r.State == review.Altered:
+		return Bad, "altered in the database"
 	case r.State == review.Finished && r.Counts.OpenItems > 0:
 		return Warn, "finished, open items"
 	case r.State == review.Finished:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -51,20 +52,26 @@ func finishDanger(r review.Review, items []review.Item) *Danger {
 // remove.
 type choices struct {
 	keep, remove []int
-	shown        []int // what was undecided on the page
-	rest         bool  // keep those that nothing was chosen for
+	// seen has, by number, the entry of the decision that the page showed; "" for none.
+	seen         map[int]string
+	rest         bool // keep those that were undecided and that nothing was chosen for
 	reason, back string
 }
 
+// maxEntry bounds what a form repeats of an entry's name, in bytes.
+const maxEntry = 64
+
 func (c *choices) read(f *form) {
 	c.reason, c.back, c.rest = f.text("reason", 500), f.one("back"), f.choice("rest", "", "keep") == "keep"
+	c.seen = map[int]string{}
 	for _, text := range f.many("shown", reviewRights) {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
+		number, entry, _ := strings.Cut(text, ":")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || len(entry) > maxEntry {
 			f.refuse("shown", "has an entry that is no number")
 			return
 		}
-		c.shown = append(c.shown, n)
+		c.seen[n] = entry
 	}
 	names := make([]string, 0, len(f.values))
 	for name := range f.values {
@@ -98,13 +105,13 @@ func (p reviewPages) decide(v *visit, in *choices) (*outcome, error) {
 		return nil, err
 	}
 	if in.rest {
-		for _, n := range in.shown {
-			if !slices.Contains(in.keep, n) && !slices.Contains(in.remove, n) {
+		for _, n := range slices.Sorted(maps.Keys(in.seen)) {
+			if in.seen[n] == "" && !slices.Contains(in.keep, n) && !slices.Contains(in.remove, n) {
 				in.keep = append(in.keep, n)
 			}
 		}
 	}
-	decided, mine := 0, 0
+	decided, mine, meanwhile := 0, 0, 0
 	for _, c := range []struct {
 		decision review.Decision
 		numbers  []int
@@ -118,7 +125,11 @@ func (p reviewPages) decide(v *visit, in *choices) (*outcome, error) {
 			if n <= len(items) && items[n-1].Decision == c.decision {
 				continue
 			}
-			err := p.reviews.Decide(v.context(), v.by(), id, review.Ruling{Decision: c.decision, Items: []int{n}, Reason: reason})
+			err := p.reviews.Decide(v.context(), v.by(), id, review.Ruling{Decision: c.decision, Items: []int{n}, Reason: reason, Seen: map[int]string{n: in.seen[n]}})
+			if errors.Is(err, review.ErrMeanwhile) {
+				meanwhile++
+				continue
+			}
 			if errors.Is(err, review.ErrOwn) || wire.RuleOf(err) == "operator/permission" {
 				mine++
 				continue
@@ -135,6 +146,9 @@ func (p reviewPages) decide(v *visit, in *choices) (*outcome, error) {
 	}
 	if mine > 0 {
 		said += " " + count(int64(mine)) + " were not: they are for another reviewer, or for an owner."
+	}
+	if meanwhile > 0 {
+		said += " " + count(int64(meanwhile)) + " were not: a colleague decided about them since you opened the page. It shows now what they decided; choose again if you disagree."
 	}
 	to := "/reviews/" + string(id)
 	if strings.HasPrefix(in.back, to) {

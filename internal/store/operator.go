@@ -20,8 +20,8 @@ const (
 	selectOperatorBySubject statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.subject = $1`
 	linkSubject             statement = `UPDATE operators SET subject = $2 WHERE id = $1 AND subject IS NULL AND state <> 'removed'`
 	selectOperators         statement = `SELECT ` + operatorColumns + ` FROM operators o ORDER BY o.created, o.id`
-	selectGrantsOf          statement = `SELECT operator, role, until, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
-	selectGrants            statement = `SELECT operator, role, until, mac FROM operator_grants ORDER BY operator, role`
+	selectGrantsOf          statement = `SELECT operator, role, until, provider, mac FROM operator_grants WHERE operator = $1 ORDER BY role`
+	selectGrants            statement = `SELECT operator, role, until, provider, mac FROM operator_grants ORDER BY operator, role`
 
 	insertOperator statement = `INSERT INTO operators (id, environment, name, email, email_key, state, reason, created, seen, decided_until,
 		handle, password, totp, totp_step, totp_next, totp_next_end)
@@ -36,6 +36,8 @@ const (
 	noteDecider           statement = `UPDATE operators SET decided_until = $2 WHERE id = $1`
 	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
 	blankFactors          statement = `UPDATE operators SET subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
+	// blankOwnFactors leaves what a provider calls the account.
+	blankOwnFactors statement = `UPDATE operators SET password = '', totp = '', totp_step = 0, totp_next = '', totp_next_end = 0 WHERE id = $1`
 	// countHolders counts the active accounts that have a role without an end.
 	countHolders statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0`
@@ -43,8 +45,10 @@ const (
 	keeperOf statement = `SELECT count(*) FROM operators o JOIN operator_grants g ON g.operator = o.id
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0 AND o.id = $2`
 
-	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, mac) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, mac = excluded.mac`
+	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, provider, mac) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, provider = excluded.provider, mac = excluded.mac`
+	// holdGrant locks a grant that is as it was read.
+	holdGrant    statement = `UPDATE operator_grants SET until = until WHERE operator = $1 AND role = $2 AND until = $3 AND mac = $4`
 	deleteGrant  statement = `DELETE FROM operator_grants WHERE operator = $1 AND role = $2`
 	deleteGrants statement = `DELETE FROM operator_grants WHERE operator = $1`
 )
@@ -129,14 +133,14 @@ func (s *Operators) one(ctx context.Context, which statement, key any) (operator
 }
 
 func (t *tx) putGrant(ctx context.Context, id operator.AccountID, g operator.GrantRecord, at time.Time) error {
-	_, err := t.exec(ctx, upsertGrant, string(id), string(g.Grant.Role), micros(at), micros(g.Grant.Until), g.MAC)
+	_, err := t.exec(ctx, upsertGrant, string(id), string(g.Grant.Role), micros(at), micros(g.Grant.Until), flag(g.Grant.Provider), g.MAC)
 	return err
 }
 
 func scanGrant(r *rows) (id operator.AccountID, g operator.GrantRecord, err error) {
-	var until int64
-	err = r.Scan(&id, &g.Grant.Role, &until, &g.MAC)
-	g.Grant.Until = fromMicros(until)
+	var until, provider int64
+	err = r.Scan(&id, &g.Grant.Role, &until, &provider, &g.MAC)
+	g.Grant.Until, g.Grant.Provider = fromMicros(until), provider != 0
 	return id, g, err
 }
 
@@ -286,24 +290,41 @@ func (s *Operators) DropGrant(ctx context.Context, id operator.AccountID, role o
 }
 
 // MoveGrants implements operator.GrantStore.
-func (s *Operators) MoveGrants(ctx context.Context, from, to operator.AccountID, grants []operator.GrantRecord, at time.Time, keep operator.Role, decider bool) error {
+func (s *Operators) MoveGrants(ctx context.Context, m operator.GrantMove) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		return t.keeping(ctx, keep, from, func() error {
-			n, err := t.exec(ctx, holdOperator, string(to), string(operator.Active))
+		return t.keeping(ctx, m.Keep, m.From, func() error {
+			n, err := t.exec(ctx, holdOperator, string(m.To), string(operator.Active))
 			if err = touched(n, err, gatehouse.ErrConflict, "who takes over is not active"); err != nil {
 				return err
 			}
-			for _, g := range grants {
-				if err := t.putGrant(ctx, to, g, at); err != nil {
+			if err := t.asRead(ctx, m.From, m.Given); err != nil {
+				return err
+			}
+			if err := t.asRead(ctx, m.To, m.Had); err != nil {
+				return err
+			}
+			for _, g := range m.Grants {
+				if err := t.putGrant(ctx, m.To, g, m.At); err != nil {
 					return err
 				}
 			}
-			if decider {
-				if _, err := t.exec(ctx, noteDecider, string(from), micros(at)); err != nil {
+			if m.Decider {
+				if _, err := t.exec(ctx, noteDecider, string(m.From), micros(m.At)); err != nil {
 					return err
 				}
 			}
-			return t.all(ctx, string(from), deleteGrants, clearAllSessions, withdrawApprovals)
+			return t.all(ctx, string(m.From), deleteGrants, clearAllSessions, withdrawApprovals)
 		})
 	})
+}
+
+// asRead locks grants, and is ErrConflict if one is not any more what it was.
+func (t *tx) asRead(ctx context.Context, id operator.AccountID, grants []operator.GrantRecord) error {
+	for _, g := range grants {
+		n, err := t.exec(ctx, holdGrant, string(id), string(g.Grant.Role), micros(g.Grant.Until), g.MAC)
+		if err = touched(n, err, gatehouse.ErrConflict, "a role was taken away or changed meanwhile"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -167,6 +167,17 @@ func (s *Operators) TakeCeremony(ctx context.Context, ceremony operator.Hash, un
 	return err
 }
 
+// DropCloned implements operator.PasskeyStore.
+func (s *Operators) DropCloned(ctx context.Context, account operator.AccountID, id operator.PasskeyID) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, deletePasskey, string(account), string(id))
+		if err = touched(n, err, gatehouse.ErrNotFound, "no such passkey"); err != nil {
+			return err
+		}
+		return t.all(ctx, string(account), clearAllSessions, clearTokens, clearBrowsers)
+	})
+}
+
 // DropPasskey implements operator.PasskeyStore.
 func (s *Operators) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
 	return s.db.logTx(ctx, func(t *tx) error {

@@ -17,15 +17,15 @@ const (
 	updateLimit statement = `UPDATE operator_limits SET tries = $2, since = $3 WHERE slot = $1`
 	forgive     statement = `UPDATE operator_limits SET tries = tries - 1 WHERE slot = $1 AND tries > 0`
 
-	approvalColumns           = `id, act, target, subject, digest, asked_by, asked, until, state, decided_by, decided, used`
-	insertApproval  statement = `INSERT INTO operator_approvals (` + approvalColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', 0, 0)`
+	approvalColumns           = `id, act, target, subject, digest, asked_by, asked, until, state, decided_by, decided, used, mac`
+	insertApproval  statement = `INSERT INTO operator_approvals (` + approvalColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', 0, 0, $10)`
 	countWaiting    statement = `SELECT count(*) FROM operator_approvals WHERE asked_by = $1 AND state = 'waiting' AND until > $2`
 	selectApproval  statement = `SELECT ` + approvalColumns + ` FROM operator_approvals WHERE id = $1`
 	selectApprovals statement = `SELECT ` + approvalColumns + ` FROM operator_approvals ORDER BY asked DESC, id LIMIT $1`
-	decideApproval  statement = `UPDATE operator_approvals SET state = $3, decided_by = $2, decided = $4
-		WHERE id = $1 AND state = 'waiting' AND asked_by <> $2 AND subject <> $2 AND until > $4`
-	useApproval statement = `UPDATE operator_approvals SET state = 'used', used = $5
-		WHERE id = $1 AND state = 'approved' AND act = $2 AND digest = $3 AND asked_by = $4 AND until > $5
+	decideApproval  statement = `UPDATE operator_approvals SET state = $3, decided_by = $2, decided = $4, mac = $6
+		WHERE id = $1 AND mac = $5 AND state = 'waiting' AND asked_by <> $2 AND subject <> $2 AND until > $4`
+	useApproval statement = `UPDATE operator_approvals SET state = 'used', used = $2, mac = $4
+		WHERE id = $1 AND mac = $3 AND state = 'approved' AND until > $2
 		AND decided_by IN (SELECT id FROM operators WHERE state = 'active')`
 	withdrawApprovals statement = `UPDATE operator_approvals SET state = 'withdrawn' WHERE asked_by = $1 AND state IN ('waiting', 'approved')`
 )
@@ -90,8 +90,9 @@ func (s *Operators) Knows(ctx context.Context, account operator.AccountID, bindi
 }
 
 // AddApproval implements operator.ApprovalStore.
-func (s *Operators) AddApproval(ctx context.Context, a operator.Approval, most int) error {
+func (s *Operators) AddApproval(ctx context.Context, r operator.ApprovalRecord, most int) error {
 	return s.db.logTx(ctx, func(t *tx) error {
+		a := r.Approval
 		var n int
 		if err := t.queryRow(ctx, countWaiting, string(a.AskedBy), micros(a.Asked)).Scan(&n); err != nil {
 			return err
@@ -100,37 +101,39 @@ func (s *Operators) AddApproval(ctx context.Context, a operator.Approval, most i
 			return fmt.Errorf("%d approvals wait: %w", n, gatehouse.ErrConflict)
 		}
 		_, err := t.exec(ctx, insertApproval, string(a.ID), string(a.Act), a.Target, string(a.Subject), a.Digest, string(a.AskedBy),
-			micros(a.Asked), micros(a.Until), string(a.State))
+			micros(a.Asked), micros(a.Until), string(a.State), r.MAC)
 		return err
 	})
 }
 
-func scanApproval(r scanner) (operator.Approval, error) {
-	var a operator.Approval
+func scanApproval(row scanner) (operator.ApprovalRecord, error) {
+	var r operator.ApprovalRecord
 	var asked, until, decided, used int64
-	err := r.Scan(&a.ID, &a.Act, &a.Target, &a.Subject, &a.Digest, &a.AskedBy, &asked, &until, &a.State, &a.DecidedBy, &decided, &used)
+	a := &r.Approval
+	err := row.Scan(&a.ID, &a.Act, &a.Target, &a.Subject, &a.Digest, &a.AskedBy, &asked, &until, &a.State, &a.DecidedBy, &decided, &used, &r.MAC)
 	a.Asked, a.Until, a.Decided, a.Used = fromMicros(asked), fromMicros(until), fromMicros(decided), fromMicros(used)
-	return a, err
+	return r, err
 }
 
 // Approval implements operator.ApprovalStore.
-func (s *Operators) Approval(ctx context.Context, id operator.ApprovalID) (operator.Approval, error) {
+func (s *Operators) Approval(ctx context.Context, id operator.ApprovalID) (operator.ApprovalRecord, error) {
 	return scanApproval(s.db.queryRow(ctx, selectApproval, string(id)))
 }
 
 // Approvals implements operator.ApprovalStore.
-func (s *Operators) Approvals(ctx context.Context, most int) ([]operator.Approval, error) {
-	return collect[operator.Approval](s.db.query(ctx, selectApprovals, most))(func(r *rows) (operator.Approval, error) { return scanApproval(r) })
+func (s *Operators) Approvals(ctx context.Context, most int) ([]operator.ApprovalRecord, error) {
+	return collect[operator.ApprovalRecord](s.db.query(ctx, selectApprovals, most))(func(r *rows) (operator.ApprovalRecord, error) { return scanApproval(r) })
 }
 
 // Decide implements operator.ApprovalStore.
-func (s *Operators) Decide(ctx context.Context, id operator.ApprovalID, by operator.AccountID, state operator.ApprovalState, at time.Time) error {
-	n, err := s.db.logExec(ctx, decideApproval, string(id), string(by), string(state), micros(at))
+func (s *Operators) Decide(ctx context.Context, was string, r operator.ApprovalRecord) error {
+	a := r.Approval
+	n, err := s.db.logExec(ctx, decideApproval, string(a.ID), string(a.DecidedBy), string(a.State), micros(a.Decided), was, r.MAC)
 	return touched(n, err, gatehouse.ErrConflict, "the approval does not wait for this account")
 }
 
 // UseApproval implements operator.ApprovalStore.
-func (s *Operators) UseApproval(ctx context.Context, u operator.ApprovalUse) error {
-	n, err := s.db.logExec(ctx, useApproval, string(u.ID), string(u.Act), u.Digest, string(u.AskedBy), micros(u.At))
+func (s *Operators) UseApproval(ctx context.Context, was string, r operator.ApprovalRecord) error {
+	n, err := s.db.logExec(ctx, useApproval, string(r.Approval.ID), micros(r.Approval.Used), was, r.MAC)
 	return touched(n, err, gatehouse.ErrConflict, "there is no such approval to use")
 }

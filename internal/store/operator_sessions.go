@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -10,23 +11,24 @@ import (
 )
 
 const (
-	insertOperatorToken statement = `INSERT INTO operator_tokens (hash, kind, operator, binding, tries, created, until) VALUES ($1, $2, $3, $4, 0, $5, $6)`
+	insertOperatorToken statement = `INSERT INTO operator_tokens (hash, kind, operator, binding, tries, created, until, provider_groups, proved, mac)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9)`
 	clearTokensOfKind   statement = `DELETE FROM operator_tokens WHERE operator = $1 AND kind = $2`
 	clearTokens         statement = `DELETE FROM operator_tokens WHERE operator = $1`
-	selectOperatorToken statement = `SELECT hash, kind, operator, binding, tries, created, until FROM operator_tokens WHERE hash = $1`
+	selectOperatorToken statement = `SELECT hash, kind, operator, binding, tries, created, until, provider_groups, proved, mac FROM operator_tokens WHERE hash = $1`
 	claimToken          statement = `UPDATE operator_tokens SET binding = $2 WHERE hash = $1 AND (binding = $3 OR binding = $2)`
 	tryToken            statement = `UPDATE operator_tokens SET tries = tries + 1 WHERE hash = $1 AND tries < $2`
 	deleteToken         statement = `DELETE FROM operator_tokens WHERE hash = $1`
 
-	sessionColumns           = `s.id, s.hash, s.operator, s.binding, s.created, s.seen, s.proved, s.idle_until, s.until, s.agent, s.source`
-	insertSession  statement = `INSERT INTO operator_sessions (id, hash, operator, binding, created, seen, proved, idle_until, until, agent, source)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+	sessionColumns           = `s.id, s.hash, s.operator, s.binding, s.created, s.seen, s.proved, s.idle_until, s.until, s.agent, s.source, s.mac`
+	insertSession  statement = `INSERT INTO operator_sessions (id, hash, operator, binding, created, seen, proved, idle_until, until, agent, source, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 	selectSession  statement = `SELECT ` + sessionColumns + ` FROM operator_sessions s WHERE s.hash = $1`
 	selectSessions statement = `SELECT ` + sessionColumns + ` FROM operator_sessions s WHERE s.operator = $1 ORDER BY s.created DESC, s.id`
-	touchSession   statement = `UPDATE operator_sessions SET seen = $2, idle_until = $3 WHERE id = $1 AND seen < $2`
+	touchSession   statement = `UPDATE operator_sessions SET seen = $2, idle_until = $3, mac = $5 WHERE id = $1 AND mac = $4`
 	touchOperator  statement = `UPDATE operators SET seen = $2 WHERE id = (SELECT operator FROM operator_sessions WHERE id = $1) AND seen < $2`
 	seenOperator   statement = `UPDATE operators SET seen = $2 WHERE id = $1 AND seen < $2`
-	rotateSession  statement = `UPDATE operator_sessions SET hash = $3, proved = $4 WHERE id = $1 AND hash = $2`
+	rotateSession  statement = `UPDATE operator_sessions SET hash = $3, proved = $4, seen = $5, idle_until = $6, mac = $7 WHERE id = $1 AND hash = $2`
 	deleteSession  statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id = $2`
 	clearSessions  statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id <> $2`
 	trimSessions   statement = `DELETE FROM operator_sessions WHERE operator = $1 AND id NOT IN
@@ -48,6 +50,22 @@ const (
 // maxBrowsers is how many browsers of an operator are known.
 const maxBrowsers = 20
 
+// groupsText is how a provider's groups are stored.
+func groupsText(groups []string) (string, error) {
+	if len(groups) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(groups)
+	return string(text), err
+}
+
+func groupsOf(text string) (groups []string, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	return groups, json.Unmarshal([]byte(text), &groups)
+}
+
 // AddToken implements operator.TokenStore.
 func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone bool) error {
 	return s.db.logTx(ctx, func(t *tx) error {
@@ -56,7 +74,12 @@ func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone 
 				return err
 			}
 		}
-		_, err := t.exec(ctx, insertOperatorToken, r.Hash[:], string(r.Kind), string(r.Account), r.Binding[:], micros(r.Created), micros(r.Until))
+		groups, err := groupsText(r.Groups)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, insertOperatorToken, r.Hash[:], string(r.Kind), string(r.Account), r.Binding[:], micros(r.Created), micros(r.Until),
+			groups, micros(r.Proved), r.MAC)
 		return err
 	})
 }
@@ -65,13 +88,15 @@ func (s *Operators) AddToken(ctx context.Context, r operator.TokenRecord, alone 
 func (s *Operators) Token(ctx context.Context, hash operator.Hash) (operator.TokenRecord, error) {
 	var r operator.TokenRecord
 	var stored, binding []byte
-	var created, until int64
-	err := s.db.queryRow(ctx, selectOperatorToken, hash[:]).Scan(&stored, &r.Kind, &r.Account, &binding, &r.Tries, &created, &until)
+	var created, until, proved int64
+	var groups string
+	err := s.db.queryRow(ctx, selectOperatorToken, hash[:]).Scan(&stored, &r.Kind, &r.Account, &binding, &r.Tries, &created, &until, &groups, &proved, &r.MAC)
 	if err != nil {
 		return operator.TokenRecord{}, err
 	}
-	r.Created, r.Until = fromMicros(created), fromMicros(until)
-	return r, errors.Join(operatorHash(&r.Hash, stored), operatorHash(&r.Binding, binding))
+	r.Created, r.Until, r.Proved = fromMicros(created), fromMicros(until), fromMicros(proved)
+	r.Groups, err = groupsOf(groups)
+	return r, errors.Join(err, operatorHash(&r.Hash, stored), operatorHash(&r.Binding, binding))
 }
 
 // operatorHash refuses a stored hash of the wrong length.
@@ -113,6 +138,17 @@ func (s *Operators) Enrol(ctx context.Context, hash operator.Hash, id operator.A
 	})
 }
 
+// EnrolByProvider implements operator.TokenStore.
+func (s *Operators) EnrolByProvider(ctx context.Context, id operator.AccountID, at time.Time) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		err := t.setState(ctx, id, operator.StateChange{From: []operator.State{operator.Invited}, To: operator.Active, At: at})
+		if err != nil {
+			return err
+		}
+		return t.all(ctx, string(id), blankOwnFactors, clearPasskeys, clearRecovery, clearBrowsers, clearTokens, clearAllSessions)
+	})
+}
+
 // AddSession implements operator.SessionStore.
 func (s *Operators) AddSession(ctx context.Context, r operator.SessionRecord, most int) error {
 	return s.db.logTx(ctx, func(t *tx) error {
@@ -122,7 +158,7 @@ func (s *Operators) AddSession(ctx context.Context, r operator.SessionRecord, mo
 			return err
 		}
 		if _, err := t.exec(ctx, insertSession, string(v.ID), r.Hash[:], string(v.Account), r.Binding[:], micros(v.Created), micros(v.Seen),
-			micros(v.Proved), micros(v.IdleUntil), micros(v.Until), v.Agent, v.Source); err != nil {
+			micros(v.Proved), micros(v.IdleUntil), micros(v.Until), v.Agent, v.Source, r.MAC); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, trimSessions, string(v.Account), most); err != nil {
@@ -154,7 +190,7 @@ func scanSession(r scanner) (operator.SessionRecord, error) {
 	var hash, binding []byte
 	var created, seen, proved, idleUntil, until int64
 	v := &record.Session
-	err := r.Scan(&v.ID, &hash, &v.Account, &binding, &created, &seen, &proved, &idleUntil, &until, &v.Agent, &v.Source)
+	err := r.Scan(&v.ID, &hash, &v.Account, &binding, &created, &seen, &proved, &idleUntil, &until, &v.Agent, &v.Source, &record.MAC)
 	if err != nil {
 		return operator.SessionRecord{}, err
 	}
@@ -169,19 +205,21 @@ func (s *Operators) Sessions(ctx context.Context, id operator.AccountID) ([]oper
 }
 
 // TouchSession implements operator.SessionStore.
-func (s *Operators) TouchSession(ctx context.Context, id operator.SessionID, at, idleUntil time.Time) error {
+func (s *Operators) TouchSession(ctx context.Context, was string, r operator.SessionRecord) error {
 	return s.db.logTx(ctx, func(t *tx) error {
-		if _, err := t.exec(ctx, touchSession, string(id), micros(at), micros(idleUntil)); err != nil {
+		v := r.Session
+		if _, err := t.exec(ctx, touchSession, string(v.ID), micros(v.Seen), micros(v.IdleUntil), was, r.MAC); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, touchOperator, string(id), micros(at))
+		_, err := t.exec(ctx, touchOperator, string(v.ID), micros(v.Seen))
 		return err
 	})
 }
 
 // RotateSession implements operator.SessionStore.
-func (s *Operators) RotateSession(ctx context.Context, id operator.SessionID, from, to operator.Hash, proved time.Time) error {
-	n, err := s.db.logExec(ctx, rotateSession, string(id), from[:], to[:], micros(proved))
+func (s *Operators) RotateSession(ctx context.Context, from operator.Hash, r operator.SessionRecord) error {
+	v := r.Session
+	n, err := s.db.logExec(ctx, rotateSession, string(v.ID), from[:], r.Hash[:], micros(v.Proved), micros(v.Seen), micros(v.IdleUntil), r.MAC)
 	return touched(n, err, gatehouse.ErrConflict, "the session has another token, or has ended")
 }
 

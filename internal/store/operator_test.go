@@ -51,7 +51,7 @@ func TestOperatorsAreStoredAsTheyAre(t *testing.T) {
 		ctx := t.Context()
 		s := withOperators(t, dsn)
 		r := operatorRecord("ada", operator.Security)
-		r.Grants = append(r.Grants, operator.GrantRecord{Grant: operator.Grant{Role: "tester", Until: day.Add(time.Hour)}, MAC: "other"})
+		r.Grants = append(r.Grants, operator.GrantRecord{Grant: operator.Grant{Role: "tester", Until: day.Add(time.Hour), Provider: true}, MAC: "other"})
 		if err := s.AddAccount(ctx, r); err != nil {
 			t.Fatal(err)
 		}
@@ -188,22 +188,36 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 		}
 		a := operator.Approval{ID: "a", Proposal: operator.Proposal{Act: operator.ActDestroyKey, Target: "t", Digest: "d"}, AskedBy: "ada", Asked: day,
 			Until: day.Add(time.Hour), State: operator.Waiting}
-		if err := s.AddApproval(ctx, a, 1); err != nil {
+		waits := operator.ApprovalRecord{Approval: a, MAC: "1"}
+		if err := s.AddApproval(ctx, waits, 1); err != nil {
 			t.Fatal(err)
 		}
-		wantConflict(t, "one approval more than may wait", s.AddApproval(ctx, operator.Approval{ID: "b", AskedBy: "ada", Asked: day, Until: day.Add(time.Hour)}, 1))
-		if got, err := s.Approval(ctx, "a"); err != nil || cmp.Diff(a, got) != "" {
+		wantConflict(t, "one approval more than may wait",
+			s.AddApproval(ctx, operator.ApprovalRecord{Approval: operator.Approval{ID: "b", AskedBy: "ada", Asked: day, Until: day.Add(time.Hour)}}, 1))
+		if got, err := s.Approval(ctx, "a"); err != nil || cmp.Diff(waits, got) != "" {
 			t.Errorf("Approval = %+v, %v", got, err)
 		}
-		use := operator.ApprovalUse{ID: "a", Act: operator.ActDestroyKey, Digest: "d", AskedBy: "ada", At: day}
-		wantConflict(t, "using one that waits", s.UseApproval(ctx, use))
-		if err := s.AddApproval(ctx, operator.Approval{ID: "about", Proposal: operator.Proposal{Act: operator.ActChangeOwner, Subject: "bob"}, AskedBy: "ada",
-			Asked: day, Until: day.Add(time.Hour), State: operator.Waiting}, 2); err != nil {
+		decided := func(by operator.AccountID, at time.Time) operator.ApprovalRecord {
+			r := operator.ApprovalRecord{Approval: a, MAC: "2"}
+			r.Approval.State, r.Approval.DecidedBy, r.Approval.Decided = operator.Approved, by, at
+			return r
+		}
+		used := func(at time.Time) operator.ApprovalRecord {
+			r := decided("bob", day)
+			r.Approval.State, r.Approval.Used, r.MAC = operator.Used, at, "3"
+			return r
+		}
+		wantConflict(t, "using one that waits", s.UseApproval(ctx, "1", used(day)))
+		about := operator.ApprovalRecord{Approval: operator.Approval{ID: "about", Proposal: operator.Proposal{Act: operator.ActChangeOwner, Subject: "bob"}, AskedBy: "ada",
+			Asked: day, Until: day.Add(time.Hour), State: operator.Waiting}, MAC: "1"}
+		if err := s.AddApproval(ctx, about, 2); err != nil {
 			t.Fatal(err)
 		}
-		wantConflict(t, "approving one about oneself", s.Decide(ctx, "about", "bob", operator.Approved, day))
-		wantConflict(t, "approving one's own", s.Decide(ctx, "a", "ada", operator.Approved, day))
-		wantConflict(t, "approving one that is over", s.Decide(ctx, "a", "bob", operator.Approved, day.Add(time.Hour)))
+		about.Approval.State, about.Approval.DecidedBy, about.Approval.Decided = operator.Approved, "bob", day
+		wantConflict(t, "approving one about oneself", s.Decide(ctx, "1", about))
+		wantConflict(t, "approving one's own", s.Decide(ctx, "1", decided("ada", day)))
+		wantConflict(t, "approving one that is over", s.Decide(ctx, "1", decided("bob", day.Add(time.Hour))))
+		wantConflict(t, "approving one that is another by now", s.Decide(ctx, "0", decided("bob", day)))
 		for what, f := range map[string]func() error{
 			"a code's step":   func() error { return s.TakeStep(ctx, "ada", "seed", 11) },
 			"a recovery code": func() error { return s.TakeRecovery(ctx, "ada", operator.Hash{1}) },
@@ -215,7 +229,7 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 				return s.UsePasskey(ctx, "key", []byte("1"), []byte("2"), day, operator.Hash{7}, day)
 			},
 			"half a sign-in": func() error { return s.DropToken(ctx, token.Hash) },
-			"a decision":     func() error { return s.Decide(ctx, "a", "bob", operator.Approved, day) },
+			"a decision":     func() error { return s.Decide(ctx, "1", decided("bob", day)) },
 		} {
 			if what == "a passkey's counter" {
 				continue // after the one before it
@@ -225,24 +239,21 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 		onlyOnce(t, "a passkey's counter", func() error {
 			return s.UsePasskey(ctx, "key", []byte("1"), []byte("2"), day, operator.Hash{7}, day)
 		})
-		for what, wrong := range map[string]operator.ApprovalUse{
-			"of another act":    {ID: "a", Act: operator.ActRestore, Digest: "d", AskedBy: "ada", At: day},
-			"of another digest": {ID: "a", Act: operator.ActDestroyKey, Digest: "e", AskedBy: "ada", At: day},
-			"of another asker":  {ID: "a", Act: operator.ActDestroyKey, Digest: "d", AskedBy: "bob", At: day},
-			"that is over":      {ID: "a", Act: operator.ActDestroyKey, Digest: "d", AskedBy: "ada", At: day.Add(time.Hour)},
-		} {
-			wantConflict(t, "an approval "+what, s.UseApproval(ctx, wrong))
-		}
+		wantConflict(t, "an approval that is another by now", s.UseApproval(ctx, "1", used(day)))
+		wantConflict(t, "an approval that is over", s.UseApproval(ctx, "2", used(day.Add(time.Hour))))
 		for _, change := range []operator.StateChange{{From: []operator.State{operator.Active}, To: operator.Suspended, At: day},
 			{From: []operator.State{operator.Suspended}, To: operator.Active, At: day}} {
 			if err := s.SetState(ctx, "bob", change); err != nil {
 				t.Fatal(err)
 			}
 			if change.To == operator.Suspended {
-				wantConflict(t, "an approval of somebody who is suspended", s.UseApproval(ctx, use))
+				wantConflict(t, "an approval of somebody who is suspended", s.UseApproval(ctx, "2", used(day)))
 			}
 		}
-		onlyOnce(t, "an approval", func() error { return s.UseApproval(ctx, use) })
+		onlyOnce(t, "an approval", func() error { return s.UseApproval(ctx, "2", used(day)) })
+		if got, err := s.Approval(ctx, "a"); err != nil || cmp.Diff(used(day), got) != "" {
+			t.Errorf("Approval = %+v, %v", got, err)
+		}
 		wantConflict(t, "an older step", s.TakeStep(ctx, "ada", "seed", 10))
 		wantConflict(t, "another seed's step", s.TakeStep(ctx, "ada", "other", 12))
 	})
@@ -303,6 +314,35 @@ func TestNoSessionOutlivesItsAccount(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	})
+}
+
+// A request that is noted late undoes nothing that happened to its session meanwhile.
+func TestALateTouchChangesNothing(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		ctx := t.Context()
+		s := withOperators(t, dsn, "ada")
+		first := operator.SessionRecord{Session: operator.Session{ID: "s", Account: "ada", Created: day, Seen: day, Proved: day, IdleUntil: day, Until: day}, Hash: operator.Hash{1}, MAC: "1"}
+		if err := s.AddSession(ctx, first, 20); err != nil {
+			t.Fatal(err)
+		}
+		touched := first
+		touched.Session.Seen, touched.Session.IdleUntil, touched.MAC = day.Add(time.Minute), day.Add(time.Hour), "2"
+		rotated := touched
+		rotated.Session.Proved, rotated.Hash, rotated.MAC = day.Add(time.Minute), operator.Hash{2}, "3"
+		late := first
+		late.Session.Seen, late.MAC = day.Add(2*time.Minute), "4"
+		check := func(what string, err error, want operator.SessionRecord) {
+			t.Helper()
+			got, again := s.Sessions(ctx, "ada")
+			if err != nil || again != nil || len(got) != 1 || cmp.Diff(want, got[0]) != "" {
+				t.Errorf("%s: %+v, %v", what, got, errors.Join(err, again))
+			}
+		}
+		check("after a request", s.TouchSession(ctx, "1", touched), touched)
+		check("after a factor", s.RotateSession(ctx, first.Hash, rotated), rotated)
+		check("after a request that is late", s.TouchSession(ctx, "2", late), rotated)
+		wantConflict(t, "a factor for a token of before", s.RotateSession(ctx, first.Hash, rotated))
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 func reviewOf(id review.ID) review.Review {
-	return review.Review{ID: id, State: review.Open, Begun: day, By: "host", Due: day.Add(48 * time.Hour), Since: day.Add(-time.Hour)}
+	return review.Review{ID: id, State: review.Open, Begun: day, By: "host", Due: day.Add(48 * time.Hour), Since: day.Add(-time.Hour), MAC: "of " + string(id)}
 }
 
 func itemsOf(id review.ID) []review.Item {
@@ -42,8 +42,13 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 			}
 		}
 		want, items := reviewOf("r1"), itemsOf("r1")
-		check(s.Begin(ctx, want, items))
-		if err := s.Begin(ctx, reviewOf("r2"), nil); !errors.Is(err, gatehouse.ErrConflict) {
+		lists := []review.ReviewedList{{List: review.List{System: "cloud", At: day, By: "host", SHA256: "aa", Rights: 2, HasUse: true}, MAC: "m"}}
+		check(s.Begin(ctx, want, items, lists))
+		if got, err := s.ReviewedLists(ctx, "r1"); err != nil || !cmp.Equal(lists, got) {
+			t.Errorf("ReviewedLists = %+v, %v", got, err)
+		}
+		want.Lists = 1
+		if err := s.Begin(ctx, reviewOf("r2"), nil, nil); !errors.Is(err, gatehouse.ErrConflict) {
 			t.Errorf("a second review: %v, want ErrConflict", err)
 		}
 		want.Counts = review.Counts{Items: 3, Proposed: 1, Undecided: 3}
@@ -62,24 +67,32 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 			t.Errorf("evidence of an open review: %v, want ErrNotFound", err)
 		}
 		items[0].Decision, items[0].By, items[0].Own, items[0].At, items[0].Reason, items[0].Entry = review.Confirmed, "a1", true, day.Add(time.Hour), "mine", "e1"
-		check(s.Decide(ctx, items[0]))
+		items[0].MAC = "decided"
+		check(s.Decide(ctx, items[0], ""))
 		check(s.Remind(ctx, "r1", 2))
 		check(s.Remind(ctx, "r1", 1))
-		for i := range 2 { // the first counts
-			check(s.Close(ctx, "r1", day.Add(time.Duration(2+i)*time.Hour)))
+		closing := want
+		check(s.Close(ctx, "another", closing))
+		if got, err := s.Review(ctx, "r1"); err != nil || got.State != review.Open {
+			t.Errorf("closing one that is another by now: %+v, %v", got, err)
 		}
-		if err := s.Decide(ctx, items[1]); !errors.Is(err, gatehouse.ErrConflict) {
+		for i := range 2 { // the first counts
+			closing.Closed, closing.MAC = day.Add(time.Duration(2+i)*time.Hour), fmt.Sprint("closed", i)
+			check(s.Close(ctx, want.MAC, closing))
+		}
+		if err := s.Decide(ctx, items[1], ""); !errors.Is(err, gatehouse.ErrConflict) {
 			t.Errorf("deciding in a closed review: %v, want ErrConflict", err)
 		}
 		for i := range 2 {
-			check(s.Effect(ctx, "r1", 2, review.Outside, day.Add(time.Duration(3+i)*time.Hour)))
-			check(s.Effect(ctx, "r1", 3, []review.Effect{review.InConfiguration, review.Gone}[i], day.Add(3*time.Hour)))
+			check(s.Effect(ctx, review.Item{Review: "r1", Number: 2, Effect: review.Outside, Done: day.Add(time.Duration(3+i) * time.Hour), MAC: "2"}))
+			check(s.Effect(ctx, review.Item{Review: "r1", Number: 3, Effect: []review.Effect{review.InConfiguration, review.Gone}[i], Done: day.Add(3 * time.Hour), MAC: "3"}))
 			check(s.Sign(ctx, "r1", fmt.Append(nil, "evidence", i)))
 		}
 		for n := 1; n < 3; n++ {
 			items[n].Decision, items[n].By, items[n].At, items[n].Done = review.Lapsed, "gatehouse", day.Add(2*time.Hour), day.Add(3*time.Hour)
 		}
 		items[1].Effect, items[2].Effect = review.Outside, review.InConfiguration
+		items[1].MAC, items[2].MAC = "2", "3"
 		if got, err := s.Items(ctx, "r1"); err != nil || !cmp.Equal(items, got) {
 			t.Errorf("%v (-want +got):\n%s", err, cmp.Diff(items, got))
 		}
@@ -94,6 +107,7 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 			check(s.Resolve(ctx, "r1", 2, day.Add(time.Duration(5+i)*time.Hour)))
 		}
 		want.State, want.Closed, want.Finished, want.Reminded = review.Finished, day.Add(2*time.Hour), day.Add(4*time.Hour), 2
+		want.MAC = "closed0"
 		want.Counts = review.Counts{Items: 3, Proposed: 1, Confirmed: 1, Lapsed: 2, OpenItems: 1}
 		if got, err := s.Review(ctx, "r1"); err != nil || got != want {
 			t.Errorf("Review = %+v, %v; want %+v", got, err, want)
@@ -103,7 +117,19 @@ func TestReviewsAreStoredAsTheyAre(t *testing.T) {
 		}
 		next := reviewOf("r2")
 		next.Begun = day.Add(time.Hour)
-		check(s.Begin(ctx, next, nil))
+		check(s.Begin(ctx, next, itemsOf("r2"), lists))
+		for _, id := range []review.ID{"r1", "r2", "r2"} { // a finished one stays
+			check(s.Discard(ctx, id))
+		}
+		if _, err := s.Review(ctx, "r2"); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("a review that was discarded: %v, want ErrNotFound", err)
+		}
+		got, err := s.Items(ctx, "r2")
+		left, again := s.ReviewedLists(ctx, "r2")
+		if err != nil || again != nil || len(got)+len(left) != 0 {
+			t.Errorf("of a review that was discarded %+v and %+v are left, %v", got, left, errors.Join(err, again))
+		}
+		check(s.Begin(ctx, next, nil, nil))
 		if list, err := s.Reviews(ctx); err != nil || len(list) != 2 || list[0].ID != "r2" {
 			t.Errorf("Reviews = %+v, %v; want the newest first", list, err)
 		}
@@ -120,7 +146,7 @@ func TestOneReviewAtATime(t *testing.T) {
 		for i := range 6 {
 			group.Go(func() {
 				id := review.ID(fmt.Sprint("r", i))
-				err := s.Begin(t.Context(), reviewOf(id), itemsOf(id))
+				err := s.Begin(t.Context(), reviewOf(id), itemsOf(id), nil)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {

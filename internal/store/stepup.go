@@ -36,8 +36,13 @@ const (
 		WHERE id = $1 AND version = $2 AND blocked = 0 AND request = '' AND (step < $4 OR (step = 0 AND $4 = 0))`
 	factorsOf statement = `SELECT id, person, request, method, site, sealed, step, blocked, created, used, version
 		FROM stepup_factors WHERE person = $1 AND request = '' ORDER BY created, id`
-	factorsCount    statement = `SELECT count(*) FROM stepup_factors WHERE person = $1 AND request = ''`
-	factorBlock     statement = `UPDATE stepup_factors SET blocked = 1, version = version + 1 WHERE id = $1`
+	factorsCount statement = `SELECT count(*) FROM stepup_factors WHERE person = $1 AND request = ''`
+	factorBlock  statement = `UPDATE stepup_factors SET blocked = 1, version = version + 1 WHERE id = $1`
+	// With a copied factor goes what may have been proved with the copy: the browsers that
+	// are known by it (the budget that all others share stays), and the requests.
+	copiedBrowsers statement = `DELETE FROM stepup_browsers WHERE hash <> '' AND person = (SELECT person FROM stepup_factors WHERE id = $1)`
+	copiedRequests statement = `DELETE FROM stepup_requests WHERE proved > 0 AND proved_by = (SELECT method FROM stepup_factors WHERE id = $1)
+		AND person = (SELECT person FROM stepup_factors WHERE id = $1)`
 	factorsActivate statement = `UPDATE stepup_factors SET request = '', version = version + 1 WHERE request = $1 AND request <> ''`
 	factorsDrop     statement = `DELETE FROM stepup_factors WHERE request = $1 AND request <> ''`
 
@@ -89,15 +94,20 @@ func (s stepupStore) AddRequest(ctx context.Context, r *stepup.Request, keep int
 		if err != nil || swept+over == 0 {
 			return err
 		}
-		if _, err := t.exec(ctx, stepupOrphanFactors); err != nil {
-			return err
-		}
-		_, err = t.exec(ctx, stepupOrphanCodes)
-		return err
+		return t.orphans(ctx)
 	})
 	if err == nil {
 		r.Version = 1
 	}
+	return err
+}
+
+// orphans deletes what was being set up in requests that are gone.
+func (t *tx) orphans(ctx context.Context) error {
+	if _, err := t.exec(ctx, stepupOrphanFactors); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, stepupOrphanCodes)
 	return err
 }
 
@@ -239,8 +249,14 @@ func (s stepupStore) Factors(ctx context.Context, person gatehouse.PersonID) ([]
 }
 
 func (s stepupStore) Block(ctx context.Context, id string) error {
-	_, err := s.db.logExec(ctx, factorBlock, id)
-	return err
+	return s.db.logTx(ctx, func(t *tx) error {
+		for _, what := range []statement{factorBlock, copiedBrowsers, copiedRequests} {
+			if _, err := t.exec(ctx, what, id); err != nil {
+				return err
+			}
+		}
+		return t.orphans(ctx)
+	})
 }
 
 func (s stepupStore) Reset(ctx context.Context, person gatehouse.PersonID) (int, error) {

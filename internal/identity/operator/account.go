@@ -59,6 +59,8 @@ type Grant struct {
 	Role Role
 	// Until is when it ends; zero for no end.
 	Until time.Time
+	// Provider says that a group at the provider gave it, not an operator.
+	Provider bool
 }
 
 // live reports whether the grant holds at t.
@@ -130,25 +132,35 @@ func (d *Directory) record(ctx context.Context, id AccountID) (AccountRecord, er
 	return r, d.grants(ctx, &r)
 }
 
-// grants gives a record's account the grants that were given by this package; what
-// else stands in the database gives nothing.
+// grants gives a record's account the grants that were given by this package, and that
+// the configuration still lets groups give; what else stands in the database gives
+// nothing.
 func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 	r.Account.Grants = nil
 	for _, g := range r.Grants {
-		ok, err := d.holds(ctx, g.MAC, "grant", grantParts(r.Account.ID, g.Grant)...)
+		ok, err := d.grantHolds(ctx, r.Account.ID, g)
 		if err != nil {
 			return err
 		}
-		if ok {
+		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) {
 			r.Account.Grants = append(r.Account.Grants, g.Grant)
 		}
 	}
 	return nil
 }
 
+// grantHolds reports whether a grant is as it was written.
+func (d *Directory) grantHolds(ctx context.Context, id AccountID, g GrantRecord) (bool, error) {
+	ok, err := d.RowHolds(ctx, g.MAC, RowGrant, grantParts(id, g.Grant)...)
+	if err == nil && !ok {
+		d.TellAltered(AlteredRow{RowGrant, id, string(g.Grant.Role)})
+	}
+	return ok, err
+}
+
 // sealGrant makes the row of a grant.
 func (d *Directory) sealGrant(ctx context.Context, id AccountID, g Grant) (GrantRecord, error) {
-	mac, err := d.mac(ctx, "grant", grantParts(id, g)...)
+	mac, err := d.RowMAC(ctx, RowGrant, grantParts(id, g)...)
 	return GrantRecord{g, mac}, err
 }
 
@@ -157,5 +169,9 @@ func grantParts(id AccountID, g Grant) []string {
 	if !g.Until.IsZero() {
 		until = g.Until.UTC().Format(time.RFC3339Nano)
 	}
-	return []string{string(id), string(g.Role), until}
+	parts := []string{string(id), string(g.Role), until}
+	if g.Provider {
+		parts = append(parts, "provider")
+	}
+	return parts
 }

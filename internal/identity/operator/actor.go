@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -104,7 +105,12 @@ func (d *Directory) authorise(ctx context.Context, by Actor, p Permission, fresh
 		if s.Session.ID != by.session || !d.alive(s.Session, account, at) {
 			continue
 		}
+		ok, err := d.sessionHolds(ctx, &s)
 		switch {
+		case err != nil:
+			return Account{}, err
+		case !ok:
+			return Account{}, ErrSession
 		case !account.Account.May(p, at):
 			return Account{}, ErrMay
 		case fresh && !d.Fresh(s.Session):
@@ -116,11 +122,18 @@ func (d *Directory) authorise(ctx context.Context, by Actor, p Permission, fresh
 }
 
 // Fresh reports whether a factor was shown in a session as lately as a dangerous act
-// demands. A clock that was set back makes it no fresher.
+// demands. The clock of another node may be ahead of this one's by maxSkew; one that was
+// set back further makes no session fresher.
 func (d *Directory) Fresh(s Session) bool {
+	if s.Proved.IsZero() {
+		return false
+	}
 	age := d.now().Sub(s.Proved)
-	return age >= 0 && age < d.config.Fresh
+	return age >= -maxSkew && age < d.config.Fresh
 }
+
+// maxSkew is by how much the clocks of the nodes of one Gatehouse may differ.
+const maxSkew = 5 * time.Second
 
 // entry is the beginning of an entry of the log: who does it, to which account.
 func entry(action string, by Actor, account AccountID) audit.Entry {
@@ -192,6 +205,7 @@ const (
 	actionRefuse   = "operator.refuse"
 	actionLocked   = "operator.locked"
 	actionCloned   = "operator.cloned"
+	actionAltered  = "operator.altered"
 	actionSignOut  = "operator.sign-out"
 	actionGrant    = "operator.grant"
 	actionRevoke   = "operator.revoke"

@@ -54,6 +54,9 @@ const (
 	Used     ApprovalState = "used"
 	// Withdrawn is one whose asker lost their account meanwhile.
 	Withdrawn ApprovalState = "withdrawn"
+	// Altered is one that is not as it was written: it is of no use. It stands in no
+	// row.
+	Altered ApprovalState = "altered"
 )
 
 // Proposal is what somebody wants to do.
@@ -141,28 +144,50 @@ func (d *Directory) approved(ctx context.Context, by Actor, p Proposal) error {
 	if by.approval == "" {
 		return &NeedApproval{p}
 	}
-	a, err := d.config.Store.Approval(ctx, by.approval)
+	a, was, err := d.approval(ctx, by.approval)
 	if errors.Is(err, gatehouse.ErrNotFound) {
 		return &NeedApproval{p}
 	}
 	if err != nil {
-		return fmt.Errorf("reading an approval: %w", err)
+		return err
+	}
+	at := d.now()
+	if a.State != Approved || a.Act != p.Act || a.Digest != p.Digest || a.AskedBy != by.account || !at.Before(a.Until) {
+		return &NeedApproval{p}
 	}
 	// Who approved it must still be allowed to.
-	if decider, err := d.record(ctx, a.DecidedBy); errors.Is(err, gatehouse.ErrNotFound) || err == nil && !decider.Account.May(ApprovalsDecide, d.now()) {
+	if decider, err := d.record(ctx, a.DecidedBy); errors.Is(err, gatehouse.ErrNotFound) || err == nil && !decider.Account.May(ApprovalsDecide, at) {
 		return &NeedApproval{p}
 	} else if err != nil {
+		return err
+	}
+	a.State, a.Used = Used, at
+	used, err := d.sealApproval(ctx, a)
+	if err != nil {
 		return err
 	}
 	e := entry(actionUse, by, p.Subject)
 	e.Facts["approval"], e.Facts["act"], e.Facts["approver"] = string(a.ID), string(p.Act), string(a.DecidedBy)
 	return d.logged(ctx, e, func() error {
-		err := d.config.Store.UseApproval(ctx, ApprovalUse{ID: by.approval, Act: p.Act, Digest: p.Digest, AskedBy: by.account, At: d.now()})
+		err := d.config.Store.UseApproval(ctx, was, used)
 		if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 			return &NeedApproval{p}
 		}
 		return err
 	})
+}
+
+// approval reads an approval and its MAC. One that is not as it was written is none.
+func (d *Directory) approval(ctx context.Context, id ApprovalID) (Approval, string, error) {
+	r, err := d.config.Store.Approval(ctx, id)
+	if err != nil {
+		return Approval{}, "", fmt.Errorf("reading an approval: %w", err)
+	}
+	ok, err := d.approvalHolds(ctx, r)
+	if err == nil && !ok {
+		err = fmt.Errorf("reading an approval: it is not as it was written: %w", gatehouse.ErrNotFound)
+	}
+	return r.Approval, r.MAC, err
 }
 
 // TakesTwo reports whether an act of this operator would need an approval now.
@@ -250,8 +275,12 @@ func (d *Directory) Propose(ctx context.Context, by Actor, p Proposal) (Approval
 	a := Approval{ID: ApprovalID(newID()), Proposal: p, AskedBy: by.account, Asked: at, Until: at.Add(approvalFor), State: Waiting}
 	e := entry(actionPropose, by, p.Subject)
 	e.Facts["approval"], e.Facts["act"] = string(a.ID), string(p.Act)
-	err := d.logged(ctx, e, func() error {
-		err := d.config.Store.AddApproval(ctx, a, maxWaiting)
+	sealed, err := d.sealApproval(ctx, a)
+	if err != nil {
+		return Approval{}, err
+	}
+	err = d.logged(ctx, e, func() error {
+		err := d.config.Store.AddApproval(ctx, sealed, maxWaiting)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			return wire.Refuse(gatehouse.ErrLimited, "operator/many-approvals", "Too many of your proposals are waiting. Have some decided first.")
 		}
@@ -282,20 +311,25 @@ func (d *Directory) decide(ctx context.Context, by Actor, id ApprovalID, state A
 		return err
 	}
 	refused := wire.Refuse(gatehouse.ErrConflict, "operator/approval-state", "This proposal does not wait for you: it is decided, over, your own, or about you.")
-	a, err := d.config.Store.Approval(ctx, id)
+	a, was, err := d.approval(ctx, id)
 	if errors.Is(err, gatehouse.ErrNotFound) {
 		return wire.Refuse(gatehouse.ErrNotFound, "operator/approval-unknown", "There is no such proposal.")
 	}
 	if err != nil {
-		return fmt.Errorf("reading an approval: %w", err)
+		return err
 	}
 	if a.AskedBy == by.account || a.Subject == by.account {
 		return refused
 	}
 	e := entry(action, by, a.Subject)
 	e.Facts["approval"], e.Facts["act"], e.Facts["proposer"] = string(id), string(a.Act), string(a.AskedBy)
+	a.State, a.DecidedBy, a.Decided = state, by.account, d.now()
+	decided, err := d.sealApproval(ctx, a)
+	if err != nil {
+		return err
+	}
 	return d.logged(ctx, e, func() error {
-		err := d.config.Store.Decide(ctx, id, by.account, state, d.now())
+		err := d.config.Store.Decide(ctx, was, decided)
 		if errors.Is(err, gatehouse.ErrConflict) {
 			return refused
 		}
@@ -305,9 +339,21 @@ func (d *Directory) decide(ctx context.Context, by Actor, id ApprovalID, state A
 
 // Approvals returns the newest approvals, those that wait and those of the past.
 func (d *Directory) Approvals(ctx context.Context) ([]Approval, error) {
-	all, err := d.config.Store.Approvals(ctx, maxApprovals)
+	records, err := d.config.Store.Approvals(ctx, maxApprovals)
 	if err != nil {
 		return nil, fmt.Errorf("listing approvals: %w", err)
+	}
+	all := make([]Approval, 0, len(records))
+	for _, r := range records {
+		ok, err := d.approvalHolds(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			// Somebody else wrote it: what it says is not shown as a proposal.
+			r.Approval.State, r.Approval.Target = Altered, ""
+		}
+		all = append(all, r.Approval)
 	}
 	return all, nil
 }

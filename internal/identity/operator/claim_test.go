@@ -45,33 +45,72 @@ func (m *between) AcceptTOTP(ctx context.Context, id operator.AccountID, by oper
 	return m.Store.AcceptTOTP(ctx, id, by, random, step)
 }
 
-func (m *between) MoveGrants(ctx context.Context, from, to operator.AccountID, grants []operator.GrantRecord, at time.Time, keep operator.Role, decider bool) error {
+func (m *between) MoveGrants(ctx context.Context, move operator.GrantMove) error {
 	m.happen()
-	return m.Store.MoveGrants(ctx, from, to, grants, at, keep, decider)
+	return m.Store.MoveGrants(ctx, move)
 }
 
-// A role that is taken from an heir while a hand-over is under way does not come back
-// with it.
+// What is taken from an heir, or from who hands over, while a hand-over is under way does
+// not come back with it.
 func TestHandOverBringsNoRoleBack(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, dsn string) {
-		rows := &between{}
-		w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
-		ctx := t.Context()
-		w.join("ada", operator.Owner)
-		giver, heir := w.join("bob", operator.Auditor), w.join("eve", operator.Developer)
-		rows.first = func() {
-			if err := w.d.Revoke(ctx, operator.Host(), heir.id, operator.Developer); err != nil {
-				t.Errorf("Revoke: %v", err)
+	soon := time.Now().Add(time.Hour)
+	for what, c := range map[string]struct {
+		giver, heir operator.Role
+		end         time.Time // of the giver's role; zero for none
+		meanwhile   func(context.Context, *operator.Directory, *member, *member) error
+		rule        string
+		want        operator.Role // the heir's only one
+	}{
+		"a role of the heir's own": {giver: operator.Auditor, heir: operator.Developer, want: operator.Auditor,
+			meanwhile: func(ctx context.Context, d *operator.Directory, _, heir *member) error {
+				return d.Revoke(ctx, operator.Host(), heir.id, operator.Developer)
+			}},
+		"the giver's": {giver: operator.Auditor, heir: operator.Developer, want: operator.Developer, rule: "operator/state",
+			meanwhile: func(ctx context.Context, d *operator.Directory, giver, _ *member) error {
+				return d.Revoke(ctx, operator.Host(), giver.id, operator.Auditor)
+			}},
+		"the giver's end": {giver: operator.Auditor, heir: operator.Developer, want: operator.Developer, rule: "operator/state",
+			meanwhile: func(ctx context.Context, d *operator.Directory, giver, _ *member) error {
+				return d.Grant(ctx, operator.Host(), giver.id, operator.Grant{Role: operator.Auditor, Until: soon})
+			}},
+		"the later end, which was the heir's": {giver: operator.Auditor, end: soon, heir: operator.Auditor, rule: "operator/state",
+			meanwhile: func(ctx context.Context, d *operator.Directory, _, heir *member) error {
+				return d.Revoke(ctx, operator.Host(), heir.id, operator.Auditor)
+			}},
+		"nothing": {giver: operator.Auditor, end: soon, heir: operator.Auditor, want: operator.Auditor,
+			meanwhile: func(context.Context, *operator.Directory, *member, *member) error { return nil }},
+	} {
+		storetest.Each(t, func(t *testing.T, dsn string) {
+			rows := &between{}
+			w := newFaultyWorld(t, dsn, faults{store: func(s operator.Store) operator.Store { rows.Store = s; return rows }})
+			ctx := t.Context()
+			w.join("ada", operator.Owner)
+			giver, heir := w.join("bob", c.giver), w.join("eve", c.heir)
+			if !c.end.IsZero() {
+				if err := w.d.Grant(ctx, operator.Host(), giver.id, operator.Grant{Role: c.giver, Until: c.end}); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		if err := w.d.HandOver(ctx, operator.Host(), giver.id, heir.id); err != nil {
-			t.Fatalf("HandOver: %v", err)
-		}
-		a, err := w.d.Account(ctx, heir.id)
-		if err != nil || len(a.Grants) != 1 || a.Grants[0].Role != operator.Auditor {
-			t.Errorf("after it the heir has %+v, %v", a.Grants, err)
-		}
-	})
+			rows.first = func() {
+				if err := c.meanwhile(ctx, w.d, giver, heir); err != nil {
+					t.Errorf("%s: meanwhile: %v", what, err)
+				}
+			}
+			err := w.d.HandOver(ctx, operator.Host(), giver.id, heir.id)
+			if c.rule != "" {
+				refused(t, "handing over while "+what+" went", err, c.rule)
+			} else if err != nil {
+				t.Errorf("handing over while %s went: %v", what, err)
+			}
+			a, err := w.d.Account(ctx, heir.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == "" && len(a.Grants) > 0 || c.want != "" && (len(a.Grants) != 1 || a.Grants[0].Role != c.want || !a.Grants[0].Until.IsZero()) {
+				t.Errorf("while %s went: after it the heir has %+v, want %q without an end", what, a.Grants, c.want)
+			}
+		})
+	}
 }
 
 // Whoever holds a link that is replaced, or is in a session that is ended, leaves no

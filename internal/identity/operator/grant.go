@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -122,7 +122,7 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 	if err != nil {
 		return err
 	}
-	grants, err := d.joined(ctx, to, r.Account.Grants, heir.Account.Grants)
+	move, err := d.move(ctx, r.Account, heir.Account)
 	if err != nil {
 		return err
 	}
@@ -131,36 +131,37 @@ func (d *Directory) HandOver(ctx context.Context, by Actor, from, to AccountID) 
 			return err
 		}
 	}
-	at := d.now()
+	move.At, move.Keep = d.now(), Owner
+	move.Decider = r.Account.May(ApprovalsDecide, move.At)
 	e := entry(actionHandOver, by, from)
 	e.Facts["to"] = string(to)
-	return d.logged(ctx, e, func() error {
-		return d.stateRefusal(d.config.Store.MoveGrants(ctx, from, to, grants, at, Owner, r.Account.May(ApprovalsDecide, at)))
-	})
+	return d.logged(ctx, e, func() error { return d.stateRefusal(d.config.Store.MoveGrants(ctx, move)) })
 }
 
-// joined returns the roles that one account gives another: of a role that both have,
-// the later end. What the other alone has stays as it stands when they are written: it
-// may have been taken away since it was read.
-func (d *Directory) joined(ctx context.Context, id AccountID, given, had []Grant) ([]GrantRecord, error) {
-	ends := map[Role]time.Time{}
-	for _, g := range given {
-		ends[g.Role] = g.Until
+// move says what a hand-over does: of a role that both have, the heir gets the later
+// end. All that this is made of has to be so still when it is written: a role may have
+// been taken from either since it was read.
+func (d *Directory) move(ctx context.Context, giver, heir Account) (GrantMove, error) {
+	m := GrantMove{From: giver.ID, To: heir.ID}
+	put := func(list *[]GrantRecord, id AccountID, g Grant) error {
+		sealed, err := d.sealGrant(ctx, id, g)
+		*list = append(*list, sealed)
+		return err
 	}
-	for _, g := range had {
-		if end, both := ends[g.Role]; both && !end.IsZero() && (g.Until.IsZero() || g.Until.After(end)) {
-			ends[g.Role] = g.Until
+	for _, g := range giver.Grants {
+		err := put(&m.Given, giver.ID, g)
+		if i := slices.IndexFunc(heir.Grants, func(had Grant) bool { return had.Role == g.Role }); i >= 0 {
+			had := heir.Grants[i]
+			err = errors.Join(err, put(&m.Had, heir.ID, had))
+			if !g.Until.IsZero() && (had.Until.IsZero() || had.Until.After(g.Until)) {
+				g = had
+			}
+		}
+		if err := errors.Join(err, put(&m.Grants, heir.ID, g)); err != nil {
+			return GrantMove{}, err
 		}
 	}
-	records := make([]GrantRecord, 0, len(ends))
-	for role, end := range ends {
-		g, err := d.sealGrant(ctx, id, Grant{role, end})
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, g)
-	}
-	return records, nil
+	return m, nil
 }
 
 // stateRefusal says what a conflict with an account's state is about.

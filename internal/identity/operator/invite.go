@@ -34,7 +34,7 @@ func (d *Directory) Invite(ctx context.Context, by Actor, in Invitation) (secret
 	}
 	at := d.now()
 	r := AccountRecord{
-		Account:     Account{ID: AccountID(newID()), State: Invited, Created: at, Grants: []Grant{{in.Role, micro(in.Until)}}},
+		Account:     Account{ID: AccountID(newID()), State: Invited, Created: at, Grants: []Grant{{Role: in.Role, Until: micro(in.Until)}}},
 		Environment: d.config.Environment, Handle: make([]byte, handleSize),
 	}
 	_, _ = rand.Read(r.Handle) // never fails

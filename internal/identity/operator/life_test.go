@@ -382,6 +382,13 @@ func (r *readOnly) DropGrant(ctx context.Context, id operator.AccountID, role op
 	return r.Store.DropGrant(ctx, id, role, at, keep, decider)
 }
 
+func (r *readOnly) DropCloned(ctx context.Context, account operator.AccountID, id operator.PasskeyID) error {
+	if r.only.Load() {
+		return errReadOnly
+	}
+	return r.Store.DropCloned(ctx, account, id)
+}
+
 func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
 	if r.only.Load() {
 		return errReadOnly

@@ -131,10 +131,11 @@ func (c *Config) validate() error {
 
 // Directory knows the operators. It is safe for use by many goroutines, and several
 // processes may have one on the same database: all that it keeps in memory
-// is how the provider described itself.
+// is how the provider described itself, and which altered rows it has told of.
 type Directory struct {
 	config   Config
 	provider provider
+	told     told
 }
 
 // New returns a Directory.
@@ -172,22 +173,6 @@ func newToken(id AccountID) secret.Text {
 // isOf reports whether a token was made for an account.
 func isOf(token secret.Text, id AccountID) bool {
 	return strings.HasPrefix(token.Reveal(), string(id)+".")
-}
-
-// mac is what stands beside a row that gives something, so that who can write to the
-// database alone gives nothing.
-func (d *Directory) mac(ctx context.Context, kind string, parts ...string) (string, error) {
-	derived, err := d.config.Derive(ctx, "operator-row-"+kind, parts...)
-	if err != nil {
-		return "", fmt.Errorf("signing a row: %w", err)
-	}
-	return derived.Reveal(), nil
-}
-
-// holds reports whether a row has the MAC that mac gave it.
-func (d *Directory) holds(ctx context.Context, stored, kind string, parts ...string) (bool, error) {
-	right, err := d.mac(ctx, kind, parts...)
-	return err == nil && secret.New(right).Equal(secret.New(stored)), err
 }
 
 // newID returns a random identifier: 130 bits.

@@ -152,14 +152,11 @@ func (d *Directory) keysOf(ctx context.Context, r AccountRecord) (factor.Holder,
 	h := factor.Holder{Handle: r.Handle, Name: r.Account.Email, Display: r.Account.Name}
 	stored := make(map[PasskeyID][]byte, len(records))
 	for _, record := range records {
-		var k factor.Passkey
-		if err := json.Unmarshal(record.Credential, &k); err != nil {
-			return factor.Holder{}, nil, errors.New("a stored passkey is not as it was written")
-		}
-		switch ok, err := d.holds(ctx, record.MAC, "passkey", string(r.Account.ID), string(k.ID), string(k.Key)); {
-		case err != nil:
+		k, ok, err := d.passkeyHolds(ctx, record)
+		if err != nil {
 			return factor.Holder{}, nil, err
-		case !ok:
+		}
+		if !ok {
 			continue // nobody added it here
 		}
 		stored[record.Passkey.ID] = record.Credential
@@ -172,6 +169,18 @@ func (d *Directory) keysOf(ctx context.Context, r AccountRecord) (factor.Holder,
 		h.Display = h.Name
 	}
 	return h, stored, nil
+}
+
+// passkeyHolds reads a passkey's public half, and reports whether it was added here.
+func (d *Directory) passkeyHolds(ctx context.Context, r PasskeyRecord) (k factor.Passkey, ok bool, err error) {
+	if err := json.Unmarshal(r.Credential, &k); err != nil {
+		return factor.Passkey{}, false, errors.New("a stored passkey is not as it was written")
+	}
+	ok, err = d.RowHolds(ctx, r.MAC, RowPasskey, string(r.Passkey.Account), string(k.ID), string(k.Key))
+	if err == nil && !ok {
+		d.TellAltered(AlteredRow{RowPasskey, r.Passkey.Account, string(r.Passkey.ID)})
+	}
+	return k, ok, err
 }
 
 // FinishPasskey adds the passkey that the browser made.
@@ -210,7 +219,7 @@ func (d *Directory) FinishPasskey(ctx context.Context, e EnrolmentOrSession, pac
 	if err != nil {
 		return fmt.Errorf("writing a passkey: %w", err)
 	}
-	mac, err := d.mac(ctx, "passkey", string(h.record.Account.ID), string(key.ID), string(key.Key))
+	mac, err := d.RowMAC(ctx, RowPasskey, string(h.record.Account.ID), string(key.ID), string(key.Key))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/secret"
@@ -30,10 +31,13 @@ type ProviderConfig struct {
 	// Client reaches the provider and nobody else. Required.
 	Client *http.Client
 	// RolesClaim names the claim that holds groups; empty means "groups". Roles says
-	// which role a group has here, until the session's longest time is over; Owner is
-	// never among them.
+	// which role a group has here, until the session's longest time is over, or until
+	// who has it signs in without the group; Owner is never among them, and another one
+	// that decides approvals only with MayApprove: whoever manages the group then says
+	// who is a second operator.
 	RolesClaim string
 	Roles      map[string]Role
+	MayApprove bool
 	// SecondFactor are the values of the claim amr (RFC 8176) of which one proves
 	// that the provider demanded a second factor. None means that ours is always
 	// demanded.
@@ -48,6 +52,9 @@ func (c *ProviderConfig) validate() error {
 	for group, role := range c.Roles {
 		if role == Owner || !slices.Contains(Roles(), role) {
 			return fmt.Errorf("operator: Provider.Roles gives the group %q a role that does not exist, or owner: %w", group, gatehouse.ErrInvalid)
+		}
+		if guarded(role) && !c.MayApprove {
+			return fmt.Errorf("operator: Provider.Roles gives the group %q a role that decides approvals, without MayApprove: %w", group, gatehouse.ErrInvalid)
 		}
 	}
 	return nil
@@ -99,6 +106,12 @@ func (d *Directory) HasProvider() bool { return d.config.Provider != nil }
 
 // SignInProviderBegin returns the address at the provider that the browser goes to.
 func (d *Directory) SignInProviderBegin(ctx context.Context, b Browser) (address string, err error) {
+	return d.providerBegin(ctx, b, "")
+}
+
+// providerBegin is SignInProviderBegin; with account, to prove again that it is that
+// one's operator.
+func (d *Directory) providerBegin(ctx context.Context, b Browser, account AccountID) (address string, err error) {
 	asked, _, c, err := d.found(ctx)
 	if err != nil {
 		return "", err
@@ -108,11 +121,11 @@ func (d *Directory) SignInProviderBegin(ctx context.Context, b Browser) (address
 	if err != nil {
 		return "", err
 	}
-	state, err := d.begin(ctx, b, ceremonyProvider, "", []byte(id))
+	state, err := d.begin(ctx, b, ceremonyProvider, account, []byte(id))
 	if err != nil {
 		return "", err
 	}
-	return c.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier.Reveal()), oidc.Nonce(nonce.Reveal())), nil
+	return c.AuthCodeURL(state, append(d.demand(account), oauth2.S256ChallengeOption(verifier.Reveal()), oidc.Nonce(nonce.Reveal()))...), nil
 }
 
 // identityToken is what we read of the provider's token.
@@ -121,13 +134,16 @@ type identityToken struct {
 	email   string // only if the provider has verified it
 	factors []string
 	groups  []string
+	// seen is when the provider saw them show a factor; zero if it does not say.
+	seen time.Time
 }
 
 // SignInProviderFinish takes what the provider sent the browser back with. If the
 // provider says that it demanded a second factor, and is believed, the browser is
 // signed in; otherwise half is what [Directory.SignInCode] demands the second factor
 // with. An account is found by the provider's subject, or the first time by its
-// verified address; an invited one is thereby enrolled if no other factor is needed.
+// verified address; an invited one is thereby enrolled if no other factor is needed, and
+// loses what was added by its link.
 //
 // A browser that comes back from another site sends no cookie that is SameSite=Strict:
 // the page that it comes back to has to send it on to itself first.
@@ -172,6 +188,9 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	case !strong && !r.Account.TOTP:
 		return fail(refuse(id, "no-second-factor"))
 	}
+	if reason := d.provesAgain(c.Account, id, said.seen); reason != "" {
+		return fail(refuse(id, reason))
+	}
 	// Whatever comes of it, it comes of it once.
 	if err := d.config.Store.TakeCeremony(ctx, used, c.Until); errors.Is(err, gatehouse.ErrConflict) {
 		return fail(refuse(id, "replayed"))
@@ -188,13 +207,19 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 			return fail(err)
 		}
 	}
+	// Before it is asked for more: what is no more is no more.
+	if err := d.dropGroups(ctx, r, said.groups); err != nil {
+		return fail(err)
+	}
 	if !strong {
-		half, err := d.newHalf(ctx, tokenProvider, id, binding)
+		half, err := d.newHalf(ctx, TokenRecord{
+			Kind: tokenProvider, Account: id, Binding: binding, Groups: d.mappedGroups(said.groups), Proved: d.proof(said.seen),
+		})
 		return secret.Text{}, Session{}, half, err
 	}
 	if r.Account.State == Invited {
 		err := d.logged(ctx, entry(actionEnrol, Actor{account: id}, id), func() error {
-			return d.config.Store.SetState(ctx, id, StateChange{From: []State{Invited}, To: Active, At: d.now()})
+			return d.config.Store.EnrolByProvider(ctx, id, d.now())
 		})
 		if err != nil {
 			return fail(d.stateRefusal(err))
@@ -206,7 +231,7 @@ func (d *Directory) SignInProviderFinish(ctx context.Context, b Browser, state, 
 	e := entry(actionSignIn, Actor{account: id}, id)
 	e.Facts["by"] = "provider"
 	err = d.logged(ctx, e, func() (err error) {
-		token, s, err = d.newSession(ctx, b, id)
+		token, s, err = d.newSessionProved(ctx, b, id, d.proof(said.seen))
 		return err
 	})
 	if err != nil {
@@ -257,6 +282,7 @@ func (d *Directory) exchange(ctx context.Context, id, code string) (said identit
 		claim = "groups"
 	}
 	said.groups = claimTexts(claims[claim])
+	said.seen = claimTime(claims["auth_time"])
 	return said, "", nil
 }
 
@@ -329,7 +355,7 @@ func (d *Directory) grantGroups(ctx context.Context, r AccountRecord, groups []s
 		}) {
 			continue
 		}
-		g := Grant{Role: role, Until: end}
+		g := Grant{Role: role, Until: end, Provider: true}
 		sealed, err := d.sealGrant(ctx, r.Account.ID, g)
 		if err != nil {
 			return err
@@ -341,6 +367,33 @@ func (d *Directory) grantGroups(ctx context.Context, r AccountRecord, groups []s
 			return d.stateRefusal(err)
 		}
 		r.Account.Grants = append(r.Account.Grants, g)
+	}
+	return nil
+}
+
+// mapped reports whether a group can give a role, by the configuration as it is now.
+func (d *Directory) mapped(role Role) bool {
+	if d.config.Provider != nil {
+		for _, r := range d.config.Provider.Roles {
+			if r == role {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dropGroups takes the roles away that groups gave an account which it is not in any
+// more: what it approved is worth nothing from then on.
+func (d *Directory) dropGroups(ctx context.Context, r AccountRecord, groups []string) error {
+	for _, g := range r.Account.Grants {
+		if !g.Provider || slices.ContainsFunc(groups, func(group string) bool { return d.config.Provider.Roles[group] == g.Role }) {
+			continue
+		}
+		err := d.revoke(ctx, Actor{system: true}, r, g.Role)
+		if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+			return err
+		}
 	}
 	return nil
 }

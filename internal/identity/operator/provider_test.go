@@ -61,7 +61,7 @@ func withProvider(t *testing.T, w *world, change func(*operator.ProviderConfig))
 	c.Provider = &operator.ProviderConfig{
 		Issuer: m.Issuer(), ClientID: m.ClientID, ClientSecret: secret.New(m.ClientSecret), RedirectURL: origin + "/sign-in/provider",
 		Client: &http.Client{Timeout: 10 * time.Second}, SecondFactor: []string{"mfa", "hwk"},
-		Roles: map[string]operator.Role{"auditors": operator.Auditor, "sec": operator.Security},
+		Roles: map[string]operator.Role{"auditors": operator.Auditor, "sec": operator.Security}, MayApprove: true,
 	}
 	if change != nil {
 		change(c.Provider)
@@ -303,6 +303,89 @@ func TestAProviderEnrolsAndMapsRoles(t *testing.T) {
 	})
 }
 
+// Somebody who may approve by a group of the provider's may not any more once the
+// provider, or the configuration, says so: not for what waits, nor for what they approved.
+func TestWhoLeftTheGroupHasApprovedNothing(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		ctx := t.Context()
+		asker := w.join("ada", operator.Owner)
+		bob := w.joinWithCodes("bob", operator.Developer)
+		p := withProvider(t, w, nil)
+		theirs := &person{subject: "s-1", claims: map[string]any{"email": bob.email, "email_verified": true, "amr": []string{"mfa"}}}
+		signIn := func(what string, groups ...string) {
+			t.Helper()
+			theirs.claims["groups"] = groups
+			var err error
+			if bob.token, bob.session, _, err = w.through(t, p, bob.browser, theirs); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+		do := operator.Proposal{Act: operator.ActRevokeEverything, Target: "everything", Digest: operator.Digest(operator.ActRevokeEverything, "1")}
+		approved := func() operator.Actor {
+			t.Helper()
+			a, err := w.d.Propose(ctx, asker.by(), do)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.d.Approve(ctx, bob.by(), a.ID); err != nil {
+				t.Fatalf("approving in the group: %v", err)
+			}
+			return asker.by().With(a.ID)
+		}
+		signIn("in the group", "sec", "auditors")
+		by := approved()
+		signIn("out of it", "auditors")
+		needs(t, "using what was approved by who left the group", w.d.Allow(ctx, by, do))
+		waits, err := w.d.Propose(ctx, asker.by(), do)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is(t, "approving out of the group", w.d.Approve(ctx, bob.by(), waits.ID), operator.ErrMay)
+		if err := w.d.Authorise(ctx, bob.by(), operator.OperatorsRead); err != nil {
+			t.Errorf("with the role of the other group: %v", err)
+		}
+		if err := w.d.Authorise(ctx, bob.by(), operator.FlowsRead); err != nil {
+			t.Errorf("with the role that an operator gave: %v", err)
+		}
+		if w.logged("operator.revoke", "security", string(bob.id), "done") != 1 {
+			t.Error("the log does not say that the role was taken")
+		}
+		// Near miss: still in it. And half a sign-in, which takes nothing but what is gone.
+		signIn("in the group again", "sec")
+		if err := w.d.Allow(ctx, approved(), do); err != nil {
+			t.Errorf("using what was approved in the group: %v", err)
+		}
+		by = approved()
+		theirs.claims["amr"], theirs.claims["groups"] = nil, []string{}
+		if _, _, half, err := w.through(t, p, bob.browser, theirs); err != nil || half.IsZero() {
+			t.Fatalf("half a sign-in: %v", err)
+		}
+		needs(t, "after half a sign-in without the group", w.d.Allow(ctx, by, do))
+
+		// Nobody makes it look as if an operator had given it.
+		theirs.claims["amr"] = []string{"mfa"}
+		signIn("in the group again", "auditors")
+		w.raw.Exec("UPDATE operator_grants SET provider = 0 WHERE role = 'auditor'")
+		is(t, "with a group's role that was made an operator's", w.d.Authorise(ctx, bob.by(), operator.OperatorsRead), operator.ErrMay)
+		w.raw.Exec("UPDATE operator_grants SET provider = 1 WHERE role = 'auditor'")
+		if err := w.d.Authorise(ctx, bob.by(), operator.OperatorsRead); err != nil {
+			t.Errorf("with the group's role as it was given: %v", err)
+		}
+
+		// The configuration takes it back.
+		theirs.claims["amr"] = []string{"mfa"}
+		signIn("in the group again", "sec")
+		by = approved()
+		c := w.config()
+		d := w.directory(c)
+		needs(t, "without a provider", d.Allow(ctx, by, do))
+		if err := w.d.Allow(ctx, by, do); err != nil {
+			t.Errorf("with it: %v", err)
+		}
+	})
+}
+
 func TestAProviderThatIsAway(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	_, err := w.d.SignInProviderBegin(t.Context(), browser("192.0.2.1"))
@@ -346,9 +429,11 @@ func TestAProviderThatIsAway(t *testing.T) {
 		func(c *operator.ProviderConfig) { c.Issuer = "" }, func(c *operator.ProviderConfig) { c.Client = nil },
 		func(c *operator.ProviderConfig) { c.Roles = map[string]operator.Role{"g": operator.Owner} },
 		func(c *operator.ProviderConfig) { c.Roles = map[string]operator.Role{"g": "root"} },
+		func(c *operator.ProviderConfig) { c.MayApprove = false },
 	} {
 		c := w.config()
-		c.Provider = &operator.ProviderConfig{Issuer: "https://a.example", ClientID: "x", RedirectURL: origin, Client: &http.Client{}}
+		c.Provider = &operator.ProviderConfig{Issuer: "https://a.example", ClientID: "x", RedirectURL: origin, Client: &http.Client{}, MayApprove: true,
+			Roles: map[string]operator.Role{"g": operator.Security}}
 		if _, err := operator.New(c); err != nil {
 			t.Fatalf("a provider: %v", err)
 		}

@@ -24,7 +24,7 @@ type Session struct {
 	ID      SessionID
 	Account AccountID
 	// Created is when it began, Seen its last request, within half a minute, and
-	// Proved when a factor was last shown.
+	// Proved when a factor was last shown; zero if that is not known.
 	Created, Seen, Proved time.Time
 	// IdleUntil is when it ends without another request, Until in any case.
 	IdleUntil, Until time.Time
@@ -64,8 +64,14 @@ func (d *Directory) binding(ctx context.Context, b Browser) (Hash, error) {
 	return d.hash(ctx, "binding", b.Binding)
 }
 
-// newSession signs a browser in. Its token is new whatever the browser had before.
+// newSession signs a browser in with factors that were shown just now.
 func (d *Directory) newSession(ctx context.Context, b Browser, id AccountID) (secret.Text, Session, error) {
+	return d.newSessionProved(ctx, b, id, d.now())
+}
+
+// newSessionProved signs a browser in with factors that were shown at a time; zero if
+// that is not known. Its token is new whatever the browser had before.
+func (d *Directory) newSessionProved(ctx context.Context, b Browser, id AccountID, proved time.Time) (secret.Text, Session, error) {
 	binding, err := d.binding(ctx, b)
 	if err != nil {
 		return secret.Text{}, Session{}, err
@@ -77,10 +83,14 @@ func (d *Directory) newSession(ctx context.Context, b Browser, id AccountID) (se
 	}
 	at := d.now()
 	s := Session{
-		ID: SessionID(newID()), Account: id, Created: at, Seen: at, Proved: at, IdleUntil: at.Add(min(d.config.Idle, d.config.MaxSession)),
+		ID: SessionID(newID()), Account: id, Created: at, Seen: at, Proved: proved, IdleUntil: at.Add(min(d.config.Idle, d.config.MaxSession)),
 		Until: at.Add(d.config.MaxSession), Agent: cleanAgent(b.Agent), Source: source(b.Source),
 	}
-	if err := d.config.Store.AddSession(ctx, SessionRecord{s, hash, binding}, maxSessions); errors.Is(err, gatehouse.ErrConflict) {
+	record := SessionRecord{Session: s, Hash: hash, Binding: binding}
+	if err := d.sealSession(ctx, &record); err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	if err := d.config.Store.AddSession(ctx, record, maxSessions); errors.Is(err, gatehouse.ErrConflict) {
 		return secret.Text{}, Session{}, ErrSignIn // the account was suspended meanwhile
 	} else if err != nil {
 		return secret.Text{}, Session{}, fmt.Errorf("storing a session: %w", err)
@@ -138,6 +148,11 @@ func (d *Directory) session(ctx context.Context, b Browser, token secret.Text) (
 	if err != nil {
 		return SessionRecord{}, AccountRecord{}, fmt.Errorf("reading a session: %w", err)
 	}
+	if ok, err := d.sessionHolds(ctx, &s); err != nil {
+		return SessionRecord{}, AccountRecord{}, err
+	} else if !ok {
+		return SessionRecord{}, AccountRecord{}, ErrSession
+	}
 	binding, err := d.binding(ctx, b)
 	if err != nil && !errors.Is(err, gatehouse.ErrInvalid) {
 		return SessionRecord{}, AccountRecord{}, err
@@ -148,10 +163,14 @@ func (d *Directory) session(ctx context.Context, b Browser, token secret.Text) (
 		return SessionRecord{}, AccountRecord{}, errors.Join(ErrSession, d.endSession(ctx, e, r.Account.ID, s.Session.ID))
 	}
 	if !b.Unattended && at.Sub(s.Session.Seen) >= touchEvery {
+		was := s.MAC
 		s.Session.Seen, s.Session.IdleUntil = at, earlier(at.Add(d.config.Idle), s.Session.Until)
+		if err := d.sealSession(ctx, &s); err != nil {
+			return SessionRecord{}, AccountRecord{}, err
+		}
 		// While nothing can be written, an operator must see it: the session then
 		// lasts as long as it would have.
-		_ = d.config.Store.TouchSession(ctx, s.Session.ID, s.Session.Seen, s.Session.IdleUntil)
+		_ = d.config.Store.TouchSession(ctx, was, s)
 	}
 	s.Session.Current = true
 	return s, r, nil
@@ -171,8 +190,12 @@ func (d *Directory) rotate(ctx context.Context, s SessionRecord) (secret.Text, S
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
-	s.Session.Proved = d.now()
-	if err := d.config.Store.RotateSession(ctx, s.Session.ID, s.Hash, hash, s.Session.Proved); errors.Is(err, gatehouse.ErrConflict) {
+	from := s.Hash
+	s.Hash, s.Session.Proved = hash, d.now()
+	if err := d.sealSession(ctx, &s); err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	if err := d.config.Store.RotateSession(ctx, from, s); errors.Is(err, gatehouse.ErrConflict) {
 		return secret.Text{}, Session{}, ErrSession
 	} else if err != nil {
 		return secret.Text{}, Session{}, fmt.Errorf("storing a session: %w", err)
@@ -212,7 +235,11 @@ func (d *Directory) Sessions(ctx context.Context, by Actor, id AccountID) ([]Ses
 	}
 	var sessions []Session
 	for _, s := range records {
-		if d.alive(s.Session, r, d.now()) {
+		ok, err := d.sessionHolds(ctx, &s)
+		if err != nil {
+			return nil, err
+		}
+		if ok && d.alive(s.Session, r, d.now()) {
 			s.Session.Current = s.Session.ID == by.session
 			sessions = append(sessions, s.Session)
 		}

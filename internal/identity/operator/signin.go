@@ -85,6 +85,9 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	}
 	r, before, after, id, reason, err := d.passkeyAnswer(ctx, c, response)
 	switch {
+	case reason == "cloned" && errors.Is(d.config.Store.TakeCeremony(ctx, used, c.Until), gatehouse.ErrConflict):
+		// The same answer again, as of a form that was sent twice, is no second passkey.
+		return fail(r, refuse(r.Account.ID, "replayed"))
 	case reason == "cloned":
 		return fail(r, errors.Join(ErrSignIn, d.cloned(ctx, r.Account.ID, id)))
 	case reason != "":
@@ -107,11 +110,11 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 	}, nil
 }
 
-// cloned takes a passkey away of which there are two.
+// cloned takes a passkey away of which there are two, and ends all sessions of its account.
 func (d *Directory) cloned(ctx context.Context, account AccountID, id PasskeyID) error {
 	e := entry(actionCloned, Actor{system: true}, account)
 	return d.reduced(ctx, e, deedOf(deedPasskey, string(account)+"/"+string(id)), func() error {
-		err := d.config.Store.DropPasskey(ctx, account, id, false)
+		err := d.config.Store.DropCloned(ctx, account, id)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			return nil // somebody else saw it first
 		}
@@ -171,17 +174,21 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	}
 	// The attempt stays counted: who knows the password alone cannot make halves
 	// without end.
-	return d.newHalf(ctx, kind, id, binding)
+	return d.newHalf(ctx, TokenRecord{Kind: kind, Account: id, Binding: binding})
 }
 
 // newHalf makes what a second factor has to come with.
-func (d *Directory) newHalf(ctx context.Context, kind TokenKind, id AccountID, binding Hash) (secret.Text, error) {
-	token, at := newToken(id), d.now()
-	hash, err := d.hash(ctx, string(kind), token)
+func (d *Directory) newHalf(ctx context.Context, r TokenRecord) (secret.Text, error) {
+	token, at := newToken(r.Account), d.now()
+	hash, err := d.hash(ctx, string(r.Kind), token)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	err = d.config.Store.AddToken(ctx, TokenRecord{Hash: hash, Kind: kind, Account: id, Binding: binding, Created: at, Until: at.Add(halfFor)}, false)
+	r.Hash, r.Created, r.Until = hash, at, at.Add(halfFor)
+	if err := d.sealHalf(ctx, &r); err != nil {
+		return secret.Text{}, err
+	}
+	err = d.config.Store.AddToken(ctx, r, false)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("storing half a sign-in: %w", err)
 	}
@@ -207,6 +214,10 @@ func (d *Directory) SignInCode(ctx context.Context, b Browser, half secret.Text,
 		if err := h.take(); err != nil {
 			return err
 		}
+		if h.token.Kind == tokenProvider {
+			token, s, err = d.finishHalf(ctx, b, h)
+			return err
+		}
 		token, s, err = d.newSession(ctx, b, h.id)
 		return err
 	})
@@ -220,6 +231,9 @@ func (d *Directory) SignInCode(ctx context.Context, b Browser, half secret.Text,
 type half struct {
 	id   AccountID
 	kind string // totp or recovery
+	// token and record are the half sign-in and its account as they are stored.
+	token  TokenRecord
+	record AccountRecord
 	// take uses up the code and the half sign-in, or refuses.
 	take func() error
 }
@@ -236,6 +250,11 @@ func (d *Directory) second(ctx context.Context, b Browser, kind TokenKind, accou
 	}
 	if err != nil {
 		return half{}, err
+	}
+	if ok, err := d.halfHolds(ctx, &t); err != nil {
+		return half{}, err
+	} else if !ok {
+		return half{}, ErrSignIn
 	}
 	id := r.Account.ID
 	if r.Account.State != Active || r.Environment != d.config.Environment || !r.Account.TOTP {
@@ -277,7 +296,7 @@ func (d *Directory) second(ctx context.Context, b Browser, kind TokenKind, accou
 		}
 		what, use = "recovery", func() error { return d.config.Store.TakeRecovery(ctx, id, hash) }
 	}
-	return half{id, what, func() error {
+	return half{id, what, t, r, func() error {
 		// The code goes first, so that a mistyped one leaves the half for another try; of
 		// two requests with one half, one goes on.
 		for _, f := range []func() error{use, func() error { return d.config.Store.DropToken(ctx, t.Hash) }} {

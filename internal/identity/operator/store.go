@@ -119,9 +119,22 @@ type GrantStore interface {
 	// DropGrant takes a role away; one that is not there is ErrNotFound. decider is
 	// as in StateChange.
 	DropGrant(ctx context.Context, id AccountID, role Role, at time.Time, keep Role, decider bool) error
-	// MoveGrants gives an active account these roles, each in the place of the same one
-	// if it has that, and leaves its others; another account loses all of its roles, and its sessions with them.
-	MoveGrants(ctx context.Context, from, to AccountID, grants []GrantRecord, at time.Time, keep Role, decider bool) error
+	// MoveGrants gives an active account another's roles, each in the place of the same
+	// one if it has that, and leaves its others; who gives them loses all, and its
+	// sessions with them. Roles that are not any more as they were read are ErrConflict.
+	MoveGrants(ctx context.Context, m GrantMove) error
+}
+
+// GrantMove is what MoveGrants does.
+type GrantMove struct {
+	From, To AccountID
+	// Given are the roles as the giver had them, Had those of them that the heir had
+	// already, and Grants what the heir gets.
+	Given, Had, Grants []GrantRecord
+	At                 time.Time
+	// Keep and Decider are as in StateChange, for the giver.
+	Keep    Role
+	Decider bool
 }
 
 // A Claim is what somebody changes factors by: a link to enrol, or a session. A write
@@ -178,6 +191,10 @@ type PasskeyStore interface {
 	// DropPasskey removes one of an account, or is ErrNotFound. With able, one without
 	// which the account could not sign in is ErrConflict.
 	DropPasskey(ctx context.Context, account AccountID, id PasskeyID, able bool) error
+	// DropCloned removes one of which there are two, or is ErrNotFound. Whoever has the
+	// other may be in any session: all end, with half sign-ins, and no browser is known
+	// as the operator's any more.
+	DropCloned(ctx context.Context, account AccountID, id PasskeyID) error
 }
 
 // A TokenKind says what a token is for.
@@ -202,6 +219,11 @@ type TokenRecord struct {
 	Tries   int
 	Created time.Time
 	Until   time.Time
+	// Groups and Proved are what a provider said, of half a sign-in that it judged; MAC
+	// is over all of that, and empty for others.
+	Groups []string
+	Proved time.Time
+	MAC    string
 }
 
 // TokenStore keeps tokens.
@@ -219,6 +241,9 @@ type TokenStore interface {
 	DropToken(ctx context.Context, hash Hash) error
 	// Enrol makes an invited account active and takes the token, in one.
 	Enrol(ctx context.Context, hash Hash, id AccountID, at time.Time) error
+	// EnrolByProvider makes an invited account active, and takes all away that its link
+	// was for: the link, and every factor that somebody added by it.
+	EnrolByProvider(ctx context.Context, id AccountID, at time.Time) error
 }
 
 // SessionRecord is a session as stored.
@@ -226,6 +251,8 @@ type SessionRecord struct {
 	Session Session
 	Hash    Hash
 	Binding Hash
+	// MAC is over all of it.
+	MAC string
 }
 
 // SessionStore keeps sessions.
@@ -238,11 +265,12 @@ type SessionStore interface {
 	Session(ctx context.Context, hash Hash) (SessionRecord, AccountRecord, error)
 	// Sessions returns those of an account, newest first.
 	Sessions(ctx context.Context, id AccountID) ([]SessionRecord, error)
-	// TouchSession notes a request.
-	TouchSession(ctx context.Context, id SessionID, at, idleUntil time.Time) error
+	// TouchSession notes a request: Seen and IdleUntil of a session whose MAC was this.
+	// One that was changed or ended meanwhile stays as it is.
+	TouchSession(ctx context.Context, was string, r SessionRecord) error
 	// RotateSession gives a session another token and notes when a factor was shown.
 	// One whose token is another by now is ErrConflict.
-	RotateSession(ctx context.Context, id SessionID, from, to Hash, proved time.Time) error
+	RotateSession(ctx context.Context, from Hash, r SessionRecord) error
 	// EndSession removes one of an account, or is ErrNotFound.
 	EndSession(ctx context.Context, account AccountID, id SessionID) error
 	// EndSessions removes all of an account but one, and returns how many.
@@ -275,24 +303,22 @@ type LimitStore interface {
 type ApprovalStore interface {
 	// AddApproval stores one; more than most that wait and were asked for by one
 	// account are ErrConflict.
-	AddApproval(ctx context.Context, a Approval, most int) error
+	AddApproval(ctx context.Context, a ApprovalRecord, most int) error
 	// Approval returns one, or ErrNotFound.
-	Approval(ctx context.Context, id ApprovalID) (Approval, error)
+	Approval(ctx context.Context, id ApprovalID) (ApprovalRecord, error)
 	// Approvals returns the newest, at most a number.
-	Approvals(ctx context.Context, most int) ([]Approval, error)
-	// Decide stores a decision about one that waits, has not ended, and was asked
-	// for by somebody else; anything else is ErrConflict.
-	Decide(ctx context.Context, id ApprovalID, by AccountID, state ApprovalState, at time.Time) error
-	// UseApproval takes an approved one of these properties, whose decider is still
-	// active; anything else is ErrConflict.
-	UseApproval(ctx context.Context, use ApprovalUse) error
+	Approvals(ctx context.Context, most int) ([]ApprovalRecord, error)
+	// Decide stores a decision about one whose MAC was this, that waits, has not ended,
+	// and was asked for by somebody else; anything else is ErrConflict.
+	Decide(ctx context.Context, was string, a ApprovalRecord) error
+	// UseApproval makes an approved one whose MAC was this and that has not ended used,
+	// if its decider is still active; anything else is ErrConflict.
+	UseApproval(ctx context.Context, was string, a ApprovalRecord) error
 }
 
-// ApprovalUse is what an approval must be to be used.
-type ApprovalUse struct {
-	ID      ApprovalID
-	Act     Act
-	Digest  string
-	AskedBy AccountID
-	At      time.Time
+// ApprovalRecord is an approval as stored.
+type ApprovalRecord struct {
+	Approval Approval
+	// MAC is over all of it; that of a withdrawn one is of before.
+	MAC string
 }

@@ -49,6 +49,35 @@ func TestAnApprovalIsForWhoHoldsTheAccount(t *testing.T) {
 	})
 }
 
+// What was approved was the giver's roles as they stood: what is taken from the giver while
+// a hand-over waits does not go to the heir.
+func TestAHandOverIsApprovedAsItStood(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		ctx := t.Context()
+		owner, second := w.join("ada", operator.Owner), w.join("bob", operator.Security)
+		giver, heir := w.join("eve", operator.Security), w.join("dan", operator.Auditor)
+		if err := w.d.Grant(ctx, operator.Host(), giver.id, operator.Grant{Role: operator.Developer}); err != nil {
+			t.Fatal(err)
+		}
+		by := w.agreed(owner, second, needs(t, "handing over", w.d.HandOver(ctx, owner.by(), giver.id, heir.id)))
+		if err := w.d.Revoke(ctx, operator.Host(), giver.id, operator.Developer); err != nil {
+			t.Fatal(err)
+		}
+		needs(t, "handing over less than was approved", w.d.HandOver(ctx, by, giver.id, heir.id))
+
+		// Near miss: approved as it stands now.
+		by = w.agreed(owner, second, needs(t, "handing over", w.d.HandOver(ctx, owner.by(), giver.id, heir.id)))
+		if err := w.d.HandOver(ctx, by, giver.id, heir.id); err != nil {
+			t.Errorf("handing over as approved: %v", err)
+		}
+		a, err := w.d.Account(ctx, heir.id)
+		if err != nil || len(a.Grants) != 2 || a.Grants[0].Role != operator.Auditor || a.Grants[1].Role != operator.Security {
+			t.Errorf("after it the heir has %+v, %v", a.Grants, err)
+		}
+	})
+}
+
 // An account that nobody has enrolled belongs to whoever has the link, and the one who
 // invited saw it.
 func TestNobodyApprovesWhoHasNotEnrolled(t *testing.T) {

@@ -55,7 +55,16 @@ func (r *Reviews) Finish(ctx context.Context, by operator.Actor, id ID) (Review,
 // between leaves the rest to the next one.
 func (r *Reviews) close(ctx context.Context, review Review) error {
 	if review.State == Open {
-		if err := r.config.Store.Close(ctx, review.ID, r.now()); err != nil {
+		// Before its decisions stand: of a review in which one right is altered, none is ended.
+		if err := r.whole(ctx, review); err != nil {
+			return err
+		}
+		was := review.MAC
+		review.Closed = r.now()
+		if err := r.seal(ctx, &review); err != nil {
+			return err
+		}
+		if err := r.config.Store.Close(ctx, was, review); err != nil {
 			return fmt.Errorf("closing a review: %w", err)
 		}
 	}
@@ -80,7 +89,11 @@ func (r *Reviews) close(ctx context.Context, review Review) error {
 		if err != nil {
 			return fmt.Errorf("ending a right (%s, number %d): %w", item.Kind, item.Number, err)
 		}
-		if err := r.config.Store.Effect(ctx, review.ID, item.Number, effect, r.now()); err != nil {
+		item.Effect, item.Done = effect, r.now()
+		if err := r.sealItem(ctx, &item); err != nil {
+			return err
+		}
+		if err := r.config.Store.Effect(ctx, item); err != nil {
 			return fmt.Errorf("noting what was done: %w", err)
 		}
 	}
@@ -106,6 +119,10 @@ func (r *Reviews) sign(ctx context.Context, id ID) error {
 	}
 	if err != nil {
 		return fmt.Errorf("reading the evidence: %w", err)
+	}
+	if !r.signed(id, evidence) {
+		r.config.Operators.TellAltered(operator.AlteredRow{Kind: operator.RowReview, Name: string(id)})
+		return ErrAltered
 	}
 	review, err := r.Review(ctx, id)
 	if err != nil {
@@ -255,6 +272,8 @@ func (r *Reviews) Tend(ctx context.Context) error {
 		switch {
 		case review.State == Finished:
 			continue
+		case review.State == Altered:
+			errs = append(errs, ErrAltered)
 		case review.State == Closing || !at.Before(review.Due):
 			errs = append(errs, r.close(ctx, review))
 		default:
@@ -337,7 +356,7 @@ func (r *Reviews) resolve(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("listing what the configuration gives: %w", err)
 	}
-	listed, err := r.listed(ctx)
+	listed, _, err := r.listed(ctx)
 	if err != nil {
 		return err
 	}

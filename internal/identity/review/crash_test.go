@@ -39,12 +39,12 @@ func (s *dying) write(do func() error) error {
 	return errDied
 }
 
-func (s *dying) Close(ctx context.Context, id review.ID, at time.Time) error {
-	return s.write(func() error { return s.Store.Close(ctx, id, at) })
+func (s *dying) Close(ctx context.Context, was string, r review.Review) error {
+	return s.write(func() error { return s.Store.Close(ctx, was, r) })
 }
 
-func (s *dying) Effect(ctx context.Context, id review.ID, n int, e review.Effect, at time.Time) error {
-	return s.write(func() error { return s.Store.Effect(ctx, id, n, e, at) })
+func (s *dying) Effect(ctx context.Context, i review.Item) error {
+	return s.write(func() error { return s.Store.Effect(ctx, i) })
 }
 
 func (s *dying) Sign(ctx context.Context, id review.ID, evidence []byte) error {

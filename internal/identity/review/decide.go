@@ -12,6 +12,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/wire"
 )
 
 // authorise refuses who may not review.
@@ -40,15 +41,15 @@ func (r *Reviews) reviews(a operator.Account, at time.Time) bool {
 	return len(r.config.Reviewers) == 0 || slices.ContainsFunc(r.config.Reviewers, func(role operator.Role) bool { return a.Is(role, at) })
 }
 
-// alone reports whether an account is the only one that decides in reviews.
-func (r *Reviews) alone(ctx context.Context, id operator.AccountID) (bool, error) {
+// alone reports whether an account is the only one that could decide about an item.
+func (r *Reviews) alone(ctx context.Context, id operator.AccountID, item Item) (bool, error) {
 	accounts, err := r.config.Operators.Accounts(ctx)
 	if err != nil {
 		return false, err
 	}
 	at := r.now()
 	for _, a := range accounts {
-		if a.ID != id && r.reviews(a, at) {
+		if a.ID != id && r.reviews(a, at) && (!item.guarded() || a.May(operator.OwnerChange, at)) {
 			return false, nil
 		}
 	}
@@ -61,12 +62,17 @@ type Ruling struct {
 	Items    []int
 	// Reason is the reviewer's, for the evidence; it may be empty.
 	Reason string
+	// Seen has, by item, the entry of the decision that the reviewer saw, which is empty for
+	// none. An item that was decided since is ErrMeanwhile. One that is not in it is decided
+	// about as it is.
+	Seen map[int]string
 }
 
 // Decide confirms or removes rights. A decision can be taken back by another until the
 // review closes, which is when something happens. Nobody decides about their own role,
 // unless nobody else could. Roles that decide approvals are for owners to decide about.
-// Of several rights, those before one that is refused are decided.
+// Of several rights, those before one that is refused are decided. What somebody else
+// decides at the same moment is not overwritten: ErrMeanwhile.
 func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling Ruling) error {
 	if err := r.authorise(ctx, by); err != nil {
 		return err
@@ -87,13 +93,23 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 	if review.State != Open || !r.now().Before(review.Due) {
 		return errClosed
 	}
-	items, err := r.Items(ctx, id)
+	items, err := r.config.Store.Items(ctx, id)
 	if err != nil {
+		return fmt.Errorf("reading a review: %w", err)
+	}
+	if err := r.room(items, ruling); err != nil {
 		return err
 	}
 	for _, n := range ruling.Items {
 		if n < 1 || n > len(items) {
 			return errItem
+		}
+		// Those alone: what is decided about is what was asked. All are looked at when the
+		// review closes.
+		if ok, err := r.itemHolds(ctx, review, items[n-1]); err != nil {
+			return err
+		} else if !ok || items[n-1].Number != n {
+			return ErrAltered
 		}
 		if err := r.decide(ctx, by, items[n-1], ruling); err != nil {
 			return err
@@ -102,10 +118,30 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 	return nil
 }
 
+// room refuses a reason with which the evidence would be longer than can be verified.
+// Two reviewers at the same moment may come to it together: reasonsShare is far more than
+// they can.
+func (r *Reviews) room(items []Item, ruling Ruling) error {
+	size := evidenceBound(items)
+	for _, n := range ruling.Items {
+		if n >= 1 && n <= len(items) {
+			size += escaped(ruling.Reason) - escaped(items[n-1].Reason)
+		}
+	}
+	if ruling.Reason != "" && size > r.config.MaxEvidence {
+		return wire.Refuse(gatehouse.ErrLimited, "review/reasons", "The reasons of this review are too long together for one signed document. Decide with a shorter one, or none.")
+	}
+	return nil
+}
+
 func (r *Reviews) decide(ctx context.Context, by operator.Actor, item Item, ruling Ruling) error {
+	before := item.Entry
+	if seen, given := ruling.Seen[item.Number]; given && seen != before {
+		return ErrMeanwhile
+	}
 	own := item.Kind == Grant && by.Account() != "" && string(by.Account()) == item.Holder
 	if own {
-		alone, err := r.alone(ctx, by.Account())
+		alone, err := r.alone(ctx, by.Account(), item)
 		if err != nil {
 			return err
 		}
@@ -133,7 +169,16 @@ func (r *Reviews) decide(ctx context.Context, by operator.Actor, item Item, ruli
 		return fmt.Errorf("recording a decision: %w", err)
 	}
 	item.Entry = entry
-	err = r.config.Store.Decide(ctx, item)
+	if err := r.sealItem(ctx, &item); err != nil {
+		return err
+	}
+	err = r.config.Store.Decide(ctx, item, before)
+	if errors.Is(err, ErrMeanwhile) {
+		// The log has it already, so it has to say that it does not stand.
+		e.Verdict, e.Rule = "failed", wire.RuleOf(err)
+		_, logged := r.config.Log.Record(ctx, e)
+		return errors.Join(err, logged)
+	}
 	if errors.Is(err, gatehouse.ErrConflict) {
 		return errClosed
 	}

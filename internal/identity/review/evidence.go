@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -22,6 +23,55 @@ const (
 	// MaxEvidence bounds a file of evidence, in bytes.
 	MaxEvidence = 64 << 20
 )
+
+const (
+	// reasonsShare is the part of the largest evidence that is left for reasons when a
+	// review begins.
+	reasonsShare = 8
+	// boundHead is more than a document takes without its rights: the lists of all
+	// systems, and a checkpoint.
+	boundHead = 32 << 10
+	// boundItem is more than a right takes without its texts: names of members, seven
+	// identifiers and words, and four times.
+	boundItem = 640
+)
+
+// evidenceBound is more bytes than the evidence of these rights has, whatever is done
+// about them. It has to be known before somebody decides: a finished review that cannot
+// be verified is none.
+func evidenceBound(items []Item) int {
+	n := boundHead
+	for _, i := range items {
+		n += itemBound(i)
+	}
+	return n
+}
+
+func itemBound(i Item) int {
+	// What to do repeats the names.
+	return boundItem + 2*(escaped(i.System)+escaped(i.Holder)+escaped(i.Name)) + escaped(i.Detail) + escaped(i.Why) + escaped(i.Reason)
+}
+
+// escaped is more bytes than a text has in JSON.
+func escaped(s string) (n int) {
+	foreign := 2 // a line separator has three bytes, and six in JSON
+	if !utf8.ValidString(s) {
+		foreign = 6
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= utf8.RuneSelf:
+			n += foreign
+		case c == '<', c == '>', c == '&', c < ' ', c == 0x7f:
+			n += 6
+		case c == '"', c == '\\':
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
 
 // Document is a finished review: everything that was decided, by whom, when, and what
 // came of it.
@@ -38,7 +88,7 @@ type Document struct {
 	// else who could.
 	Alone  bool   `json:"only_reviewer"`
 	Counts Counts `json:"counts"`
-	// Lists are the imported lists that were reviewed.
+	// Lists are the imported lists that were reviewed, as they were when it began.
 	Lists []List         `json:"lists"`
 	Items []DocumentItem `json:"rights"`
 	// Checkpoint is the log's newest signed checkpoint: all decisions stand in the log
@@ -79,18 +129,13 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	lists, err := r.config.Store.Lists(ctx)
+	lists, err := r.reviewedLists(ctx, review)
 	if err != nil {
-		return nil, fmt.Errorf("reading imported lists: %w", err)
+		return nil, err
 	}
 	d := Document{
 		Version: 1, Review: id, Environment: r.config.Environment, Begun: review.Begun, By: review.By, Due: review.Due,
-		Since: review.Since, Closed: review.Closed, Counts: review.Counts, Lists: []List{}, Items: make([]DocumentItem, len(items)),
-	}
-	for _, l := range lists {
-		if !l.At.After(review.Begun) {
-			d.Lists = append(d.Lists, l)
-		}
+		Since: review.Since, Closed: review.Closed, Counts: review.Counts, Lists: lists, Items: make([]DocumentItem, len(items)),
 	}
 	// As they came about: one may have been seen gone already, if a process died before it
 	// signed, and the document says what was done and nothing of what came later.
@@ -100,11 +145,7 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 			d.Counts.OpenItems++
 		}
 		d.Alone = d.Alone || item.Own
-		d.Items[i] = DocumentItem{
-			Number: item.Number, Kind: item.Kind, System: item.System, Holder: item.Holder, Name: item.Name, Detail: item.Detail,
-			Created: item.Created, Used: item.Used, Proposed: item.Proposed, Why: item.Why, Decision: item.Decision, By: item.By, Own: item.Own,
-			At: item.At, Reason: item.Reason, Entry: item.Entry, Effect: item.Effect, Done: item.Done, Do: item.Do(),
-		}
+		d.Items[i] = item.document()
 	}
 	if err := r.config.Log.Flush(ctx); err != nil {
 		return nil, fmt.Errorf("waiting for the log: %w", err)
@@ -112,7 +153,20 @@ func (r *Reviews) evidence(ctx context.Context, id ID) ([]byte, error) {
 	if d.Checkpoint, err = r.config.Checkpoint(ctx); err != nil {
 		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
 	}
-	return d.sign(r.config.Signer)
+	file, err := d.sign(r.config.Signer)
+	if err == nil && len(file) > r.config.MaxEvidence {
+		err = fmt.Errorf("the evidence has %d bytes, more than can be verified: %w", len(file), gatehouse.ErrLimited)
+	}
+	return file, err
+}
+
+// document is an item as it stands in the evidence.
+func (i Item) document() DocumentItem {
+	return DocumentItem{
+		Number: i.Number, Kind: i.Kind, System: i.System, Holder: i.Holder, Name: i.Name, Detail: i.Detail, Created: i.Created, Used: i.Used,
+		Proposed: i.Proposed, Why: i.Why, Decision: i.Decision, By: i.By, Own: i.Own, At: i.At, Reason: i.Reason, Entry: i.Entry,
+		Effect: i.Effect, Done: i.Done, Do: i.Do(),
+	}
 }
 
 // signedFile is the form of a file of evidence.
@@ -141,6 +195,18 @@ func (d *Document) sign(signer note.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("signing the evidence: %w", err)
 	}
 	return json.Marshal(signedFile{json.RawMessage(text[len(evidenceDomain) : len(text)-1]), string(signed[len(text)+1:])})
+}
+
+// signed reports whether this is the evidence of a review, signed with our key: a
+// signature of Ed25519 is the same each time.
+func (r *Reviews) signed(id ID, evidence []byte) bool {
+	var f signedFile
+	var d Document
+	if strict(evidence, &f) != nil || strict(f.Review, &d) != nil || d.Review != id {
+		return false
+	}
+	again, err := d.sign(r.config.Signer)
+	return err == nil && bytes.Equal(again, evidence)
 }
 
 var errEvidence = fmt.Errorf("this is no evidence of a review, or it is not signed by this log's key: %w", gatehouse.ErrInvalid)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +17,10 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/factor"
+	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/identity/review"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/vault"
@@ -73,8 +76,13 @@ func newWorld(t testing.TB, dsn string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	passkeys, err := factor.NewPasskeys(factor.PasskeyConfig{Origin: origin, Name: "Gatehouse", Discoverable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if w.operators, err = operator.New(operator.Config{
 		Store: w.db.Operators(), Log: w.log, Derive: w.vault.Derive, Passwords: passwords, Environment: "production", Now: w.now, Fresh: 100 * 365 * day,
+		Passkeys: passkeys, Idle: 1000 * day, MaxSession: 1000 * day,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -158,23 +166,27 @@ func (w *world) open(c review.Config) *review.Reviews {
 	return r
 }
 
+// origin is where the operators' passkeys are made.
+const origin = "https://gatehouse.example"
+
 // join makes an active account with a session.
 func (w *world) join(name string, role operator.Role) (operator.AccountID, operator.Actor) {
 	w.t.Helper()
 	ctx := w.t.Context()
-	_, account, err := w.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: role})
+	link, account, err := w.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: role})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s := w.db.Operators()
-	if err := s.SetState(ctx, account.ID, operator.StateChange{From: []operator.State{operator.Invited}, To: operator.Active, At: w.now()}); err != nil {
+	e := operator.EnrolmentOrSession{Enrolment: link, Browser: operator.Browser{Source: netip.MustParseAddr("192.0.2.1"), Binding: secret.New(rand.Text())}}
+	options, ceremony, err := w.operators.BeginPasskey(ctx, e)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	session := operator.Session{
-		ID: operator.SessionID("session-" + name), Account: account.ID, Created: w.now(), Seen: w.now(), Proved: w.now().Add(-time.Minute),
-		IdleUntil: w.now().Add(1000 * day), Until: w.now().Add(1000 * day),
+	if err := w.operators.FinishPasskey(ctx, e, ceremony, factortest.New(w.t, origin).Register(options)); err != nil {
+		w.t.Fatal(err)
 	}
-	if err := s.AddSession(ctx, operator.SessionRecord{Session: session, Hash: operator.Hash{name[0]}, Binding: operator.Hash{name[0]}}, 10); err != nil {
+	_, _, session, err := w.operators.Enrol(ctx, e.Browser, link)
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.mu.Lock()

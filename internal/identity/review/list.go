@@ -31,6 +31,9 @@ const (
 	maxAllListed = 40_000
 	maxSystems   = 64
 	maxField     = 256 // bytes
+	// maxAllNames is how many bytes all names of all lists have together, as the evidence
+	// writes them: it has to have room for them beside Gatehouse's own rights.
+	maxAllNames = 8 << 20
 )
 
 // List is a list of who may do what in another system.
@@ -105,6 +108,9 @@ type parser struct {
 var columns = []string{"account", "role", "last_used"}
 
 func (p *parser) csv(file []byte) error {
+	if err := fewFields(file); err != nil {
+		return err
+	}
 	r := csv.NewReader(bytes.NewReader(file))
 	r.ReuseRecord = true
 	var order []int // of the fields, in columns
@@ -136,6 +142,29 @@ func (p *parser) csv(file []byte) error {
 	}
 	if order == nil {
 		return &LineError{Line: 1, What: "the heading is missing: account,role,last_used"}
+	}
+	return nil
+}
+
+// fewFields refuses a line with more fields than a list has columns before it is cut
+// into them: each of them costs many times its comma. What stands after a quote that the
+// reader refuses counts as it likes, since nothing behind it is read.
+func fewFields(file []byte) error {
+	line, start, commas, quoted := 1, 1, 0, false
+	for _, c := range file {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == '\n':
+			line++
+			if !quoted {
+				start, commas = line, 0
+			}
+		case c == ',' && !quoted:
+			if commas++; commas >= len(columns) {
+				return &LineError{Line: start, Column: 1, What: fmt.Sprintf("it has more than %d fields", len(columns))}
+			}
+		}
 	}
 	return nil
 }
@@ -296,14 +325,23 @@ func (r *Reviews) Import(ctx context.Context, by operator.Actor, system string, 
 	if len(lists) >= maxSystems && !slices.ContainsFunc(lists, func(l List) bool { return l.System == system }) {
 		return List{}, fmt.Errorf("there are lists of %d systems already: %w", maxSystems, gatehouse.ErrLimited)
 	}
-	all := len(access)
+	all, names := len(access), escapedNames(access)
 	for _, l := range lists {
-		if l.System != system {
-			all += l.Rights
+		if l.System == system {
+			continue
 		}
+		all += l.Rights
+		other, err := r.config.Store.Access(ctx, l.System)
+		if err != nil {
+			return List{}, fmt.Errorf("reading an imported list: %w", err)
+		}
+		names += escapedNames(other)
 	}
 	if all > maxAllListed {
 		return List{}, fmt.Errorf("all lists together have at most %d rights: %w", maxAllListed, gatehouse.ErrLimited)
+	}
+	if names > maxAllNames {
+		return List{}, fmt.Errorf("the names of all lists together have at most %d MiB in JSON: %w", maxAllNames>>20, gatehouse.ErrLimited)
 	}
 	digest := sha256.Sum256(file)
 	list := List{System: system, At: r.now(), By: by.Name(), SHA256: hex.EncodeToString(digest[:]), Rights: len(access), HasUse: hasUse}
@@ -318,6 +356,13 @@ func (r *Reviews) Import(ctx context.Context, by operator.Actor, system string, 
 		return List{}, fmt.Errorf("storing an imported list: %w", err)
 	}
 	return list, r.resolve(ctx, r.now())
+}
+
+func escapedNames(access []Access) (n int) {
+	for _, a := range access {
+		n += escaped(a.Account) + escaped(a.Role)
+	}
+	return n
 }
 
 // Lists returns what is imported, by system.

@@ -41,6 +41,9 @@ const (
 // are asked about has that long to notice.
 const LeastDue = 24 * time.Hour
 
+// DefaultShortest is the shortest time in which one may be due that no owner begins.
+const DefaultShortest = 7 * 24 * time.Hour
+
 // The bounds of what is taken in.
 const (
 	maxItems  = 50_000 // rights of one review
@@ -77,9 +80,15 @@ type Config struct {
 	Every time.Duration
 	// Due is how long a review takes. Zero means DefaultDue.
 	Due time.Duration
+	// Shortest is how soon a review may be due that no owner begins: others' rights lapse
+	// with it. Zero means DefaultShortest, or Due if that is sooner.
+	Shortest time.Duration
 	// Unused is how long a right may be unused before its removal is proposed. Zero
 	// means DefaultUnused.
 	Unused time.Duration
+	// MaxEvidence bounds the evidence of a review, in bytes. Zero means the package's
+	// MaxEvidence, which is what can be verified.
+	MaxEvidence int
 	// Reviewers are the roles that decide, among those that may. Empty means all.
 	Reviewers []operator.Role
 	// Logger gets what Run could not do. Nil drops it.
@@ -118,6 +127,15 @@ func (c *Config) validate() error {
 	}
 	if c.Unused == 0 {
 		c.Unused = DefaultUnused
+	}
+	if c.Shortest == 0 {
+		c.Shortest = min(DefaultShortest, c.Due)
+	}
+	if c.Shortest < LeastDue || c.Shortest > c.Due {
+		return fmt.Errorf("review: Config.Shortest is from %s to Due: %w", LeastDue, gatehouse.ErrInvalid)
+	}
+	if c.MaxEvidence == 0 {
+		c.MaxEvidence = MaxEvidence
 	}
 	if c.Due < LeastDue || c.Unused < 0 || c.Every < 0 || c.Every > 0 && c.Every <= c.Due {
 		return fmt.Errorf("review: a review takes at least %s and ends before the next one begins: %w", LeastDue, gatehouse.ErrInvalid)
@@ -178,7 +196,11 @@ type Review struct {
 	Closed, Finished time.Time
 	// Reminded counts the reminders.
 	Reminded int
-	Counts   Counts
+	// Lists is how many imported lists it was begun with.
+	Lists  int
+	Counts Counts
+	// MAC is over what is decided when it begins and when it closes.
+	MAC string
 }
 
 // Counts are how many rights a review has, by what became of them.
@@ -244,6 +266,8 @@ type Item struct {
 	// was seen gone.
 	Effect         Effect
 	Done, Resolved time.Time
+	// MAC is over all of it but Resolved.
+	MAC string
 }
 
 // The refusals.
@@ -272,6 +296,15 @@ func (r *Reviews) Begin(ctx context.Context, by operator.Actor, due, unused time
 	if due < LeastDue || due > 366*24*time.Hour {
 		return Review{}, fmt.Errorf("a review is due after a day to a year: %w", gatehouse.ErrInvalid)
 	}
+	if due < r.config.Shortest {
+		switch err := r.config.Operators.Authorise(ctx, by, operator.OwnerChange); {
+		case errors.Is(err, operator.ErrMay):
+			return Review{}, wire.Refuse(gatehouse.ErrDenied, "review/short",
+				"Only an owner begins a review that is due so soon. The configuration says how soon others' may be: reviews.shortest.")
+		case err != nil:
+			return Review{}, err
+		}
+	}
 	return r.begin(ctx, by.Name(), due, unused)
 }
 
@@ -284,7 +317,7 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 	}
 	at := r.now()
 	review := Review{ID: ID(strings.ToLower(rand.Text())), State: Open, Begun: at, By: by, Due: at.Add(due), Since: at.Add(-unused).Truncate(time.Microsecond)}
-	rights, err := r.rights(ctx, at, review.Since)
+	rights, lists, err := r.rights(ctx, at, review.Since)
 	if err != nil {
 		return Review{}, err
 	}
@@ -299,8 +332,26 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 			items[i].Proposed = true
 			proposed++
 		}
+		if err := r.sealItem(ctx, &items[i]); err != nil {
+			return Review{}, err
+		}
 	}
-	if err := r.config.Store.Begin(ctx, review, items); errors.Is(err, gatehouse.ErrConflict) {
+	if size := evidenceBound(items); size > r.config.MaxEvidence-r.config.MaxEvidence/reasonsShare {
+		return Review{}, wire.Refuse(gatehouse.ErrLimited, "review/large",
+			"All rights together are too long for one signed document. Shorten the imported lists, or leave one out.")
+	}
+	reviewed, err := r.sealLists(ctx, review.ID, lists)
+	if err != nil {
+		return Review{}, err
+	}
+	review.Counts.Items, review.Lists = len(items), len(lists)
+	if err := r.seal(ctx, &review); err != nil {
+		return Review{}, err
+	}
+	if err := r.discard(ctx, by); err != nil {
+		return Review{}, err
+	}
+	if err := r.config.Store.Begin(ctx, review, items, reviewed); errors.Is(err, gatehouse.ErrConflict) {
 		return Review{}, ErrOpen
 	} else if err != nil {
 		return Review{}, fmt.Errorf("storing a review: %w", err)
@@ -314,6 +365,9 @@ func (r *Reviews) begin(ctx context.Context, by string, due, unused time.Duratio
 	}
 	return r.Review(ctx, review.ID)
 }
+
+// itself is Gatehouse, as who does something.
+const itself = "gatehouse"
 
 // entry is the beginning of an entry of the log.
 func (r *Reviews) entry(action string, id ID, by string) audit.Entry {
@@ -329,28 +383,39 @@ func (r *Reviews) Review(ctx context.Context, id ID) (Review, error) {
 	if err != nil {
 		return Review{}, fmt.Errorf("reading a review: %w", err)
 	}
-	return review, nil
+	ok, err := r.holds(ctx, review)
+	if err == nil && !ok {
+		err = ErrAltered
+	}
+	return review, err
 }
 
-// Reviews returns all reviews, newest first.
+// Reviews returns all reviews, newest first. One whose own row is altered has that
+// state.
 func (r *Reviews) Reviews(ctx context.Context) ([]Review, error) {
 	list, err := r.config.Store.Reviews(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing reviews: %w", err)
+	}
+	for i, review := range list {
+		ok, err := r.holds(ctx, review)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			list[i].State = Altered
+		}
 	}
 	return list, nil
 }
 
 // Items returns the rights of a review in their order.
 func (r *Reviews) Items(ctx context.Context, id ID) ([]Item, error) {
-	if _, err := r.Review(ctx, id); err != nil {
+	review, err := r.Review(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	items, err := r.config.Store.Items(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading a review: %w", err)
-	}
-	return items, nil
+	return r.checked(ctx, review)
 }
 
 // OpenItems returns what is left to be done where Gatehouse does not, oldest first.

@@ -81,30 +81,30 @@ func (r Right) unused(since, now time.Time) string {
 }
 
 // rights lists all there are, in the order of a review, with when each was last used
-// since a time.
-func (r *Reviews) rights(ctx context.Context, at, since time.Time) ([]Right, error) {
+// since a time, and the imported lists that some of them come from.
+func (r *Reviews) rights(ctx context.Context, at, since time.Time) ([]Right, []List, error) {
 	grants, err := r.grants(ctx, at, since)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	configured, err := r.config.Configured(ctx, since)
 	if err != nil {
-		return nil, fmt.Errorf("listing what the configuration gives: %w", err)
+		return nil, nil, fmt.Errorf("listing what the configuration gives: %w", err)
 	}
 	served, err := r.served(ctx, at, configured)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	listed, err := r.listed(ctx)
+	listed, lists, err := r.listed(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all := slices.Concat(grants, configured, served, listed)
 	slices.SortStableFunc(all, func(a, b Right) int {
 		return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)),
 			strings.Compare(a.System, b.System), strings.Compare(a.Holder, b.Holder), strings.Compare(a.Name, b.Name))
 	})
-	return slices.CompactFunc(all, func(a, b Right) bool { return a.key() == b.key() }), nil
+	return slices.CompactFunc(all, func(a, b Right) bool { return a.key() == b.key() }), lists, nil
 }
 
 // grants are the roles of operators.
@@ -246,12 +246,31 @@ func (r *Reviews) handlesOf(ctx context.Context, name gatehouse.ServiceName) (ma
 	return out, nil
 }
 
-// listed are the rights of imported lists.
-func (r *Reviews) listed(ctx context.Context) ([]Right, error) {
-	lists, err := r.config.Store.Lists(ctx)
+// listed are the rights of imported lists, and those lists.
+func (r *Reviews) listed(ctx context.Context) ([]Right, []List, error) {
+	lists, err := r.Lists(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading imported lists: %w", err)
+		return nil, nil, err
 	}
+	// One that is imported meanwhile would be half in it.
+	for range 5 {
+		out, err := r.listedIn(ctx, lists)
+		if err != nil {
+			return nil, nil, err
+		}
+		again, err := r.Lists(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if slices.Equal(lists, again) {
+			return out, lists, nil
+		}
+		lists = again
+	}
+	return nil, nil, fmt.Errorf("lists are imported again and again while they are read: %w", gatehouse.ErrConflict)
+}
+
+func (r *Reviews) listedIn(ctx context.Context, lists []List) ([]Right, error) {
 	var out []Right
 	for _, l := range lists {
 		access, err := r.config.Store.Access(ctx, l.System)

@@ -432,6 +432,58 @@ func TestClonedPasskey(t *testing.T) {
 	})
 }
 
+// What was proved with a copy is worth nothing once it is known that there is one.
+func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		h, other := w.human("ada"), w.enrolled("bob", stepup.Passkey)
+		h.device.Step = 1
+		id, _ := h.begin(ask("ada"))
+		w.redeem(id, h.setUpPasskey(id), "ada")
+		recently := func(h *human, subject string) bool {
+			t.Helper()
+			a := ask(subject)
+			a.MaxAge = 24 * time.Hour
+			_, v := h.begin(a)
+			return v.To != ""
+		}
+		id, _ = other.begin(ask("bob"))
+		if v, err := other.touch(id); err != nil || v.To == "" {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		thief := w.human("ada")
+		thief.device = h.device.Clone()
+		for range 2 {
+			id, _ := thief.begin(ask("ada"))
+			if v, err := thief.touch(id); err != nil || v.To == "" {
+				t.Fatalf("%+v, %v", v, err)
+			}
+		}
+		if !recently(thief, "ada") {
+			t.Fatal("a proof of a moment ago is none")
+		}
+		// One that the thief has proved, and in which a factor of theirs would follow.
+		more := ask("ada")
+		more.Add = true
+		add, _ := thief.begin(more)
+		if v, err := thief.touch(add); err != nil || v.Page.Step != stepup.Setup {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		id, _ = h.begin(ask("ada"))
+		if v, err := h.touch(id); err != nil || v.To != "" {
+			t.Fatalf("the owner, after the thief: %+v, %v", v, err)
+		}
+		if recently(thief, "ada") {
+			t.Error("the copy's proof is still a recent one")
+		}
+		if _, err := w.stepups.BeginTOTP(t.Context(), thief.at(add)); err == nil {
+			t.Error("the thief goes on in a request that was proved with the copy")
+		}
+		if !recently(other, "bob") {
+			t.Error("somebody else's proof is gone")
+		}
+	})
+}
+
 func TestAsksThatAreRefused(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.settings.Methods = []stepup.Method{stepup.Passkey}

@@ -113,7 +113,9 @@ type FactorStore interface {
 	// Factors returns the factors of a person that count, the oldest first, and how
 	// many recovery codes are left.
 	Factors(ctx context.Context, person gatehouse.PersonID) ([]Factor, int, error)
-	// Block marks a factor as copied.
+	// Block marks a factor as copied. In the same write go the browsers in which its
+	// person is known, and the requests that were proved by one of its method: the copy
+	// may have done that.
 	Block(ctx context.Context, id string) error
 	// Reset deletes a person's factors, recovery codes, requests and browsers, and
 	// returns how many factors counted.

@@ -155,7 +155,13 @@ func (s *Stepups) recent(ctx context.Context, v *visited, known secret.Text) (Br
 	if errors.Is(err, gatehouse.ErrNotFound) {
 		return Browser{}, false, nil
 	}
-	return b, err == nil && slices.Contains(v.Methods, b.By) && time.Since(b.Proved) < v.MaxAge && len(v.factors) > 0, err
+	return b, err == nil && slices.Contains(v.Methods, b.By) && time.Since(b.Proved) < v.MaxAge && v.stands(b.By), err
+}
+
+// stands reports whether the person still has what a proof was given by: a factor that
+// was copied proves nothing any more.
+func (v *visited) stands(by Method) bool {
+	return slices.ContainsFunc(v.factors, func(f Factor) bool { return !f.Blocked && (f.Method == by || by == Recovery) })
 }
 
 // save stores a request as it has become.
