@@ -56,7 +56,7 @@ func TestErasedSubjectLeavesNoFactor(t *testing.T) {
 		_, rows := raw.Query("SELECT DISTINCT person FROM " + table)
 		return len(rows)
 	}
-	tables := []string{"stepup_requests", "stepup_factors", "stepup_recovery"}
+	tables := []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_people"}
 	for _, table := range tables {
 		if n := people(table); n != 2 {
 			t.Fatalf("%s has rows of %d people", table, n)
