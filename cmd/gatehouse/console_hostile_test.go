@@ -394,7 +394,7 @@ var shownAt = map[string][]string{
 	"name": {"GET /people/{person}"}, "subject": {"GET /people/{person}", "GET /stepups/{person}"},
 	"listed": {"GET /reviews/{id}", "GET /reviews/open"}, "role": {"GET /reviews/{id}", "GET /reviews/open"},
 	"ruling": {"GET /reviews/{id}"}, "because": {"GET /people/duties/{duty}", public.DeletionPath}, "query": {"GET /log"},
-	"site": {stepup.Path + "setup", stepup.Path + "confirm", stepup.Path + "wrong", stepup.Path + "saved", stepup.Path + "prove"},
+	"site":   {stepup.Path + "setup", stepup.Path + "confirm", stepup.Path + "wrong", stepup.Path + "saved", stepup.Path + "prove"},
 	"reason": {stepup.Path + "setup", stepup.Path + "prove"}, "account": {stepup.Path + "setup", stepup.Path + "prove"},
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -185,13 +187,13 @@ func TestConsoleServicesSource(t *testing.T) {
 		t.Fatalf("services %+v, %v", list, err)
 	}
 	name := list[0].Name
-	if _, err := s.MakeKey(ctx, "acc1", name, metacharacters); !errors.Is(err, gatehouse.ErrInvalid) {
+	if _, err := s.MakeKey(ctx, "acc1", name, metacharacters, 0); !errors.Is(err, gatehouse.ErrInvalid) {
 		t.Errorf("a key for no purpose of the service: %v", err)
 	}
-	if _, err := s.MakeKey(ctx, "acc1", "nothing", ""); !errors.Is(err, gatehouse.ErrNotFound) {
+	if _, err := s.MakeKey(ctx, "acc1", "nothing", "", 0); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("a key for no service: %v", err)
 	}
-	key, err := s.MakeKey(ctx, "acc1", name, list[0].Purposes[0])
+	key, err := s.MakeKey(ctx, "acc1", name, list[0].Purposes[0], 0)
 	if err != nil || key.Text.IsZero() || key.Purpose != list[0].Purposes[0] {
 		t.Fatalf("the key is for %q, %v", key.Purpose, err)
 	}
@@ -214,6 +216,75 @@ func TestConsoleServicesSource(t *testing.T) {
 	}
 	if _, err := s.Service(ctx, metacharacters); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("no service: %v", err)
+	}
+}
+
+// A key is replaced from the console as it is by the command.
+func TestConsoleRotatesServiceKeys(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, s := t.Context(), servicesSource{p}
+	list, err := s.Services(ctx)
+	if err != nil || len(list) == 0 {
+		t.Fatalf("services %+v, %v", list, err)
+	}
+	name := list[0].Name
+	old, err := s.MakeKey(ctx, "acc1", name, console.KeyForNone, console.KeyWithoutEnd)
+	if err != nil || !old.Expires.IsZero() {
+		t.Fatalf("the key ends at %v, %v", old.Expires, err)
+	}
+	line := func(id string) console.ServiceKeyLine {
+		t.Helper()
+		view, err := s.Service(ctx, name)
+		i := slices.IndexFunc(view.List, func(k console.ServiceKeyLine) bool { return k.ID == id })
+		if err != nil || i < 0 {
+			t.Fatalf("the service is %+v, %v", view, err)
+		}
+		return view.List[i]
+	}
+	if err := s.EndKey(ctx, "acc1", name, old.ID); wire.RuleOf(err) != "console/not-rotated" || line(old.ID).State != "works" {
+		t.Errorf("ending a key without a successor: %v", err)
+	}
+	for _, service := range []string{"another", metacharacters} {
+		if _, err := s.RotateKey(ctx, "acc1", service, old.ID, time.Hour, 0, false); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("rotating a key of another service: %v", err)
+		}
+		if err := s.EndKey(ctx, "acc1", service, old.ID); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("ending a key of another service: %v", err)
+		}
+	}
+	next, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 48*time.Hour, false)
+	if err != nil || next.Text.IsZero() || next.Replaces != old.ID || next.Purpose != console.KeyForNone || next.OldEnds.IsZero() || time.Until(next.OldEnds) > time.Hour {
+		t.Fatalf("the successor of %s is %s, %v", old.ID, next.ID, err)
+	}
+	if l := line(old.ID); l.State != "rotating" || l.Successor != next.ID || l.Log == "" || !l.Expires.Equal(next.OldEnds) {
+		t.Errorf("the old key is %+v", l)
+	}
+	if l := line(next.ID); l.State != "works" || l.Replaces != old.ID || !l.Expires.Equal(next.Expires) {
+		t.Errorf("the new key is %+v", l)
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/rotated" {
+		t.Errorf("rotating twice: %v", err)
+	}
+	again, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true)
+	if err != nil || line(next.ID).State != "revoked" || line(old.ID).Successor != again.ID {
+		t.Errorf("made again: %s, %v", again.ID, err)
+	}
+	caller, err := p.identity.AuthenticateService(ctx, again.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.identity.KeyUsed(caller.Key.ID, netip.MustParseAddr("192.0.2.1"))
+	if err := p.identity.FlushKeyUses(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true); wire.RuleOf(err) != "console/rotated" || line(again.ID).State != "works" {
+		t.Errorf("making one again that is in use: %v", err)
+	}
+	if err := s.EndKey(ctx, "acc1", name, old.ID); err != nil || line(old.ID).State != "ended" {
+		t.Errorf("finishing: %v, %+v", err, line(old.ID))
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/ended" {
+		t.Errorf("rotating what ended: %v", err)
 	}
 }
 
