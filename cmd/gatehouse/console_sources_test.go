@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -143,8 +144,8 @@ func TestConsoleVerifiesTheLog(t *testing.T) {
 
 func TestConsoleKeysSource(t *testing.T) {
 	_, p := consoleParts(t)
-	ctx, k := t.Context(), keysSource{p}
-	for _, name := range []string{"derive", "nothing", "system/audit-signing-key", "keyring", metacharacters} {
+	ctx, k := t.Context(), keysSource{p, newKeyMover(p)}
+	for _, name := range []string{"derive", "nothing", "system/audit-signing-key", "keyring@1", metacharacters} {
 		if _, err := k.Rotate(ctx, "acc1", name); !errors.Is(err, gatehouse.ErrNotFound) {
 			t.Errorf("rotating %q: %v", name, err)
 		}
@@ -176,6 +177,87 @@ func TestConsoleKeysSource(t *testing.T) {
 	}
 	if view, err = k.Key(ctx, "tokens@1"); err != nil || view.Versions[0].State != string(vault.Scheduled) || view.Versions[0].Destroys {
 		t.Errorf("the key is %+v, %v", view, err)
+	}
+}
+
+// The keyring is made anew in the background, once at a time, and what came of it is kept.
+func TestConsoleMakesTheKeyringAnew(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx := t.Context()
+	person, err := p.vault.NewPerson(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := p.vault.SealPersonal(ctx, person, "here", []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newKeyMover(p)
+	k := keysSource{p, m}
+	view, err := k.Key(ctx, keyringName)
+	if err != nil || len(view.Versions) != 1 || !view.Versions[0].Rotates {
+		t.Fatalf("the keyring is %+v, %v", view, err)
+	}
+	before, err := p.keys.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rotate(ctx, "acc1", keyringName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rotate(ctx, "acc1", keyringName); wire.RuleOf(err) != "console/moving" || k.Move("acc1") {
+		t.Errorf("a second one beside it: %v", err)
+	}
+	if now := k.Moving(); now.Began.IsZero() || !now.Ended.IsZero() || !now.Keyring {
+		t.Errorf("under way: %+v", now)
+	}
+	m.once(ctx, <-m.asked)
+	now := k.Moving()
+	if now.Ended.IsZero() || now.Failed != "" || now.People != 1 || now.KeyringKeys == 0 || now.What == "" {
+		t.Errorf("done: %+v", now)
+	}
+	after, err := p.keys.Status(ctx)
+	if err != nil || len(after.Daily) == 0 || after.Daily[len(after.Daily)-1].Version == before.Daily[len(before.Daily)-1].Version {
+		t.Errorf("the daily key is %+v, was %+v, %v", after.Daily, before.Daily, err)
+	}
+	if plain, err := p.vault.OpenPersonal(ctx, person, "here", sealed); err != nil || string(plain) != "text" {
+		t.Errorf("what was sealed before opens as %q, %v", plain, err)
+	}
+	if err := p.log.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	list, err := audit.List(ctx, p.db.Audit(), audit.Filter{Action: "keys.rotate", Last: 10})
+	if err != nil || len(list) == 0 || list[0].Facts["operator"] != "acc1" {
+		t.Errorf("the log says %+v, %v", list, err)
+	}
+	// A version that is new has moved under it what can be.
+	if _, err := k.Rotate(ctx, "acc1", "personal"); err != nil {
+		t.Fatal(err)
+	}
+	m.once(ctx, <-m.asked)
+	if now := k.Moving(); now.Keyring || now.Failed != "" || now.KeyringKeys == 0 {
+		t.Errorf("moved: %+v", now)
+	}
+	// What stops is said, in the words of what stopped it.
+	if ours, err := p.db.Vault().Lease(ctx, "keys", "another process", time.Now(), time.Now().Add(time.Minute)); err != nil || !ours {
+		t.Fatalf("the lease: %v, %v", ours, err)
+	}
+	if !k.Move("acc1") {
+		t.Error("after one, another cannot begin")
+	}
+	m.once(ctx, <-m.asked)
+	if now := k.Moving(); now.Ended.IsZero() || !strings.Contains(now.Failed, "Another process works on keys") {
+		t.Errorf("beside another process: %+v", now)
+	}
+	stopped, stop := context.WithCancel(ctx)
+	stop()
+	if !k.Move("acc1") {
+		t.Error("after one, another cannot begin")
+	}
+	order := <-m.asked
+	m.once(stopped, order)
+	if now := k.Moving(); !now.Ended.IsZero() {
+		t.Errorf("a process that ends says that it is done: %+v", now)
 	}
 }
 
