@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/cases"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/console"
+	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/identity/review"
 	"gatehouse/internal/identity/stepup"
@@ -395,10 +396,60 @@ var shownAt = map[string][]string{
 	"why": {"GET /purposes", "GET /purposes/{name}", "GET /reviews/{id}"}, "changed": {"GET /configuration"}, "wrong": {"GET /configuration"},
 	"owner": {"GET /{$}", "GET /account", "GET /operators", "GET /operators/{id}", "GET /reviews/{id}"}, "email": {"GET /account", "GET /operators", "GET /prove"},
 	"invited": {"GET /operators", "GET /operators/{id}", "GET /enrol/{token}"}, "agent": {"GET /account", "GET /operators/{id}"},
-	"name": {"GET /people/{person}"}, "subject": {"GET /people/{person}"},
+	"name": {"GET /people/{person}"}, "subject": {"GET /people/{person}", "GET /stepups/{person}"},
 	"listed": {"GET /reviews/{id}", "GET /reviews/open"}, "role": {"GET /reviews/{id}", "GET /reviews/open"},
 	"ruling": {"GET /reviews/{id}"}, "because": {"GET /people/duties/{duty}", public.DeletionPath}, "query": {"GET /log"},
-	"site": {stepup.Path}, "reason": {stepup.Path}, "account": {stepup.Path},
+	"site":   {stepup.Path + "setup", stepup.Path + "confirm", stepup.Path + "wrong", stepup.Path + "saved", stepup.Path + "prove"},
+	"reason": {stepup.Path + "setup", stepup.Path + "prove"}, "account": {stepup.Path + "setup", stepup.Path + "prove"},
+}
+
+// stepup has the app ask for a step-up whose every text is hostile.
+func (h *hostileHouse) stepup(returns string) (begun struct{ ID, URL string }) {
+	h.t.Helper()
+	if err := h.api().do(h.t.Context(), http.MethodPost, "/gatehouse/v1/stepups", map[string]any{
+		"subject": hostileText("subject"), "reason": hostileText("reason"), "account": hostileText("account"), "state": hostileText("state"), "return_url": returns,
+	}, &begun); err != nil {
+		h.t.Fatal(err)
+	}
+	return begun
+}
+
+// stations goes through every station of a step-up in the watcher's browser: a first
+// factor, a wrong code, recovery codes, and the proof.
+func (h *hostileHouse) stations(w *watcher, places []string) {
+	h.t.Helper()
+	app := h.appOf()
+	listening(h.t, app)
+	returns := app.self + confirmedPath
+	look := func(station string) { h.t.Helper(); w.look(stepup.Path+station, places...) }
+	first := h.stepup(returns)
+	w.open(first.URL)
+	look("setup")
+	w.button("Set up an app")
+	look("confirm")
+	key := strings.ReplaceAll(w.eval(`document.querySelector(".key code").textContent`), " ", "")
+	w.fill("code", hostileText("typed"))
+	w.button("Done")
+	look("wrong")
+	w.fill("code", factortest.Code(h.t, key, time.Now()))
+	w.button("Done")
+	look("saved")
+	// The person's browser goes back to the app, which collects the result.
+	w.button("I have kept them. Continue")
+	back := w.eval(`location.search`)
+	q, err := url.ParseQuery(strings.TrimPrefix(back, "?"))
+	if err != nil || q.Get("state") != hostileText("state") {
+		h.t.Fatalf("the browser comes back with %q, %v", back, err)
+	}
+	var result struct{ Subject string }
+	if err := h.api().do(h.t.Context(), http.MethodGet, "/gatehouse/v1/stepups/"+first.ID+"?"+url.Values{"code": {q.Get("code")}, "subject": {hostileText("subject")}}.Encode(), nil, &result); err != nil || result.Subject != hostileText("subject") {
+		h.t.Fatalf("redeemed for %q, %v", result.Subject, err)
+	}
+	w.open(h.stepup(returns).URL)
+	look("prove")
+	w.fill("code", hostileText("typed"))
+	w.button("Confirm with the code")
+	look("prove")
 }
 
 // publicRoute returns the path that a public page stands below.
@@ -482,11 +533,17 @@ func TestConsoleHostileTexts(t *testing.T) {
 			add(link)
 		}
 	}
+	h.stations(w, places)
 	// Whom a form finds.
 	w.open(h.console + "/people")
 	w.fill("name", hostileText("subject"))
 	w.button("Look up")
 	note("GET /people/{person}", w.look("GET /people/{person}", places...))
+	add(w.path())
+	w.open(h.console + "/stepups")
+	w.fill("subject", hostileText("subject"))
+	w.button("Look up")
+	note("GET /stepups/{person}", w.look("GET /stepups/{person}", places...))
 	add(w.path())
 	add(h.enrol)
 	add(h.duty)
@@ -569,19 +626,10 @@ func TestConsoleHostileTexts(t *testing.T) {
 	h.rewriteConfig(strconv.Quote(hostileText("wrong"))+": 1\n", "")
 
 	// The public pages.
-	var begun struct {
-		URL string `json:"url"`
-	}
-	if err := h.api().do(t.Context(), http.MethodPost, "/gatehouse/v1/stepups", map[string]any{
-		"subject": hostileText("subject"), "reason": hostileText("reason"), "account": hostileText("account"), "state": hostileText("state"),
-		"return_url": strings.TrimSuffix(h.load().Returns[0], "/connected") + confirmedPath,
-	}, &begun); err != nil {
-		t.Fatal(err)
-	}
 	at, escaped := h.load().PublicURL, url.PathEscape(hostileText("path"))
 	query := url.Values{"state": {hostileText("query")}, "code": {hostileText("query")}, "error": {hostileText("query")}, "error_description": {hostileText("query")}}.Encode()
 	for _, address := range []string{
-		begun.URL, at + h.status, at + stepup.Path + escaped, at + connect.StartPath + escaped, at + connect.CallbackPath + escaped + "?" + query,
+		at + h.status, at + stepup.Path + escaped, at + connect.StartPath + escaped, at + connect.CallbackPath + escaped + "?" + query,
 		at + connect.CallbackPath + demoX + "?" + query, at + connect.CallbackPath + demoFacebook + "?" + query,
 		at + public.DeletionPath + escaped, at + public.WebhooksPath + escaped, at + "/_gatehouse/" + escaped,
 	} {

@@ -17,7 +17,10 @@ import (
 )
 
 // keysSource tells the console of keys as 'gatehouse keys' does.
-type keysSource struct{ *parts }
+type keysSource struct {
+	*parts
+	mover *keyMover
+}
 
 // rotated are the domain keys that can be rotated; what is derived is not stored, so
 // that it cannot be derived anew.
@@ -60,6 +63,7 @@ func consoleKey(r keyRow) console.KeyRow {
 		Name: nameOf(r), Kind: r.Kind, State: r.State, Owner: r.Owner, Purpose: r.Purpose, WrappedBy: r.WrappedBy, Reference: r.Reference,
 		Created: at(r.Created), Changed: at(r.Changed), Used: at(r.Used), DestroyAt: at(r.DestroyAt), Expires: at(r.Expires), Seen: at(r.SeenSince),
 	}
+	row.Rotates = r.Name == keyringName
 	if r.Kind == "domain" {
 		row.Rotates = r.State == string(vault.Active) && slices.Contains(rotated, vault.Domain(r.Name))
 		row.Destroys = r.State == string(vault.DecryptOnly) || r.State == string(vault.Disabled)
@@ -121,7 +125,17 @@ func (k keysSource) history(ctx context.Context, name string) ([]console.EntryLi
 	return slices.DeleteFunc(list, func(e console.EntryLine) bool { return !strings.HasPrefix(e.Action, "keys.") }), err
 }
 
+func (k keysSource) Moving() console.KeyMove { return k.mover.moving() }
+
+func (k keysSource) Move(actor string) bool { return k.mover.move(moveOrder{actor: actor}) }
+
 func (k keysSource) Rotate(ctx context.Context, actor, name string) (string, error) {
+	if name == keyringName {
+		if !k.mover.move(moveOrder{actor, true}) {
+			return "", errMoving
+		}
+		return "The keyring is being made anew. You need not wait here.", nil
+	}
 	domain, _, err := keyName(name)
 	if err != nil || !slices.Contains(rotated, domain) {
 		return "", noKey()
@@ -130,8 +144,15 @@ func (k keysSource) Rotate(ctx context.Context, actor, name string) (string, err
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s@%d is active. What can be moved under it is moved beside calls.", domain, version), nil
+	// Another move that is under way takes the new version into account, or the next does.
+	k.mover.move(moveOrder{actor: actor})
+	return fmt.Sprintf("%s@%d is active. What can be moved under it is being moved beside calls.", domain, version), nil
 }
+
+// keyringName is the keyring's row in the inventory.
+const keyringName = "keyring"
+
+var errMoving = wire.Refuse(gatehouse.ErrConflict, "console/moving", "Keys are being moved already; there is one move at a time. The page Keys says how far it is.")
 
 func (k keysSource) Destroy(ctx context.Context, by operator.Actor, name string) (string, error) {
 	domain, version, err := keyVersion(name)

@@ -145,6 +145,12 @@ func (p peopleSource) Person(ctx context.Context, actor, id string, days int) (c
 			return view, err
 		}
 	}
+	if held, err := p.db.Stepup().Holder(ctx, person, now); err == nil {
+		line := holderLine(held.Holder)
+		view.Factors = &line
+	} else if !errors.Is(err, gatehouse.ErrNotFound) {
+		return view, err
+	}
 	if view.State == "erased" {
 		return view, nil // nothing finds the entries of somebody who was erased
 	}

@@ -1,9 +1,36 @@
 package main
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
+
+// uses has a service use its key.
+func (s *showcase) uses(key string) {
+	s.t.Helper()
+	cfg, err := readConfig(&options{config: s.ready.Config})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	client, err := demoClient(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.ready.App+"/gatehouse/v1/handles", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	res, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		s.t.Fatalf("a call with the key: %s", res.Status)
+	}
+}
 
 // TestConsoleRules looks at the pages about what may pass and what it rests on, in a
 // demo that has traffic, and does with them what an operator would.
@@ -66,6 +93,14 @@ func TestConsoleRules(t *testing.T) {
 		lookAt(t, b, "keys-rotated", "")
 		b.open(s.at("/keys/tokens"))
 		b.shows("tokens@2", "decrypt-only", "keys.rotate", "!Destroy tokens@1")
+		// The keyring is made anew, and the page shows it without being loaded again.
+		lookAt(t, b, "keyring", s.at("/keys/keyring"))
+		b.fill("typed", "rotate")
+		b.press(".dangerous button")
+		b.shows("The keyring is being made anew.", "Making the keyring anew")
+		b.until("the keyring is made anew", `document.querySelector("[data-live]").innerText.includes("keyring keys")`)
+		b.shows("done", "keys of people")
+		lookAt(t, b, "keys-moved", "")
 		lookAt(t, b, "key-rotated", s.at("/keys/tokens@1"))
 		b.shows("What needs it", "when a newer one seals", "!Destroy tokens@1")
 	})
@@ -81,6 +116,30 @@ func TestConsoleRules(t *testing.T) {
 		lookAt(t, b, "service-key-made", "")
 		id := b.eval(`document.querySelector("article .faint code").textContent`)
 		lookAt(t, b, "service-key", s.at(service+"/keys/"+id))
+		// The demo's own key is replaced, and works until it is finished.
+		b.shows("Rotate this key", "Revoke this key", "!Its replacement")
+		b.button("Make the new key")
+		b.shows("It is not shown again.", "The old key works until")
+		next := b.eval(`document.querySelector("article code").textContent`)
+		lookAt(t, b, "service-key-rotated", "")
+		b.button("Its page")
+		b.shows("being replaced", "It was not used yet", "Nobody has the new key?", "Finish early")
+		lookAt(t, b, "service-key-rotating", "")
+		b.open(s.at(service + "/keys/" + id))
+		b.eval(`String(document.querySelector("form[action$=again] input").value = "again")`)
+		b.button("Make it again")
+		b.shows("It is not shown again.", "!"+next)
+		next = b.eval(`document.querySelector("article code").textContent`)
+		s.uses(next)
+		b.open(s.at(service + "/keys/" + id))
+		b.eval(`String(document.querySelector("form[action$=end] input").value = "finish")`)
+		b.button("End the old key")
+		b.shows("The old key has ended.", "The old key ended", "!Finish early")
+		lookAt(t, b, "service-key-finished", "")
+		b.open(s.at(service))
+		b.button("Make a key")
+		id = b.eval(`document.querySelector("article .faint code").textContent`)
+		b.open(s.at(service + "/keys/" + id))
 		b.fill("typed", "revoke")
 		b.press(".dangerous button")
 		b.shows("The key is revoked.", "revoked")

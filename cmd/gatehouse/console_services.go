@@ -91,7 +91,10 @@ func (s servicesSource) Service(ctx context.Context, name string) (console.Servi
 	}
 	now := time.Now()
 	for _, k := range keys {
-		row := console.ServiceKeyLine{ID: string(k.ID), Purpose: string(k.Purpose), State: "works", Created: k.Created, Expires: k.Expires, Revoked: k.Revoked, Used: k.Used.At, Count: k.Used.Count}
+		row := console.ServiceKeyLine{ID: string(k.ID), Purpose: string(k.Purpose), State: "works", Created: k.Created, Expires: k.Expires, Revoked: k.Revoked, Used: k.Used.At, Count: k.Used.Count, Successor: string(k.Successor), Log: k.LogName()}
+		if i := slices.IndexFunc(keys, func(o identity.ServiceKey) bool { return o.Successor == k.ID }); i >= 0 {
+			row.Replaces = string(keys[i].ID)
+		}
 		switch {
 		case !k.Revoked.IsZero():
 			row.State = "revoked"
@@ -99,6 +102,8 @@ func (s servicesSource) Service(ctx context.Context, name string) (console.Servi
 			row.State = "ended"
 		case k.Ending(now):
 			row.State = "ending"
+		case k.Successor != "" && slices.ContainsFunc(keys, func(o identity.ServiceKey) bool { return o.ID == k.Successor && o.Revoked.IsZero() }):
+			row.State = "rotating"
 		}
 		if k.Used.From.IsValid() {
 			row.From = k.Used.From.String()
@@ -110,7 +115,7 @@ func (s servicesSource) Service(ctx context.Context, name string) (console.Servi
 	return view, err
 }
 
-func (s servicesSource) MakeKey(ctx context.Context, actor, service, purpose string) (console.NewKey, error) {
+func (s servicesSource) MakeKey(ctx context.Context, actor, service, purpose string, life time.Duration) (console.NewKey, error) {
 	declared, ok := s.configured().Services[gatehouse.ServiceName(service)]
 	if !ok {
 		return console.NewKey{}, wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "There is no such service in the configuration.")
@@ -118,18 +123,70 @@ func (s servicesSource) MakeKey(ctx context.Context, actor, service, purpose str
 	if purpose != "" && purpose != console.KeyForNone && !slices.Contains(declared.Purposes, gatehouse.PurposeName(purpose)) {
 		return console.NewKey{}, wire.Refuse(gatehouse.ErrInvalid, "console/field", "The form was not accepted: purpose is none of the service's.")
 	}
-	key, text, err := s.identity.MakeServiceKey(audit.By(ctx, actor), identity.KeyRequest{Service: gatehouse.ServiceName(service), Purpose: gatehouse.PurposeName(purpose)})
+	key, text, err := s.identity.MakeServiceKey(audit.By(ctx, actor), identity.KeyRequest{Service: gatehouse.ServiceName(service), Purpose: gatehouse.PurposeName(purpose), Life: keyLife(life)})
 	if err != nil {
 		return console.NewKey{}, err
 	}
 	return console.NewKey{ID: string(key.ID), Text: text, Purpose: string(key.Purpose), Expires: key.Expires}, nil
 }
 
-func (s servicesSource) RevokeKey(ctx context.Context, actor, service, id string) error {
+// keyLife is a key's life as package identity takes it.
+func keyLife(life time.Duration) time.Duration {
+	if life == console.KeyWithoutEnd {
+		return identity.NoEnd
+	}
+	return life
+}
+
+// keyOf returns a key of a service.
+func (s servicesSource) keyOf(ctx context.Context, service, id string) (identity.ServiceKey, error) {
 	key, err := s.identity.ServiceKey(ctx, identity.ServiceKeyID(id))
 	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && string(key.Service) != service {
-		return wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "The service has no such key.")
+		err = wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "The service has no such key.")
 	}
+	return key, err
+}
+
+func (s servicesSource) RotateKey(ctx context.Context, actor, service, id string, overlap, life time.Duration, again bool) (console.NewKey, error) {
+	old, err := s.keyOf(ctx, service, id)
+	if err != nil {
+		return console.NewKey{}, err
+	}
+	key, text, err := s.identity.RotateServiceKey(audit.By(ctx, actor), old.ID, identity.Rotation{Overlap: overlap, Life: keyLife(life), Again: again})
+	rotated := (*identity.RotatedError)(nil)
+	switch {
+	case errors.As(err, &rotated) && rotated.Successor.Used.At.IsZero():
+		err = wire.Refuse(gatehouse.ErrConflict, "console/rotated", "This key has a successor, which was not used yet. If nobody has it, its page makes it again.")
+	case errors.As(err, &rotated):
+		err = wire.Refuse(gatehouse.ErrConflict, "console/rotated", "This key has a successor, which is in use. Rotate that one.")
+	case errors.Is(err, gatehouse.ErrConflict):
+		err = wire.Refuse(gatehouse.ErrConflict, "console/ended", "This key was revoked or has ended. Make a new one on the page of the service.")
+	}
+	if err != nil {
+		return console.NewKey{}, err
+	}
+	// The new key is shown whatever becomes of this look: it exists.
+	made := console.NewKey{ID: string(key.ID), Text: text, Purpose: string(key.Purpose), Expires: key.Expires, Replaces: id, OldEnds: time.Now().Add(overlap)}
+	if old, err := s.keyOf(ctx, service, id); err == nil {
+		made.OldEnds = old.Expires
+	}
+	return made, nil
+}
+
+func (s servicesSource) EndKey(ctx context.Context, actor, service, id string) error {
+	key, err := s.keyOf(ctx, service, id)
+	if err != nil {
+		return err
+	}
+	// Without a successor it is a revocation, and should be called one.
+	if key.Successor == "" {
+		return wire.Refuse(gatehouse.ErrConflict, "console/not-rotated", "This key has no successor: rotate it first, or revoke it.")
+	}
+	return s.identity.ExpireServiceKey(audit.By(ctx, actor), key, time.Now())
+}
+
+func (s servicesSource) RevokeKey(ctx context.Context, actor, service, id string) error {
+	key, err := s.keyOf(ctx, service, id)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -141,8 +144,8 @@ func TestConsoleVerifiesTheLog(t *testing.T) {
 
 func TestConsoleKeysSource(t *testing.T) {
 	_, p := consoleParts(t)
-	ctx, k := t.Context(), keysSource{p}
-	for _, name := range []string{"derive", "nothing", "system/audit-signing-key", "keyring", metacharacters} {
+	ctx, k := t.Context(), keysSource{p, newKeyMover(p)}
+	for _, name := range []string{"derive", "nothing", "system/audit-signing-key", "keyring@1", metacharacters} {
 		if _, err := k.Rotate(ctx, "acc1", name); !errors.Is(err, gatehouse.ErrNotFound) {
 			t.Errorf("rotating %q: %v", name, err)
 		}
@@ -177,6 +180,87 @@ func TestConsoleKeysSource(t *testing.T) {
 	}
 }
 
+// The keyring is made anew in the background, once at a time, and what came of it is kept.
+func TestConsoleMakesTheKeyringAnew(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx := t.Context()
+	person, err := p.vault.NewPerson(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := p.vault.SealPersonal(ctx, person, "here", []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newKeyMover(p)
+	k := keysSource{p, m}
+	view, err := k.Key(ctx, keyringName)
+	if err != nil || len(view.Versions) != 1 || !view.Versions[0].Rotates {
+		t.Fatalf("the keyring is %+v, %v", view, err)
+	}
+	before, err := p.keys.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rotate(ctx, "acc1", keyringName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rotate(ctx, "acc1", keyringName); wire.RuleOf(err) != "console/moving" || k.Move("acc1") {
+		t.Errorf("a second one beside it: %v", err)
+	}
+	if now := k.Moving(); now.Began.IsZero() || !now.Ended.IsZero() || !now.Keyring {
+		t.Errorf("under way: %+v", now)
+	}
+	m.once(ctx, <-m.asked)
+	now := k.Moving()
+	if now.Ended.IsZero() || now.Failed != "" || now.People != 1 || now.KeyringKeys == 0 || now.What == "" {
+		t.Errorf("done: %+v", now)
+	}
+	after, err := p.keys.Status(ctx)
+	if err != nil || len(after.Daily) == 0 || after.Daily[len(after.Daily)-1].Version == before.Daily[len(before.Daily)-1].Version {
+		t.Errorf("the daily key is %+v, was %+v, %v", after.Daily, before.Daily, err)
+	}
+	if plain, err := p.vault.OpenPersonal(ctx, person, "here", sealed); err != nil || string(plain) != "text" {
+		t.Errorf("what was sealed before opens as %q, %v", plain, err)
+	}
+	if err := p.log.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	list, err := audit.List(ctx, p.db.Audit(), audit.Filter{Action: "keys.rotate", Last: 10})
+	if err != nil || len(list) == 0 || list[0].Facts["operator"] != "acc1" {
+		t.Errorf("the log says %+v, %v", list, err)
+	}
+	// A version that is new has moved under it what can be.
+	if _, err := k.Rotate(ctx, "acc1", "personal"); err != nil {
+		t.Fatal(err)
+	}
+	m.once(ctx, <-m.asked)
+	if now := k.Moving(); now.Keyring || now.Failed != "" || now.KeyringKeys == 0 {
+		t.Errorf("moved: %+v", now)
+	}
+	// What stops is said, in the words of what stopped it.
+	if ours, err := p.db.Vault().Lease(ctx, "keys", "another process", time.Now(), time.Now().Add(time.Minute)); err != nil || !ours {
+		t.Fatalf("the lease: %v, %v", ours, err)
+	}
+	if !k.Move("acc1") {
+		t.Error("after one, another cannot begin")
+	}
+	m.once(ctx, <-m.asked)
+	if now := k.Moving(); now.Ended.IsZero() || !strings.Contains(now.Failed, "Another process works on keys") {
+		t.Errorf("beside another process: %+v", now)
+	}
+	stopped, stop := context.WithCancel(ctx)
+	stop()
+	if !k.Move("acc1") {
+		t.Error("after one, another cannot begin")
+	}
+	order := <-m.asked
+	m.once(stopped, order)
+	if now := k.Moving(); !now.Ended.IsZero() {
+		t.Errorf("a process that ends says that it is done: %+v", now)
+	}
+}
+
 func TestConsoleServicesSource(t *testing.T) {
 	_, p := consoleParts(t)
 	ctx, s := t.Context(), servicesSource{p}
@@ -185,13 +269,13 @@ func TestConsoleServicesSource(t *testing.T) {
 		t.Fatalf("services %+v, %v", list, err)
 	}
 	name := list[0].Name
-	if _, err := s.MakeKey(ctx, "acc1", name, metacharacters); !errors.Is(err, gatehouse.ErrInvalid) {
+	if _, err := s.MakeKey(ctx, "acc1", name, metacharacters, 0); !errors.Is(err, gatehouse.ErrInvalid) {
 		t.Errorf("a key for no purpose of the service: %v", err)
 	}
-	if _, err := s.MakeKey(ctx, "acc1", "nothing", ""); !errors.Is(err, gatehouse.ErrNotFound) {
+	if _, err := s.MakeKey(ctx, "acc1", "nothing", "", 0); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("a key for no service: %v", err)
 	}
-	key, err := s.MakeKey(ctx, "acc1", name, list[0].Purposes[0])
+	key, err := s.MakeKey(ctx, "acc1", name, list[0].Purposes[0], 0)
 	if err != nil || key.Text.IsZero() || key.Purpose != list[0].Purposes[0] {
 		t.Fatalf("the key is for %q, %v", key.Purpose, err)
 	}
@@ -214,6 +298,75 @@ func TestConsoleServicesSource(t *testing.T) {
 	}
 	if _, err := s.Service(ctx, metacharacters); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("no service: %v", err)
+	}
+}
+
+// A key is replaced from the console as it is by the command.
+func TestConsoleRotatesServiceKeys(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, s := t.Context(), servicesSource{p}
+	list, err := s.Services(ctx)
+	if err != nil || len(list) == 0 {
+		t.Fatalf("services %+v, %v", list, err)
+	}
+	name := list[0].Name
+	old, err := s.MakeKey(ctx, "acc1", name, console.KeyForNone, console.KeyWithoutEnd)
+	if err != nil || !old.Expires.IsZero() {
+		t.Fatalf("the key ends at %v, %v", old.Expires, err)
+	}
+	line := func(id string) console.ServiceKeyLine {
+		t.Helper()
+		view, err := s.Service(ctx, name)
+		i := slices.IndexFunc(view.List, func(k console.ServiceKeyLine) bool { return k.ID == id })
+		if err != nil || i < 0 {
+			t.Fatalf("the service is %+v, %v", view, err)
+		}
+		return view.List[i]
+	}
+	if err := s.EndKey(ctx, "acc1", name, old.ID); wire.RuleOf(err) != "console/not-rotated" || line(old.ID).State != "works" {
+		t.Errorf("ending a key without a successor: %v", err)
+	}
+	for _, service := range []string{"another", metacharacters} {
+		if _, err := s.RotateKey(ctx, "acc1", service, old.ID, time.Hour, 0, false); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("rotating a key of another service: %v", err)
+		}
+		if err := s.EndKey(ctx, "acc1", service, old.ID); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("ending a key of another service: %v", err)
+		}
+	}
+	next, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 48*time.Hour, false)
+	if err != nil || next.Text.IsZero() || next.Replaces != old.ID || next.Purpose != console.KeyForNone || next.OldEnds.IsZero() || time.Until(next.OldEnds) > time.Hour {
+		t.Fatalf("the successor of %s is %s, %v", old.ID, next.ID, err)
+	}
+	if l := line(old.ID); l.State != "rotating" || l.Successor != next.ID || l.Log == "" || !l.Expires.Equal(next.OldEnds) {
+		t.Errorf("the old key is %+v", l)
+	}
+	if l := line(next.ID); l.State != "works" || l.Replaces != old.ID || !l.Expires.Equal(next.Expires) {
+		t.Errorf("the new key is %+v", l)
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/rotated" {
+		t.Errorf("rotating twice: %v", err)
+	}
+	again, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true)
+	if err != nil || line(next.ID).State != "revoked" || line(old.ID).Successor != again.ID {
+		t.Errorf("made again: %s, %v", again.ID, err)
+	}
+	caller, err := p.identity.AuthenticateService(ctx, again.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.identity.KeyUsed(caller.Key.ID, netip.MustParseAddr("192.0.2.1"))
+	if err := p.identity.FlushKeyUses(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true); wire.RuleOf(err) != "console/rotated" || line(again.ID).State != "works" {
+		t.Errorf("making one again that is in use: %v", err)
+	}
+	if err := s.EndKey(ctx, "acc1", name, old.ID); err != nil || line(old.ID).State != "ended" {
+		t.Errorf("finishing: %v, %+v", err, line(old.ID))
+	}
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/ended" {
+		t.Errorf("rotating what ended: %v", err)
 	}
 }
 

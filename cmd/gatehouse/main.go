@@ -146,7 +146,7 @@ and writes each call, before it happens, in a log that verifies.
 	root.PersistentFlags().StringVar(&o.config, "config", "gatehouse.yaml", "configuration file")
 	root.AddCommand(
 		newInit(&o), newRun(&o), newDemo(), newSandbox(), newConnect(&o), newPerson(&o), newService(&o), newAccount(&o), newKeys(&o),
-		newPolicy(&o), newCase(&o), newEvents(&o), newLineage(&o), newEgressCommand(&o), newAudit(&o), newConfig(&o), newBackup(&o), newRestore(&o), newDoctor(&o), newVersion(),
+		newPolicy(&o), newCase(&o), newStepup(&o), newEvents(&o), newLineage(&o), newEgressCommand(&o), newAudit(&o), newConfig(&o), newBackup(&o), newRestore(&o), newDoctor(&o), newVersion(),
 	)
 	markEntered(root, entered)
 	return root, entered

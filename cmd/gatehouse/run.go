@@ -85,6 +85,7 @@ type server struct {
 	authority          *egress.Authority
 	exporting          *exporting
 	logChecker         *logChecker // nil without a console
+	keyMover           *keyMover   // nil without a console
 	// hup gets each SIGHUP from before the ready line on: without anybody to take it, it
 	// would end the program.
 	hup    chan os.Signal
@@ -242,6 +243,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.reconcile.Run(ctx) })
 	if s.logChecker != nil {
 		group.Go(func() error { return s.logChecker.run(ctx) })
+		group.Go(func() error { return s.keyMover.run(ctx) })
 	}
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })

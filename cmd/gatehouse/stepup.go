@@ -80,8 +80,9 @@ func stepupSettings(cfg *config.Config) stepup.Settings {
 
 // stepupEvent tells the app about a person's second factors.
 type stepupEvent struct {
-	Subject gatehouse.Subject     `json:"subject"`
-	Service gatehouse.ServiceName `json:"service"`
+	Subject gatehouse.Subject `json:"subject"`
+	// Service is empty when an operator had it done.
+	Service gatehouse.ServiceName `json:"service,omitempty"`
 	Method  stepup.Method         `json:"method,omitempty"`
 	Cause   string                `json:"cause,omitempty"`
 	At      time.Time             `json:"at"`

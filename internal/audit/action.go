@@ -160,7 +160,7 @@ var actions = map[string]string{
 	"stepup.enrol":  "A person set up a second factor, or began to; it counts when the app has redeemed the step-up. Facts hold the method.",
 	"stepup.prove":  "A person proved a second factor, or tried to. The intent is written before the factor is opened; facts hold the method.",
 	"stepup.redeem": "The app took the signed result of a step-up for its one-time code; what was set up on the way counts from here on.",
-	"stepup.reset":  "A service had the second factors of one of its users removed; facts hold how many there were.",
+	"stepup.reset":  "A service, or an operator, had the second factors of one of the app's users removed; facts hold how many there were.",
 	"stepup.start":  "A browser opened the link of a step-up, and is bound to it.",
 }
 

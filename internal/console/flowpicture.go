@@ -279,8 +279,13 @@ func flowTable(caption string, flows []Flow, empty Empty) Table {
 	return t
 }
 
-// verdictCell is how a flow or an entry came out.
-func verdictCell(verdict string) Cell { return badgeCell(verdictTone(verdict), verdict) }
+// verdictCell is how a flow or an entry came out. What only happened has no outcome.
+func verdictCell(verdict string) Cell {
+	if verdict == "" {
+		return textCell("–")
+	}
+	return badgeCell(verdictTone(verdict), verdict)
+}
 
 func verdictTone(verdict string) Tone {
 	switch verdict {

@@ -25,7 +25,7 @@ type navLink struct {
 // to those who hold the route's permission.
 var navigation = []navGroup{
 	{"Watch", []navLink{{Name: "Overview", Path: "/"}, {Name: "Calls", Path: "/calls"}, {Name: "Flows", Path: "/flows"}, {Name: "Log", Path: "/log"}}},
-	{"People", []navLink{{Name: "Connections", Path: "/connections"}, {Name: "People", Path: "/people"}}},
+	{"People", []navLink{{Name: "Connections", Path: "/connections"}, {Name: "People", Path: "/people"}, {Name: "Step-ups", Path: "/stepups"}}},
 	{"Rules", []navLink{{Name: "Purposes", Path: "/purposes"}, {Name: "Services", Path: "/services"}, {Name: "Third parties", Path: "/destinations"}, {Name: "Configuration", Path: "/configuration"}}},
 	{"House", []navLink{{Name: "Keys", Path: "/keys"}, {Name: "Operators", Path: "/operators"}, {Name: "Reviews", Path: "/reviews"}, {Name: "Health", Path: "/health"}}},
 }

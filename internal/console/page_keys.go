@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/url"
+	"strings"
 	"time"
 
 	"gatehouse/internal/identity/operator"
@@ -14,7 +15,12 @@ type KeysSource interface {
 	Keys(ctx context.Context) (KeysView, error)
 	// Key returns the versions of one key, or one version of it, with what needs them.
 	Key(ctx context.Context, name string) (KeyView, error)
-	// Rotate makes a new version and returns what to say.
+	// Moving is how far keys are being moved under newer ones, or what came of it last.
+	Moving() KeyMove
+	// Move begins to; false says that it is being done already.
+	Move(actor string) bool
+	// Rotate makes a new version, has moved under it what can be, and returns what to say.
+	// The keyring is made anew in the background.
 	Rotate(ctx context.Context, actor, name string) (string, error)
 	// Destroy has a version destroyed after a wait and returns what to say. It is an
 	// operator.NeedApproval where it takes two.
@@ -27,6 +33,22 @@ type KeysView struct {
 	Keys []KeyRow
 	// Unfinished says what is moved still, and what nothing needs any more.
 	Unfinished []string
+}
+
+// KeyMove is how far keys are being moved under newer ones, or what came of the last time.
+// Ended is zero while it runs, and Began before the first.
+type KeyMove struct {
+	Began, Ended time.Time
+	// Keyring says that the keyring is made anew.
+	Keyring bool
+	// What is being moved now, and how much of it.
+	What        string
+	Done, Total int64
+	// Failed says why it stopped; "" if it did not.
+	Failed string
+	// People and KeyringKeys are how many of their keys were moved, Unreadable how many did
+	// not open.
+	People, KeyringKeys, Unreadable int64
 }
 
 // KeyRow is one key, or one version of one.
@@ -53,6 +75,8 @@ func Keys(from KeysSource) Page {
 	p := keysPage{from}
 	return Page{routes: []route{
 		get("/keys", keysRead, p.list),
+		stream("/keys/live", keysRead, p.feed),
+		post("/keys/move", keysRotate, p.move).demanding(),
 		get("/keys/{key}", keysRead, p.one),
 		post("/keys/{key}/rotate", keysRotate, p.rotate).demanding(),
 		post("/keys/{key}/destroy", keysDestroy, p.destroy).demanding(),
@@ -111,7 +135,13 @@ func (p keysPage) list(v *visit) error {
 		Root       Check
 		Groups     []keyGroup
 		Unfinished []string
-	}{Root: view.Root, Unfinished: view.Unfinished}
+		M          keyMoveData
+		// Move is where it is begun; "" if whoever looks may not, or there is nothing to move.
+		Move string
+	}{Root: view.Root, Unfinished: view.Unfinished, M: keyMoveOf(p.from.Moving())}
+	if v.may(keysRotate) && len(view.Unfinished) > 0 && !data.M.Running {
+		data.Move = "/keys/move"
+	}
 	for _, g := range keyGroups {
 		group := keyGroup{g.title, g.says, keyTable(g.title)}
 		for _, k := range view.Keys {
@@ -143,6 +173,62 @@ func keyRow(k KeyRow) Row {
 		made = timeCell(k.age())
 	}
 	return Row{Cells: []Cell{linkCell(k.Name, keyHref(k.Name)), badgeCell(keyTone(k.State), wordOf(k.State)), made, used, textCell(k.WrappedBy), textCell(k.Purpose)}}
+}
+
+// keyMoveData is the part of the page that keeps itself up to date.
+type keyMoveData struct {
+	KeyMove
+	Running  bool
+	Progress Progress
+	Title    string
+	Badge    Badge
+}
+
+func keyMoveOf(m KeyMove) keyMoveData {
+	d := keyMoveData{KeyMove: m, Running: !m.Began.IsZero() && m.Ended.IsZero(), Title: "Moving keys under the newest"}
+	if m.Keyring {
+		d.Title = "Making the keyring anew"
+	}
+	d.Progress = Progress{Label: "Beginning", Done: m.Done, Total: m.Total}
+	if m.What != "" {
+		d.Progress.Label = strings.ToUpper(m.What[:1]) + m.What[1:] + ": " + count(m.Done) + " of " + count(max(m.Done, m.Total))
+	}
+	switch {
+	case d.Running:
+		d.Badge = Badge{Plain, "under way"}
+	case m.Failed != "":
+		d.Badge = Badge{Bad, "stopped"}
+	case m.Unreadable > 0:
+		d.Badge = Badge{Warn, "not all could be opened"}
+	default:
+		d.Badge = Badge{Good, "done"}
+	}
+	return d
+}
+
+// moveEvery is how often a move that is watched is looked at.
+const moveEvery = time.Second
+
+func (p keysPage) feed(v *visit, to *feed) error {
+	for last, first := (keyMoveData{}), true; ; first = false {
+		now := keyMoveOf(p.from.Moving())
+		if first || now.Running || last.Running || !now.Began.Equal(last.Began) {
+			if err := to.send("replace", "keys.html", "move", now); err != nil {
+				return err
+			}
+		}
+		last = now
+		if err := to.wait(nil, moveEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func (p keysPage) move(v *visit, _ *nothing) (*outcome, error) {
+	if !p.from.Move(v.actor()) {
+		return goTo("/keys").saying("Keys are being moved already; there is one move at a time."), nil
+	}
+	return goTo("/keys").saying("It has begun. You need not wait here."), nil
 }
 
 // keyPart is one version on the page of a key.
@@ -188,11 +274,22 @@ func (p keysPage) one(v *visit) error {
 		}
 		data.Parts = append(data.Parts, part)
 		if r.Rotates && v.may(keysRotate) {
+			if r.Kind == "keyring" {
+				data.Dangers = append(data.Dangers, Danger{
+					Title: "Make the keyring anew", Word: "rotate", Button: "Rotate", Action: keyHref(r.Name) + "/rotate",
+					Will: []string{
+						"A new daily key and new keyring keys are made, and the key of every person is wrapped by them, in small steps beside calls.",
+						"The old daily key is destroyed, so that the keys of people who were erased cannot be opened from what storage may still hold of them.",
+						"With many people it takes minutes; you need not wait. Interrupted, it goes on by itself. The page Keys shows how far it is.",
+					},
+				})
+				continue
+			}
 			data.Dangers = append(data.Dangers, Danger{
 				Title: "Make a new version", Word: "rotate", Button: "Rotate", Action: keyHref(r.Name) + "/rotate",
 				Will: []string{
 					"A new version is made and seals from now on.",
-					"What older versions sealed stays readable. What can be moved under the new one is moved beside calls; the page Keys says what is left.",
+					"What older versions sealed stays readable. What can be moved under the new one is moved at once, in small steps beside calls; the page Keys shows how far it is.",
 				},
 			})
 		}

@@ -1,7 +1,9 @@
 package console
 
 import (
+	"bufio"
 	"context"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ type keys struct {
 	key   KeyView
 	allow func(ctx context.Context, by operator.Actor, name string) error
 	done  []string
+	move  KeyMove
 	// needed says that something needs the old version.
 	needed bool
 }
@@ -33,6 +36,16 @@ func (k *keys) Key(_ context.Context, name string) (KeyView, error) {
 		key.Versions = slices.DeleteFunc(slices.Clone(key.Versions), func(r KeyRow) bool { return r.Name != name })
 	}
 	return key, nil
+}
+
+func (k *keys) Moving() KeyMove { return k.move }
+
+func (k *keys) Move(actor string) bool {
+	if k.move.Ended.IsZero() && !k.move.Began.IsZero() {
+		return false
+	}
+	k.done = append(k.done, "move by "+actor)
+	return true
 }
 
 func (k *keys) Rotate(_ context.Context, actor, name string) (string, error) {
@@ -126,4 +139,63 @@ func sessionOf(t *testing.T, d *desk) operator.Session {
 	s, _, err := d.house.directory.Session(t.Context(), d.browser(), secretOf(d))
 	must(t, err)
 	return s
+}
+
+// The keyring is made anew, and what is moved is shown while it is and afterwards.
+func TestKeysAreMoved(t *testing.T) {
+	now := time.Now()
+	ring := KeyRow{Name: "keyring", Kind: "keyring", State: "active", Rotates: true}
+	from := &keys{view: KeysView{Root: Check{Name: "Root key", Tone: Good, State: "answers"}, Keys: []KeyRow{ring}}, key: KeyView{Versions: []KeyRow{ring}}}
+	d := newDesk(t, operator.Operator, Keys(from))
+	me := string(d.account.ID)
+	d.get("/keys").shows(t, `data-live="/keys/live"`, "!Moving keys", "!Move what can be moved now")
+	d.get("/keys/keyring").shows(t, "Make the keyring anew", "the key of every person", "<kbd>rotate</kbd>", "!Make a new version")
+	if r := d.post("/keys/keyring/rotate", "typed", "yes"); r.status != 400 || len(from.done) != 0 {
+		t.Errorf("another word: status %d", r.status)
+	}
+	d.post("/keys/keyring/rotate", "typed", "rotate").goesTo(t, "/keys")
+
+	from.view.Unfinished = []string{"Something is left."}
+	d.get("/keys").shows(t, "Move what can be moved now")
+	d.post("/keys/move").goesTo(t, "/keys")
+	d.get("/keys").shows(t, "It has begun")
+	if want := []string{"rotate keyring by " + me, "move by " + me}; !slices.Equal(from.done, want) {
+		t.Errorf("done %q, want %q", from.done, want)
+	}
+
+	from.move = KeyMove{Began: now, Keyring: true, What: "keys of people", Done: 250, Total: 1000}
+	d.get("/keys").shows(t, "Making the keyring anew", "under way", "Keys of people: 250 of 1\u202f000", "25 %", "reload", "!Move what can be moved now")
+	d.post("/keys/move").goesTo(t, "/keys")
+	d.get("/keys").shows(t, "there is one move at a time")
+	server := httptest.NewServer(d.house.handler)
+	watching, leave := context.WithCancel(t.Context())
+	res := d.open(watching, server.URL, "/keys/live")
+	said := ""
+	for lines := bufio.NewScanner(res.Body); !strings.Contains(said, "250 of") && lines.Scan(); {
+		said += lines.Text() + "\n"
+	}
+	leave()
+	res.Body.Close()
+	server.Close() // waits for the stream's end
+	if !strings.Contains(said, "event: replace") || !strings.Contains(said, "250 of") {
+		t.Errorf("the stream says %q", said)
+	}
+	from.move.Total = 0
+	d.get("/keys").shows(t, "under way", "250 of 250")
+	from.move = KeyMove{Began: now, Ended: now, People: 1000, KeyringKeys: 3}
+	d.get("/keys").shows(t, "Moving keys under the newest", "done", "1\u202f000 keys of people, 3 keyring keys", "!did not open")
+	from.move.Unreadable = 2
+	d.get("/keys").shows(t, "not all could be opened", "2 did not open")
+	from.move.Failed = "Another process works on keys."
+	d.get("/keys").shows(t, "stopped", "Another process works on keys.")
+
+	auditor := d.house.join("Guest", operator.Auditor)
+	auditor.get("/keys").shows(t, "stopped", "!Move what can be moved now")
+	if r := auditor.post("/keys/move"); r.status != 403 || len(from.done) != 2 {
+		t.Errorf("an auditor moves keys: status %d", r.status)
+	}
+	d.house.ahead.Store(int64(11 * time.Minute))
+	if r := d.post("/keys/move"); !strings.HasPrefix(r.header.Get("Location"), "/prove") || len(from.done) != 2 {
+		t.Errorf("without a recent proof: status %d", r.status)
+	}
 }

@@ -48,6 +48,8 @@ type PersonView struct {
 	FlowsNote string
 	Entries   []EntryLine
 	Duties    []DutyView
+	// Factors are the second factors that they prove to the app; nil if it never asked.
+	Factors *HolderLine
 }
 
 // PersonName is what somebody is called: by the app, or at a platform.
@@ -201,6 +203,9 @@ type personData struct {
 	Entries     Table
 	Log         bool
 	Danger      *Danger
+	// Factors says what second factors they have, "" if none was ever asked for; Stepups
+	// is where they are.
+	Factors, Stepups string
 }
 
 func (p peoplePage) one(v *visit) error {
@@ -238,6 +243,9 @@ func (p peoplePage) showPerson(v *visit, view PersonView, days int) error {
 		data.Connections.Rows = append(data.Connections.Rows, Row{Cells: []Cell{
 			idCell(c.ID, v.reach(connectionHref(c.ID))), badgeCell(connectionTone(c.State), c.word()), textCell(nextOf(c)), textCell(c.App), textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
 		}})
+	}
+	if f := view.Factors; f != nil {
+		data.Factors, data.Stepups = f.has()+"; recovery codes left: "+count(int64(f.RecoveryLeft)), stepupHref(view.ID)
 	}
 	data.Picture = drawFlows("Where this person's data went", view.Flows, func(f Flow) string {
 		return cmp.Or(f.Operation, f.Source, "(not known)")

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -30,9 +31,21 @@ func (s *services) Service(_ context.Context, name string) (ServiceView, error) 
 	return s.one, nil
 }
 
-func (s *services) MakeKey(_ context.Context, actor, service, purpose string) (NewKey, error) {
-	s.done = append(s.done, "make "+service+" "+purpose+" "+actor)
+func (s *services) MakeKey(_ context.Context, actor, service, purpose string, life time.Duration) (NewKey, error) {
+	s.done = append(s.done, fmt.Sprint("make ", service, " ", purpose, " ", life, " ", actor))
 	return s.key, nil
+}
+
+func (s *services) RotateKey(_ context.Context, actor, service, key string, overlap, life time.Duration, again bool) (NewKey, error) {
+	s.done = append(s.done, fmt.Sprint("rotate ", service, " ", key, " ", overlap, " ", life, " ", again, " ", actor))
+	made := s.key
+	made.Replaces, made.OldEnds = key, time.Now().Add(overlap)
+	return made, nil
+}
+
+func (s *services) EndKey(_ context.Context, actor, service, key string) error {
+	s.done = append(s.done, "end "+service+" "+key+" "+actor)
+	return nil
 }
 
 func (s *services) RevokeKey(_ context.Context, actor, service, key string) error {
@@ -65,10 +78,21 @@ func TestServices(t *testing.T) {
 
 	r := d.post("/services/web/keys", "purpose", "publish")
 	r.shows(t, "gth_svc_shown_once", "It is not shown again", "key9")
-	if !slices.Equal(from.done, []string{"make web publish " + me}) {
+	if !slices.Equal(from.done, []string{"make web publish 0s " + me}) {
 		t.Errorf("done %q", from.done)
 	}
 	d.get("/services/web").shows(t, "!gth_svc_shown_once")
+
+	if r := d.post("/services/web/keys", "purpose", "publish", "life", "1h"); r.status != 200 {
+		t.Errorf("a life that can be chosen for something else: status %d", r.status)
+	}
+	if r := d.post("/services/web/keys", "purpose", "publish", "life", "2h"); r.status != 400 {
+		t.Errorf("a life that cannot be chosen: status %d", r.status)
+	}
+	d.post("/services/web/keys", "purpose", KeyForNone, "life", "none")
+	if last := from.done[len(from.done)-1]; last != "make web - -1ns "+me {
+		t.Errorf("done %q", last)
+	}
 
 	from.done = nil
 	d.get("/services/web/keys/key1").shows(t, "Revoke this key", "192.0.2.0/24")
@@ -114,5 +138,69 @@ func TestServices(t *testing.T) {
 	}
 	if len(from.done) != 3 {
 		t.Errorf("done %q", from.done)
+	}
+}
+
+// A key's replacement, as its page shows it from step to step.
+func TestServiceKeyRotation(t *testing.T) {
+	now := time.Now()
+	from := &services{key: NewKey{ID: "new", Text: secret.New("gth_svc_shown_once"), Purpose: "publish"}}
+	d := newDesk(t, operator.Operator, Services(from))
+	me := string(d.account.ID)
+	show := func(keys ...ServiceKeyLine) reply {
+		from.one = ServiceView{ServiceLine: ServiceLine{Name: "web", Purposes: []string{"publish"}}, List: keys}
+		return d.get("/services/web/keys/old")
+	}
+	old := ServiceKeyLine{ID: "old", State: "works", Created: now.AddDate(-1, 0, 0), Expires: now.AddDate(1, 0, 0), Used: now.Add(-2 * time.Hour)}
+	show(old).shows(t, "Rotate this key", "1 day", "Revoke this key", "!Its replacement", "!Finish early")
+
+	for _, bad := range [][]string{{"life", ""}, {"overlap", "2h"}, {"overlap", "none"}, {"overlap", "24h", "life", "x"}} {
+		if r := d.post("/services/web/keys/old/rotate", bad...); r.status != 400 || len(from.done) != 0 {
+			t.Errorf("%q: status %d", bad, r.status)
+		}
+	}
+	d.post("/services/web/keys/old/rotate", "overlap", "168h", "life", "2160h").shows(t, "gth_svc_shown_once", "The old key works until", `href="/services/web/keys/old"`)
+	if want := "rotate web old 168h0m0s 2160h0m0s false " + me; !slices.Equal(from.done, []string{want}) {
+		t.Errorf("done %q, want %q", from.done, want)
+	}
+
+	old.State, old.Successor, old.Expires = "rotating", "new", now.Add(time.Hour)
+	next := ServiceKeyLine{ID: "new", State: "works", Created: now.Add(-time.Hour), Replaces: "old"}
+	show(old, next).shows(t, "being replaced", "Its replacement", "It was not used yet", "Finish early", "hand it out first", "Nobody has the new key?", "!Rotate this key", "!Revoke this key")
+	d.get("/services/web/keys/new").shows(t, "Takes the place of", `href="/services/web/keys/old"`, "Rotate this key")
+	next.Used = now.Add(-time.Minute)
+	show(old, next).shows(t, "The new key is in use", "Finish early", "!hand it out first", "!Nobody has the new key?", "!where it still stands")
+	old.Used = now
+	show(old, next).shows(t, "where it still stands")
+	old.State = "ended"
+	show(old, next).shows(t, "The old key ended", "!Finish early", "!Revoke this key", "!Rotate this key")
+	next.Used = time.Time{}
+	show(old, next).shows(t, "The new key was never used", "Nobody has the new key?")
+	old.State, next.State, next.Revoked = "works", "revoked", now
+	show(old, next).shows(t, "The new key was revoked", "Rotate this key", "!Finish early", "!Nobody has the new key?")
+
+	from.done = nil
+	for path, word := range map[string]string{"end": "finish", "again": "again"} {
+		if r := d.post("/services/web/keys/old/"+path, "typed", "yes"); r.status != 400 || len(from.done) != 0 {
+			t.Errorf("%s with another word: status %d", path, r.status)
+		}
+		developer := d.house.join("Dev"+path, operator.Developer)
+		if r := developer.post("/services/web/keys/old/"+path, "typed", word); r.status != 403 || len(from.done) != 0 {
+			t.Errorf("a developer, %s: status %d", path, r.status)
+		}
+	}
+	d.post("/services/web/keys/old/end", "typed", "finish").goesTo(t, "/services/web/keys/old")
+	d.post("/services/web/keys/old/again", "typed", "again").shows(t, "gth_svc_shown_once")
+	if want := []string{"end web old " + me, "rotate web old 24h0m0s 0s true " + me}; !slices.Equal(from.done, want) {
+		t.Errorf("done %q, want %q", from.done, want)
+	}
+	show(ServiceKeyLine{ID: "old", State: "rotating", Successor: "new"}, ServiceKeyLine{ID: "new", State: "works"})
+	developer := d.house.join("Dev", operator.Developer)
+	developer.get("/services/web/keys/old").shows(t, "Its replacement", "!Finish early", "!Revoke this key")
+	d.house.ahead.Store(int64(11 * time.Minute))
+	for path, word := range map[string]string{"end": "finish", "again": "again"} {
+		if r := d.post("/services/web/keys/old/"+path, "typed", word); !strings.HasPrefix(r.header.Get("Location"), "/prove") || len(from.done) != 2 {
+			t.Errorf("%s without a recent proof: status %d", path, r.status)
+		}
 	}
 }

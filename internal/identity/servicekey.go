@@ -64,6 +64,9 @@ func (k ServiceKey) Ending(t time.Time) bool {
 	return k.Expires.Sub(t) <= min(30*24*time.Hour, k.Expires.Sub(k.Created)/10)
 }
 
+// LogName is how the log names the key, in the fact "key".
+func (k ServiceKey) LogName() string { return keyName(string(k.ID)) }
+
 // KeyRequest says what a new key is for.
 type KeyRequest struct {
 	Service gatehouse.ServiceName

@@ -68,6 +68,7 @@ const (
 	stepupResetRecovery statement = `DELETE FROM stepup_recovery WHERE person = $1`
 	stepupResetRequests statement = `DELETE FROM stepup_requests WHERE person = $1`
 	stepupResetBrowsers statement = `DELETE FROM stepup_browsers WHERE person = $1`
+	stepupForget        statement = `DELETE FROM stepup_people WHERE person = $1`
 )
 
 // stepupStore implements the Store of package stepup.
@@ -80,8 +81,11 @@ func (d *DB) Stepup() stepup.Store { return stepupStore{d} }
 
 // AddRequest is in order with others by the rows that it locks: whoever adds at the
 // same moment sweeps the same rows, and none of them has to fail for it.
-func (s stepupStore) AddRequest(ctx context.Context, r *stepup.Request, keep int) error {
+func (s stepupStore) AddRequest(ctx context.Context, r *stepup.Request, subject []byte, keep int) error {
 	err := s.db.rowTx(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, personAsked, string(r.Person), subject, micros(r.Created)); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, stepupInsert, r.ID, string(r.Service), string(r.Person), r.About, list(r.Methods), flag(r.Add), r.MaxAge.Microseconds(),
 			r.ReturnTo, r.AppState, string(r.Stage), micros(r.Created), micros(r.Expires)); err != nil {
 			return err
@@ -261,18 +265,33 @@ func (s stepupStore) Block(ctx context.Context, id string) error {
 
 func (s stepupStore) Reset(ctx context.Context, person gatehouse.PersonID) (int, error) {
 	var n int
-	err := s.db.logTx(ctx, func(t *tx) error {
-		if err := t.queryRow(ctx, factorsCount, string(person)).Scan(&n); err != nil {
-			return err
-		}
-		for _, statement := range []statement{stepupResetFactors, stepupResetRecovery, stepupResetRequests, stepupResetBrowsers} {
-			if _, err := t.exec(ctx, statement, string(person)); err != nil {
-				return err
-			}
-		}
-		return nil
+	err := s.db.logTx(ctx, func(t *tx) (err error) {
+		n, err = resetStepups(ctx, t, person)
+		return err
 	})
 	return n, err
+}
+
+func resetStepups(ctx context.Context, t *tx, person gatehouse.PersonID) (n int, err error) {
+	if err := t.queryRow(ctx, factorsCount, string(person)).Scan(&n); err != nil {
+		return 0, err
+	}
+	for _, statement := range []statement{stepupResetFactors, stepupResetRecovery, stepupResetRequests, stepupResetBrowsers} {
+		if _, err := t.exec(ctx, statement, string(person)); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func (s stepupStore) Forget(ctx context.Context, person gatehouse.PersonID) error {
+	return s.db.logTx(ctx, func(t *tx) error {
+		if _, err := resetStepups(ctx, t, person); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, stepupForget, string(person))
+		return err
+	})
 }
 
 func (s stepupStore) Browser(ctx context.Context, person gatehouse.PersonID, hash string) (stepup.Browser, error) {

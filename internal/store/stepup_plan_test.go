@@ -18,13 +18,16 @@ func TestStepupPlans(t *testing.T) {
 		"take": {recoveryTake, 2}, "left": {recoveryCount, 1}, "pending": {recoveryPending, 1}, "replace": {recoveryReplace, 1}, "activate codes": {recoveryActivate, 1},
 		"browser": {browserSelect, 2}, "keep browsers": {browserKeep, 2}, "guess": {guessTake, 3},
 		"reset factors": {stepupResetFactors, 1}, "reset codes": {stepupResetRecovery, 1}, "reset requests": {stepupResetRequests, 1}, "reset browsers": {stepupResetBrowsers, 1},
+		"forget": {stepupForget, 1}, "asked": {personAsked, 3}, "holders": {holdersSelect, 4}, "holder": {holderSelect, 2},
+		"opens": {opensSelect, 2}, "opens of a person": {opensOfPerson, 3}, "count opens": {opensCount, 2}, "count blocked": {blockedCount, 1},
 	} {
 		args := make([]any, q.args)
 		for i := range args {
 			args[i] = 1
 		}
 		for _, line := range strings.Split(planOf(t, d, "EXPLAIN QUERY PLAN "+string(q.statement), args), "\n") {
-			if strings.HasPrefix(line, "SCAN") && !strings.Contains(line, "USING") {
+			// counted is at most as many rows as are counted.
+			if strings.HasPrefix(line, "SCAN") && !strings.Contains(line, "USING") && line != "SCAN counted" {
 				t.Errorf("%s: %s", name, line)
 			}
 		}

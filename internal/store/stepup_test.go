@@ -30,7 +30,7 @@ func stepupRequest(id, person string) stepup.Request {
 func addRequest(t *testing.T, s stepup.Store, id, person string) *stepup.Request {
 	t.Helper()
 	r := stepupRequest(id, person)
-	if err := s.AddRequest(t.Context(), &r, 20); err != nil {
+	if err := s.AddRequest(t.Context(), &r, []byte{9}, 20); err != nil {
 		t.Fatal(err)
 	}
 	return &r
@@ -63,7 +63,7 @@ func TestStepupRequestIsSavedByItsVersion(t *testing.T) {
 		if err := s.SaveRequest(ctx, &stale); !errors.Is(err, gatehouse.ErrConflict) || stale.Version != 1 {
 			t.Errorf("saving what was read before: %v", err)
 		}
-		if err := s.AddRequest(ctx, &stale, 20); err == nil {
+		if err := s.AddRequest(ctx, &stale, nil, 20); err == nil {
 			t.Error("a request is stored twice")
 		}
 	})
@@ -84,7 +84,7 @@ func TestStepupRequestsOfAPersonAreBounded(t *testing.T) {
 			t.Helper()
 			r := stepupRequest(id, person)
 			r.Created, r.Expires = moment(at), moment(at+time.Hour)
-			if err := s.AddRequest(ctx, &r, 2); err != nil {
+			if err := s.AddRequest(ctx, &r, []byte{9}, 2); err != nil {
 				t.Fatal(err)
 			}
 			return &r

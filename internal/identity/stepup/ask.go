@@ -88,10 +88,14 @@ func (s *Stepups) Begin(ctx context.Context, a Ask) (Begun, error) {
 	if r.About, err = s.c.Keys.SealPersonal(ctx, person, aboutPlace(r.ID), plain); err != nil {
 		return Begun{}, err
 	}
+	sealed, err := s.c.Keys.SealPersonal(ctx, person, subjectPlace, []byte(a.Subject))
+	if err != nil {
+		return Begun{}, err
+	}
 	if _, err := s.c.Log.Record(ctx, entry("stepup.begin", &r, what)); err != nil {
 		return Begun{}, err
 	}
-	if err := s.c.Store.AddRequest(ctx, &r, maxRequests); err != nil {
+	if err := s.c.Store.AddRequest(ctx, &r, sealed, maxRequests); err != nil {
 		return Begun{}, err
 	}
 	if err := s.stillThere(ctx, person); err != nil {
@@ -196,11 +200,17 @@ func (s *Stepups) Reset(ctx context.Context, service gatehouse.ServiceName, subj
 	if err != nil || person == "" {
 		return 0, err
 	}
+	return s.reset(ctx, service, person, subject)
+}
+
+// reset removes what a person has; service is empty when an operator orders it.
+func (s *Stepups) reset(ctx context.Context, service gatehouse.ServiceName, person gatehouse.PersonID, subject gatehouse.Subject) (int, error) {
 	e := audit.Entry{Action: "stepup.reset", Service: service, Person: person, Personal: map[string]string{"subject": string(subject)}}
 	receipt, err := s.c.Log.Intent(ctx, e)
 	if err != nil {
 		return 0, err
 	}
+	ctx = context.WithoutCancel(ctx)
 	n := 0
 	// Told first: a factor never goes without a word.
 	err = s.c.Tell(ctx, Event{ID: "stepup-reset-" + receipt.ID(), Type: "stepup.reset", Person: person, Subject: subject, Service: service, At: time.Now()})
@@ -218,8 +228,7 @@ func (s *Stepups) Forget(ctx context.Context, person gatehouse.PersonID) error {
 	if person == "" {
 		return fmt.Errorf("forgetting a person's factors: no person is named: %w", gatehouse.ErrInvalid)
 	}
-	_, err := s.c.Store.Reset(ctx, person)
-	return err
+	return s.c.Store.Forget(ctx, person)
 }
 
 // personOf returns the person of a subject, "" if there is none.
@@ -247,6 +256,9 @@ func (s *Stepups) stillThere(ctx context.Context, person gatehouse.PersonID) err
 	}
 	return err
 }
+
+// subjectPlace is where a person's subject is sealed.
+const subjectPlace = "stepup subject"
 
 func aboutPlace(id string) string { return "stepup " + id + " about" }
 

@@ -298,7 +298,7 @@ func (w *world) dump() string {
 	}
 	raw := storetest.OpenRaw(w.t, w.DSN)
 	var all strings.Builder
-	for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers", "audit_entries", "record_subjects", "vault_person_keys"} {
+	for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers", "stepup_people", "audit_entries", "record_subjects", "vault_person_keys"} {
 		_, rows := raw.Query("SELECT * FROM " + table)
 		for _, row := range rows {
 			for _, v := range row {

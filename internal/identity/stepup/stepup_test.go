@@ -352,7 +352,7 @@ func TestErasedPerson(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers"} {
+		for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers", "stepup_people"} {
 			if n := w.count(table); n != 0 {
 				t.Errorf("%d rows are left in %s", n, table)
 			}
@@ -404,7 +404,7 @@ func TestErasedWhileProving(t *testing.T) {
 			}
 			_, err := w.open(s).Code(ctx, h.at(id), h.code(1))
 			wantRule(t, "proving", "stepup/unknown-link", err)
-			for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers"} {
+			for _, table := range []string{"stepup_requests", "stepup_factors", "stepup_recovery", "stepup_browsers", "stepup_people"} {
 				if n := w.count(table); n != 0 {
 					t.Errorf("erased before %s: %d rows are left in %s", name, n, table)
 				}

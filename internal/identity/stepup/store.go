@@ -83,9 +83,10 @@ type Factor struct {
 // the method is gatehouse.ErrConflict and does nothing. A missing row is
 // gatehouse.ErrNotFound.
 type Store interface {
-	// AddRequest stores a new request, and deletes what expired a day ago and of its
-	// person all but the newest keep requests, with what they set up.
-	AddRequest(ctx context.Context, r *Request, keep int) error
+	// AddRequest stores a new request, notes that its person was asked for, under the
+	// sealed subject, and deletes what expired a day ago and of its person all but the
+	// newest keep requests, with what they set up.
+	AddRequest(ctx context.Context, r *Request, subject []byte, keep int) error
 	Request(ctx context.Context, id string) (Request, error)
 	// SaveRequest also deletes what the request set up, if it ended without being
 	// redeemed.
@@ -106,6 +107,7 @@ type Store interface {
 
 	FactorStore
 	BrowserStore
+	HolderStore
 }
 
 // FactorStore keeps what a person has.
@@ -120,6 +122,8 @@ type FactorStore interface {
 	// Reset deletes a person's factors, recovery codes, requests and browsers, and
 	// returns how many factors counted.
 	Reset(ctx context.Context, person gatehouse.PersonID) (int, error)
+	// Forget is Reset, and deletes that the person was ever asked for.
+	Forget(ctx context.Context, person gatehouse.PersonID) error
 }
 
 // Browser is one in which a person has proved a factor.
