@@ -28,7 +28,9 @@ func (s *server) bindConsole(ctx context.Context) error {
 	}
 	s.console, err = wire.Listen(wire.ServerConfig{
 		Addr: s.cfg.Listen.Console, TLS: tlsConfig, Handler: pages.Handler(), Log: s.logger,
-		MaxHeaderBytes: 16 << 10, MaxConns: 512, IdleTimeout: time.Minute, Grace: 3 * time.Second, OnShutdown: pages.Close,
+		Grace: 3 * time.Second, OnShutdown: pages.Close, Trusted: s.cfg.Console.TrustedProxies,
+		MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxStreams: 64,
+		MaxConns: 512, Strangers: 128, StrangerTime: time.Minute,
 	})
 	return err
 }
@@ -41,7 +43,7 @@ func (s *server) newConsole() (*console.Console, error) {
 	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators,
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators, Proxies: c.TrustedProxies,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
 		Limits: console.Limits{Requests: c.Requests, Streams: c.Streams, SignIns: c.SignIns},
 	})

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -180,7 +182,16 @@ func (p *parts) recordSearch(ctx context.Context, by gatehouse.ServiceName, whos
 
 // publicConfig binds the public pages to the parts.
 func publicConfig(p *parts) public.Config {
-	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Stepups: p.stepup, Log: p.logger}
+	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Stepups: p.stepup, Log: p.logger, Proxies: p.cfg.Public.TrustedProxies}
+}
+
+// publicServer is the listener of the public pages: whoever is nobody's platform has a
+// short time, and gives way to others from a network that has more.
+func publicServer(cfg *config.Config, tlsConfig *tls.Config, handler http.Handler, log *slog.Logger) wire.ServerConfig {
+	return wire.ServerConfig{
+		Addr: cfg.Listen.Public, TLS: tlsConfig, Handler: handler, Log: log, Trusted: cfg.Public.TrustedProxies,
+		MaxHeaderBytes: 16 << 10, IdleTimeout: 30 * time.Second, MaxStreams: 64, Strangers: 4096, StrangerTime: 2 * time.Minute,
+	}
 }
 
 // reload applies the configuration again at each SIGHUP, and ends report mode

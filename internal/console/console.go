@@ -52,6 +52,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/wire"
 )
 
 // Config is what New needs.
@@ -67,6 +68,9 @@ type Config struct {
 	Pages []Page
 	// Log gets one access line for each request; nil logs nothing.
 	Log *slog.Logger
+	// Proxies are those in front of the console that say whom a request came from; nil
+	// is nobody.
+	Proxies wire.Proxies
 	// Limits bound what the console takes.
 	Limits Limits
 }
@@ -111,6 +115,7 @@ type Console struct {
 	directory   *operator.Directory
 	log         *slog.Logger
 	limits      Limits
+	proxies     wire.Proxies // never changed
 	cross       *http.CrossOriginProtection
 	templates   map[string]*template.Template // by file; never changed
 	assets      map[string]asset              // by path; never changed
@@ -132,7 +137,7 @@ func New(c Config) (*Console, error) {
 	}
 	limits := c.Limits.withDefaults()
 	k := &Console{
-		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits,
+		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits, proxies: c.Proxies,
 		cross:  http.NewCrossOriginProtection(),
 		places: newPlaces(limits.Requests), streams: make(chan struct{}, limits.Streams),
 		sources: newSources(limits.SignIns),

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -106,6 +105,9 @@ func (k *Console) mount(r route) http.Handler {
 		}
 		surface.Handler(r.pattern, func(w http.ResponseWriter, req *http.Request) error {
 			k.setHeaders(w.Header())
+			if wire.Aged(req.Context()) {
+				w.Header().Set("Connection", "close")
+			}
 			v.w, v.r = w, req
 			return k.admit(v)
 		}).ServeHTTP(w, req)
@@ -192,8 +194,16 @@ func (k *Console) guard(v *visit) error {
 	}
 	// Who is signed in and proves it again does not share a budget with strangers, who
 	// could use it up; the directory counts what they try.
-	if v.route.signing && v.who == nil && !k.sources.allow(v.r.RemoteAddr) {
-		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
+	if v.route.signing && v.who == nil {
+		allowed, err := k.sources.allow(v.browser.Source, v.browser.Binding.Reveal(), func() (bool, error) {
+			return k.directory.KnownBrowser(v.context(), v.browser)
+		})
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
+		}
 	}
 	if v.who == nil && v.fromElsewhere() {
 		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
@@ -270,13 +280,4 @@ func localPath(to string) string {
 		return "/"
 	}
 	return to
-}
-
-// source returns the address that a request came from.
-func source(remote string) netip.Addr {
-	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
 }
