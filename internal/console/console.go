@@ -81,7 +81,8 @@ type Limits struct {
 	// refused. Each place is left empty after a page, see places. Default half of the
 	// processors, and at least 2: more would stand in the way of calls.
 	Requests int
-	// Streams is how many live pages are fed at once. Default 64.
+	// Streams is how many live pages are fed at once; the oldest of the account that has
+	// the most gives way to one more. Default 64.
 	Streams int
 	// Body is the largest form, in bytes. Default 64 KiB.
 	Body int64
@@ -122,7 +123,7 @@ type Console struct {
 	routes      []route                       // never changed
 	nav         []navGroup                    // never changed
 	places      places                        // of pages that are made
-	streams     chan struct{}                 // holds one element for each live page
+	live        *livePlaces                   // of live pages
 	sources     *sources                      // of those who sign in
 	// closing is closed to end the live pages, which would otherwise outlast a shutdown.
 	closing chan struct{}
@@ -139,7 +140,7 @@ func New(c Config) (*Console, error) {
 	k := &Console{
 		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits, proxies: c.Proxies,
 		cross:  http.NewCrossOriginProtection(),
-		places: newPlaces(limits.Requests), streams: make(chan struct{}, limits.Streams),
+		places: newPlaces(limits.Requests), live: newLivePlaces(limits.Streams),
 		sources: newSources(limits.SignIns),
 		closing: make(chan struct{}),
 	}

@@ -30,6 +30,9 @@ type visit struct {
 	// somebody is.
 	session *operator.Session
 	who     *operator.Account
+	// feed is what a live page's handler leaves to be done when the place of a page, which
+	// it had to be let in, is free again; nil for other pages.
+	feed func(*visit) error
 	// flash is said once, on the page that is shown; "" says nothing.
 	flash string
 }
@@ -129,16 +132,17 @@ func (k *Console) admit(v *visit) error {
 			return err
 		}
 	}
-	switch {
-	case v.route.asset: // is in memory, and costs nothing
-	case v.route.live:
-		select {
-		case k.streams <- struct{}{}:
-			defer func() { <-k.streams }()
-		default:
-			return wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
-		}
-	default:
+	whole := v.r
+	if err := k.make(v); err != nil || v.feed == nil {
+		return err
+	}
+	v.r = whole
+	return v.feed(v)
+}
+
+// make takes a place, and lets a visit in.
+func (k *Console) make(v *visit) error {
+	if !v.route.asset { // which is in memory, and costs nothing
 		bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
 		defer cancel()
 		v.r = v.r.WithContext(bounded)
