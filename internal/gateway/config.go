@@ -80,7 +80,7 @@ type Config struct {
 	// given. nil costs nothing.
 	Done func(*Done)
 	// Trace says which trace a call belongs to, by the caller's traceparent header as it
-	// came ("" for none, or several). It is asked only if Done is set. nil: no trace.
+	// came ("" for none, or several, and for a caller who is not known). It is asked only if Done is set. nil: no trace.
 	Trace func(traceparent string) Trace
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits
