@@ -94,7 +94,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
 		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog, Logs: p.nodeLogs,
-		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor},
+		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor, Record: p.recordSearch},
 		Shown:   p.shown,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
@@ -146,18 +146,14 @@ func (p *parts) readsLog(name gatehouse.ServiceName) bool {
 	return slices.Contains(p.inForce.Load().cfg.Audit.Readers, name)
 }
 
-// searchedFor returns what finds somebody's entries, for a service that asks; the first
-// time it is recorded that it does.
-func (p *parts) searchedFor(ctx context.Context, by gatehouse.ServiceName, kind, value string, further bool) ([]audit.Found, error) {
+// searchedFor returns what finds somebody's entries, for a service that asks.
+func (p *parts) searchedFor(ctx context.Context, kind, value string) ([]audit.Found, error) {
 	named := map[string]string{kind: value}
 	whose, err := p.logWhose(ctx, named["connection"], named["handle"], named["person"])
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return nil, gatehouse.ErrInvalid
 	}
-	if err != nil || further {
-		return whose, err
-	}
-	return whose, p.recordSearch(ctx, by, whose)
+	return whose, err
 }
 
 // recordSearch writes down whose entries are searched for, before they are.
