@@ -41,7 +41,7 @@ var layout = []row{
 	{name: "internal/observe", may: []string{"gatehouse", "internal/policy", "internal/platform"}},
 	{name: "internal/config", may: []string{"gatehouse", "internal/secret", "internal/policy", "internal/platform"},
 		libraries: []string{"go.yaml.in/yaml/v3"}},
-	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}},
+	{name: "internal/wire", may: []string{"gatehouse", "internal/secret"}, libraries: []string{"golang.org/x/time/rate"}},
 	{name: "internal/atrest", may: []string{"internal/secret"}},
 	{name: "internal/audit", may: []string{"gatehouse", "internal/wire"}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "internal/metrics", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit"},

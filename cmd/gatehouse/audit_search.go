@@ -178,7 +178,7 @@ func (s *searchOptions) search(ctx context.Context, p *parts, out, hints io.Writ
 		if err := p.recordSearch(ctx, "", whose); err != nil {
 			return err
 		}
-		s.cursor = here.Before(s.query)
+		s.cursor = searcher.Before(here, s.query)
 	}
 	var tail *audit.Tail
 	if s.follow {

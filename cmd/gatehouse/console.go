@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -26,11 +29,20 @@ func (s *server) bindConsole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.console, err = wire.Listen(wire.ServerConfig{
-		Addr: s.cfg.Listen.Console, TLS: tlsConfig, Handler: pages.Handler(), Log: s.logger,
-		MaxHeaderBytes: 16 << 10, MaxConns: 512, IdleTimeout: time.Minute, Grace: 3 * time.Second, OnShutdown: pages.Close,
-	})
+	c := consoleServer(s.cfg, tlsConfig, pages.Handler(), s.logger)
+	c.OnShutdown = pages.Close
+	s.console, err = wire.Listen(c)
 	return err
+}
+
+// consoleServer is the listener of the console: those who have not signed in have fewer
+// places than there are, and a short time.
+func consoleServer(cfg *config.Config, tlsConfig *tls.Config, handler http.Handler, log *slog.Logger) wire.ServerConfig {
+	return wire.ServerConfig{
+		Addr: cfg.Listen.Console, TLS: tlsConfig, Handler: handler, Log: log, Grace: 3 * time.Second, Trusted: cfg.Console.TrustedProxies,
+		MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxStreams: 64,
+		MaxConns: 512, Strangers: 128, StrangerTime: time.Minute,
+	}
 }
 
 // newConsole binds the console to the parts.
@@ -41,7 +53,7 @@ func (s *server) newConsole() (*console.Console, error) {
 	}
 	c := s.cfg.Console.WithDefaults()
 	return console.New(console.Config{
-		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators,
+		URL: at, Environment: s.cfg.Environment, Log: s.logger, Directory: s.operators, Proxies: c.TrustedProxies,
 		Pages:  slices.Concat(s.trafficPages(), s.rulesPages(), s.housePages()),
 		Limits: console.Limits{Requests: c.Requests, Share: c.Share, Streams: c.Streams, SignIns: c.SignIns},
 	})

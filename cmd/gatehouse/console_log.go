@@ -57,6 +57,7 @@ func (l logSource) Search(ctx context.Context, actor string, q console.LogQuery,
 	if err != nil {
 		return console.LogPage{}, err
 	}
+	searcher = searcher.As("operator " + actor)
 	if after == "" && search.Found != nil {
 		// It is not to find that it was made.
 		here, err := searcher.Here(ctx)
@@ -66,7 +67,7 @@ func (l logSource) Search(ctx context.Context, actor string, q console.LogQuery,
 		if err := l.recordSearch(ctx, "", search.Found); err != nil {
 			return console.LogPage{}, err
 		}
-		after = here.Before(search)
+		after = searcher.Before(here, search)
 	}
 	page, err := searcher.Search(ctx, search, after, most)
 	if errors.Is(err, gatehouse.ErrInvalid) {

@@ -89,6 +89,9 @@ func TestConsoleLogSource(t *testing.T) {
 	if err != nil || second.Entries[0].ID != all.Entries[1].ID {
 		t.Errorf("the second page has %v, %v", second.Entries, err)
 	}
+	if _, err := l.Search(ctx, "acc2", console.LogQuery{}, first.Next, 1); !errors.Is(err, gatehouse.ErrInvalid) {
+		t.Errorf("another operator goes on: %v", err)
+	}
 
 	e, err := l.Entry(ctx, all.Entries[0].ID)
 	if err != nil || e.Meaning == "" || e.ID != all.Entries[0].ID {

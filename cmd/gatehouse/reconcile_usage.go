@@ -49,10 +49,10 @@ func countedApps(cfg *config.Config) map[gatehouse.AppName]bool {
 }
 
 // countedPosts hands on how many posts replies hold.
-func countedPosts(p *parts) map[gatehouse.AppName]func(int64, bool) {
-	counted := map[gatehouse.AppName]func(int64, bool){}
+func countedPosts(p *parts) map[gatehouse.AppName]func(gatehouse.Operation, int64, bool) {
+	counted := map[gatehouse.AppName]func(gatehouse.Operation, int64, bool){}
 	for name := range countedApps(p.cfg) {
-		counted[name] = func(posts int64, whole bool) { p.meter.Read(name, posts, whole) }
+		counted[name] = func(op gatehouse.Operation, posts int64, whole bool) { p.meter.Read(name, op, posts, whole) }
 	}
 	return counted
 }

@@ -301,7 +301,7 @@ func (s *server) bind(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.public, err = wire.Listen(wire.ServerConfig{Addr: cfg.Listen.Public, TLS: tlsConfig, Handler: handler, Log: s.logger}); err != nil {
+		if s.public, err = wire.Listen(publicServer(cfg, tlsConfig, handler, s.logger)); err != nil {
 			return err
 		}
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +94,7 @@ func apiConfig(p *parts, admit func(gatehouse.ServiceName, int) error) api.Confi
 		Events: p.outbox, EventReader: p.readsEvents,
 		Lineage: api.Lineage{Of: p.lineage, May: p.asksLineage, Keys: p.lineageKeys, Handle: p.handleScope},
 		Log:     audit.NewSource(p.db.Audit()), LogReader: p.readsLog, Logs: p.nodeLogs,
-		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor},
+		Search:  api.LogSearch{In: p.searcher, Whose: p.searchedFor, Record: p.recordSearch},
 		Shown:   p.shown,
 		Duties:  api.Duties{Cases: p.cases, May: p.mayAnswer, Erase: p.eraseFor},
 		Surface: &wire.Surface{Name: "app", Log: p.logger},
@@ -144,18 +146,14 @@ func (p *parts) readsLog(name gatehouse.ServiceName) bool {
 	return slices.Contains(p.inForce.Load().cfg.Audit.Readers, name)
 }
 
-// searchedFor returns what finds somebody's entries, for a service that asks; the first
-// time it is recorded that it does.
-func (p *parts) searchedFor(ctx context.Context, by gatehouse.ServiceName, kind, value string, further bool) ([]audit.Found, error) {
+// searchedFor returns what finds somebody's entries, for a service that asks.
+func (p *parts) searchedFor(ctx context.Context, kind, value string) ([]audit.Found, error) {
 	named := map[string]string{kind: value}
 	whose, err := p.logWhose(ctx, named["connection"], named["handle"], named["person"])
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return nil, gatehouse.ErrInvalid
 	}
-	if err != nil || further {
-		return whose, err
-	}
-	return whose, p.recordSearch(ctx, by, whose)
+	return whose, err
 }
 
 // recordSearch writes down whose entries are searched for, before they are.
@@ -180,7 +178,16 @@ func (p *parts) recordSearch(ctx context.Context, by gatehouse.ServiceName, whos
 
 // publicConfig binds the public pages to the parts.
 func publicConfig(p *parts) public.Config {
-	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Stepups: p.stepup, Log: p.logger}
+	return public.Config{Connections: p.connect, Notices: p.notices, Cases: p.cases, Stepups: p.stepup, Log: p.logger, Proxies: p.cfg.Public.TrustedProxies}
+}
+
+// publicServer is the listener of the public pages: whoever is nobody's platform has a
+// short time, and gives way to others from a network that has more.
+func publicServer(cfg *config.Config, tlsConfig *tls.Config, handler http.Handler, log *slog.Logger) wire.ServerConfig {
+	return wire.ServerConfig{
+		Addr: cfg.Listen.Public, TLS: tlsConfig, Handler: handler, Log: log, Trusted: cfg.Public.TrustedProxies,
+		MaxHeaderBytes: 16 << 10, IdleTimeout: 30 * time.Second, MaxStreams: 64, Strangers: 4096, StrangerTime: 2 * time.Minute,
+	}
 }
 
 // reload applies the configuration again at each SIGHUP, and ends report mode

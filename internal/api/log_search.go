@@ -17,9 +17,19 @@ import (
 type LogSearch struct {
 	// In is what is searched. Nil means that nobody may.
 	In func(context.Context) (*audit.Searcher, error)
-	// Whose returns what finds the entries of a person, a connection or a handle (kind),
-	// and records that the service searches for them, unless it does further.
-	Whose func(ctx context.Context, by gatehouse.ServiceName, kind, value string, further bool) ([]audit.Found, error)
+	// Whose returns what finds the entries of a person, a connection or a handle (kind).
+	Whose func(ctx context.Context, kind, value string) ([]audit.Found, error)
+	// Record writes down that a service searches for entries that Whose found.
+	Record func(ctx context.Context, by gatehouse.ServiceName, whose []audit.Found) error
+}
+
+// searcher returns what a service searches in, whose cursors are of use to it alone.
+func (a *API) searcher(ctx context.Context, c caller) (*audit.Searcher, error) {
+	in, err := a.search.In(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return in.As("service " + string(c.Name)), nil
 }
 
 // logEntries are a page of entries.
@@ -100,21 +110,21 @@ func (a *API) logQuery(r *http.Request, c caller, own ...string) (q audit.Query,
 		return q, "", refusedQuery(err)
 	}
 	cursor = get("cursor")
-	q.Found, err = a.whose(r.Context(), c, get, cursor != "")
+	q.Found, err = a.whose(r.Context(), get)
 	return q, cursor, err
 }
 
 // whose finds out whose entries are wanted; nil is everybody.
-func (a *API) whose(ctx context.Context, c caller, get func(string) string, further bool) (found []audit.Found, err error) {
+func (a *API) whose(ctx context.Context, get func(string) string) (found []audit.Found, err error) {
 	for _, kind := range []string{"person", "connection", "handle"} {
 		value := get(kind)
 		if value == "" {
 			continue
 		}
-		if found != nil || a.search.Whose == nil {
+		if found != nil || a.search.Whose == nil || a.search.Record == nil {
 			return nil, invalid("log/query", "Name one of person, connection and handle.")
 		}
-		found, err = a.search.Whose(ctx, c.Name, kind, value, further)
+		found, err = a.search.Whose(ctx, kind, value)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			return nil, wire.Refuse(gatehouse.ErrNotFound, "log/whose", "Nobody is known by this "+kind+".")
 		}
@@ -155,42 +165,35 @@ func (a *API) searchLog(w http.ResponseWriter, r *http.Request, c caller) error 
 	if err := a.readsLog(c); err != nil {
 		return err
 	}
-	// A search is not to find that it was made.
-	here, err := a.here(r.Context())
-	if err != nil {
-		return err
-	}
 	q, cursor, err := a.logQuery(r, c, "limit")
 	if err != nil {
 		return err
-	}
-	if cursor == "" {
-		cursor = here.Before(q)
 	}
 	limit, err := number(r, "limit", 1, audit.MaxPage, audit.DefaultPage)
 	if err != nil {
 		return err
 	}
-	in, err := a.search.In(r.Context())
+	in, err := a.searcher(r.Context(), c)
 	if err != nil {
 		return err
+	}
+	if cursor == "" && q.Found != nil {
+		// A search is not to find that it was made; and its pages end where the log did
+		// when that was written down.
+		here, err := in.Here(r.Context())
+		if err != nil {
+			return err
+		}
+		if err := a.search.Record(r.Context(), c.Name, q.Found); err != nil {
+			return err
+		}
+		cursor = in.Before(here, q)
 	}
 	page, err := in.Search(r.Context(), q, cursor, limit)
 	if err != nil {
 		return refusedQuery(err)
 	}
 	return reply(w, http.StatusOK, logEntries{page.Entries, page.Next})
-}
-
-func (a *API) here(ctx context.Context) (audit.Place, error) {
-	if a.search.In == nil {
-		return nil, nil // which is refused in a moment
-	}
-	in, err := a.search.In(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return in.Here(ctx)
 }
 
 const (
@@ -201,6 +204,41 @@ const (
 	maxWait    = 30
 	maxWaiting = 32
 )
+
+// recordedFor is how long one record covers that somebody's entries are followed: who
+// goes on longer, or comes back later, is written down again.
+const recordedFor = time.Hour
+
+// follow returns the tail of a query from a cursor on. That somebody's entries are
+// followed is written down before any is handed out.
+func (a *API) follow(ctx context.Context, c caller, q audit.Query, cursor string) (*audit.Tail, error) {
+	in, err := a.searcher(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if q.Found != nil && cursor == "" {
+		// A tail is not to find that it was begun.
+		if err := a.search.Record(ctx, c.Name, q.Found); err != nil {
+			return nil, err
+		}
+	}
+	tail, err := in.Follow(ctx, q, cursor)
+	if err != nil {
+		return nil, refusedQuery(err)
+	}
+	now := time.Now().UTC()
+	switch recorded := tail.Recorded(); {
+	case q.Found == nil:
+	case cursor == "":
+		tail.Record(now)
+	case now.Sub(recorded) > recordedFor || recorded.After(now.Add(recordedFor)):
+		if err := a.search.Record(ctx, c.Name, q.Found); err != nil {
+			return nil, err
+		}
+		tail.Record(now)
+	}
+	return tail, nil
+}
 
 // tailLog serves entries as they are written: it waits for the first that fits.
 func (a *API) tailLog(w http.ResponseWriter, r *http.Request, c caller) error {
@@ -216,13 +254,9 @@ func (a *API) tailLog(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	in, err := a.search.In(r.Context())
+	tail, err := a.follow(r.Context(), c, q, cursor)
 	if err != nil {
 		return err
-	}
-	tail, err := in.Follow(r.Context(), q, cursor)
-	if err != nil {
-		return refusedQuery(err)
 	}
 	if wait > 0 || stream {
 		if a.waiting.Add(1) > maxWaiting {

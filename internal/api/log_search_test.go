@@ -2,11 +2,14 @@ package api_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/api"
@@ -14,17 +17,20 @@ import (
 	"gatehouse/internal/connect"
 )
 
+var logHash = audit.NewIndexHash([]byte("the key of a test"))
+
 // setUpSearch makes what searches the log; the only person known is person:1.
 func (w *world) setUpSearch() api.LogSearch {
-	hash := audit.NewIndexHash([]byte("the key of a test"))
+	hash := logHash
 	return api.LogSearch{
 		In: func(context.Context) (*audit.Searcher, error) {
 			return audit.NewSearcher(hash, audit.SearchedLog{Store: w.DB.Audit()}), nil
 		},
-		Whose: func(_ context.Context, by gatehouse.ServiceName, kind, value string, further bool) ([]audit.Found, error) {
-			if !further {
-				w.searched = append(w.searched, fmt.Sprintf("%s %s", by, kind))
-			}
+		Record: func(_ context.Context, by gatehouse.ServiceName, whose []audit.Found) error {
+			w.searched = append(w.searched, fmt.Sprintf("%s %d", by, len(whose)))
+			return nil
+		},
+		Whose: func(_ context.Context, _, value string) ([]audit.Found, error) {
 			switch value {
 			case "person:1":
 				return []audit.Found{{Hash: hash, Person: w.person}}, nil
@@ -52,14 +58,20 @@ func (w *world) logged(n int) {
 
 func list(reply map[string]any) []any { return reply["entries"].([]any) }
 
-func TestSearchTheLog(t *testing.T) {
-	w := newWorld(t)
+// somebody makes person:1 a person who is connected.
+func (w *world) somebody() {
+	w.t.Helper()
 	w.connect("user-7", "publish")
-	people, err := w.Connections.People(t.Context(), connect.Who{Subject: "user-7"})
+	people, err := w.Connections.People(w.t.Context(), connect.Who{Subject: "user-7"})
 	if err != nil || len(people) != 1 {
-		t.Fatal(people, err)
+		w.t.Fatal(people, err)
 	}
 	w.person = people[0]
+}
+
+func TestSearchTheLog(t *testing.T) {
+	w := newWorld(t)
+	w.somebody()
 	w.logged(7)
 	const path = "/gatehouse/v1/log/entries"
 	query := func(pairs ...string) string {
@@ -112,7 +124,7 @@ func TestSearchTheLog(t *testing.T) {
 	if seen != 4 {
 		t.Errorf("pages have %d entries, not 4", seen)
 	}
-	if len(w.searched) != 1 || w.searched[0] != "scheduler person" {
+	if len(w.searched) != 1 || w.searched[0] != "scheduler 1" {
 		t.Errorf("that somebody was searched for is on record as %v", w.searched)
 	}
 
@@ -188,5 +200,87 @@ func TestTooManyWait(t *testing.T) {
 	leave(31)
 	if api.Waiting(w.api) != 0 {
 		t.Error("somebody still waits")
+	}
+}
+
+// Who made one recorded look cannot see, by its cursor, what came since: neither with
+// other places in it, nor as a tail's; and it is of no use to another service.
+func TestCursorsAreTheCallersOwn(t *testing.T) {
+	w := newWorld(t)
+	w.somebody()
+	w.logged(7)
+	path := func(of, cursor string) string {
+		return "/gatehouse/v1/log/" + of + "?" + url.Values{"person": {"person:1"}, "cursor": {cursor}, map[string]string{"entries": "limit", "tail": "wait"}[of]: {"1"}}.Encode()
+	}
+	next := w.ok(http.StatusOK, "GET", path("entries", ""), "")["next"].(string)
+	tail := w.ok(http.StatusOK, "GET", path("tail", ""), "")["next"].(string)
+	w.ok(http.StatusOK, "GET", path("entries", next), "")
+	w.ok(http.StatusOK, "GET", path("tail", tail), "")
+	if len(w.searched) != 2 {
+		t.Errorf("two looks are on record as %v", w.searched)
+	}
+	for _, cursor := range []string{next, tail} {
+		raw, err := base64.RawURLEncoding.DecodeString(cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := map[bool]string{true: "entries", false: "tail"}[raw[0] == 'p']
+		for i := range raw {
+			changed := slices.Clone(raw)
+			changed[i] ^= 1
+			w.refuses(http.StatusBadRequest, "log/query", w.request("GET", path(of, base64.RawURLEncoding.EncodeToString(changed)), ""))
+		}
+		raw[0] ^= 'p' ^ 't'
+		w.refuses(http.StatusBadRequest, "log/query", w.request("GET", path(map[string]string{"entries": "tail", "tail": "entries"}[of], base64.RawURLEncoding.EncodeToString(raw)), ""))
+	}
+	if len(w.searched) != 2 {
+		t.Errorf("what was refused is on record: %v", w.searched)
+	}
+	other := audit.NewSearcher(logHash, audit.SearchedLog{Store: w.DB.Audit()}).As("service analytics")
+	q := audit.Query{Found: []audit.Found{{Hash: logHash, Person: w.person}}}
+	page, err := other.Search(t.Context(), q, "", 1)
+	if err != nil || page.Next == "" {
+		t.Fatal(page, err)
+	}
+	w.refuses(http.StatusBadRequest, "log/query", w.request("GET", path("entries", page.Next), ""))
+}
+
+// That somebody is followed is written down once for a while, however often it is asked.
+func TestFollowingSomebodyIsRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.somebody()
+	w.logged(3)
+	const path = "/gatehouse/v1/log/tail?person=person:1"
+	next := ""
+	for range 5 {
+		next = w.ok(http.StatusOK, "GET", path+"&cursor="+next, "")["next"].(string)
+	}
+	if len(w.searched) != 1 {
+		t.Errorf("five polls are on record as %v", w.searched)
+	}
+	q := audit.Query{Found: []audit.Found{{Hash: logHash, Person: w.person}}}
+	for name, c := range map[string]struct {
+		ago  time.Duration
+		want int
+	}{"a while ago": {50 * time.Minute, 0}, "long ago": {70 * time.Minute, 1}, "in the future": {-70 * time.Minute, 1}, "never": {time.Since(time.Time{}), 1}} {
+		tail, err := audit.NewSearcher(logHash, audit.SearchedLog{Store: w.DB.Audit()}).As("service scheduler").Follow(t.Context(), q, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "never" {
+			tail.Record(time.Now().Add(-c.ago))
+		}
+		w.searched = nil
+		again := w.ok(http.StatusOK, "GET", path+"&cursor="+tail.Cursor(), "")["next"].(string)
+		w.ok(http.StatusOK, "GET", path+"&cursor="+again, "")
+		if len(w.searched) != c.want {
+			t.Errorf("recorded %s: it is written down %d times, not %d", name, len(w.searched), c.want)
+		}
+	}
+	// Nobody's entries in particular are no search for somebody.
+	w.searched = nil
+	w.ok(http.StatusOK, "GET", "/gatehouse/v1/log/tail", "")
+	if len(w.searched) != 0 {
+		t.Errorf("on record is %v", w.searched)
 	}
 }

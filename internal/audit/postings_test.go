@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"encoding/base64"
 	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // some returns n different places below span, in order.
@@ -128,24 +130,36 @@ func FuzzPart(f *testing.F) {
 	})
 }
 
-// FuzzCursor reads cursors: those that are taken say what they were made of.
+// FuzzCursor reads cursors: without their mark they are refused, and those that are taken
+// say what they were made of.
 func FuzzCursor(f *testing.F) {
-	q := Query{Action: "call"}
-	f.Add(writeCursor(cursorPage, &q, []int64{7, 1 << 39}))
-	f.Add(writeCursor(cursorTail, &q, []int64{7}))
-	f.Add("")
-	f.Fuzz(func(t *testing.T, text string) {
-		places, err := readCursor(text, cursorPage, &q, 2)
-		if err != nil || places == nil {
-			return
+	q, s := Query{Action: "call"}, NewSearcher(NewIndexHash([]byte("a key")), make([]SearchedLog, 2)...)
+	for _, cursor := range []string{s.writeCursor(cursorPage, &q, time.Time{}, []int64{7, 1 << 39}), s.writeCursor(cursorTail, &q, time.Unix(5, 0), []int64{7})} {
+		b, err := base64.RawURLEncoding.DecodeString(cursor)
+		if err != nil {
+			f.Fatal(err)
 		}
-		for _, at := range places {
-			if at < 0 || at > maxEntries {
-				t.Fatalf("place %d", at)
+		f.Add(b[:len(b)-markSize])
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, kind := range []byte{cursorPage, cursorTail} {
+			if _, _, err := s.readCursor(base64.RawURLEncoding.EncodeToString(append(body[:len(body):len(body)], make([]byte, markSize)...)), kind, &q); err == nil {
+				t.Fatal("a cursor without its mark is taken")
 			}
-		}
-		if again, err := readCursor(writeCursor(cursorPage, &q, places), cursorPage, &q, 2); err != nil || !slices.Equal(again, places) {
-			t.Fatal(again, err)
+			places, recorded, err := s.readCursor(base64.RawURLEncoding.EncodeToString(append(body[:len(body):len(body)], s.mark(&q, body)...)), kind, &q)
+			if err != nil {
+				continue
+			}
+			for _, at := range places {
+				if at < 0 || at > maxEntries {
+					t.Fatalf("place %d", at)
+				}
+			}
+			again, when, err := s.readCursor(s.writeCursor(kind, &q, recorded, places), kind, &q)
+			if err != nil || !slices.Equal(again, places) || !when.Equal(recorded) {
+				t.Fatal(again, when, err)
+			}
 		}
 	})
 }

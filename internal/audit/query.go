@@ -2,10 +2,7 @@ package audit
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 	"strconv"
@@ -207,18 +204,4 @@ func mayMatch(leaf []byte, needles [][]byte) bool {
 		}
 	}
 	return true
-}
-
-// sum tells one query from another, so that a page is not continued by another one.
-func (q *Query) sum() uint64 {
-	h := fnv.New64a()
-	// A query is made of texts and times, which always have a form.
-	text, _ := json.Marshal(q)
-	_, _ = h.Write(text)
-	for _, f := range q.Found {
-		person, term := f.keys()
-		_, _ = h.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(term))))
-		_, _ = h.Write(append(slices.Clone(person), term...))
-	}
-	return h.Sum64()
 }

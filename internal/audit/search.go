@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"gatehouse"
 )
@@ -25,6 +26,8 @@ type Searcher struct {
 	// Hash, if not nil, is that of the logs' Config: a destination is then also looked
 	// for where it stands sealed.
 	hash IndexHash
+	// caller is whose cursors it takes.
+	caller string
 }
 
 // A SearchedLog is one of the logs that are searched together.
@@ -35,7 +38,14 @@ type SearchedLog struct {
 
 // NewSearcher returns the Searcher of logs; hash may be nil.
 func NewSearcher(hash IndexHash, logs ...SearchedLog) *Searcher {
-	return &Searcher{logs, hash}
+	return &Searcher{logs: logs, hash: hash}
+}
+
+// As returns the Searcher of a caller, who can go on with cursors of their own only.
+func (s *Searcher) As(caller string) *Searcher {
+	c := *s
+	c.caller = caller
+	return &c
 }
 
 // A Page is what a search found.
@@ -63,7 +73,7 @@ func (s *Searcher) Search(ctx context.Context, q Query, cursor string, limit int
 	if err := q.Validate(); err != nil {
 		return Page{}, err
 	}
-	before, err := readCursor(cursor, cursorPage, &q, len(s.logs))
+	before, _, err := s.readCursor(cursor, cursorPage, &q)
 	if err != nil {
 		return Page{}, err
 	}
@@ -108,7 +118,7 @@ func (s *Searcher) Search(ctx context.Context, q Query, cursor string, limit int
 		page.Damaged = page.Damaged || l.damaged()
 	}
 	if !ended {
-		page.Next = writeCursor(cursorPage, &q, before)
+		page.Next = s.writeCursor(cursorPage, &q, time.Time{}, before)
 	}
 	return page, nil
 }
@@ -120,7 +130,9 @@ type Place []int64
 func (s *Searcher) Here(ctx context.Context) (Place, error) { return s.sizes(ctx) }
 
 // Before returns the cursor with which Search finds only what was before the place.
-func (p Place) Before(q Query) string { return writeCursor(cursorPage, &q, p) }
+func (s *Searcher) Before(p Place, q Query) string {
+	return s.writeCursor(cursorPage, &q, time.Time{}, p)
+}
 
 func (s *Searcher) sizes(ctx context.Context) ([]int64, error) {
 	all := make([]int64, len(s.logs))

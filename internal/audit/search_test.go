@@ -509,6 +509,41 @@ func TestQueriesThatCannotBeMeant(t *testing.T) {
 	}
 }
 
+// A cursor is of the caller who got it, and of the logs' key; nobody else can make one.
+func TestCursorsAreMarked(t *testing.T) {
+	db := storetest.Open(t, storetest.SQLite(t))
+	h := newPast(t, db, 5)
+	h.grow(40)
+	log := audit.SearchedLog{Store: db.Audit()}
+	ada, bob := audit.NewSearcher(index, log).As("ada"), audit.NewSearcher(index, log).As("bob")
+	page, err := ada.Search(t.Context(), audit.Query{}, "", 1)
+	if err != nil || page.Next == "" {
+		t.Fatal(page, err)
+	}
+	tail, err := ada.Follow(t.Context(), audit.Query{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_800_000_000, 0).UTC()
+	tail.Record(at)
+	if again, err := ada.Follow(t.Context(), audit.Query{}, tail.Cursor()); err != nil || !again.Recorded().Equal(at) {
+		t.Errorf("the tail's own: %v, %v", again, err)
+	}
+	if _, err := ada.Search(t.Context(), audit.Query{}, page.Next, 1); err != nil {
+		t.Errorf("the page's own: %v", err)
+	}
+	for what, s := range map[string]*audit.Searcher{
+		"another caller": bob, "another key": audit.NewSearcher(audit.NewIndexHash([]byte("another")), log).As("ada"), "no key": audit.NewSearcher(nil, log).As("ada"),
+	} {
+		if _, err := s.Search(t.Context(), audit.Query{}, page.Next, 1); !errors.Is(err, gatehouse.ErrInvalid) {
+			t.Errorf("%s goes on with a page: %v", what, err)
+		}
+		if _, err := s.Follow(t.Context(), audit.Query{}, tail.Cursor()); !errors.Is(err, gatehouse.ErrInvalid) {
+			t.Errorf("%s goes on with a tail: %v", what, err)
+		}
+	}
+}
+
 // TestMissingEntriesAreNotPassedOver: an entry that was deleted is no entry that does not
 // fit.
 func TestMissingEntriesAreNotPassedOver(t *testing.T) {

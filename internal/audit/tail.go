@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // tailSpan is how many entries a tail looks through at a time.
@@ -13,6 +14,8 @@ type Tail struct {
 	s      *Searcher
 	query  Query
 	places []int64
+	// recorded is when it was written down that this is looked for.
+	recorded time.Time
 }
 
 // Follow returns the Tail of a query from a cursor of a Tail with the same query on, or
@@ -21,7 +24,7 @@ func (s *Searcher) Follow(ctx context.Context, q Query, cursor string) (*Tail, e
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	places, err := readCursor(cursor, cursorTail, &q, len(s.logs))
+	places, recorded, err := s.readCursor(cursor, cursorTail, &q)
 	if err != nil {
 		return nil, err
 	}
@@ -30,14 +33,22 @@ func (s *Searcher) Follow(ctx context.Context, q Query, cursor string) (*Tail, e
 			return nil, err
 		}
 	}
-	return &Tail{s, q, places}, nil
+	return &Tail{s, q, places, recorded}, nil
 }
 
 // Before returns the cursor with which Search finds what lies before the tail.
-func (t *Tail) Before() string { return Place(t.places).Before(t.query) }
+func (t *Tail) Before() string { return t.s.Before(t.places, t.query) }
+
+// Recorded returns when it was written down that somebody looks for this, by what
+// [Tail.Record] was told, here or before the cursor; zero for never.
+func (t *Tail) Recorded() time.Time { return t.recorded }
+
+// Record notes, in the cursors from now on, when it was written down. Times are kept to the
+// second.
+func (t *Tail) Record(at time.Time) { t.recorded = at }
 
 // Cursor returns where the tail goes on.
-func (t *Tail) Cursor() string { return writeCursor(cursorTail, &t.query, t.places) }
+func (t *Tail) Cursor() string { return t.s.writeCursor(cursorTail, &t.query, t.recorded, t.places) }
 
 // Next returns what was written since, the oldest first, and whether there may be more
 // already. It is none if nothing that fits was. A log that has become shorter, because it

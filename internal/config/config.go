@@ -50,6 +50,7 @@ type Config struct {
 	Limits      Limits                            `yaml:"limits" doc:"Bounds. Every one has a default."`
 	Metrics     Metrics                           `yaml:"metrics" doc:"What an operator watches: calls, refusals, latencies, duties, keys. See docs/metrics.md."`
 	Console     Console                           `yaml:"console" doc:"The operators' pages at listen.console. Every entry but url has a default."`
+	Public      Public                            `yaml:"public" doc:"What people's browsers and the platforms call, at listen.public."`
 	Operators   Operators                         `yaml:"operators" doc:"Those who run Gatehouse: how long they stay signed in, and what takes two of them. Every entry has a default. See docs/operators.md."`
 	Reviews     Reviews                           `yaml:"reviews" doc:"Reviews of all access: when they begin, when they are due, who decides. See docs/access-reviews.md."`
 	Log         Log                               `yaml:"log" doc:"The program's own log, on standard error. (What was done with people's data is in the audit log, not here.)"`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -10,12 +11,13 @@ import (
 
 // Console says where operators' browsers reach the console, and bounds what it takes.
 type Console struct {
-	URL      string        `yaml:"url" doc:"Where operators' browsers reach the console: https, or http on loopback, without a path. Passkeys belong to its host, so a change of it takes them away. Default on loopback: localhost and the port of listen.console."`
-	Requests int           `yaml:"requests" doc:"Pages made at once for operators, and for those who sign in; more wait. Default half of the processors, and at least 2."`
-	Share    int           `yaml:"share" doc:"How many per cent of all processors' time pages get in the long run, so that calls have the rest: some dozens of pages are made at once, and whoever asks for more without a pause waits. Default 6."`
-	Streams  int           `yaml:"streams" doc:"Live pages fed at once. Default 64."`
-	SignIns  int           `yaml:"sign_ins" doc:"Steps of signing in that one network may take in a minute; everybody behind the same proxy on loopback shares ten times that. Default 30."`
-	Fresh    time.Duration `yaml:"fresh" doc:"How recently an operator must have shown a passkey or code before what is dangerous, from 1m to 1h. Default 5m."`
+	URL            string         `yaml:"url" doc:"Where operators' browsers reach the console: https, or http on loopback, without a path. Passkeys belong to its host, so a change of it takes them away. Default on loopback: localhost and the port of listen.console."`
+	Requests       int            `yaml:"requests" doc:"Pages made at once for operators, and for those who sign in; more wait. Default half of the processors, and at least 2."`
+	Share          int            `yaml:"share" doc:"How many per cent of all processors' time pages get in the long run, so that calls have the rest: some dozens of pages are made at once, and whoever asks for more without a pause waits. Default 6."`
+	Streams        int            `yaml:"streams" doc:"Live pages fed at once. Default 64."`
+	SignIns        int            `yaml:"sign_ins" doc:"Steps of signing in that one network may take in a minute; all who come from loopback, and are not told apart by trusted_proxies, share ten times that. A browser that somebody has signed in with has as many of its own. Default 30."`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" doc:"Networks of whatever stands in front of listen.console and adds the caller's address to X-Forwarded-For, such as [127.0.0.1/32]. Only what comes from there is believed, and of it the last address that is not there itself. Default: none; then all operators behind a proxy are one source."`
+	Fresh          time.Duration  `yaml:"fresh" doc:"How recently an operator must have shown a passkey or code before what is dangerous, from 1m to 1h. Default 5m."`
 }
 
 // WithDefaults returns c with its defaults filled in, but for the URL, and for Requests,

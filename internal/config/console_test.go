@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,48 @@ func TestConsole(t *testing.T) {
 		_, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(with(test.listen, test.rest)), world())
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
+}
+
+func TestTrustedProxies(t *testing.T) {
+	with := func(rest string) string {
+		return strings.Replace(minimal, "listen: {", rest+"listen: {console: \"127.0.0.1:8102\", ", 1)
+	}
+	c, _ := load(t, with("console: {trusted_proxies: [127.0.0.1/32, \"2001:db8::/32\"]}\npublic: {trusted_proxies: [10.0.0.0/8]}\n"))
+	if len(c.Console.TrustedProxies) != 2 || len(c.Public.TrustedProxies) != 1 || c.Console.TrustedProxies[1].String() != "2001:db8::/32" {
+		t.Errorf("read: %v, %v", c.Console.TrustedProxies, c.Public.TrustedProxies)
+	}
+	for _, test := range []struct{ name, rest, want string }{
+		{"everybody", "console: {trusted_proxies: [0.0.0.0/0]}\n", "console.trusted_proxies[0]: is the whole internet"},
+		{"everybody of IPv6", "public: {trusted_proxies: [127.0.0.1/32, \"::/0\"]}\n", "public.trusted_proxies[1]: is the whole internet"},
+		{"IPv4 in IPv6", "public: {trusted_proxies: [\"::ffff:10.0.0.0/104\"]}\n", "public.trusted_proxies[0]: write the IPv4 network itself"},
+		{"a name", "console: {trusted_proxies: [localhost]}\n", "console.trusted_proxies[0]:"},
+		{"too many", "public: {trusted_proxies: [" + strings.Repeat("10.0.0.0/8, ", 65) + "]}\n", "public.trusted_proxies: has more than 64"},
+	} {
+		_, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(with(test.rest)), world())
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
+	// https outside and plain http inside is something in front, which can be told apart
+	// from its callers or not.
+	const inFront = "is empty, and something in front ends TLS"
+	for _, test := range []struct {
+		name, rest       string
+		console, visitor bool
+	}{
+		{"both", "console: {url: \"https://ops.example.com\"}\n", true, true},
+		{"named", "console: {url: \"https://ops.example.com\", trusted_proxies: [127.0.0.1/32]}\npublic: {trusted_proxies: [127.0.0.1/32]}\n", false, false},
+		{"TLS of its own", "console: {url: \"https://ops.example.com\"}\ntls: {console: local-ca, public: local-ca}\n", false, false},
+		{"nobody in front", "", false, true},
+	} {
+		_, warnings := load(t, strings.Replace(with(test.rest), "public_url: http:", "public_url: https:", 1))
+		found := func(at string) bool {
+			return slices.ContainsFunc(warnings, func(w config.Warning) bool { return strings.Contains(w.String(), at+": "+inFront) })
+		}
+		if found("console.trusted_proxies") != test.console || found("public.trusted_proxies") != test.visitor {
+			t.Errorf("%s: %v", test.name, warnings)
 		}
 	}
 }

@@ -227,6 +227,7 @@ func (c *Config) validateListen(d *decoder) {
 		used[l.addr] = l.path
 	}
 	c.validateConsole(d)
+	c.validateProxies(d)
 	if c.Listen.Proxy != "" && c.TLS.Proxy.Source == "off" && !privateListen(c.Listen.Proxy) {
 		d.failAt("tls.proxy", "off (plain http) is for loopback addresses only: service keys pass there")
 	}

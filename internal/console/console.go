@@ -52,6 +52,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/wire"
 )
 
 // Config is what New needs.
@@ -67,6 +68,9 @@ type Config struct {
 	Pages []Page
 	// Log gets one access line for each request; nil logs nothing.
 	Log *slog.Logger
+	// Proxies are those in front of the console that say whom a request came from; nil
+	// is nobody.
+	Proxies wire.Proxies
 	// Limits bound what the console takes.
 	Limits Limits
 }
@@ -81,7 +85,8 @@ type Limits struct {
 	// in get in the long run; pages for all others get half as much. See places. Default
 	// 6.
 	Share int
-	// Streams is how many live pages are fed at once. Default 64.
+	// Streams is how many live pages are fed at once; the oldest of the account that has
+	// the most gives way to one more. Default 64.
 	Streams int
 	// Body is the largest form, in bytes. Default 64 KiB.
 	Body int64
@@ -116,6 +121,7 @@ type Console struct {
 	directory   *operator.Directory
 	log         *slog.Logger
 	limits      Limits
+	proxies     wire.Proxies // never changed
 	cross       *http.CrossOriginProtection
 	templates   map[string]*template.Template // by file; never changed
 	assets      map[string]asset              // by path; never changed
@@ -124,7 +130,7 @@ type Console struct {
 	places      *places                       // of pages for those who are signed in
 	strangers   *places                       // of pages for all others
 	asking      chan struct{}                 // holds one element for each cookie that is looked up
-	streams     chan struct{}                 // holds one element for each live page
+	live        *livePlaces                   // of live pages
 	sources     *sources                      // of those who sign in
 	// closing is closed to end the live pages, which would otherwise outlast a shutdown.
 	closing chan struct{}
@@ -139,12 +145,12 @@ func New(c Config) (*Console, error) {
 	}
 	limits := c.Limits.withDefaults()
 	k := &Console{
-		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits,
+		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits, proxies: c.Proxies,
 		cross:     http.NewCrossOriginProtection(),
 		places:    newPlaces(limits.Requests, float64(limits.Share)/100),
 		strangers: newPlaces(limits.Requests, float64(limits.Share)/200),
 		asking:    make(chan struct{}, 2),
-		streams:   make(chan struct{}, limits.Streams),
+		live:      newLivePlaces(limits.Streams),
 		sources:   newSources(limits.SignIns),
 		closing:   make(chan struct{}),
 	}

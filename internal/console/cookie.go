@@ -11,6 +11,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
 )
 
 // The console's cookies, without the prefix that they have over TLS.
@@ -20,6 +21,10 @@ const (
 	flashCookie   = "gatehouse-said"
 	themeCookie   = "gatehouse-theme"
 )
+
+// maxConnections is how many connections one account may have open: a browser has six, or
+// one.
+const maxConnections = 24
 
 // cookieName returns a cookie's name. Over TLS the prefix makes the browser refuse
 // one that another host of the domain, or somebody without TLS, tries to set. Without
@@ -78,7 +83,8 @@ func (v *visit) identify() error {
 	if len(agent) > 300 {
 		agent = agent[:300]
 	}
-	v.browser = operator.Browser{Source: source(v.r.RemoteAddr), Agent: agent, Binding: secret.New(binding), Unattended: v.route.live}
+	from, told := v.console.proxies.Source(v.r)
+	v.browser = operator.Browser{Source: from, Agent: agent, Binding: secret.New(binding), Unattended: v.route.live}
 	token := v.cookie(sessionCookie)
 	if token == "" {
 		return nil
@@ -92,6 +98,9 @@ func (v *visit) identify() error {
 		return err
 	}
 	v.token, v.session, v.who = secret.New(token), &session, &account
+	if !told { // a proxy's connection carries many
+		wire.KnownAs(v.context(), string(account.ID), maxConnections)
+	}
 	return nil
 }
 

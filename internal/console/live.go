@@ -23,8 +23,16 @@ const (
 // An event named "prepend" or "replace" carries markup that a template of ours made:
 // rows that are put first (at most data-live-most stay), or all of the content.
 func stream(pattern string, permission Permission, h func(v *visit, to *feed) error) route {
-	return route{pattern: "GET " + pattern, permission: permission, live: true, handler: func(v *visit) error {
-		ctx, cancel := context.WithTimeout(v.context(), liveLife)
+	live := func(v *visit) error {
+		ctx, leave, err := v.console.live.take(v.context(), v.who.ID, v.session.ID, func(until time.Time) {
+			_ = http.NewResponseController(v.w).SetWriteDeadline(until) // a writer without one has nobody to wait for
+		})
+		if err != nil {
+			return err
+		}
+		defer leave()
+		placed := ctx
+		ctx, cancel := context.WithTimeout(ctx, liveLife)
 		defer cancel()
 		v.r = v.r.WithContext(ctx)
 		head := v.w.Header()
@@ -34,11 +42,21 @@ func stream(pattern string, permission Permission, h func(v *visit, to *feed) er
 		if err := to.write("retry: 3000\n\n"); err != nil {
 			return nil
 		}
-		err := h(v, to)
+		err = h(v, to)
+		if errors.Is(context.Cause(placed), errDisplaced) {
+			// The browser opens it again by itself, and is asked to wait before it does.
+			_ = to.put(fmt.Sprintf("retry: %d\n\n", displacedRetry.Milliseconds()))
+			return nil
+		}
 		if errors.Is(err, errFeedOver) || ctx.Err() != nil {
 			return nil // the browser left, or asks again
 		}
 		return err
+	}
+	// Who asks is found out like for any page; the feed takes a place of its own.
+	return route{pattern: "GET " + pattern, permission: permission, live: true, handler: func(v *visit) error {
+		v.feed = live
+		return nil
 	}}
 }
 
@@ -102,6 +120,11 @@ func (f *feed) write(s string) error {
 	if !f.allowed() {
 		return errFeedOver
 	}
+	return f.put(s)
+}
+
+// put sends what says nothing about anybody.
+func (f *feed) put(s string) error {
 	if _, err := f.v.w.Write([]byte(s)); err != nil {
 		return errFeedOver
 	}

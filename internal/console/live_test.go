@@ -47,8 +47,7 @@ func TestLive(t *testing.T) {
 	server := httptest.NewServer(h.handler)
 	defer server.Close()
 
-	ctx, cancel := context.WithCancel(t.Context())
-	first := d.open(ctx, server.URL, "/things/live")
+	first := d.open(t.Context(), server.URL, "/things/live")
 	if first.Header.Get("Content-Type") != "text/event-stream" || first.StatusCode != 200 {
 		t.Fatalf("%d %s", first.StatusCode, first.Header.Get("Content-Type"))
 	}
@@ -67,13 +66,25 @@ func TestLive(t *testing.T) {
 		t.Errorf("the browser got %q", text)
 	}
 
-	// A place too few.
-	second := d.open(t.Context(), server.URL, "/things/live")
+	// A place too few: the oldest gives way, and is asked to wait before it comes again.
+	ctx, cancel := context.WithCancel(t.Context())
+	second := d.open(ctx, server.URL, "/things/live")
 	third := d.open(t.Context(), server.URL, "/things/live")
-	if third.StatusCode != http.StatusTooManyRequests {
+	if third.StatusCode != http.StatusOK {
 		t.Errorf("a third live page: %d", third.StatusCode)
 	}
-	third.Body.Close()
+	if err := <-ended; !errors.Is(err, errFeedOver) {
+		t.Errorf("the page that gave way ends with %v", err)
+	}
+	last := ""
+	for lines.Scan() {
+		if lines.Text() != "" {
+			last = lines.Text()
+		}
+	}
+	if last != "retry: 60000" || lines.Err() != nil {
+		t.Errorf("the page that gave way is told %q, %v", last, lines.Err())
+	}
 	// Pages have places of their own.
 	if r := d.get("/account"); r.status != 200 {
 		t.Errorf("a page beside live ones: %d", r.status)
@@ -83,11 +94,12 @@ func TestLive(t *testing.T) {
 		t.Errorf("a browser that left ends the stream with %v", err)
 	}
 	first.Body.Close()
+	second.Body.Close()
 	h.console.Close()
 	if err := <-ended; !errors.Is(err, errFeedOver) {
 		t.Errorf("the console closes, and the stream ends with %v", err)
 	}
-	second.Body.Close()
+	third.Body.Close()
 
 	// Nobody is not sent to sign in by a stream with a way back to it.
 	h.stranger().get("/things/live").goesTo(t, "/sign-in")

@@ -3,15 +3,16 @@ package console
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/wire"
 )
 
 // ask begins a ceremony and returns what the browser's script would send back.
@@ -237,36 +238,67 @@ func TestSignInIsLimited(t *testing.T) {
 	if r := d.post("/prove/passkey/begin"); r.status != 200 {
 		t.Errorf("somebody who is signed in and proves it again: %d", r.status)
 	}
-	limited := newSources(2)
-	for address, want := range map[string]int{"192.0.2.7:1": 2, "[2001:db8::1]:1": 2, "127.0.0.1:1": 2 * loopbackShare, "garbage": 2} {
-		got := 0
-		for range 100 {
-			if limited.allow(address) {
-				got++
+}
+
+// Whoever has signed in with a browser before has steps left when strangers have used up
+// those of the network.
+func TestKnownBrowsersHaveTheirOwnBudget(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.Limits.SignIns = 2 }, Health(health{}))
+	known := h.join("Ada", operator.Auditor)
+	begin := func(d *desk) int { return d.post("/sign-in/passkey/begin").status }
+	h.stranger().post("/sign-in/passkey/begin")
+	stranger := h.stranger()
+	for range 2 {
+		begin(stranger)
+	}
+	if status := begin(stranger); status != http.StatusTooManyRequests {
+		t.Fatalf("the network's budget is not used up: %d", status)
+	}
+	delete(known.cookies, sessionCookie)
+	for range 2 {
+		if status := begin(known); status != http.StatusOK {
+			t.Errorf("who has been here before: %d", status)
+		}
+	}
+	if status := begin(known); status != http.StatusTooManyRequests {
+		t.Errorf("there is no bound for a browser that is known: %d", status)
+	}
+	// A cookie that nobody has signed in with is none.
+	other := h.join("Bob", operator.Auditor)
+	delete(other.cookies, sessionCookie)
+	other.cookies[bindingCookie] += "x"
+	if status := begin(other); status != http.StatusTooManyRequests {
+		t.Errorf("a cookie that was made up: %d", status)
+	}
+}
+
+// Where a proxy says whom it speaks for, one caller uses up nobody else's steps; whoever is
+// no proxy has no say.
+func TestCallersBehindAProxy(t *testing.T) {
+	h := newHouse(t, func(c *Config) {
+		c.Limits.SignIns, c.Proxies = 2, wire.Proxies{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	step := func(peer, said string) int {
+		r := newRequest(t, http.MethodPost, "/sign-in/passkey/begin", "")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Forwarded-For", said)
+		r.RemoteAddr = peer
+		return h.stranger().send(r).status
+	}
+	for _, peer := range []string{"127.0.0.1:1", "198.51.100.9:1"} {
+		for range 2 {
+			if status := step(peer, "198.51.100.1, 192.0.2.1"); status != http.StatusOK {
+				t.Fatalf("within the limit from %s: %d", peer, status)
 			}
 		}
-		if got != want {
-			t.Errorf("%s is allowed %d, want %d", address, got, want)
+		if status := step(peer, "198.51.100.2, 192.0.2.1"); status != http.StatusTooManyRequests {
+			t.Errorf("beyond the limit from %s: %d", peer, status)
 		}
 	}
-	if limited.allow("[2001:db8::ffff:1]:9") {
-		t.Error("the next address of a subscriber has a budget of its own")
+	if status := step("127.0.0.1:1", "192.0.2.2"); status != http.StatusOK {
+		t.Errorf("somebody else behind the proxy: %d", status)
 	}
-	if !limited.allow("[2001:db8:0:1::1]:9") {
-		t.Error("another subscriber has none")
-	}
-}
-
-func TestSourcesAreBounded(t *testing.T) {
-	s := newSources(1)
-	for i := range maxSources {
-		if !s.allow("10." + itoa(i>>16) + "." + itoa(i>>8&255) + "." + itoa(i&255) + ":1") {
-			t.Fatalf("source %d is refused", i)
-		}
-	}
-	if s.allow("192.0.2.1:1") || len(s.known) > maxSources {
-		t.Errorf("%d sources are remembered", len(s.known))
+	if status := step("198.51.100.9:1", "192.0.2.3"); status != http.StatusTooManyRequests {
+		t.Errorf("no proxy says that it speaks for somebody else: %d", status)
 	}
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -2,62 +2,40 @@ package console
 
 import (
 	"net/netip"
-	"sync"
-	"time"
 
-	"golang.org/x/time/rate"
+	"gatehouse/internal/wire"
 )
 
-// maxSources bounds how many networks are remembered; when there are more, those that
-// are allowed a full burst again are forgotten.
-const maxSources = 4096
+// maxBrowsers bounds how many browsers that somebody has signed in with are counted at
+// once. There are a few of each operator.
+const maxBrowsers = 4096
 
-// loopbackShare is how many times a source's budget loopback has: whatever ends TLS in
-// front of us comes from there, for everybody.
-const loopbackShare = 10
-
-// sources limits how often each network may take a step of signing in. mu guards
-// known.
+// sources limit how often steps of signing in are taken: by each network, and, where a
+// network has used its budget up, by each browser that an operator has signed in with
+// before. Whoever uses up a network's budget, or that of all networks that nobody knows,
+// keeps strangers out and nobody who has been here.
 type sources struct {
 	perMinute int
-
-	mu    sync.Mutex
-	known map[netip.Prefix]*rate.Limiter
+	networks  *wire.Sources
+	browsers  *wire.Budgets[string]
 }
 
 func newSources(perMinute int) *sources {
-	return &sources{perMinute: perMinute, known: map[netip.Prefix]*rate.Limiter{}}
+	return &sources{perMinute, wire.NewSources(perMinute), wire.NewBudgets[string](maxBrowsers)}
 }
 
-// allow takes one step from a source's budget: of an IPv4 address, or of the /64 that
-// one subscriber has.
-func (s *sources) allow(remote string) bool {
-	addr := source(remote)
-	bits, budget := addr.BitLen(), s.perMinute
-	if addr.Is6() {
-		bits = 64
+// allow takes a step. known says whether a browser has signed in before; it is asked
+// only for what a network's budget has no room for.
+func (s *sources) allow(from netip.Addr, binding string, known func() (bool, error)) (bool, error) {
+	if s.networks.Allow(from) {
+		return true, nil
 	}
-	if addr.IsLoopback() {
-		bits, budget = 0, s.perMinute*loopbackShare
+	if binding == "" {
+		return false, nil
 	}
-	// Whatever cannot be told apart shares the zero prefix's budget.
-	from, _ := addr.Prefix(bits)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.known[from]
-	if l == nil {
-		if len(s.known) >= maxSources {
-			for p, l := range s.known {
-				if l.Tokens() >= float64(l.Burst()) {
-					delete(s.known, p)
-				}
-			}
-		}
-		if len(s.known) >= maxSources {
-			return false
-		}
-		l = rate.NewLimiter(rate.Limit(float64(budget)/time.Minute.Seconds()), budget)
-		s.known[from] = l
+	if is, err := known(); err != nil || !is {
+		return false, err
 	}
-	return l.Allow()
+	allowed, _ := s.browsers.Take(binding, s.perMinute)
+	return allowed, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -31,6 +30,9 @@ type visit struct {
 	// somebody is.
 	session *operator.Session
 	who     *operator.Account
+	// feed is what a live page's handler leaves to be done when the place of a page, which
+	// it had to be let in, is free again; nil for other pages.
+	feed func(*visit) error
 	// flash is said once, on the page that is shown; "" says nothing.
 	flash string
 }
@@ -106,6 +108,9 @@ func (k *Console) mount(r route) http.Handler {
 		}
 		surface.Handler(r.pattern, func(w http.ResponseWriter, req *http.Request) error {
 			k.setHeaders(w.Header())
+			if wire.Aged(req.Context()) {
+				w.Header().Set("Connection", "close")
+			}
 			v.w, v.r = w, req
 			return k.admit(v)
 		}).ServeHTTP(w, req)
@@ -127,14 +132,22 @@ func (k *Console) admit(v *visit) error {
 			return err
 		}
 	}
+	whole := v.r
+	if err := k.make(v); err != nil || v.feed == nil {
+		return err
+	}
+	v.r = whole
+	return v.feed(v)
+}
+
+// make lets a visit in, in the time that a page may take.
+func (k *Console) make(v *visit) error {
 	if v.route.asset { // is in memory, and costs nothing
 		return k.guard(v)
 	}
-	if !v.route.live {
-		bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
-		defer cancel()
-		v.r = v.r.WithContext(bounded)
-	}
+	bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
+	defer cancel()
+	v.r = v.r.WithContext(bounded)
 	err := k.serve(v)
 	if err != nil && v.r.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded) {
 		return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "This took too long. Ask for less, such as a shorter time.")
@@ -142,24 +155,12 @@ func (k *Console) admit(v *visit) error {
 	return err
 }
 
-var (
-	errBusy    = wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
-	errStreams = wire.Refuse(gatehouse.ErrLimited, "console/streams", "As many live pages are open as there may be. Reload to see what is new.")
-)
+var errBusy = wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
 
 // serve takes a place for whoever this is, and lets them in.
 func (k *Console) serve(v *visit) error {
 	if err := k.ask(v); err != nil {
 		return err
-	}
-	if v.route.live {
-		select {
-		case k.streams <- struct{}{}:
-			defer func() { <-k.streams }()
-			return k.guard(v)
-		default:
-			return errStreams
-		}
 	}
 	places := k.strangers
 	if v.who != nil {
@@ -220,8 +221,16 @@ func (k *Console) elsewhere(v *visit) error {
 func (k *Console) guard(v *visit) error {
 	// Who is signed in and proves it again does not share a budget with strangers, who
 	// could use it up; the directory counts what they try.
-	if v.route.signing && v.who == nil && !k.sources.allow(v.r.RemoteAddr) {
-		return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
+	if v.route.signing && v.who == nil {
+		allowed, err := k.sources.allow(v.browser.Source, v.browser.Binding.Reveal(), func() (bool, error) {
+			return k.directory.KnownBrowser(v.context(), v.browser)
+		})
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			return wire.Refuse(gatehouse.ErrLimited, "console/rate", "Too many attempts came from your network. Wait a minute and try again.")
+		}
 	}
 	if v.who == nil && v.fromElsewhere() {
 		return v.showStatus(http.StatusOK, "bounce.html", "One moment", v.r.URL.RequestURI())
@@ -298,13 +307,4 @@ func localPath(to string) string {
 		return "/"
 	}
 	return to
-}
-
-// source returns the address that a request came from.
-func source(remote string) netip.Addr {
-	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
 }

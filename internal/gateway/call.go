@@ -65,7 +65,8 @@ type call struct {
 	// The platform's own ids of those who call; see backToMe.
 	own map[gatehouse.ConnectionID]string
 
-	went Done // what is told of it, if anybody wants to know
+	went   Done // what is told of it, if anybody wants to know
+	traced bool // it is said which trace it belongs to
 
 	// What the outcome says.
 	status int

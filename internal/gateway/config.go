@@ -71,16 +71,15 @@ type Config struct {
 	Heard  func(Heard)
 	Repeat func(context.Context, Heard)
 	// Posts are told, for the apps named, how many posts a reply of X speaks of, when it
-	// was read to its end; of a stream, while it goes on, and whole
-	// is false. They are called from many goroutines and must not wait. Apps that are not
+	// was read to its end; of a stream, while it goes on, and whole is false. They are called from many goroutines and must not wait. Apps that are not
 	// named cost nothing.
-	Posts map[gatehouse.AppName]func(posts int64, whole bool)
+	Posts map[gatehouse.AppName]func(op gatehouse.Operation, posts int64, whole bool)
 	// Done is told how each call went, after it, also of those that were refused. It is
 	// called from many goroutines, must not wait, and must keep nothing that it is
 	// given. nil costs nothing.
 	Done func(*Done)
 	// Trace says which trace a call belongs to, by the caller's traceparent header as it
-	// came ("" for none, or several). It is asked only if Done is set. nil: no trace.
+	// came ("" for none, or several, and for a caller who is not known). It is asked only if Done is set. nil: no trace.
 	Trace func(traceparent string) Trace
 	// Limits bound what one process carries. Zero fields take their defaults.
 	Limits Limits

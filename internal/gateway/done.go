@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/hex"
 	"time"
 
@@ -61,12 +62,23 @@ func (t *Trace) header() string {
 // start begins to measure a call.
 func (c *call) start() {
 	c.went.Began = time.Now()
-	if begin := c.gateway.config.Trace; begin != nil {
-		header := ""
-		if values := c.r.Header["Traceparent"]; len(values) == 1 {
-			header = values[0]
-		}
-		c.went.Trace = begin(header)
+}
+
+// join takes the caller's trace up. It is known who calls: anybody else could choose
+// which traces something is added to, and have as many recorded as they like.
+func (c *call) join(context.Context) error {
+	header := ""
+	if values := c.r.Header["Traceparent"]; len(values) == 1 {
+		header = values[0]
+	}
+	c.trace(header)
+	return nil
+}
+
+// trace says which trace the call belongs to, if anybody wants to know.
+func (c *call) trace(header string) {
+	if begin := c.gateway.config.Trace; begin != nil && c.gateway.config.Done != nil {
+		c.went.Trace, c.traced = begin(header), true
 	}
 }
 
@@ -81,6 +93,9 @@ func (c *call) reached(part *time.Duration) {
 // known; a refusal of anybody else has none.
 func (c *call) done() {
 	d := &c.went
+	if !c.traced {
+		c.trace("") // nobody is known to have called
+	}
 	d.Service, d.Purpose, d.Platform, d.App = c.handle.ServiceName, c.handle.Purpose, c.handle.Platform, c.handle.App
 	if d.Platform == "" {
 		d.Platform = gatehouse.Platform(c.at.platform)

@@ -127,6 +127,47 @@ func TestTracesGoOn(t *testing.T) {
 	}
 }
 
+// Only who is known chooses a trace: anybody else could add to somebody's, and have
+// as many recorded as they like.
+func TestStrangersChooseNoTrace(t *testing.T) {
+	heard, told := make(chan string, 4), make(chan gateway.Trace, 4)
+	own := gateway.Trace{ID: [16]byte{9}, Span: [8]byte{9}}
+	r := newRig(t, func(c *gateway.Config) {
+		c.Done = func(d *gateway.Done) { told <- d.Trace }
+		c.Trace = func(header string) gateway.Trace {
+			heard <- header
+			return own
+		}
+	})
+	h := r.xHandle()
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, c := range []struct {
+		name, path string
+		who        []option
+		status     int
+		heard      string
+	}{
+		{"nobody", "/x/2/users/me", nil, http.StatusUnauthorized, ""},
+		{"a handle that is none", "/x/2/users/me", []option{header("Authorization", "Bearer "+strings.Repeat("a", 40))}, http.StatusUnauthorized, ""},
+
+		{"who is known, and refused", "/x/2/nowhere", []option{bearer(h)}, http.StatusForbidden, parent},
+		{"who is known", "/x/2/users/me", []option{bearer(h)}, http.StatusOK, parent},
+	} {
+		if a := r.call("GET", c.path, append(c.who, header("Traceparent", parent))...); a.status != c.status {
+			t.Errorf("%s: %d %s", c.name, a.status, a.body)
+		}
+		if got := <-heard; got != c.heard {
+			t.Errorf("%s: it was asked about %q", c.name, got)
+		}
+		if got := <-told; got != own {
+			t.Errorf("%s: told is %+v", c.name, got)
+		}
+		if len(heard) != 0 {
+			t.Errorf("%s: it was asked twice", c.name)
+		}
+	}
+}
+
 // BenchmarkDone is the journey with nobody told how it went, and with somebody.
 func BenchmarkDone(b *testing.B) {
 	for name, done := range map[string]func(*gateway.Done){"told=false": nil, "told=true": func(*gateway.Done) {}} {

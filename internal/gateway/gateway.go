@@ -142,7 +142,7 @@ var errPanicked = errors.New("the handler panicked")
 // request, finds out who calls, names the call, and asks the policy.
 func (c *call) judge(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		c.enter, c.read, c.identify, c.classify, c.inspect, c.openBatch, c.decide, c.admit, c.afford,
+		c.enter, c.read, c.identify, c.join, c.classify, c.inspect, c.openBatch, c.decide, c.admit, c.afford,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -4,16 +4,18 @@ import (
 	"io"
 	"net/http"
 
+	"gatehouse"
 	"gatehouse/internal/platform"
 )
 
 // countPosts has the posts counted that X's reply speaks of, if somebody wants to know:
 // as X sends it, since X counts what the app is not given, too.
 func (c *call) countPosts(reply *http.Response) {
-	told := c.gateway.config.Posts[c.handle.App]
-	if told == nil || !c.counts() {
+	tell := c.gateway.config.Posts[c.handle.App]
+	if tell == nil || !c.counts() {
 		return
 	}
+	told := func(posts int64, whole bool) { tell(gatehouse.Operation(c.class.Operation), posts, whole) }
 	if replyKind(reply) == replyEmpty {
 		told(0, true)
 		return

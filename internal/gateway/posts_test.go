@@ -15,7 +15,7 @@ type tally struct {
 }
 
 func (y *tally) count(c *gateway.Config) {
-	c.Posts = map[gatehouse.AppName]func(int64, bool){"main-x": func(posts int64, whole bool) {
+	c.Posts = map[gatehouse.AppName]func(gatehouse.Operation, int64, bool){"main-x": func(_ gatehouse.Operation, posts int64, whole bool) {
 		y.mu.Lock()
 		defer y.mu.Unlock()
 		y.posts += posts

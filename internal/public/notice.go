@@ -92,11 +92,12 @@ func (p *Public) webhook(w http.ResponseWriter, r *http.Request) error {
 // judged keeps sources away that send what no platform signed, and bounds how many
 // notices are in memory at once, from all sources and from each.
 func (p *Public) judged(r *http.Request, next func() error) error {
-	if p.strangers.spent(r.RemoteAddr) {
+	from, _ := p.proxies.Source(r)
+	if p.strangers.Spent(from) {
 		return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "notice/rate", "Too much came from this network that no platform signed."), time.Minute)
 	}
 	if r.Method == http.MethodPost {
-		leave, ok := p.reading.enter(r.RemoteAddr)
+		leave, ok := p.reading.enter(from)
 		if !ok {
 			return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "notice/busy", "As many notices as can be read at once are arriving."), 5*time.Second)
 		}
@@ -104,6 +105,9 @@ func (p *Public) judged(r *http.Request, next func() error) error {
 		r.Body = &hurried{ReadCloser: r.Body, until: time.Now().Add(readTime)}
 	}
 	err := next()
+	if err == nil && r.Method == http.MethodPost {
+		wire.Known(r.Context()) // a platform's connection is no stranger's
+	}
 	cost := 0
 	switch {
 	case wire.RuleOf(err) == ruleSlow:
@@ -112,7 +116,7 @@ func (p *Public) judged(r *http.Request, next func() error) error {
 		cost = 1 // what was signed, and not understood, is no stranger's
 	}
 	for range cost {
-		p.strangers.allow(r.RemoteAddr)
+		p.allow(p.strangers, r)
 	}
 	return err
 }

@@ -41,6 +41,9 @@ type Config struct {
 	// PerMinute is how many requests one source may make in a minute, and at
 	// once; zero means 60.
 	PerMinute int
+	// Proxies are those in front of the pages that say whom a request came from; nil is
+	// nobody.
+	Proxies wire.Proxies
 }
 
 // Public answers browsers. It is safe for concurrent use.
@@ -52,8 +55,9 @@ type Public struct {
 	sameOrigin  *http.CrossOriginProtection
 	pages       *wire.Surface // for people: errors are pages
 	hooks       *wire.Surface // for platforms: errors are problem documents
-	sources     *sources      // of visitors
-	strangers   *sources      // of those who send what no platform signed
+	proxies     wire.Proxies  // never changed
+	sources     *wire.Sources // of visitors
+	strangers   *wire.Sources // of those who send what no platform signed
 	reading     *places       // for notices that are being read
 }
 
@@ -69,7 +73,7 @@ func New(c Config) (*Public, error) {
 		connections: c.Connections, notices: c.Notices, cases: c.Cases, stepups: c.Stepups, sameOrigin: http.NewCrossOriginProtection(),
 		pages:   &wire.Surface{Name: "public", Log: c.Log, RenderError: renderError},
 		hooks:   &wire.Surface{Name: "public", Log: c.Log, BodyStall: readTime},
-		sources: newSources(c.PerMinute), strangers: newSources(c.PerMinute), reading: newPlaces(),
+		proxies: c.Proxies, sources: wire.NewSources(c.PerMinute), strangers: wire.NewSources(c.PerMinute), reading: newPlaces(),
 	}, nil
 }
 
@@ -103,6 +107,9 @@ func (p *Public) Handler() http.Handler {
 func (p *Public) guard(next wire.HandlerFunc, methods ...string) wire.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		setHeaders(w.Header())
+		if wire.Aged(r.Context()) {
+			w.Header().Set("Connection", "close")
+		}
 		if !slices.Contains(methods, r.Method) {
 			w.Header().Set("Allow", strings.Join(methods, ", "))
 			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "public/method", "This address is not for that."), http.StatusMethodNotAllowed)
@@ -114,12 +121,20 @@ func (p *Public) guard(next wire.HandlerFunc, methods ...string) wire.HandlerFun
 // visited counts a visitor's request against its source.
 func (p *Public) visited(next wire.HandlerFunc) wire.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if !p.sources.allow(r.RemoteAddr) {
+		if !p.allow(p.sources, r) {
 			setHeaders(w.Header())
 			return wire.Refuse(gatehouse.ErrLimited, "public/rate", "Too many requests came from your network. Wait a minute and try again.")
 		}
 		return next(w, r)
 	}
+}
+
+// allow takes one from the budget of whom a request came from. Whatever ends TLS in front
+// of us comes from loopback: unless it is set up to tell them apart, everybody would share
+// its budget.
+func (p *Public) allow(s *wire.Sources, r *http.Request) bool {
+	from, _ := p.proxies.Source(r)
+	return from.IsLoopback() && len(p.proxies) == 0 || s.Allow(from)
 }
 
 // setHeaders makes the answer as closed as a page can be.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"gatehouse/internal/public"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store/storetest"
+	"gatehouse/internal/wire"
 )
 
 // world is the public listener over HTTP.
@@ -294,6 +296,54 @@ func TestSourcesAreLimited(t *testing.T) {
 			if code := ask(proxy); code != http.StatusNotFound {
 				t.Fatalf("request %d through %s gives %d", i, proxy, code)
 			}
+		}
+	}
+}
+
+// Where a proxy says whom it speaks for, each visitor has a budget, and so has whoever
+// it does not tell apart.
+func TestVisitorsBehindAProxy(t *testing.T) {
+	w := newWorld(t, 5)
+	p, err := public.New(public.Config{
+		Connections: w.Connections, Cases: w.duties, Notices: w.notices, PerMinute: 2, Proxies: wire.Proxies{netip.MustParsePrefix("127.0.0.1/32")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := p.Handler()
+	allowed := func(method, path, peer, said string) (n int) {
+		for range 100 {
+			req := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+			req.RemoteAddr = peer
+			req.Header.Set("X-Forwarded-For", said)
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, req)
+			if rec.Code != http.StatusTooManyRequests {
+				n++
+			}
+		}
+		return n
+	}
+	start := connect.StartPath + "unknown"
+	for _, test := range []struct {
+		name, peer, said string
+		want             int
+	}{
+		{"a visitor", "127.0.0.1:1", "192.0.2.1", 2},
+		{"who writes another address before", "127.0.0.1:1", "198.51.100.1, 192.0.2.1", 0},
+		{"the next visitor", "127.0.0.1:1", "192.0.2.2", 2},
+		{"a stranger who says that they are a proxy", "198.51.100.7:1", "192.0.2.3", 2},
+		{"and again", "198.51.100.7:1", "192.0.2.4", 0},
+		{"whom the proxy does not name", "127.0.0.1:1", "127.0.0.1", 2 * wire.LoopbackShare},
+	} {
+		if got := allowed(http.MethodGet, start, test.peer, test.said); got != test.want {
+			t.Errorf("%s is allowed %d, want %d", test.name, got, test.want)
+		}
+	}
+	// What no platform signed is counted by whom it came from too.
+	for _, said := range []string{"192.0.2.1", "192.0.2.2"} {
+		if got := allowed(http.MethodPost, public.WebhooksPath+"x", "127.0.0.1:1", said); got != 2 {
+			t.Errorf("%s is allowed %d notices", said, got)
 		}
 	}
 }

@@ -38,9 +38,26 @@ type Posts struct {
 	// Posts counts each one as often as a reply spoke of it, and Replies those that were
 	// read to their end, less one for each time that a call was sent again.
 	Posts, Replies int64
-	// Streamed says that some of them came from a stream.
-	Streamed bool
+	// Streamed says that some of them came from a stream, and Unbounded that X does not
+	// say how fast one of those may be.
+	Streamed, Unbounded bool
 }
+
+// boundedStreams are the streams of which X says that they send at most streamRate posts
+// a second, on openStreams connections of an app at most.
+var boundedStreams = map[gatehouse.Operation]bool{"GET /2/tweets/search/stream": true, "GET /2/activity/stream": true}
+
+const (
+	streamRate  = 250
+	openStreams = 3
+	// streamLag is for how long posts of a stream may be sent and not counted here: what
+	// is on its way, and what a process that dies had not stored. It is stored each five
+	// seconds.
+	streamLag = 30 * time.Second
+	// mostPerStream is how many posts a stream may have sent, and be sending, that were
+	// not counted.
+	mostPerStream = streamRate * int64(streamLag/time.Second)
+)
 
 type postsKey struct {
 	app  gatehouse.AppName
@@ -48,8 +65,8 @@ type postsKey struct {
 }
 
 // Read takes in how many posts a reply of X spoke of that was read to its end. If whole
-// is false, it is a stream that goes on.
-func (m *Meter) Read(app gatehouse.AppName, posts int64, whole bool) {
+// is false, it is a stream that goes on: its posts are taken in as they pass.
+func (m *Meter) Read(app gatehouse.AppName, op gatehouse.Operation, posts int64, whole bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.hour(app, time.Now())
@@ -57,7 +74,7 @@ func (m *Meter) Read(app gatehouse.AppName, posts int64, whole bool) {
 	if whole {
 		p.Replies++
 	} else {
-		p.Streamed = true
+		p.Streamed, p.Unbounded = true, p.Unbounded || !boundedStreams[op]
 	}
 }
 
@@ -108,6 +125,7 @@ func (m *Meter) flushPosts(ctx context.Context) error {
 	for k, p := range posts {
 		if since := m.posts[k]; since != nil {
 			p.Posts, p.Replies, p.Streamed = p.Posts+since.Posts, p.Replies+since.Replies, p.Streamed || since.Streamed
+			p.Unbounded = p.Unbounded || since.Unbounded
 		}
 		m.posts[k] = p
 	}
@@ -193,6 +211,7 @@ func (r *Reconciler) usageDay(ctx context.Context, report *Report, app *UsageApp
 			return err
 		}
 		sum.Posts, sum.Replies, sum.Streamed = sum.Posts+p.Posts, sum.Replies+p.Replies, sum.Streamed || p.Streamed
+		sum.Unbounded = sum.Unbounded || p.Unbounded
 	}
 	most := func(posts int64) int64 { return posts + posts*app.Tolerance/100 }
 	c := PostsCount{App: app.Apps[0], Day: at.Format(time.DateOnly), Used: used, Read: sum.Posts, Most: most(sum.Posts)}
@@ -206,7 +225,7 @@ func (r *Reconciler) usageDay(ctx context.Context, report *Report, app *UsageApp
 			report.UsageUnjudged++
 			return nil
 		}
-		c.Most = most(sum.Posts + unread*mostPerReply)
+		c.Most = most(sum.Posts + unread)
 	}
 	report.Posts = append(report.Posts, c)
 	more := used - c.Most - told
@@ -221,22 +240,28 @@ func (r *Reconciler) usageDay(ctx context.Context, report *Report, app *UsageApp
 	return r.config.Store.TellPosts(ctx, app.Client, map[time.Time]int64{at: told + more})
 }
 
-// unread is how many calls of a time may have been answered by X with posts that were
-// not counted; known is false if nothing can be said.
+// unread is how many posts X may have answered calls of a time with that were not counted;
+// known is false if nothing can be said.
 func (r *Reconciler) unread(ctx context.Context, app *UsageApp, from, until time.Time, sum Posts) (unread int64, known bool, err error) {
-	if sum.Streamed {
+	if sum.Unbounded {
 		return 0, false, nil // what a stream had sent when it ended is not known
 	}
 	logs, err := r.config.Logs(ctx)
 	if err != nil {
 		return 0, false, err
 	}
-	calls, known := int64(0), true
+	calls, streams, known := int64(0), int64(0), true
+	if sum.Streamed {
+		streams = openStreams // they may have begun long before
+	}
 	for _, log := range logs {
 		err := each(ctx, log.List, from.Add(-slowest), mostEntries, func(leaf *audit.Leaf) {
 			switch {
-			case leaf.Action == "log.clock", leaf.Action == "call.stream" && slices.Contains(app.Apps, leaf.App):
+			case leaf.Action == "log.clock":
 				known = false
+			case leaf.Action == "call.stream" && leaf.Kind == audit.KindIntent && slices.Contains(app.Apps, leaf.App) && !leaf.When().After(until):
+				streams++
+				known = known && boundedStreams[leaf.Operation]
 			case leaf.Action == "call" && leaf.Kind == audit.KindIntent && leaf.Platform == gatehouse.X && slices.Contains(app.Apps, leaf.App) &&
 				!leaf.When().After(until):
 				calls++
@@ -249,7 +274,7 @@ func (r *Reconciler) unread(ctx context.Context, app *UsageApp, from, until time
 			return 0, false, err
 		}
 	}
-	return max(0, calls-sum.Replies), known, nil
+	return max(0, calls-sum.Replies)*mostPerReply + streams*mostPerStream, known, nil
 }
 
 // usageReply is what is read of X's answer.

@@ -24,11 +24,27 @@ func usageAnswer(at time.Time, used int64) []byte {
 // today is a day that all of a test is in, as X names it.
 func today() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
 
+// Operations of X that answer with posts: one that ends, a stream of which X says how fast
+// it may be, and one of which it does not.
+const (
+	search   = "GET /2/tweets/search/recent"
+	filtered = "GET /2/tweets/search/stream"
+	sampled  = "GET /2/tweets/sample10/stream"
+)
+
+// streams is a stream that began.
+func (r *rig) streams(op gatehouse.Operation) {
+	r.t.Helper()
+	if _, err := r.log.Intent(r.ctx, audit.Entry{Action: "call.stream", Platform: gatehouse.X, App: app, Operation: op}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // reads is a call whose reply of so many posts was read to its end.
 func (r *rig) reads(m *reconcile.Meter, posts int64) {
 	r.t.Helper()
-	r.intent("GET /2/tweets/search/recent")
-	m.Read(app, posts, true)
+	r.intent(search)
+	m.Read(app, search, posts, true)
 }
 
 // X's count of posts is explained by what replies held, with a tolerance, by what
@@ -40,18 +56,25 @@ func TestPostsUsedElsewhere(t *testing.T) {
 		excess   int64
 		unjudged int
 	}{
-		"all of ours":                 {func(r *rig, m *reconcile.Meter) { r.reads(m, 60); r.reads(m, 40) }, 100, 0, 0},
-		"within the tolerance":        {func(r *rig, m *reconcile.Meter) { r.reads(m, 100) }, 110, 0, 0},
-		"beyond the tolerance":        {func(r *rig, m *reconcile.Meter) { r.reads(m, 100) }, 111, 1, 0},
-		"X counts each once a day":    {func(r *rig, m *reconcile.Meter) { r.reads(m, 100); r.reads(m, 100) }, 100, 0, 0},
-		"an idle app":                 {func(*rig, *reconcile.Meter) {}, 30, 30, 0},
-		"another name of the app":     {func(_ *rig, m *reconcile.Meter) { m.Read("second-x", 30, true) }, 30, 0, 0},
-		"another app":                 {func(_ *rig, m *reconcile.Meter) { m.Read("third-x", 30, true) }, 30, 30, 0},
-		"a reply that broke off":      {func(r *rig, _ *reconcile.Meter) { r.intent(me) }, 550, 0, 0},
-		"more than it can have held":  {func(r *rig, _ *reconcile.Meter) { r.intent(me) }, 551, 1, 0},
-		"a stream":                    {func(_ *rig, m *reconcile.Meter) { m.Read(app, 5, false) }, 5000, 0, 1},
-		"a call that was sent again":  {func(r *rig, m *reconcile.Meter) { r.reads(m, 0); m.Repeat(r.ctx, r.heard(me)) }, 550, 0, 0},
-		"one that was not sent again": {func(r *rig, m *reconcile.Meter) { r.reads(m, 0) }, 550, 550, 0},
+		"all of ours":                  {func(r *rig, m *reconcile.Meter) { r.reads(m, 60); r.reads(m, 40) }, 100, 0, 0},
+		"within the tolerance":         {func(r *rig, m *reconcile.Meter) { r.reads(m, 100) }, 110, 0, 0},
+		"beyond the tolerance":         {func(r *rig, m *reconcile.Meter) { r.reads(m, 100) }, 111, 1, 0},
+		"X counts each once a day":     {func(r *rig, m *reconcile.Meter) { r.reads(m, 100); r.reads(m, 100) }, 100, 0, 0},
+		"an idle app":                  {func(*rig, *reconcile.Meter) {}, 30, 30, 0},
+		"another name of the app":      {func(_ *rig, m *reconcile.Meter) { m.Read("second-x", search, 30, true) }, 30, 0, 0},
+		"another app":                  {func(_ *rig, m *reconcile.Meter) { m.Read("third-x", search, 30, true) }, 30, 30, 0},
+		"a reply that broke off":       {func(r *rig, _ *reconcile.Meter) { r.intent(me) }, 550, 0, 0},
+		"more than it can have held":   {func(r *rig, _ *reconcile.Meter) { r.intent(me) }, 551, 1, 0},
+		"a stream that goes on":        {func(_ *rig, m *reconcile.Meter) { m.Read(app, filtered, 100, false) }, 110, 0, 0},
+		"what it may have sent since":  {func(_ *rig, m *reconcile.Meter) { m.Read(app, filtered, 100, false) }, (100 + 3*7500) * 11 / 10, 0, 0},
+		"more than that":               {func(_ *rig, m *reconcile.Meter) { m.Read(app, filtered, 100, false) }, (100+3*7500)*11/10 + 1, 1, 0},
+		"streams that ended":           {func(r *rig, _ *reconcile.Meter) { r.streams(filtered); r.streams(filtered) }, 2 * 7500 * 11 / 10, 0, 0},
+		"more than they can have sent": {func(r *rig, _ *reconcile.Meter) { r.streams(filtered); r.streams(filtered) }, 2*7500*11/10 + 1, 1, 0},
+		"a stream of any speed":        {func(_ *rig, m *reconcile.Meter) { m.Read(app, sampled, 100, false) }, 50_000, 0, 1},
+		"one of any speed that ended":  {func(r *rig, _ *reconcile.Meter) { r.streams(sampled) }, 50_000, 0, 1},
+		"a stream and a reply":         {func(r *rig, m *reconcile.Meter) { m.Read(app, filtered, 100, false); r.intent(me) }, (100+3*7500+500)*11/10 + 1, 1, 0},
+		"a call that was sent again":   {func(r *rig, m *reconcile.Meter) { r.reads(m, 0); m.Repeat(r.ctx, r.heard(me)) }, 550, 0, 0},
+		"one that was not sent again":  {func(r *rig, m *reconcile.Meter) { r.reads(m, 0) }, 550, 550, 0},
 		"calls to somebody else": {func(r *rig, _ *reconcile.Meter) {
 			if _, err := r.log.Intent(r.ctx, audit.Entry{Action: "call", Platform: gatehouse.X, App: "third-x", Operation: me}); err != nil {
 				r.t.Fatal(err)
@@ -162,16 +185,16 @@ func TestPostsWaitForTheStore(t *testing.T) {
 	r := newRig(t, storetest.SQLite(t))
 	s := &brimful{r.db.Reconcile(), true}
 	m := reconcile.NewMeter(reconcile.MeterConfig{Store: s, Index: r.index})
-	m.Read(app, 3, true)
+	m.Read(app, search, 3, true)
 	if err := m.Flush(r.ctx); !errors.Is(err, gatehouse.ErrUnavailable) {
 		t.Fatalf("a full store: %v", err)
 	}
-	m.Read(app, 4, false)
+	m.Read(app, filtered, 4, false)
 	s.full = false
 	r.flush(m)
 	r.flush(m)
 	got, err := s.PostsOf(r.ctx, app, time.Now().Add(-2*time.Hour), time.Now())
-	if err != nil || got.Posts != 7 || got.Replies != 1 || !got.Streamed {
+	if err != nil || got.Posts != 7 || got.Replies != 1 || !got.Streamed || got.Unbounded {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

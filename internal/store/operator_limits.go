@@ -89,6 +89,13 @@ func (s *Operators) Knows(ctx context.Context, account operator.AccountID, bindi
 	return n > 0, err
 }
 
+// KnowsBrowser implements operator.LimitStore.
+func (s *Operators) KnowsBrowser(ctx context.Context, binding operator.Hash) (bool, error) {
+	var n int
+	err := s.db.queryRow(ctx, anyBrowser, binding[:]).Scan(&n)
+	return n > 0, err
+}
+
 // AddApproval implements operator.ApprovalStore.
 func (s *Operators) AddApproval(ctx context.Context, r operator.ApprovalRecord, most int) error {
 	return s.db.logTx(ctx, func(t *tx) error {

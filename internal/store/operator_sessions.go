@@ -40,6 +40,7 @@ const (
 		(SELECT binding FROM operator_browsers WHERE operator = $1 ORDER BY seen DESC, binding LIMIT $2)`
 	clearBrowsers statement = `DELETE FROM operator_browsers WHERE operator = $1`
 	countBrowser  statement = `SELECT count(*) FROM operator_browsers WHERE operator = $1 AND binding = $2`
+	anyBrowser    statement = `SELECT count(*) FROM (SELECT 1 FROM operator_browsers WHERE binding = $1 LIMIT 1) AS known`
 
 	sweepSessions   statement = `DELETE FROM operator_sessions WHERE until < $1 OR idle_until < $1`
 	sweepTokens     statement = `DELETE FROM operator_tokens WHERE until < $1`

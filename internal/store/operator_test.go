@@ -367,3 +367,21 @@ func TestADamagedOperatorHashIsSeen(t *testing.T) {
 		}
 	})
 }
+
+func TestBrowserThatAnybodySignedInWith(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		ctx := t.Context()
+		s := withOperators(t, dsn, "ada", "bob")
+		for i, id := range []operator.AccountID{"ada", "bob"} {
+			v := operator.Session{ID: operator.SessionID("s" + id), Account: id, Created: day, Seen: day, Proved: day, IdleUntil: day.Add(time.Hour), Until: day.Add(time.Hour)}
+			if err := s.AddSession(ctx, operator.SessionRecord{Session: v, Hash: operator.Hash{byte(i)}, Binding: operator.Hash{1}}, 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for binding, want := range map[operator.Hash]bool{{1}: true, {2}: false} {
+			if known, err := s.KnowsBrowser(ctx, binding); err != nil || known != want {
+				t.Errorf("%x: %v, %v", binding[:1], known, err)
+			}
+		}
+	})
+}

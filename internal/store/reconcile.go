@@ -40,10 +40,11 @@ const (
 	repeatsOf    statement = `SELECT count(*) FROM reconcile_repeats WHERE owner = $1 AND operation = $2 AND at > $3 AND at <= $4`
 	repeatsSweep statement = `DELETE FROM reconcile_repeats WHERE at < $1`
 
-	postsAdd statement = `INSERT INTO reconcile_posts (app, hour, posts, replies, streamed) VALUES ($1, $2, $3, $4, $5)
+	postsAdd statement = `INSERT INTO reconcile_posts (app, hour, posts, replies, streamed, unbounded) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (app, hour) DO UPDATE SET posts = reconcile_posts.posts + excluded.posts, replies = reconcile_posts.replies + excluded.replies,
-			streamed = reconcile_posts.streamed + excluded.streamed`
-	postsOf statement = `SELECT CAST(coalesce(sum(posts), 0) AS BIGINT), CAST(coalesce(sum(replies), 0) AS BIGINT), CAST(coalesce(sum(streamed), 0) AS BIGINT)
+			streamed = reconcile_posts.streamed + excluded.streamed, unbounded = reconcile_posts.unbounded + excluded.unbounded`
+	postsOf statement = `SELECT CAST(coalesce(sum(posts), 0) AS BIGINT), CAST(coalesce(sum(replies), 0) AS BIGINT), CAST(coalesce(sum(streamed), 0) AS BIGINT),
+		CAST(coalesce(sum(unbounded), 0) AS BIGINT)
 		FROM reconcile_posts WHERE app = $1 AND hour >= $2 AND hour < $3`
 	postsTold  statement = `SELECT day, told FROM reconcile_posts_told WHERE client = $1`
 	postsTell  statement = `INSERT INTO reconcile_posts_told (client, day, told) VALUES ($1, $2, $3) ON CONFLICT (client, day) DO UPDATE SET told = excluded.told`
@@ -156,11 +157,14 @@ func (s reconcileStore) SweepWindows(ctx context.Context, before time.Time) erro
 func (s reconcileStore) AddPosts(ctx context.Context, list []reconcile.Posts) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		for _, p := range list {
-			var streamed int64
+			var streamed, unbounded int64
 			if p.Streamed {
 				streamed = 1
 			}
-			if _, err := t.exec(ctx, postsAdd, p.App, micros(p.Hour), p.Posts, p.Replies, streamed); err != nil {
+			if p.Unbounded {
+				unbounded = 1
+			}
+			if _, err := t.exec(ctx, postsAdd, p.App, micros(p.Hour), p.Posts, p.Replies, streamed, unbounded); err != nil {
 				return err
 			}
 		}
@@ -170,9 +174,9 @@ func (s reconcileStore) AddPosts(ctx context.Context, list []reconcile.Posts) er
 
 func (s reconcileStore) PostsOf(ctx context.Context, app gatehouse.AppName, from, until time.Time) (reconcile.Posts, error) {
 	p := reconcile.Posts{App: app}
-	var streamed int64
-	err := s.db.queryRow(ctx, postsOf, app, micros(from), micros(until)).Scan(&p.Posts, &p.Replies, &streamed)
-	p.Streamed = streamed > 0
+	var streamed, unbounded int64
+	err := s.db.queryRow(ctx, postsOf, app, micros(from), micros(until)).Scan(&p.Posts, &p.Replies, &streamed, &unbounded)
+	p.Streamed, p.Unbounded = streamed > 0, unbounded > 0
 	return p, err
 }
 

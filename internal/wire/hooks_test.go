@@ -13,3 +13,6 @@ func (e *Egress) HookTestOnlyMayDial(addr string, a netip.Addr) bool {
 	host, port, err := net.SplitHostPort(addr)
 	return err == nil && e.reach(addr).permits(Classify(a), host, portNumber(port))
 }
+
+// HookTestOnlyRemembered returns how many networks are remembered.
+func (s *Sources) HookTestOnlyRemembered() int { return len(s.budgets.by) }

@@ -54,10 +54,16 @@ type ServerConfig struct {
 	// MaxConns bounds the open connections; more wait to be accepted. Zero means
 	// 10 000.
 	MaxConns int
-	// Strangers bounds those of MaxConns whose callers nobody has called [Known]: the
-	// oldest of them is closed for one too many, and for room among all. Zero means
-	// that the listener does not tell them apart.
+	// MaxStreams bounds the requests under way on one connection of HTTP/2. Zero means
+	// what net/http allows, 250.
+	MaxStreams int
+	// Strangers bounds those of MaxConns whose callers nobody has called [Known]: one of
+	// them is closed for one too many, and for room among all: the oldest of the network
+	// that has the most. Zero means that the listener does not tell them apart.
 	Strangers int
+	// Trusted are networks whose connections are not a stranger's: of proxies in front,
+	// which carry many callers. nil means none.
+	Trusted Proxies
 	// StrangerTime is how long a caller may stay a stranger. Zero means 10 s.
 	StrangerTime time.Duration
 	// Grace is how long requests under way may take after Run's context ends. Zero
@@ -112,7 +118,7 @@ func Listen(c ServerConfig) (*Server, error) {
 	}
 	bounded := &boundedListener{Listener: s.listener, stall: c.WriteStall, free: make(chan struct{}, c.MaxConns), closed: make(chan struct{})}
 	if c.Strangers > 0 {
-		bounded.strangers = &strangers{most: c.Strangers, time: c.StrangerTime}
+		bounded.strangers = newStrangers(c.Strangers, c.StrangerTime, c.Trusted, c.MaxConns)
 	}
 	s.listener = bounded
 	s.http = &http.Server{
@@ -122,6 +128,9 @@ func Listen(c ServerConfig) (*Server, error) {
 		IdleTimeout:       c.IdleTimeout,
 		ErrorLog:          slog.NewLogLogger(discardIfNil(c.Log).Handler(), slog.LevelDebug),
 		ConnContext:       withCaller,
+	}
+	if c.MaxStreams > 0 {
+		s.http.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: c.MaxStreams}
 	}
 	if c.OnlyHTTP1 {
 		s.http.Protocols = new(http.Protocols)
@@ -300,9 +309,17 @@ type countedConn struct {
 	once    sync.Once
 
 	among *strangers    // nil where they are not told apart; never changed
+	since time.Time     // when it was accepted; never changed
 	place *list.Element // in among.conns, whose lock guards it; nil for no stranger
 	timer *time.Timer   // ends a stranger's time
+	// in are the networks that a stranger is counted in; never changed.
+	in [len(networkBits)]*crowd
+	// owned is its place among those of owner, in among.known; nil if nobody's.
+	owned *list.Element
+	owner string
 }
+
+func (c *countedConn) remote() netip.Addr { return remoteAddr(c.Conn) }
 
 func (c *countedConn) Close() error {
 	if c.among != nil {

@@ -297,6 +297,8 @@ type LimitStore interface {
 	Forgive(ctx context.Context, limits []Limit) error
 	// Knows reports whether an operator has signed in with a browser.
 	Knows(ctx context.Context, account AccountID, binding Hash) (bool, error)
+	// KnowsBrowser reports whether any operator has.
+	KnowsBrowser(ctx context.Context, binding Hash) (bool, error)
 }
 
 // ApprovalStore keeps what waits for a second operator.
