@@ -22,12 +22,16 @@ func (s *server) bindConsole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	handler, err := s.withSCIM(pages.Handler())
+	if err != nil {
+		return err
+	}
 	tlsConfig, err := s.certificate(ctx, s.cfg.ConsoleCertificate(), consoleNames(s.cfg), nil)
 	if err != nil {
 		return err
 	}
 	s.console, err = wire.Listen(wire.ServerConfig{
-		Addr: s.cfg.Listen.Console, TLS: tlsConfig, Handler: pages.Handler(), Log: s.logger,
+		Addr: s.cfg.Listen.Console, TLS: tlsConfig, Handler: handler, Log: s.logger,
 		MaxHeaderBytes: 16 << 10, MaxConns: 512, IdleTimeout: time.Minute, Grace: 3 * time.Second, OnShutdown: pages.Close,
 	})
 	return err

@@ -38,7 +38,7 @@ const (
 		OR seen = 0 AND password = '' AND totp = '' AND NOT EXISTS (SELECT 1 FROM operator_passkeys k WHERE k.operator = $1)
 		AND NOT EXISTS (SELECT 1 FROM operator_grants g WHERE g.operator = $1 AND g.source = ''))`
 	noteProvisionRefused statement = `UPDATE operator_provisioned SET refused = $2 WHERE operator = $1`
-	countRefused         statement = `SELECT count(*) FROM operator_provisioned WHERE refused <> 0`
+	countRefused         statement = `SELECT count(*) FROM operator_provisioned p JOIN operators o ON o.id = p.operator WHERE p.refused <> 0 AND o.state = 'active'`
 	clearProvisioned     statement = `DELETE FROM operator_provisioned WHERE operator = $1`
 	clearMembership      statement = `DELETE FROM operator_group_members WHERE operator = $1`
 	clearGroupGrants     statement = `DELETE FROM operator_grants WHERE operator = $1 AND source = 'scim'`

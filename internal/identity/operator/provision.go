@@ -103,7 +103,7 @@ type ProvisionStore interface {
 	SetProvisioned(ctx context.Context, p Provisioned, name, emailKey string, at time.Time) error
 	// NoteRefused notes that the last owner was to go; the zero time, that they stay.
 	NoteRefused(ctx context.Context, id AccountID, at time.Time) error
-	// Refused counts the accounts that were to go and stayed.
+	// Refused counts the active accounts that were to go and stayed.
 	Refused(ctx context.Context) (int, error)
 }
 
@@ -120,7 +120,7 @@ var (
 // Refusals of this file.
 var (
 	errUnprovisioned = wire.Refuse(gatehouse.ErrNotFound, "scim/unknown", "There is no such user, or SCIM does not manage it.")
-	errTaken         = wire.Refuse(gatehouse.ErrConflict, "scim/uniqueness", "There is an account with this user name, external identifier or address. If SCIM shall manage it: gatehouse account scim link.")
+	errTaken         = wire.Refuse(gatehouse.ErrConflict, "scim/uniqueness", "There is an account with this user name, external identifier or address. If SCIM shall manage it: gatehouse account scim-link.")
 	errNotOurs       = wire.Refuse(gatehouse.ErrConflict, "scim/suspended", "This account was not suspended by SCIM. An operator resumes it in Gatehouse.")
 )
 

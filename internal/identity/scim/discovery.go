@@ -31,7 +31,7 @@ func (s *Server) providerConfig(c call) error {
 		"sort":           fields{"supported": false},
 		"etag":           fields{"supported": false},
 		"authenticationSchemes": []fields{{
-			"type": "oauthbearertoken", "name": "Bearer token", "description": "A token that 'gatehouse account scim token' made.", "primary": true,
+			"type": "oauthbearertoken", "name": "Bearer token", "description": "A token that 'gatehouse account scim-token create' made.", "primary": true,
 		}},
 		"meta": fields{"resourceType": "ServiceProviderConfig", "location": s.location("ServiceProviderConfig")},
 	})

@@ -89,7 +89,7 @@ func (t *Tokens) now() time.Time { return t.config.Now().UTC().Truncate(time.Mic
 
 const (
 	// prefix says what a token is to whoever finds one.
-	prefix = "gatehouse-scim-"
+	prefix = "gth_scim_"
 	// tokenLength is that of a token, in bytes: the prefix and 260 random bits.
 	tokenLength = len(prefix) + 52
 	// MaxLife is how long a token lives at most, and DefaultLife if nothing is said.
@@ -194,7 +194,7 @@ func (t *Tokens) Revoke(ctx context.Context, id TokenID) error {
 		err = t.finish(receipt, e, err)
 	}
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return wire.Refuse(gatehouse.ErrNotFound, "scim/no-token", "There is no such token ('gatehouse account scim list' has them all).")
+		return wire.Refuse(gatehouse.ErrNotFound, "scim/no-token", "There is no such token ('gatehouse account scim-token list' has them all).")
 	}
 	if err != nil {
 		return fmt.Errorf("revoking a token: %w", err)
@@ -207,7 +207,7 @@ func (t *Tokens) Revoke(ctx context.Context, id TokenID) error {
 
 // errToken is the answer to everybody who shows no token that is taken, whatever the
 // reason.
-var errToken = wire.Unauthenticated("scim/token", "Show a token that 'gatehouse account scim token' made, as a bearer token.")
+var errToken = wire.Unauthenticated("scim/token", "Show a token that 'gatehouse account scim-token create' made, as a bearer token.")
 
 // authenticate returns the token that a request presents, or errToken: after the same
 // work whether it presents one or not, and one that is known or not. reason is for the
