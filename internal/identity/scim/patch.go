@@ -8,7 +8,8 @@ import (
 	"gatehouse/internal/identity/operator"
 )
 
-// maxOperations is how many operations one PATCH has.
+// maxOperations is how many operations one PATCH has, and how many names the values have
+// in it that have no path: each is parsed.
 const maxOperations = 200
 
 // operation is one of a PATCH (RFC 7644, 3.5.2).
@@ -64,7 +65,7 @@ func readOperations(body object) ([]operation, error) {
 // patchUser applies operations to a user, in order. The result has the activity only if
 // an operation says it.
 func patchUser(p operator.Provisioned, ops []operation) (operator.Desired, error) {
-	d := draft{operator.Desired{Profile: p.Profile}}
+	d := draft{want: operator.Desired{Profile: p.Profile}}
 	for _, op := range ops {
 		if err := d.apply(op); err != nil {
 			return operator.Desired{}, err
@@ -87,6 +88,9 @@ func (d *draft) apply(op operation) error {
 	o, ok := op.value.(object)
 	if !ok {
 		return invalidValue("Without a path, the value must be an object.")
+	}
+	if d.named += len(o); d.named > maxOperations {
+		return errSyntax
 	}
 	for _, name := range sortedNames(o) {
 		// Entra also writes whole paths as names.

@@ -86,7 +86,11 @@ var (
 )
 
 // draft is a user as a provider wants it, while its body or operations are read.
-type draft struct{ want operator.Desired }
+type draft struct {
+	want operator.Desired
+	// named counts the names of values without a path.
+	named int
+}
 
 // set gives an attribute a value. named says that an operation named the attribute by its
 // path, which must be one then; elsewhere what is not known is left alone.
