@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 	"unicode"
@@ -112,7 +113,7 @@ var (
 	// ErrStale means that something changed since it was read.
 	ErrStale = wire.Refuse(gatehouse.ErrConflict, "scim/changed", "This was changed by another request at the same time. Try again.")
 	// ErrAddress means that an identity provider may not change this account's address.
-	ErrAddress = wire.Refuse(gatehouse.ErrConflict, "scim/address", "This account's address is changed in Gatehouse's console only: somebody could sign in by a new one.")
+	ErrAddress = wire.WithStatus(wire.Refuse(gatehouse.ErrConflict, "scim/address", "This account's address is changed in Gatehouse's console only: somebody could sign in by a new one."), http.StatusBadRequest)
 	// ErrCrowded means that there are as many as are taken.
 	ErrCrowded = wire.Refuse(gatehouse.ErrDenied, "scim/crowded", "Gatehouse takes no more of these.")
 )

@@ -82,6 +82,8 @@ func TestEntra(t *testing.T) {
 			]
 		}`).is(200).has("name.familyName", "updatedFamilyName").has("name.givenName", "updatedGiven").has("displayName", "Changed").
 			has("emails.0.value", "Test_User_fd0ea19b@testuser.com").has("name.formatted", "givenName familyName")
+		w.do("PATCH", "/scim/v2/Users/"+id, `{"Operations": [{"op": "Replace", "path": "name", "value": {"formatted": "Updated Formatted"}}]}`).is(200).
+			has("name.formatted", "Updated Formatted").has("name.familyName", "updatedFamilyName")
 		w.do("PATCH", "/scim/v2/Users/"+id, `{
 			"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
 			"Operations": [{"op": "Replace", "path": "userName", "value": "5b50642d-79fc-4410-9e90-4c077cdd1a59@testuser.com"}]

@@ -128,7 +128,7 @@ func (d *draft) set(t target, add, named bool, value any) error {
 		}
 		return err
 	case t.attribute == "name":
-		return d.setName(add, value)
+		return d.setName(value)
 	case attribute == "emails":
 		return d.setEmails(t, sub, add, value)
 	case slices.Contains(readOnly, attribute):
@@ -151,7 +151,7 @@ var names = map[string]string{
 	"name.formatted": "name.formatted", "name.givenname": "name.givenName", "name.familyname": "name.familyName",
 }
 
-func (d *draft) setName(add bool, value any) error {
+func (d *draft) setName(value any) error {
 	p := &d.want.Profile
 	o, ok := value.(object)
 	if !ok && value != nil {
@@ -159,8 +159,8 @@ func (d *draft) setName(add bool, value any) error {
 	}
 	for sub, to := range map[string]*string{"formatted": &p.Formatted, "givenname": &p.Given, "familyname": &p.Family} {
 		v, there := o[sub]
-		if !there && add {
-			continue
+		if !there && value != nil {
+			continue // it stays as it is (RFC 7644, 3.5.2.3)
 		}
 		s, err := text(v, names["name."+sub])
 		if err != nil {
