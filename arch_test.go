@@ -64,6 +64,8 @@ var layout = []row{
 	{name: "internal/identity/stepup", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
 	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"},
 		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
+	{name: "internal/identity/scim", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/operator"},
+		libraries: []string{"github.com/scim2/filter-parser/v2", "golang.org/x/time"}},
 	{name: "internal/identity/review", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/identity", "internal/identity/operator"},
 		libraries: []string{"golang.org/x/mod/sumdb/note"}},
 	{name: "internal/lineage", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/fingerprint", "internal/audit"}},
@@ -94,7 +96,7 @@ var layout = []row{
 		libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/mod/sumdb"}},
 
 	// The store implements what the packages above declare, and owns the drivers.
-	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/identity/review", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
+	{name: "internal/store", may: []string{"gatehouse", "internal/atrest", "internal/observe", "internal/audit", "internal/metrics", "internal/vault", "internal/reconcile", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/identity/scim", "internal/identity/review", "internal/lineage", "internal/export", "internal/outbox", "internal/cases", "internal/records", "internal/connect", "internal/notice", "internal/compliance", "internal/backup"},
 		libraries: []string{"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{name: "internal/store/storetest", may: []string{"internal/store"}, testOnly: true, libraries: []string{"github.com/jackc/pgx/v5"}},
 
@@ -111,7 +113,7 @@ var layout = []row{
 	}, libraries: []string{"golang.org/x/mod/sumdb"}},
 	{name: "cmd/gatehouse", may: []string{
 		"gatehouse", "internal/secret", "internal/policy", "internal/platform", "internal/fingerprint", "internal/observe", "internal/lineage", "internal/export", "internal/egress", "internal/config", "internal/wire", "internal/atrest", "internal/audit", "internal/metrics", "internal/metrics/otlp",
-		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/identity/review", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
+		"internal/vault", "internal/vault/kms", "internal/identity", "internal/identity/factor", "internal/identity/stepup", "internal/identity/operator", "internal/identity/scim", "internal/identity/review", "internal/cases", "internal/outbox", "internal/records", "internal/budget", "internal/connect", "internal/notice", "internal/compliance", "internal/gateway",
 		"internal/api", "internal/public", "internal/console", "internal/backup", "internal/store", "internal/reconcile",
 		"internal/sandbox", "internal/sandbox/world", "internal/sandbox/x", "internal/sandbox/meta",
 	}, libraries: []string{"github.com/spf13/cobra", "golang.org/x/mod/sumdb", "golang.org/x/sync", "golang.org/x/term"}},

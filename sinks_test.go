@@ -97,6 +97,7 @@ var sinks = []sink{
 			"internal/identity":          "hashes what was presented",
 			"internal/identity/factor":   "hashes passwords; computes the codes of a TOTP secret",
 			"internal/identity/operator": "hashes what was presented; derives the seeds of one-time codes",
+			"internal/identity/scim":     "hashes what was presented",
 			"internal/compliance":        "writes the list of identifiers that X asks for, and calls the addresses it named",
 			"internal/export":            "puts a credential for a sink of the log on the request to it",
 			"internal/metrics/otlp":      "puts a credential for a collector on the request to it",

@@ -40,7 +40,7 @@ the host. An operator is named by e-mail address or by identifier.`,
 			func(ctx context.Context, d *operator.Directory, id operator.AccountID) error {
 				return d.Remove(ctx, operator.Host(), id)
 			}),
-		accountHandOver(o), accountSessions(o), accountSignOut(o), accountApprovals(o), accountRoles(), accountReview(o))
+		accountHandOver(o), accountSessions(o), accountSignOut(o), accountApprovals(o), accountRoles(), accountReview(o), accountScimToken(o), accountScimLink(o))
 	return c
 }
 

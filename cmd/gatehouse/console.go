@@ -25,11 +25,15 @@ func (s *server) bindConsole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	handler, err := s.withSCIM(pages.Handler())
+	if err != nil {
+		return err
+	}
 	tlsConfig, err := s.certificate(ctx, s.cfg.ConsoleCertificate(), consoleNames(s.cfg), nil)
 	if err != nil {
 		return err
 	}
-	c := consoleServer(s.cfg, tlsConfig, pages.Handler(), s.logger)
+	c := consoleServer(s.cfg, tlsConfig, handler, s.logger)
 	c.OnShutdown = pages.Close
 	s.console, err = wire.Listen(c)
 	return err

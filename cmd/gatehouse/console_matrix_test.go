@@ -177,6 +177,7 @@ func TestConsoleMatrix(t *testing.T) {
 	for i, r := range routes {
 		fmt.Fprintf(&b, "\n%-46s %-20s%s", r.Pattern, r.Permission, lines[i])
 	}
+	b.WriteString(scimMatrix(t, p, visitors))
 	got := regexp.MustCompile(` +\n`).ReplaceAllString(b.String()+"\n", "\n")
 	golden := filepath.Join("testdata", "console-routes.golden")
 	if *update {

@@ -31,7 +31,7 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 		return v, err
 	}
 	v.Duties, v.MoreDuties = duties, more
-	v.Needs = o.needs(&m)
+	v.Needs = append(o.needs(&m), o.scimNeeds(ctx)...)
 	v.Groups = o.groups(&m, now)
 	v.Plots = o.plots(&m, now, recent)
 	v.Keys, err = o.keyAges(ctx)

@@ -151,6 +151,7 @@ func examine(ctx context.Context, o *options) []finding {
 	add("metrics", err, measured, "see docs/metrics.md for what metrics.listen and metrics.otlp need")
 	out = append(out, clockFindings(p.connect.MeasureClocks(measuring))...)
 	out = append(out, serviceKeyFindings(ctx, p, time.Now())...)
+	out = append(out, scimFindings(ctx, p, time.Now())...)
 	out = append(out, backupFindings(ctx, p, time.Now())...)
 	add("file modes", checkModes(cfg), "nobody else can read the keys and the database", "chmod 600 the file")
 	return out

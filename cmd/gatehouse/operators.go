@@ -43,7 +43,7 @@ func (p *parts) openOperators() (err error) {
 		Provider: provider,
 		Store:    p.db.Operators(), Log: p.log, Derive: p.vault.Derive, Passwords: passwords, Passkeys: passkeys, Environment: p.cfg.Environment,
 		Idle: o.Idle, MaxSession: o.MaxSession, Fresh: p.cfg.Console.WithDefaults().Fresh, SuspendAfter: o.SuspendAfter, EnrolWithin: o.EnrolWithin,
-		NoApprovals: o.Approvals == "off",
+		NoApprovals: o.Approvals == "off", Groups: provisionedGroups(p.cfg),
 	})
 	return err
 }

@@ -120,7 +120,7 @@ var actions = map[string]string{
 	"operator.revoke":    "A role was taken from an operator.",
 	"operator.sign-in":   "An operator signed in; facts say with which factors.",
 	"operator.sign-out":  "A session of an operator, or all of them, ended before its time. With the fact reason=binding its token came from another browser.",
-	"operator.suspend":   "An operator's account was suspended: its sessions ended and it does not sign in. Facts say whether by an operator or because it was idle.",
+	"operator.suspend":   "An operator's account was suspended: its sessions ended and it does not sign in. Facts say whether by an operator, by an identity provider (scim) or because it was idle.",
 
 	"person.erase":   "Everything that is held of a person is destroyed: their key, and with it tokens, names and their fields of this log.",
 	"platform.clock": "This machine's clock was found to differ much from a platform's, or to agree with it again; facts hold the difference in seconds.",
@@ -144,6 +144,12 @@ var actions = map[string]string{
 	"review.lapse":   "A right ended because nobody confirmed it in time, or because a reviewer wanted it so; facts hold the review, the item and what was done.",
 	"review.remind":  "Rights wait to be decided; facts hold the review, how many, and when it is due.",
 	"review.start":   "A review of all access began; facts hold how many rights it lists, how many of them were not used, and when it is due.",
+
+	"scim.group":        "An identity provider made, changed or removed a group; facts say how many joined and left. Each role that was thereby given or taken has an entry of its own.",
+	"scim.link":         "An account came under the management of an identity provider (SCIM), or left it.",
+	"scim.refuse":       "Somebody asked for accounts without a token of an identity provider that is taken; facts say whether there was none, or it was unknown or over. Of many refusals the log has some.",
+	"scim.token":        "A token for an identity provider was made; facts hold its end, and when the others end.",
+	"scim.token.revoke": "An identity provider's token stopped working.",
 
 	"service.create":       "A service of the configuration was entered in the database.",
 	"service.disable":      "A service that left the configuration was disabled.",

@@ -154,6 +154,12 @@ var classes = map[string]class{
 	"review.discard":       {number: 448, severity: SeverityAlert, controls: []string{"M-ACCOUNTS", "X-MONITOR"}},
 	"review.closed":        {number: 447, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
 
+	"scim.token":        {number: 451, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"scim.token.revoke": {number: 452, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"scim.refuse":       {number: 453, severity: SeverityWarning, controls: []string{"M-ACCOUNTS", "X-MONITOR"}},
+	"scim.link":         {number: 454, severity: SeverityNotice, controls: []string{"M-ACCOUNTS"}},
+	"scim.group":        {number: 455, severity: SeverityNotice, controls: []string{"M-ACCOUNTS", "M-ROLES"}},
+
 	"seal":            {number: 501, controls: []string{"M-ACCESSLOG", "M-REST"}},
 	"open":            {number: 502, controls: []string{"M-ACCESSLOG", "M-PURPOSE", "X-ENCRYPT"}},
 	"record.put":      {number: 503, controls: []string{"M-ACCESSLOG", "M-REST"}},

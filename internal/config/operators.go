@@ -17,6 +17,7 @@ type Operators struct {
 	EnrolWithin  time.Duration `yaml:"enrol_within" doc:"How long a link to enrol works, from 5m to 168h. Default 24h."`
 	Approvals    string        `yaml:"approvals" doc:"on (the default): destroying a key, revoking everything, restoring and changing who may approve take a second operator, if there is one. off: one is enough."`
 	OIDC         OIDC          `yaml:"oidc" doc:"Single sign-on: an OpenID Connect provider that says who an invited operator is. Default: none."`
+	SCIM         SCIM          `yaml:"scim" doc:"An identity provider that keeps operators' accounts. Default: none. See docs/operators.md."`
 	Breached     string        `yaml:"breached_passwords" doc:"A file of passwords that others know, sorted bytewise, one a line: the words or their SHA-1. Nobody may choose one of them. Default: none."`
 }
 
@@ -101,6 +102,7 @@ func (c *Config) validateOperators(d *decoder) {
 		}
 	}
 	c.validateOIDC(d)
+	c.validateSCIM(d)
 	d.oneOf("operators.approvals", o.Approvals, "", "on", "off")
 	if o.Breached != "" {
 		o.Breached = d.resolvePath(o.Breached)

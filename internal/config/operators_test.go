@@ -32,6 +32,11 @@ func TestOperators(t *testing.T) {
 		{`{oidc: {issuer: "https://login.example.com", client_id: x, may_approve: true, roles: {g: owner}}}`, "operators.oidc.roles.g: must be one of security"},
 		{`{oidc: {issuer: "https://login.example.com", client_id: x, roles: {g: operator, h: developer, i: auditor}}}`, ""},
 		{`{oidc: {issuer: "https://login.example.com", client_id: x, hosts: ["https://a.example"]}}`, "operators.oidc.hosts[0]: must be a host name"},
+		{`{scim: {enabled: true, sources: [203.0.113.0/24, "2001:db8::/32"]}}`, ""},
+		{`{scim: {enabled: true}, oidc: {issuer: "https://login.example.com", client_id: x, roles: {g: operator}}}`, ""},
+		{`{scim: {enabled: true}, oidc: {issuer: "https://login.example.com", client_id: x, roles: {g: security}}}`, "operators.oidc.roles.g: must not be security"},
+		{`{scim: {sources: [203.0.113.0/24]}}`, "operators.scim.sources: needs operators.scim.enabled"},
+		{`{scim: {enabled: true, sources: [203.0.113.0/33]}}`, "operators.scim.sources"},
 		{`{approvals: sometimes}`, "operators.approvals"},
 		{`{password: secret}`, "operators.password"},
 	} {
@@ -45,6 +50,9 @@ func TestOperators(t *testing.T) {
 	}
 	if _, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(minimal+"operators: {oidc: {issuer: \"https://a.example\", client_id: x}}\n"), world()); err == nil || !strings.Contains(err.Error(), "needs listen.console") {
 		t.Errorf("single sign-on without a console: %v", err)
+	}
+	if _, _, err := config.Parse("/etc/gatehouse/gatehouse.yaml", []byte(minimal+"operators: {scim: {enabled: true}}\n"), world()); err == nil || !strings.Contains(err.Error(), "operators.scim: needs listen.console") {
+		t.Errorf("SCIM without a console: %v", err)
 	}
 	got := (config.Operators{}).WithDefaults()
 	if got.Idle != 30*time.Minute || got.MaxSession != 12*time.Hour || got.SuspendAfter != 90*24*time.Hour || got.EnrolWithin != 24*time.Hour || got.Approvals != "on" {

@@ -35,8 +35,11 @@ func stateBadge(a operator.Account) Badge {
 	case operator.Active:
 		return Badge{Good, "active"}
 	case operator.Suspended:
-		if a.Reason == "idle" {
+		switch a.Reason {
+		case "idle":
 			return Badge{Warn, "suspended: idle"}
+		case "scim":
+			return Badge{Warn, "suspended: by SCIM"}
 		}
 		return Badge{Warn, "suspended"}
 	case operator.Invited:

@@ -31,7 +31,7 @@ const (
 	holdOperator        statement = `UPDATE operators SET state = state WHERE id = $1 AND state = $2`
 	updateOperatorState statement = `UPDATE operators SET state = $3, reason = $4, seen = CASE WHEN $3 = 'active' THEN $5 ELSE seen END,
 		decided_until = CASE WHEN CAST($6 AS BIGINT) = 1 THEN $5 ELSE decided_until END
-		WHERE id = $1 AND state = $2 AND (CAST($7 AS BIGINT) = 0 OR CASE WHEN seen = 0 THEN created ELSE seen END < CAST($7 AS BIGINT))`
+		WHERE id = $1 AND state = $2 AND (CAST($8 AS TEXT) = '' OR reason = $8) AND (CAST($7 AS BIGINT) = 0 OR CASE WHEN seen = 0 THEN created ELSE seen END < CAST($7 AS BIGINT))`
 	updateOperatorProfile statement = `UPDATE operators SET name = $2, email = $3, email_key = $4 WHERE id = $1 AND state <> 'removed'`
 	noteDecider           statement = `UPDATE operators SET decided_until = $2 WHERE id = $1`
 	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
@@ -46,7 +46,7 @@ const (
 		WHERE o.state = 'active' AND g.role = $1 AND g.until = 0 AND o.id = $2`
 
 	upsertGrant statement = `INSERT INTO operator_grants (operator, role, since, until, provider, mac) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, provider = excluded.provider, mac = excluded.mac`
+		ON CONFLICT (operator, role) DO UPDATE SET until = excluded.until, provider = excluded.provider, mac = excluded.mac, source = ''`
 	// holdGrant locks a grant that is as it was read.
 	holdGrant    statement = `UPDATE operator_grants SET until = until WHERE operator = $1 AND role = $2 AND until = $3 AND mac = $4`
 	deleteGrant  statement = `DELETE FROM operator_grants WHERE operator = $1 AND role = $2`
@@ -213,7 +213,7 @@ func (t *tx) setState(ctx context.Context, id operator.AccountID, change operato
 				break
 			}
 			n, err := t.exec(ctx, updateOperatorState, string(id), string(from), string(change.To), change.Reason, micros(change.At),
-				flag(change.Decider), micros(change.SeenBefore))
+				flag(change.Decider), micros(change.SeenBefore), change.Because)
 			if err != nil {
 				return err
 			}
@@ -247,7 +247,7 @@ func (s *Operators) Forget(ctx context.Context, id operator.AccountID, change op
 		if err := t.setState(ctx, id, change); err != nil {
 			return err
 		}
-		return t.all(ctx, string(id), blankOperator, clearPasskeys, clearRecovery, clearBrowsers, deleteGrants)
+		return t.all(ctx, string(id), blankOperator, clearMembership, clearProvisioned, clearPasskeys, clearRecovery, clearBrowsers, deleteGrants)
 	})
 }
 

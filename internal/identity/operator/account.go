@@ -39,7 +39,7 @@ type Account struct {
 	Name  string
 	Email string
 	State State
-	// Reason is why the account is suspended: "operator" or "idle".
+	// Reason is why the account is suspended: "operator", "idle" or "scim".
 	Reason string
 	// Grants are the roles, also those whose time is over.
 	Grants []Grant

@@ -41,6 +41,8 @@ type Actor struct {
 	approval ApprovalID
 	host     bool
 	system   bool
+	// provisioner is the token of an identity provider.
+	provisioner string
 }
 
 // Host is whoever runs a command on the host, with the configuration and what it
@@ -69,6 +71,8 @@ func (a Actor) Name() string {
 		return "host"
 	case a.system:
 		return "gatehouse"
+	case a.provisioner != "":
+		return "scim"
 	}
 	return string(a.account)
 }

@@ -199,7 +199,11 @@ func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 		}
 		switch deed.Kind {
 		case deedSuspend:
-			err = d.suspend(ctx, by, r, reasonOperator)
+			if deed.Reason == reasonSCIM {
+				err = d.suspendProvisioned(ctx, by, r)
+			} else {
+				err = d.suspend(ctx, by, r, reasonOperator)
+			}
 		case deedRemove:
 			err = d.remove(ctx, by, r)
 		default:

@@ -36,6 +36,10 @@ func (d *Directory) suspend(ctx context.Context, by Actor, r AccountRecord, reas
 	change := StateChange{
 		From: []State{Active}, To: Suspended, Reason: reason, At: at, Keep: Owner, Decider: r.Account.May(ApprovalsDecide, at),
 	}
+	// An operator's word stands above an identity provider's, who may undo only its own.
+	if reason == reasonOperator && r.Account.State == Suspended && r.Account.Reason == reasonSCIM {
+		change.From, change.Because = []State{Suspended}, reasonSCIM
+	}
 	if reason == reasonIdle {
 		change.SeenBefore = at.Add(-d.config.SuspendAfter)
 	}
@@ -50,8 +54,12 @@ func (d *Directory) Resume(ctx context.Context, by Actor, id AccountID) error {
 	if _, err := d.authorise(ctx, by, OperatorsChange, true); err != nil {
 		return err
 	}
+	r, err := d.record(ctx, id)
+	if err != nil {
+		return err
+	}
 	return d.logged(ctx, entry(actionResume, by, id), func() error {
-		return d.stateRefusal(d.config.Store.SetState(ctx, id, StateChange{From: []State{Suspended}, To: Active, At: d.now()}))
+		return d.stateRefusal(d.config.Store.SetState(ctx, id, StateChange{From: []State{Suspended}, To: resumed(r), At: d.now()}))
 	})
 }
 
@@ -85,12 +93,16 @@ func (d *Directory) remove(ctx context.Context, by Actor, r AccountRecord) error
 }
 
 // Tend suspends the accounts that were not used for as long as the configuration
-// allows, but the last owner, and removes what is over. It returns how many it
+// allows, but the last owner, and removes what is over, roles of groups that the
+// configuration does not give them any more among it. It returns how many it
 // suspended.
 func (d *Directory) Tend(ctx context.Context) (int, error) {
 	at := d.now()
 	if err := d.config.Store.Sweep(ctx, at, at.Add(-approvalsKept)); err != nil {
 		return 0, fmt.Errorf("removing what is over: %w", err)
+	}
+	if err := d.tendGroups(ctx); err != nil {
+		return 0, err
 	}
 	if d.config.SuspendAfter < 0 {
 		return 0, nil

@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +80,10 @@ type Config struct {
 	// Provider says who somebody is, beside passkeys and passwords. Nil means that
 	// nobody else does.
 	Provider *ProviderConfig
+	// Groups says which role the members of a group have that an identity provider
+	// provisions, by the group's name or the provider's identifier. No role that
+	// decides approvals is among them.
+	Groups map[string]Role
 	// NoApprovals lets one operator alone do what otherwise takes two.
 	NoApprovals bool
 	// Now is the time. Nil means the machine's clock.
@@ -115,6 +120,11 @@ func (c *Config) validate() error {
 	if c.Provider != nil {
 		if err := c.Provider.validate(); err != nil {
 			return err
+		}
+	}
+	for group, role := range c.Groups {
+		if guarded(role) || !slices.Contains(Roles(), role) {
+			return fmt.Errorf("operator: Config.Groups gives the group %q a role that does not exist, or that decides approvals: %w", group, gatehouse.ErrInvalid)
 		}
 	}
 	if c.SuspendAfter == 0 {

@@ -26,6 +26,8 @@ type Store interface {
 	LimitStore
 	ApprovalStore
 	SubjectStore
+	ProvisionStore
+	GroupStore
 }
 
 // SubjectStore knows accounts by what a provider calls them.
@@ -101,6 +103,9 @@ type StateChange struct {
 	To     State
 	Reason string
 	At     time.Time
+	// Because, unless empty, makes the change one of an account that is where it is for
+	// this reason.
+	Because string
 	// Keep is the role that must not get lost with it.
 	Keep Role
 	// SeenBefore, unless zero, makes the change one of an account that did nothing
