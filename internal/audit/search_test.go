@@ -128,7 +128,9 @@ func (h *pastLog) query() audit.Query {
 	r := h.random
 	var q audit.Query
 	for range 1 + r.IntN(3) {
-		switch r.IntN(14) {
+		switch r.IntN(15) {
+		case 14:
+			q.Passed = q.Kind != "event"
 		case 0:
 			q.Action = pick(r, "call", "egress.tunnel", "keys.rotate", "init")
 		case 1:
@@ -150,7 +152,7 @@ func (h *pastLog) query() audit.Query {
 		case 9:
 			q.Rule = pick(r, "purpose/undeclared", "publish/1")
 		case 10:
-			q.Kind, q.Purpose = pick(r, "", "intent", "event"), pick[gatehouse.PurposeName](r, "", "insights")
+			q.Kind, q.Passed, q.Purpose = pick(r, "", "intent", "event"), false, pick[gatehouse.PurposeName](r, "", "insights")
 		case 11:
 			q.Operator, q.Service = true, ""
 		case 12:
@@ -194,7 +196,7 @@ func (h *pastLog) fits(q audit.Query, at int, l audit.Leaf) bool {
 			return false
 		}
 	}
-	if q.Operator && l.Service != "" || !q.Since.IsZero() && l.When().Before(q.Since) || !q.Until.IsZero() && !l.When().Before(q.Until) {
+	if q.Operator && l.Service != "" || q.Passed && l.Kind == audit.KindEvent || !q.Since.IsZero() && l.When().Before(q.Since) || !q.Until.IsZero() && !l.When().Before(q.Until) {
 		return false
 	}
 	return q.Found == nil || h.people[at] != "" && slices.ContainsFunc(q.Found, func(f audit.Found) bool { return f.Person == h.people[at] })
