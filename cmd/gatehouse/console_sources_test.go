@@ -11,6 +11,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/console"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/vault"
@@ -265,6 +266,57 @@ func TestConsolePurposesAndDestinations(t *testing.T) {
 	parties, err := newDestinationsSource(p).Destinations(t.Context(), "acc1")
 	if err != nil || len(parties.List) != len(p.cfg.ThirdParty) {
 		t.Errorf("%d third parties, %v", len(parties.List), err)
+	}
+}
+
+// TestConsoleConnectionOfManyEntries: of a person of whom the log has much, not all is read
+// to show one connection, and what is shown says so.
+func TestConsoleConnectionOfManyEntries(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, c := t.Context(), connectionsSource{p}
+	person, err := p.vault.NewPerson(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	ids := []string{"con1", "con2"}
+	for _, id := range ids {
+		err := p.db.Connect().SaveConnections(ctx, connect.Record{
+			ID: gatehouse.ConnectionID(id), App: demoX, Platform: gatehouse.X, Kind: connect.KindUser, Service: "demo", Person: person, Status: connect.Healthy,
+			UserHash: id, SubjectHash: id, Redeemed: now, Created: now, Updated: now, Obtained: now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter := func(id, action string, times int) {
+		t.Helper()
+		for range times {
+			p.log.Refusal(audit.Entry{Action: action, Person: person, Search: id, Personal: map[string]string{"connection": id}})
+		}
+		if err := p.log.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show := func(id string) console.ConnectionView {
+		t.Helper()
+		v, err := c.Connection(ctx, "acc1", id, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	enter("con1", "connect.refresh", 2)
+	enter("con2", "call", 5)
+	if v := show("con1"); v.PartOfEntries || v.PartOfRenewals || len(v.Renewals) != 2 || len(v.Entries) < 2 {
+		t.Errorf("of few entries it shows %d renewals and %d entries, and in part: %v %v", len(v.Renewals), len(v.Entries), v.PartOfRenewals, v.PartOfEntries)
+	}
+	enter("con2", "call", maxOfPerson+100)
+	if v := show("con1"); !v.PartOfRenewals || len(v.Renewals) != 0 || !v.PartOfEntries || len(v.Entries) >= maxEntries {
+		t.Errorf("of many entries it shows %d renewals and %d entries, and in part: %v %v", len(v.Renewals), len(v.Entries), v.PartOfRenewals, v.PartOfEntries)
+	}
+	if v := show("con2"); v.PartOfEntries || len(v.Entries) != maxEntries {
+		t.Errorf("it shows %d entries, in part: %v", len(v.Entries), v.PartOfEntries)
 	}
 }
 

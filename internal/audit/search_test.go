@@ -376,6 +376,27 @@ func afterRollback(t *testing.T, dsn string, forget bool) {
 	}
 }
 
+// TestSearchWithin: a page reads no more than it may, is shorter for that, and goes on.
+func TestSearchWithin(t *testing.T) {
+	h := newPast(t, storetest.Open(t, storetest.SQLite(t)), 5)
+	h.grow(3000)
+	all := audit.NewSearcher(index, audit.SearchedLog{Store: h.db.Audit()})
+	for _, q := range []audit.Query{
+		{Action: "keys.rotate"},
+		{Found: []audit.Found{{Hash: index, Person: "person-12"}, {Hash: index, Person: "person-13"}}},
+	} {
+		want, _ := pages(t, all, q, 1000, 1<<20)
+		page, err := all.Within(2).Search(t.Context(), q, "", 1000)
+		if err != nil || q.Found == nil && (len(page.Entries) >= len(want) || page.Next == "") {
+			t.Errorf("%d entries of %d on a page of few rows, %v", len(page.Entries), len(want), err)
+		}
+		// Two people are looked for on two ways, each of which has to come on.
+		if got, _ := pages(t, all.Within(2), q, 5, 1<<20); !slices.Equal(got, want) {
+			t.Errorf("pages of few rows find %d entries, not %d", len(got), len(want))
+		}
+	}
+}
+
 // TestSearchOfSeveralLogs: pages and tails of several logs are those of one, in order of
 // the times.
 func TestSearchOfSeveralLogs(t *testing.T) {

@@ -119,7 +119,7 @@ func (h *pastLog) checkNewest() {
 	size := int64(len(h.leaves))
 	before := h.leaves[size-1].When()
 	var last int64
-	for _, budget := range []int{1, 300, 701, 1500, 3000, 1 << 20} {
+	for _, budget := range []int{1, 300, 701, 3000, 8000, 1 << 20} {
 		d, err := audit.InDoubtWithin(h.t.Context(), s, time.Time{}, before, budget)
 		if err != nil {
 			h.t.Fatal(err)

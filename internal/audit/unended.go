@@ -13,9 +13,12 @@ import (
 // maxDoubt bounds how many entries are in doubt, as far as somebody is to read them.
 const maxDoubt = 10_000
 
-// doubtBudget is how many rows NewestInDoubt reads, of all logs together. An entry that
-// the index chooses counts as one, and a part of the index as partCost.
-const doubtBudget = 6_000
+// doubtBudget is how many rows NewestInDoubt reads, of all logs together. One that the
+// index chooses lies by itself, and counts as chosenCost, a part of the index as partCost.
+const (
+	doubtBudget = 10_000
+	chosenCost  = 4
+)
 
 // A Doubt is what was begun, and of which nobody knows how it ended.
 type Doubt struct {
@@ -103,7 +106,7 @@ func (d *unended) look(ctx context.Context, s SearchStore, budget *int) (looked 
 	// It asks segments for one term, as any search does.
 	w := newLeafWay(s, &Query{}, head.Size)
 	w.clauses = [][]uint32{{termOf(byOpen, "")}}
-	w.each = d.see
+	w.each, w.cost = d.see, chosenCost
 	floor, err := d.floor(ctx, s)
 	if err != nil {
 		return 0, from, err
