@@ -230,6 +230,28 @@ func (c *crowd) enter(b *testing.B, p *parts) {
 	}
 }
 
+// lengthen writes so much that the end of the log, which no part of the index covers yet,
+// is nearly as long as it becomes: whoever searches reads it through.
+func lengthen(b *testing.B, p *parts) {
+	b.Helper()
+	ctx := b.Context()
+	const span, most = 4096, 4000
+	store := p.db.AuditLog(p.own.Number)
+	head, err := store.Head(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range (most + span - head.Size%span) % span {
+		p.log.Refusal(audit.Entry{Action: "call", Service: "demo", Purpose: "publish", Platform: gatehouse.X, App: demoX, Operation: "GET /2/users/me", Rule: "refuse/undeclared-call"})
+	}
+	if err := p.log.Flush(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if err := audit.NewIndexer(slog.New(slog.DiscardHandler), store).CatchUp(ctx, false, nil); err != nil {
+		b.Fatal(err)
+	}
+}
+
 // one writes the entries of the i-th call or request.
 func (c *crowd) one(ctx context.Context, p *parts, i int) error {
 	e := audit.Entry{

@@ -55,6 +55,7 @@ func BenchmarkConsole(b *testing.B) {
 	}
 	err = serve(b.Context(), cfg, slog.New(slog.DiscardHandler), func(s *server) error {
 		c := kept.crowd(b, s.parts)
+		lengthen(b, s.parts)
 		s.metrics.Look(b.Context())
 		l := newLooker(b, s)
 		measurePages(b, l, c)
