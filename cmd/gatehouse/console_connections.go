@@ -20,6 +20,10 @@ const (
 	maxHandles  = 10
 	maxRenewals = 10
 	maxEntries  = 30
+	// How many entries of a person are looked through for those of one of their
+	// connections, and of one handle.
+	maxOfPerson = 800
+	maxOfHandle = 200
 )
 
 func (c connectionsSource) Connections(ctx context.Context, q console.ConnectionsQuery) (console.ConnectionList, error) {
@@ -113,23 +117,41 @@ func (c connectionsSource) Connection(ctx context.Context, actor, id string, wit
 	if err != nil {
 		return view, err
 	}
-	if view.Entries, err = c.newestLines(ctx, searcher, audit.Query{Found: whose}, maxEntries); err != nil {
+	searcher = searcher.Within(maxOfPerson)
+	page, err := searcher.Search(ctx, audit.Query{Found: whose}, "", maxEntries)
+	if err != nil {
 		return view, err
 	}
-	if view.Renewals, err = c.newestLines(ctx, searcher, audit.Query{Found: whose, Action: "connect.refresh"}, maxRenewals); err != nil {
+	view.Entries, view.PartOfEntries = entryLines(page.Entries), len(page.Entries) < maxEntries && page.Next != ""
+	if page, err = searcher.Search(ctx, audit.Query{Found: whose, Action: "connect.refresh"}, "", maxRenewals); err != nil {
 		return view, err
+	}
+	view.Renewals, view.PartOfRenewals = entryLines(page.Entries), len(page.Entries) < maxRenewals && page.Next != ""
+	return view, c.lastUses(ctx, searcher, handles, view.Handles)
+}
+
+// lastUses says when handles were last used. Uses are counted; of a handle that was used
+// before they were, the log may tell.
+func (c connectionsSource) lastUses(ctx context.Context, searcher *audit.Searcher, handles []identity.Handle, lines []console.HandleLine) error {
+	uses, err := c.identity.Uses(ctx, handles)
+	if err != nil {
+		return err
 	}
 	for i, h := range handles {
+		if lines[i].Used = uses[h.ID].Last; !lines[i].Used.IsZero() {
+			continue
+		}
 		of := []audit.Found{{Hash: c.logIndex, Person: h.Person, Connection: h.Connection, Kind: "handle", Value: string(h.ID)}}
-		used, err := c.newestLines(ctx, searcher, audit.Query{Found: of, Action: "call"}, 1)
+		page, err := searcher.Within(maxOfHandle).Search(ctx, audit.Query{Found: of, Action: "call"}, "", 1)
 		if err != nil {
-			return view, err
+			return err
 		}
-		if len(used) > 0 {
-			view.Handles[i].Used = used[0].At
+		if len(page.Entries) > 0 {
+			lines[i].Used = page.Entries[0].When
 		}
+		lines[i].NotLately = len(page.Entries) == 0 && page.Next != ""
 	}
-	return view, nil
+	return nil
 }
 
 func (c connectionsSource) Revoke(ctx context.Context, actor, id string) (string, error) {

@@ -90,7 +90,7 @@ func (k keysSource) Key(ctx context.Context, name string) (console.KeyView, erro
 			return view, err
 		}
 		for _, u := range uses {
-			view.Needed = append(view.Needed, fmt.Sprintf("%s: %d %s", nameOf(r), u.Count, u.What))
+			view.Needed = append(view.Needed, nameOf(r)+": "+u.Text())
 		}
 	}
 	if len(view.Versions) == 0 {
@@ -174,7 +174,7 @@ func (k keysSource) Destroy(ctx context.Context, by operator.Actor, name string)
 		return "", err
 	}
 	if row.State != vault.Active && len(uses) > 0 {
-		return "", wire.Refuse(gatehouse.ErrConflict, "keys/needed", fmt.Sprintf("%d %s still need this version. Nothing was done.", uses[0].Count, uses[0].What))
+		return "", wire.Refuse(gatehouse.ErrConflict, "keys/needed", uses[0].Text()+" still need this version. Nothing was done.")
 	}
 	if row.State != vault.DecryptOnly && row.State != vault.Disabled {
 		return "", wire.Refuse(gatehouse.ErrConflict, "keys/state", "This version is "+string(row.State)+", so it cannot be destroyed. Nothing was done.")

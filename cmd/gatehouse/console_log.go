@@ -220,17 +220,17 @@ func (l *logChecker) State(ctx context.Context) (console.LogState, error) {
 	return view, nil
 }
 
-func (l *logChecker) InDoubt(ctx context.Context, since time.Time) ([]console.EntryLine, error) {
+func (l *logChecker) InDoubt(ctx context.Context, since time.Time) (console.DoubtView, error) {
 	searcher, err := l.searcher(ctx)
 	if err != nil {
-		return nil, err
+		return console.DoubtView{}, err
 	}
-	found, err := searcher.InDoubt(ctx, since, time.Now().Add(-time.Minute))
+	found, err := searcher.NewestInDoubt(ctx, since, time.Now().Add(-time.Minute))
 	if err != nil {
-		return nil, err
+		return console.DoubtView{}, err
 	}
-	slices.Reverse(found)
-	return entryLines(found), nil
+	slices.Reverse(found.Entries)
+	return console.DoubtView{Entries: entryLines(found.Entries), Looked: found.Looked, From: found.From}, nil
 }
 
 func (l *logChecker) Verification() console.Verification {

@@ -9,6 +9,6 @@ func (s *server) rulesPages() []console.Page {
 	return []console.Page{
 		console.Log(logSource{s.parts}, s.logChecker), console.Keys(keysSource{s.parts, s.keyMover}), console.Services(servicesSource{s.parts}),
 		console.Configuration(configurationSource{s.parts}), console.Purposes(purposesSource{s.parts}),
-		console.Destinations(destinationsSource{s.parts, newFlowsSource(s.parts)}),
+		console.Destinations(newDestinationsSource(s.parts)),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse"
 	"gatehouse/internal/audit"
+	"gatehouse/internal/connect"
 	"gatehouse/internal/console"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/vault"
@@ -417,8 +418,137 @@ func TestConsolePurposesAndDestinations(t *testing.T) {
 			t.Errorf("purpose %s is %+v", x.Name, x)
 		}
 	}
-	parties, err := destinationsSource{p, newFlowsSource(p)}.Destinations(t.Context(), "acc1")
+	parties, err := newDestinationsSource(p).Destinations(t.Context(), "acc1")
 	if err != nil || len(parties.List) != len(p.cfg.ThirdParty) {
 		t.Errorf("%d third parties, %v", len(parties.List), err)
+	}
+}
+
+// TestConsoleConnectionOfManyEntries: of a person of whom the log has much, not all is read
+// to show one connection, and what is shown says so.
+func TestConsoleConnectionOfManyEntries(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, c := t.Context(), connectionsSource{p}
+	person, err := p.vault.NewPerson(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	ids := []string{"con1", "con2"}
+	for _, id := range ids {
+		err := p.db.Connect().SaveConnections(ctx, connect.Record{
+			ID: gatehouse.ConnectionID(id), App: demoX, Platform: gatehouse.X, Kind: connect.KindUser, Service: "demo", Person: person, Status: connect.Healthy,
+			UserHash: id, SubjectHash: id, Redeemed: now, Created: now, Updated: now, Obtained: now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter := func(id, action string, times int) {
+		t.Helper()
+		for range times {
+			p.log.Refusal(audit.Entry{Action: action, Person: person, Search: id, Personal: map[string]string{"connection": id}})
+		}
+		if err := p.log.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show := func(id string) console.ConnectionView {
+		t.Helper()
+		v, err := c.Connection(ctx, "acc1", id, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	enter("con1", "connect.refresh", 2)
+	enter("con2", "call", 5)
+	if v := show("con1"); v.PartOfEntries || v.PartOfRenewals || len(v.Renewals) != 2 || len(v.Entries) < 2 {
+		t.Errorf("of few entries it shows %d renewals and %d entries, and in part: %v %v", len(v.Renewals), len(v.Entries), v.PartOfRenewals, v.PartOfEntries)
+	}
+	enter("con2", "call", maxOfPerson+100)
+	if v := show("con1"); !v.PartOfRenewals || len(v.Renewals) != 0 || !v.PartOfEntries || len(v.Entries) >= maxEntries {
+		t.Errorf("of many entries it shows %d renewals and %d entries, and in part: %v %v", len(v.Renewals), len(v.Entries), v.PartOfRenewals, v.PartOfEntries)
+	}
+	if v := show("con2"); v.PartOfEntries || len(v.Entries) != maxEntries {
+		t.Errorf("it shows %d entries, in part: %v", len(v.Entries), v.PartOfEntries)
+	}
+}
+
+// TestConsoleDestinations: when something was last sent is kept for a moment, and then
+// looked for no further back than it was known.
+func TestConsoleDestinations(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, d := t.Context(), newDestinationsSource(p)
+	sent := func(verdict string) {
+		t.Helper()
+		e := audit.Entry{Action: "egress.call", Service: "demo", Facts: map[string]string{"host": demoParty, "sent": "7", "received": "2"}}
+		if verdict == "refuse" {
+			p.log.Refusal(e)
+		} else {
+			receipt, err := p.log.Intent(ctx, e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if verdict == "done" {
+				p.log.Outcome(receipt, e)
+			}
+		}
+		if err := p.log.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := func() time.Time {
+		t.Helper()
+		view, err := d.Destinations(ctx, "acc1")
+		if err != nil || len(view.List) != 1 || view.List[0].Host != demoParty || view.At.IsZero() {
+			t.Fatalf("%+v, %v", view, err)
+		}
+		return view.List[0].Last
+	}
+	one := func() console.DestinationView {
+		t.Helper()
+		x, err := d.Destination(ctx, "acc1", demoParty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	sent("refuse")
+	if at := last(); !at.IsZero() || !one().Last.IsZero() {
+		t.Errorf("what was refused was sent at %v", at)
+	}
+	sent("done")
+	if at := last(); !at.IsZero() {
+		t.Errorf("it is looked for again at once, and found at %v", at)
+	}
+	d.kept.at = d.kept.at.Add(-lastKept)
+	first := last()
+	if first.IsZero() || !first.Equal(one().Last) {
+		t.Errorf("last sent at %v, not at %v", first, one().Last)
+	}
+	sent("intent")
+	d.kept.at = d.kept.at.Add(-lastKept)
+	if at := last(); !at.After(first) || !at.Equal(one().Last) {
+		t.Errorf("what is under way was sent at %v, and what ended at %v", at, first)
+	}
+	// What is known stays, however far back it lies.
+	long := time.Now().Add(24 * time.Hour)
+	d.kept.last = map[string]time.Time{demoParty: long}
+	d.kept.at = long
+	if at := last(); !at.Equal(long) {
+		t.Errorf("what was known is forgotten: %v", at)
+	}
+	if x := one(); x.Requests != 1 || x.Sent != 7 || x.Received != 2 {
+		t.Errorf("the sums are %+v", x)
+	}
+	for range maxSentSummed {
+		sent("done")
+	}
+	if x := one(); x.Requests != maxSentSummed || x.Sent != 7*maxSentSummed {
+		t.Errorf("the sums are of %d requests: %d bytes", x.Requests, x.Sent)
+	}
+	if _, err := d.Destination(ctx, "acc1", "other.example"); !errors.Is(err, gatehouse.ErrNotFound) {
+		t.Errorf("nobody declared: %v", err)
 	}
 }

@@ -22,16 +22,13 @@ func lastSent(ctx context.Context, db *store.DB, hosts []string, since time.Time
 		return nil, err
 	}
 	for _, host := range hosts {
-		// A refusal is of neither kind. An outcome is looked for because a tunnel may have
-		// been open for long.
-		for _, kind := range []string{audit.KindIntent, audit.KindOutcome} {
-			at, err := newestEntry(ctx, s, audit.Query{Destination: host, Kind: kind, Since: since})
-			if err != nil {
-				return nil, err
-			}
-			if at.After(last[host]) {
-				last[host] = at
-			}
+		// An outcome counts as its intent does, because a tunnel may have been open for long.
+		at, err := newestEntry(ctx, s, audit.Query{Destination: host, Passed: true, Since: since})
+		if err != nil {
+			return nil, err
+		}
+		if !at.IsZero() {
+			last[host] = at
 		}
 	}
 	return last, nil

@@ -377,7 +377,7 @@ func printKey(w io.Writer, r keyRow, needed []vault.Use) {
 		}
 	}
 	for _, use := range needed {
-		fmt.Fprintf(w, "  %-12s  %d %s\n", "needed by", use.Count, use.What)
+		fmt.Fprintf(w, "  %-12s  %s\n", "needed by", use.Text())
 	}
 	fmt.Fprintln(w)
 }

@@ -355,7 +355,7 @@ func (s keysState) print(w io.Writer) error {
 			continue
 		}
 		for _, use := range s.Older[name] {
-			say("%s is needed by %d %s", name, use.Count, use.What)
+			say("%s is needed by %s", name, use.Text())
 		}
 	}
 	return errors.Join(errs...)

@@ -8,6 +8,11 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// InDoubtWithin is NewestInDoubt with another budget.
+func InDoubtWithin(ctx context.Context, s *Searcher, since, before time.Time, budget int) (Doubt, error) {
+	return s.inDoubt(ctx, since, before, budget)
+}
+
 // AppendLeaf appends the canonical form of a leaf.
 func AppendLeaf(b []byte, l *Leaf) []byte { return l.appendJSON(b) }
 

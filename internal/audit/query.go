@@ -29,6 +29,8 @@ type Query struct {
 	Verdict   string                `json:"verdict,omitempty"`
 	// Operator wants what no service did: an operator, or Gatehouse itself.
 	Operator bool `json:"operator,omitempty"`
+	// Passed wants what was let through: intents and their outcomes.
+	Passed bool `json:"passed,omitempty"`
 	// Status is an HTTP status, or a class of them: 429, or 4xx.
 	Status string `json:"status,omitempty"`
 	// Destination is the host that something was sent to.
@@ -72,6 +74,9 @@ func (q *Query) Validate() error {
 	if q.Status != "" && !validStatus(q.Status) {
 		return wrong("status: it is a number such as 429, or a class such as 4xx")
 	}
+	if q.Passed && q.Kind == KindEvent {
+		return wrong("kind: what was let through is an intent and an outcome")
+	}
 	if q.Operator && q.Service != "" {
 		return wrong("actor: what an operator did, no service did")
 	}
@@ -113,7 +118,7 @@ func (q *Query) matches(l *Leaf) bool {
 	is := func(want, has string) bool { return want == "" || want == has }
 	if !is(q.Action, l.Action) || !is(string(q.App), string(l.App)) || !is(q.Kind, l.Kind) || !is(string(q.Operation), string(l.Operation)) ||
 		!is(string(q.Platform), string(l.Platform)) || !is(string(q.Purpose), string(l.Purpose)) || !is(q.Rule, l.Rule) ||
-		!is(string(q.Service), string(l.Service)) || !is(q.Verdict, l.Verdict) || q.Operator && l.Service != "" {
+		!is(string(q.Service), string(l.Service)) || !is(q.Verdict, l.Verdict) || q.Operator && l.Service != "" || q.Passed && l.Kind == KindEvent {
 		return false
 	}
 	if q.Status != "" && q.Status != strconv.Itoa(l.Status) && q.Status != statusClass(l.Status) {
@@ -164,6 +169,9 @@ func (q *Query) clauses() [][]uint32 {
 	one(byService, string(q.Service))
 	if q.Operator {
 		all = append(all, []uint32{termOf(byService, "")})
+	}
+	if q.Passed {
+		all = append(all, []uint32{termOf(byKind, KindIntent), termOf(byKind, KindOutcome)})
 	}
 	one(byApp, string(q.App))
 	one(byPlatform, string(q.Platform))

@@ -28,6 +28,8 @@ type Searcher struct {
 	hash IndexHash
 	// caller is whose cursors it takes.
 	caller string
+	// budget is how many rows one page reads.
+	budget int
 }
 
 // A SearchedLog is one of the logs that are searched together.
@@ -38,13 +40,21 @@ type SearchedLog struct {
 
 // NewSearcher returns the Searcher of logs; hash may be nil.
 func NewSearcher(hash IndexHash, logs ...SearchedLog) *Searcher {
-	return &Searcher{logs: logs, hash: hash}
+	return &Searcher{logs: logs, hash: hash, budget: lookBudget}
 }
 
 // As returns the Searcher of a caller, who can go on with cursors of their own only.
 func (s *Searcher) As(caller string) *Searcher {
 	c := *s
 	c.caller = caller
+	return &c
+}
+
+// Within returns a Searcher whose pages read about as many rows: for somebody who waits,
+// and takes a page that is shorter than was asked for what was found so far.
+func (s *Searcher) Within(rows int) *Searcher {
+	c := *s
+	c.budget = rows
 	return &c
 }
 
@@ -87,7 +97,7 @@ func (s *Searcher) Search(ctx context.Context, q Query, cursor string, limit int
 		logs[i] = newLogSearch(log, &q, s.hash, before[i])
 	}
 	page := Page{Entries: []Shown{}}
-	budget := lookBudget
+	budget := s.budget
 	ended := false
 	for len(page.Entries) < limit {
 		var newest *logSearch
@@ -150,6 +160,8 @@ func (s *Searcher) sizes(ctx context.Context) ([]int64, error) {
 type logSearch struct {
 	in   Registration
 	ways []way
+	// start is where all ways begin.
+	start int64
 }
 
 // A way finds entries of one log, those with the highest index first.
@@ -181,13 +193,13 @@ func (f *found) frontier() int64 {
 
 func newLogSearch(s SearchedLog, q *Query, hash IndexHash, before int64) *logSearch {
 	if q.Found != nil {
-		l := &logSearch{in: s.Registration}
+		l := &logSearch{in: s.Registration, start: before}
 		for i := range q.Found {
 			l.ways = append(l.ways, &personWay{found{before: before}, s.Store, q, &q.Found[i]})
 		}
 		return l
 	}
-	l := &logSearch{s.Registration, []way{newLeafWay(s.Store, q, before)}}
+	l := &logSearch{s.Registration, []way{newLeafWay(s.Store, q, before)}, before}
 	if q.Destination != "" && hash != nil {
 		sealed := *q
 		sealed.Destination = ""
@@ -197,7 +209,8 @@ func newLogSearch(s SearchedLog, q *Query, hash IndexHash, before int64) *logSea
 }
 
 // settle has all ways look until the first entry of each is known, as far as the budget
-// goes. The one that is furthest behind looks first, so that none waits for ever.
+// goes. The one that is furthest behind looks first, so that none waits for ever, and each
+// looks once, so that the next page begins further on.
 func (l *logSearch) settle(ctx context.Context, budget *int, want int) error {
 	for {
 		var last *found
@@ -208,7 +221,7 @@ func (l *logSearch) settle(ctx context.Context, budget *int, want int) error {
 				last, behind = f, w
 			}
 		}
-		if behind == nil || *budget <= 0 {
+		if behind == nil || *budget <= 0 && last.before < l.start {
 			return nil
 		}
 		if err := behind.more(ctx, budget, want); err != nil {

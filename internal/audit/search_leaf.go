@@ -27,12 +27,14 @@ type leafWay struct {
 	left []int64
 	// each, if not nil, is given every row that may fit, in place of entries.
 	each func(Row) error
+	// cost is what reading one of left counts as.
+	cost int
 	// again is how often the segments were read again because parts were gone.
 	again int
 }
 
 func newLeafWay(s SearchStore, q *Query, before int64) *leafWay {
-	return &leafWay{found: found{before: before}, s: s, query: q, clauses: q.clauses(), needles: q.needles(), ahead: 1}
+	return &leafWay{found: found{before: before}, s: s, query: q, clauses: q.clauses(), needles: q.needles(), ahead: 1, cost: 1}
 }
 
 // selective reports whether the query says anything that segments know.
@@ -232,7 +234,7 @@ func (w *leafWay) compare(ctx context.Context, budget *int, want int) error {
 		if err != nil {
 			return err
 		}
-		*budget -= len(seqs)
+		*budget -= w.cost * len(seqs)
 		slices.SortFunc(rows, func(a, b Row) int { return int(b.Seq - a.Seq) })
 		for i, seq := range seqs {
 			if i >= len(rows) || rows[i].Seq != seq {

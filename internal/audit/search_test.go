@@ -128,7 +128,9 @@ func (h *pastLog) query() audit.Query {
 	r := h.random
 	var q audit.Query
 	for range 1 + r.IntN(3) {
-		switch r.IntN(14) {
+		switch r.IntN(15) {
+		case 14:
+			q.Passed = q.Kind != "event"
 		case 0:
 			q.Action = pick(r, "call", "egress.tunnel", "keys.rotate", "init")
 		case 1:
@@ -150,7 +152,7 @@ func (h *pastLog) query() audit.Query {
 		case 9:
 			q.Rule = pick(r, "purpose/undeclared", "publish/1")
 		case 10:
-			q.Kind, q.Purpose = pick(r, "", "intent", "event"), pick[gatehouse.PurposeName](r, "", "insights")
+			q.Kind, q.Passed, q.Purpose = pick(r, "", "intent", "event"), false, pick[gatehouse.PurposeName](r, "", "insights")
 		case 11:
 			q.Operator, q.Service = true, ""
 		case 12:
@@ -194,7 +196,7 @@ func (h *pastLog) fits(q audit.Query, at int, l audit.Leaf) bool {
 			return false
 		}
 	}
-	if q.Operator && l.Service != "" || !q.Since.IsZero() && l.When().Before(q.Since) || !q.Until.IsZero() && !l.When().Before(q.Until) {
+	if q.Operator && l.Service != "" || q.Passed && l.Kind == audit.KindEvent || !q.Since.IsZero() && l.When().Before(q.Since) || !q.Until.IsZero() && !l.When().Before(q.Until) {
 		return false
 	}
 	return q.Found == nil || h.people[at] != "" && slices.ContainsFunc(q.Found, func(f audit.Found) bool { return f.Person == h.people[at] })
@@ -371,6 +373,27 @@ func afterRollback(t *testing.T, dsn string, forget bool) {
 	}
 	if h.check("indexed again", 40) {
 		t.Error("the index is damaged")
+	}
+}
+
+// TestSearchWithin: a page reads no more than it may, is shorter for that, and goes on.
+func TestSearchWithin(t *testing.T) {
+	h := newPast(t, storetest.Open(t, storetest.SQLite(t)), 5)
+	h.grow(3000)
+	all := audit.NewSearcher(index, audit.SearchedLog{Store: h.db.Audit()})
+	for _, q := range []audit.Query{
+		{Action: "keys.rotate"},
+		{Found: []audit.Found{{Hash: index, Person: "person-12"}, {Hash: index, Person: "person-13"}}},
+	} {
+		want, _ := pages(t, all, q, 1000, 1<<20)
+		page, err := all.Within(2).Search(t.Context(), q, "", 1000)
+		if err != nil || q.Found == nil && (len(page.Entries) >= len(want) || page.Next == "") {
+			t.Errorf("%d entries of %d on a page of few rows, %v", len(page.Entries), len(want), err)
+		}
+		// Two people are looked for on two ways, each of which has to come on.
+		if got, _ := pages(t, all.Within(2), q, 5, 1<<20); !slices.Equal(got, want) {
+			t.Errorf("pages of few rows find %d entries, not %d", len(got), len(want))
+		}
 	}
 }
 

@@ -107,6 +107,48 @@ func TestTailAndPagesWhileOthersWrite(t *testing.T) {
 	})
 }
 
+// checkNewest compares what is in doubt within a budget with a plain scan of as many
+// entries as it says that it looked through.
+func (h *pastLog) checkNewest() {
+	h.t.Helper()
+	s := audit.NewSearcher(nil, audit.SearchedLog{Store: h.db.Audit()})
+	ended := map[string]bool{}
+	for _, l := range h.leaves {
+		ended[l.Intent] = true
+	}
+	size := int64(len(h.leaves))
+	before := h.leaves[size-1].When()
+	var last int64
+	for _, budget := range []int{1, 300, 701, 3000, 8000, 1 << 20} {
+		d, err := audit.InDoubtWithin(h.t.Context(), s, time.Time{}, before, budget)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		first := int64(0)
+		if !d.From.IsZero() {
+			if first = size - d.Looked; d.Looked < last || !d.From.Equal(h.leaves[first].When()) {
+				h.t.Errorf("with %d it looked through %d entries, to %v, which is not where these begin", budget, d.Looked, d.From)
+			}
+		} else if budget < 1<<20 || d.Looked != 0 {
+			h.t.Errorf("with %d it says that all of %d entries were looked through", budget, size)
+		}
+		last = d.Looked
+		var want, got []string
+		for _, l := range h.leaves[first:] {
+			if l.Kind == audit.KindIntent && !ended[l.ID] && l.When().Before(before) {
+				want = append(want, l.ID)
+			}
+		}
+		for _, e := range d.Entries {
+			got = append(got, e.ID)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			h.t.Errorf("with %d, %d of the newest %d entries are in doubt, not %d", budget, len(got), d.Looked, len(want))
+		}
+	}
+}
+
 // TestInDoubt compares the intents without an outcome with those of a plain scan.
 func TestInDoubt(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
@@ -157,5 +199,47 @@ func TestInDoubt(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("in long segments")
+		h.grow(700)
+		h.checkNewest()
+	})
+}
+
+// TestInDoubtOfSeveralLogs has outcomes in another log than their intents, where one who
+// looks through the newest entries only does not see them.
+func TestInDoubtOfSeveralLogs(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		a, b := newPast(t, storetest.Open(t, dsn), 3), newPast(t, storetest.Open(t, storetest.SQLite(t)), 4)
+		a.grow(3000)
+		left := len(a.open)
+		b.open, b.clock = slices.Clone(a.open), a.clock+2*3_600_000_000 // clocks are set back by an hour now and then
+		b.grow(3000)
+		s := audit.NewSearcher(nil, audit.SearchedLog{Store: a.db.Audit()}, audit.SearchedLog{Store: b.db.Audit()})
+		ended := map[string]bool{}
+		for _, l := range slices.Concat(a.leaves, b.leaves) {
+			ended[l.Intent] = true
+		}
+		open := 0
+		for _, id := range a.open {
+			if !ended[id] {
+				open++
+			}
+		}
+		if open == left {
+			t.Fatal("no intent of one log has its outcome in the other")
+		}
+		for _, budget := range []int{2, 1500, 3000, 0} {
+			d, err := audit.InDoubtWithin(t.Context(), s, time.Time{}, time.Time{}, budget)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range d.Entries {
+				if ended[e.ID] {
+					t.Errorf("with %d, %s is in doubt, which has an outcome", budget, e.ID)
+				}
+			}
+			if (budget == 0) != d.From.IsZero() || budget == 0 && len(d.Entries) == 0 {
+				t.Errorf("with %d it looked through %d entries, to %v, and found %d", budget, d.Looked, d.From, len(d.Entries))
+			}
+		}
 	})
 }

@@ -13,21 +13,77 @@ import (
 // maxDoubt bounds how many entries are in doubt, as far as somebody is to read them.
 const maxDoubt = 10_000
 
+// doubtBudget is how many rows NewestInDoubt reads, of all logs together. One that the
+// index chooses lies by itself, and counts as chosenCost, a part of the index as partCost.
+const (
+	doubtBudget = 10_000
+	chosenCost  = 4
+)
+
+// A Doubt is what was begun, and of which nobody knows how it ended.
+type Doubt struct {
+	// Entries are intents without an outcome, the oldest first.
+	Entries []Shown
+	// Looked is among how many of the newest entries of all logs they were looked for, and
+	// From the time of the oldest of these. Both are zero if all entries were looked
+	// through that could be meant.
+	Looked int64
+	From   time.Time
+}
+
 // InDoubt returns the intents without an outcome, the oldest first: what was begun, and
 // of which nobody knows how it ended. Those since a time are wanted, and those before
-// another one; an intent that is under way has no outcome yet.
+// another one; an intent that is under way has no outcome yet. It reads as much as that
+// takes, which grows with the log.
 func (s *Searcher) InDoubt(ctx context.Context, since, before time.Time) ([]Shown, error) {
-	d := unended{outcomes: map[string]bool{}, since: since, before: before}
-	for _, log := range s.logs {
-		d.in = log.Registration
-		if err := d.look(ctx, log.Store); err != nil {
-			return nil, err
+	d, err := s.inDoubt(ctx, since, before, 0)
+	return d.Entries, err
+}
+
+// NewestInDoubt is InDoubt for somebody who waits: it looks through the newest entries only
+// if all would take too long.
+func (s *Searcher) NewestInDoubt(ctx context.Context, since, before time.Time) (Doubt, error) {
+	return s.inDoubt(ctx, since, before, doubtBudget)
+}
+
+// inDoubt reads about as many rows as the budget says; zero is as many as it takes.
+func (s *Searcher) inDoubt(ctx context.Context, since, before time.Time, budget int) (Doubt, error) {
+	u := unended{outcomes: map[string]bool{}, since: since, before: before}
+	var found Doubt
+	cut := false
+	for i, log := range s.logs {
+		u.in = log.Registration
+		var share *int
+		if budget > 0 {
+			// What a log does not need is left for the others.
+			part := max(1, budget/(len(s.logs)-i))
+			budget -= part
+			share = &part
+		}
+		looked, from, err := u.look(ctx, log.Store, share)
+		if err != nil {
+			return Doubt{}, err
+		}
+		if share != nil {
+			budget += max(0, *share)
+		}
+		found.Looked += looked
+		if !from.IsZero() {
+			cut = true
+			if from.After(found.From) {
+				found.From = from
+			}
 		}
 	}
-	// An outcome may stand in another log than its intent.
-	d.intents = slices.DeleteFunc(d.intents, func(e Shown) bool { return d.outcomes[e.ID] })
-	slices.SortStableFunc(d.intents, func(a, b Shown) int { return cmp.Or(a.When.Compare(b.When), cmp.Compare(a.Seq, b.Seq)) })
-	return d.intents, nil
+	// An outcome may stand in another log than its intent: of what is older than where one of
+	// several logs was left, nobody knows here.
+	several := len(s.logs) > 1
+	found.Entries = slices.DeleteFunc(u.intents, func(e Shown) bool { return u.outcomes[e.ID] || several && e.When.Before(found.From) })
+	slices.SortStableFunc(found.Entries, func(a, b Shown) int { return cmp.Or(a.When.Compare(b.When), cmp.Compare(a.Seq, b.Seq)) })
+	if !cut {
+		found.Looked = 0
+	}
+	return found, nil
 }
 
 // unended is what is known while the logs are read from their ends on.
@@ -40,26 +96,55 @@ type unended struct {
 	intents  []Shown
 }
 
-func (d *unended) look(ctx context.Context, s SearchStore) error {
+// look reads a log from its end on, and returns how many entries it looked through. If the
+// budget, which may be nil, did not suffice, from is the time of the last of them.
+func (d *unended) look(ctx context.Context, s SearchStore, budget *int) (looked int64, from time.Time, err error) {
 	head, err := s.Head(ctx)
 	if err != nil {
-		return err
+		return 0, from, err
 	}
 	// It asks segments for one term, as any search does.
 	w := newLeafWay(s, &Query{}, head.Size)
 	w.clauses = [][]uint32{{termOf(byOpen, "")}}
-	w.each = d.see
+	w.each, w.cost = d.see, chosenCost
 	floor, err := d.floor(ctx, s)
 	if err != nil {
-		return err
+		return 0, from, err
 	}
 	for w.before > floor {
-		budget := lookBudget
-		if err := w.more(ctx, &budget, maxDoubt); err != nil {
-			return err
+		step := lookBudget
+		if budget != nil {
+			if *budget <= 0 {
+				break
+			}
+			step = *budget
+		}
+		left := step
+		if err := w.more(ctx, &left, maxDoubt); err != nil {
+			return 0, from, err
+		}
+		if budget != nil {
+			*budget -= step - left
 		}
 	}
-	return nil
+	looked = head.Size - max(w.before, floor)
+	if w.before > floor {
+		from, err = timeOf(ctx, s, w.before)
+	}
+	return looked, from, err
+}
+
+// timeOf returns the time of an entry that is there.
+func timeOf(ctx context.Context, s SearchStore, seq int64) (time.Time, error) {
+	rows, err := s.At(ctx, []int64{seq})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if len(rows) == 0 {
+		return time.Time{}, missing(seq)
+	}
+	e, err := shown(rows[0])
+	return e.When, err
 }
 
 // floor is an index before which no entry is young enough. What comes behind it is read

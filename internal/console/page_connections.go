@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"time"
 
@@ -58,7 +59,10 @@ type ConnectionView struct {
 	// MoreHandles says that there are others.
 	MoreHandles bool
 	Renewals    []EntryLine
-	Entries     []EntryLine
+	// PartOfRenewals and PartOfEntries say that only the newest entries of the person were
+	// looked through for these.
+	PartOfRenewals, PartOfEntries bool
+	Entries                       []EntryLine
 }
 
 // HandleLine is a handle of a connection.
@@ -66,8 +70,11 @@ type HandleLine struct {
 	ID, Service, Purpose string
 	Created, Expires     time.Time
 	// Used is when a call was last made with it; zero when none is known.
-	Used  time.Time
-	Ended bool
+	Used time.Time
+	// NotLately says that it is not known for lack of a use among the person's newest
+	// entries of the log, where there are older ones.
+	NotLately bool
+	Ended     bool
 }
 
 // connectionStates are the states in the order in which they matter.
@@ -227,7 +234,17 @@ func (p connectionsPage) one(v *visit) error {
 		Steps       []Step
 		Danger      *Danger
 		MoreHandles bool
+		// Where the log is searched further, if not all was looked through; "" if it was.
+		MoreRenewals, MoreEntries string
 	}{C: c, Badge: Badge{connectionTone(c.State), c.word()}, Log: v.may(logRead), MoreHandles: c.MoreHandles}
+	inLog := url.Values{"connection": {c.ID}}
+	if c.PartOfEntries {
+		data.MoreEntries = "/log?" + inLog.Encode()
+	}
+	if c.PartOfRenewals {
+		inLog.Set("action", "connect.refresh")
+		data.MoreRenewals = "/log?" + inLog.Encode()
+	}
 	data.Facts = Pairs{
 		{"App", textCell(c.App)}, {"Platform", textCell(c.Platform)}, {"Kind", textCell(wordOf(c.Kind))}, {"Begun by service", textCell(c.Service)},
 		{"Connected", timeCell(c.Created)}, {"Changed", timeCell(c.Changed)},
@@ -246,10 +263,16 @@ func (p connectionsPage) one(v *visit) error {
 		Title: "No handle works", Text: "The app makes one for each call, or for a session, with POST /gatehouse/v1/handles.",
 	}}
 	for _, h := range c.Handles {
-		data.Handles.Rows = append(data.Handles.Rows, Row{Cells: []Cell{idCell(h.ID, ""), textCell(h.Service), textCell(h.Purpose), timeCell(h.Created), timeCell(h.Expires), timeCell(h.Used)}})
+		data.Handles.Rows = append(data.Handles.Rows, Row{Cells: []Cell{idCell(h.ID, ""), textCell(h.Service), textCell(h.Purpose), timeCell(h.Created), timeCell(h.Expires), usedCell(h)}})
 	}
 	data.Renewals = entryTable(v, "Renewals, the newest first", c.Renewals, Empty{Title: "Not renewed yet", Text: "Gatehouse renews a token before it ends; a token that does not end needs no renewal."})
+	if c.PartOfRenewals {
+		data.Renewals.Empty = Empty{Title: "Not renewed lately", Text: "There is no renewal among the person's newest entries."}
+	}
 	data.Entries = entryTable(v, "What the log says of this connection, the newest first", c.Entries, Empty{Title: "The log says nothing of it", Text: "Entries are found until the person is erased."})
+	if c.PartOfEntries {
+		data.Entries.Empty = Empty{Title: "Nothing lately", Text: "There is nothing of it among the person's newest entries."}
+	}
 	switch {
 	case c.State == "revoked":
 		data.Steps = revocation(c)
@@ -264,6 +287,14 @@ func (p connectionsPage) one(v *visit) error {
 		}
 	}
 	return v.show("connection.html", "Connection", data)
+}
+
+// usedCell is when a handle was last used.
+func usedCell(h HandleLine) Cell {
+	if h.Used.IsZero() && h.NotLately {
+		return textCell("not lately")
+	}
+	return timeCell(h.Used)
 }
 
 // untilCell is when something ends, where no time means that no end is known.

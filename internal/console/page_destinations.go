@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +12,8 @@ type DestinationsSource interface {
 	// Destinations returns what is declared and what went there. Actor is the account
 	// of whoever looks, for the log.
 	Destinations(ctx context.Context, actor string) (DestinationsView, error)
+	// Destination returns one of them, with the sums of what went there, or ErrNotFound.
+	Destination(ctx context.Context, actor, host string) (DestinationView, error)
 }
 
 // DestinationsView is everybody else who may be sent data, and who was refused.
@@ -22,6 +23,8 @@ type DestinationsView struct {
 	// Reports is when report mode ends; zero when it is not in force.
 	Reports time.Time
 	List    []DestinationView
+	// At is as of when each's last use is.
+	At time.Time
 	// Unknown are the newest requests to others, which were refused.
 	Unknown []EntryLine
 }
@@ -34,7 +37,8 @@ type DestinationView struct {
 	Ports                string
 	// Last is when something was last let through.
 	Last time.Time
-	// Sent and Received are the bytes of the newest requests, at most Requests.
+	// Sent and Received are the bytes of the newest requests, as many as Requests; only
+	// Destination tells them.
 	Sent, Received int64
 	Requests       int
 	// Flows are of the last 30 days.
@@ -115,15 +119,10 @@ func (p destinationsPage) list(v *visit) error {
 }
 
 func (p destinationsPage) one(v *visit) error {
-	view, err := p.from.Destinations(v.context(), v.actor())
+	d, err := p.from.Destination(v.context(), v.actor(), v.r.PathValue("host"))
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(view.List, func(d DestinationView) bool { return d.Host == v.r.PathValue("host") })
-	if i < 0 {
-		return errNoSuch("third party")
-	}
-	d := view.List[i]
 	data := struct {
 		D       DestinationView
 		Facts   Pairs

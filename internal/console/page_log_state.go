@@ -9,12 +9,21 @@ import (
 // LogChecker says how the log is, and verifies it in the background.
 type LogChecker interface {
 	State(ctx context.Context) (LogState, error)
-	// InDoubt returns what was begun since a time and has no outcome, the newest first.
-	InDoubt(ctx context.Context, since time.Time) ([]EntryLine, error)
+	// InDoubt returns what was begun since a time and has no outcome.
+	InDoubt(ctx context.Context, since time.Time) (DoubtView, error)
 	// Verify begins to verify all logs; false says that it is being done already.
 	Verify() bool
 	// Verification is how far that is, or what came of it last.
 	Verification() Verification
+}
+
+// DoubtView is what was begun and has no outcome, the newest first. Looked and From are
+// zero if all entries were looked through that could be meant; otherwise these are of the
+// newest Looked entries, which go back to From.
+type DoubtView struct {
+	Entries []EntryLine
+	Looked  int64
+	From    time.Time
 }
 
 // LogState is how the log is.
@@ -146,6 +155,7 @@ func (p logPage) inDoubt(v *visit) error {
 	data := struct {
 		Times []periodLink
 		Table Table
+		Part  DoubtView
 	}{}
 	for _, h := range doubtTimes {
 		if v.query("hours") == strconv.Itoa(h) {
@@ -155,13 +165,18 @@ func (p logPage) inDoubt(v *visit) error {
 	for _, h := range doubtTimes {
 		data.Times = append(data.Times, periodLink{span(time.Duration(h) * time.Hour), v.with("hours", strconv.Itoa(h)), h == hours})
 	}
-	list, err := p.checks.InDoubt(v.context(), v.now.Add(-time.Duration(hours)*time.Hour))
+	found, err := p.checks.InDoubt(v.context(), v.now.Add(-time.Duration(hours)*time.Hour))
 	if err != nil {
 		return err
 	}
+	list := found.Entries
+	data.Part = found
 	more := len(list) > 4*maxLogRows
 	data.Table = logTable(v, "What was begun, and of which nobody knows how it ended", list[:min(len(list), 4*maxLogRows)])
 	data.Table.Empty = Empty{Title: "Nothing is in doubt", Text: "Everything that was begun in this time has an outcome. An intent without one is left when the process dies in between, or while a stream is open."}
+	if found.Looked > 0 {
+		data.Table.Empty = Empty{Title: "Nothing among these is in doubt", Text: "What is older was not looked through here."}
+	}
 	if more {
 		data.Table.Pager.Text = "the newest of " + count(int64(len(list)))
 	}

@@ -47,7 +47,7 @@ type logs struct {
 	page     LogPage
 	entry    LogEntry
 	state    LogState
-	doubt    []EntryLine
+	doubt    DoubtView
 	checked  Verification
 	running  bool
 	queries  []LogQuery
@@ -85,7 +85,7 @@ func (l *logs) Proof(_ context.Context, id string) ([]byte, error) {
 }
 
 func (l *logs) State(context.Context) (LogState, error) { return l.state, nil }
-func (l *logs) InDoubt(context.Context, time.Time) ([]EntryLine, error) {
+func (l *logs) InDoubt(context.Context, time.Time) (DoubtView, error) {
 	return l.doubt, nil
 }
 func (l *logs) Verification() Verification { return l.checked }
@@ -237,16 +237,21 @@ func TestLogState(t *testing.T) {
 	}
 
 	d.get("/log/in-doubt").shows(t, "Nothing is in doubt")
-	from.doubt = []EntryLine{hostileEntry("e1")}
+	from.doubt.Entries = []EntryLine{hostileEntry("e1")}
 	r = d.get("/log/in-doubt?hours=24")
 	r.inert(t)
 	r.shows(t, "/log/e1", `<span class="chosen">1 d</span>`)
 	for range 300 {
-		from.doubt = append(from.doubt, EntryLine{ID: "e2"})
+		from.doubt.Entries = append(from.doubt.Entries, EntryLine{ID: "e2"})
 	}
 	if n := strings.Count(d.get("/log/in-doubt").body, "/log/e2"); n != 4*maxLogRows-1 {
 		t.Errorf("%d rows", n)
 	}
+	d.get("/log/in-doubt").shows(t, "!of the log only")
+	from.doubt.Looked, from.doubt.From = 524_288, time.Date(2026, 5, 4, 12, 3, 20, 0, time.UTC)
+	d.get("/log/in-doubt").shows(t, "Of the newest 524\u202f288 entries of the log only, which go back to 4 May 2026, 12:03:20 UTC", "gatehouse audit in-doubt")
+	from.doubt.Entries = nil
+	d.get("/log/in-doubt").shows(t, "Nothing among these is in doubt", "!Everything that was begun in this time has an outcome")
 
 	none := d.house.join("None", operator.Auditor)
 	must(t, d.house.directory.Revoke(t.Context(), operator.Host(), none.account.ID, operator.Auditor))

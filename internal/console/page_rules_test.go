@@ -27,6 +27,15 @@ func (d *destinations) Destinations(_ context.Context, actor string) (Destinatio
 	return d.view, nil
 }
 
+func (d *destinations) Destination(_ context.Context, actor, host string) (DestinationView, error) {
+	d.asked = append(d.asked, actor)
+	i := slices.IndexFunc(d.view.List, func(d DestinationView) bool { return d.Host == host })
+	if i < 0 {
+		return DestinationView{}, errNoSuch("third party")
+	}
+	return d.view.List[i], nil
+}
+
 func TestPurposes(t *testing.T) {
 	today := time.Date(2026, 5, 4, 0, 0, 0, 0, time.UTC)
 	from := &purposes{}
@@ -71,11 +80,11 @@ func TestDestinations(t *testing.T) {
 	if !slices.Equal(from.asked, []string{string(d.account.ID)}) {
 		t.Errorf("asked by %q", from.asked)
 	}
-	from.view = DestinationsView{Listening: true, List: []DestinationView{{
+	from.view = DestinationsView{Listening: true, At: time.Date(2026, 5, 4, 12, 3, 20, 0, time.UTC), List: []DestinationView{{
 		Host: "api.example.com", Purposes: []string{"publish"}, MayReceive: []string{"email"}, Inspect: true, Ports: "443", Last: time.Now(), Sent: 1234, Received: 56, Requests: 100,
 		Flows: []Flow{{Kind: "transfer", Verdict: "passed", Destination: "api.example.com", Class: "email", Count: 7}, {Kind: "transfer", Verdict: "stopped", Destination: "api.example.com", Class: "phone", Count: 2}},
 	}, {Host: "quiet.example"}}, Unknown: []EntryLine{{ID: "e9", Kind: "event", Verdict: "refuse", Rule: "refuse/unknown-destination"}}}
-	d.get("/destinations").shows(t, `href="/destinations/api.example.com"`, "looked into", "host and bytes only", "email × 7", "!phone × 2", "nothing about people", `href="/log/e9"`, `href="/flows"`, "!Nothing listens", "never")
+	d.get("/destinations").shows(t, `href="/destinations/api.example.com"`, "looked into", "host and bytes only", "email × 7", "!phone × 2", "nothing about people", `href="/log/e9"`, `href="/flows"`, "!Nothing listens", "never", "Last use as of 4 May 2026, 12:03:20 UTC")
 	d.get("/destinations/api.example.com").shows(t, "1\u202f234", "newest 100 requests", "email", "stopped", `href="/log?destination=api.example.com"`)
 	d.get("/destinations/quiet.example").shows(t, "Nothing was recognised", "!newest")
 	if r := d.get("/destinations/other.example"); r.status != 404 {

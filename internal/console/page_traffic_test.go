@@ -278,6 +278,15 @@ func TestConnections(t *testing.T) {
 		t.Errorf("a developer: status %d", r.status)
 	}
 
+	// What was not looked through is not said to hold nothing.
+	r.shows(t, "Not renewed yet", "!look further", "!not lately")
+	s.connection.PartOfRenewals, s.connection.Handles[0].NotLately = true, true
+	owner.get("/connections/con1").shows(t, "Not renewed lately", "!Not renewed yet", `href="/log?action=connect.refresh&amp;connection=con1">look further`, "not lately", "!never", `!href="/log?connection=con1"`)
+	entries := s.connection.Entries
+	s.connection.PartOfEntries, s.connection.Entries = true, nil
+	owner.get("/connections/con1").shows(t, "Nothing lately", "!The log says nothing of it", `href="/log?connection=con1">look further`)
+	s.connection.PartOfRenewals, s.connection.PartOfEntries, s.connection.Entries = false, false, entries
+
 	s.asked = nil
 	if r := owner.post("/connections/con1/revoke", "typed", "revoked"); r.status != 400 || len(s.asked) != 0 {
 		t.Errorf("another word: status %d, asked %q", r.status, s.asked)

@@ -51,7 +51,7 @@ func usesIndexes(t *testing.T, statements map[string]statement, never ...string)
 				t.Fatal(err)
 			}
 			if strings.Contains(detail, "SCAN ") && !strings.Contains(detail, "USING") && !strings.Contains(detail, "SCAN CONSTANT") &&
-				!strings.Contains(detail, "SCAN renewals") && !strings.Contains(detail, "SCAN revocations") && !strings.Contains(detail, "SCAN forgotten") {
+				!strings.Contains(detail, "SCAN renewals") && !strings.Contains(detail, "SCAN revocations") && !strings.Contains(detail, "SCAN forgotten") && detail != "SCAN counted" {
 				t.Errorf("%s: %s", name, detail)
 			}
 			for _, word := range never {

@@ -23,18 +23,20 @@ const (
 		WHERE domain = $1 AND version = $2 AND state = $8 AND root = $9 AND wrapped = $10`
 	useDomainKey statement = `UPDATE vault_domain_keys SET used = $3 WHERE domain = $1 AND version = $2 AND used < $3`
 
-	// What stands under a version of a domain key. A sealed record names it in its
-	// first five bytes.
-	countPersonKeysUnder statement = `SELECT count(*) FROM vault_person_keys WHERE domain_version = $1 AND state <> 'destroyed'`
-	countDailyKeysUnder  statement = `SELECT count(*) FROM vault_daily_keys WHERE domain_version = $1 AND state <> 'destroyed'`
-	countEntriesUnder    statement = `SELECT count(*) FROM audit_entries WHERE personal IS NOT NULL AND substr(personal, 1, 5) = $1`
-	countAttemptsUnder   statement = `SELECT count(*) FROM connect_attempts WHERE substr(subject, 1, 5) = $1 OR substr(verifier, 1, 5) = $1`
-	countImportsUnder    statement = `SELECT count(*) FROM connect_imports WHERE substr(access, 1, 5) = $1 OR substr(refresh, 1, 5) = $1`
-	countEventsUnder     statement = `SELECT count(*) FROM outbox_events WHERE substr(data, 1, 5) = $1`
-	countIDsUnder        statement = `SELECT count(*) FROM compliance_ids WHERE substr(sealed, 1, 5) = $1`
-	countTasksUnder      statement = `SELECT count(*) FROM compliance_tasks WHERE substr(upload_url, 1, 5) = $1 OR substr(download_url, 1, 5) = $1`
-	countFindingsUnder   statement = `SELECT count(*) FROM compliance_findings WHERE substr(sealed, 1, 5) = $1`
-	countSystemUnder     statement = `SELECT count(*) FROM vault_system WHERE substr(sealed, 1, 5) = $1`
+	// What stands under a version of a domain key, as far as it is counted. A sealed
+	// record names the version in its first five bytes; where there can be many rows, an
+	// index holds these.
+	countPersonKeysUnder statement = `SELECT count(*) FROM (SELECT 1 AS one FROM vault_person_keys WHERE domain_version = $1 AND domain_version > 0 AND state <> 'destroyed' LIMIT $2) AS counted`
+	countDailyKeysUnder  statement = `SELECT count(*) FROM (SELECT 1 AS one FROM vault_daily_keys WHERE domain_version = $1 AND state <> 'destroyed' LIMIT $2) AS counted`
+	countEntriesUnder    statement = `SELECT count(*) FROM (SELECT 1 AS one FROM audit_entries WHERE personal IS NOT NULL AND substr(personal, 1, 5) = $1 LIMIT $2) AS counted`
+	countAttemptsUnder   statement = `SELECT count(*) FROM (SELECT 1 AS one FROM connect_attempts WHERE substr(subject, 1, 5) = $1 OR substr(verifier, 1, 5) = $1 LIMIT $2) AS counted`
+	countImportsUnder    statement = `SELECT count(*) FROM (SELECT 1 AS one FROM connect_imports
+		WHERE access IS NOT NULL AND substr(access, 1, 5) = $1 OR refresh IS NOT NULL AND substr(refresh, 1, 5) = $1 LIMIT $2) AS counted`
+	countEventsUnder   statement = `SELECT count(*) FROM (SELECT 1 AS one FROM outbox_events WHERE data IS NOT NULL AND substr(data, 1, 5) = $1 LIMIT $2) AS counted`
+	countIDsUnder      statement = `SELECT count(*) FROM (SELECT 1 AS one FROM compliance_ids WHERE substr(sealed, 1, 5) = $1 LIMIT $2) AS counted`
+	countTasksUnder    statement = `SELECT count(*) FROM (SELECT 1 AS one FROM compliance_tasks WHERE substr(upload_url, 1, 5) = $1 OR substr(download_url, 1, 5) = $1 LIMIT $2) AS counted`
+	countFindingsUnder statement = `SELECT count(*) FROM (SELECT 1 AS one FROM compliance_findings WHERE substr(sealed, 1, 5) = $1 LIMIT $2) AS counted`
+	countSystemUnder   statement = `SELECT count(*) FROM (SELECT 1 AS one FROM vault_system WHERE substr(sealed, 1, 5) = $1 LIMIT $2) AS counted`
 
 	insertPersonKey statement = `
 		INSERT INTO vault_person_keys (person, version, state, domain_version, keyring, wrapped, created, destroyed)
@@ -207,7 +209,7 @@ func (s *Vault) DomainKeyUses(ctx context.Context, domain vault.Domain, version 
 	var uses []vault.Use
 	for _, c := range counts {
 		use := vault.Use{What: c.what}
-		if err := s.db.queryRow(ctx, c.statement, c.arg).Scan(&use.Count); err != nil {
+		if err := s.db.queryRow(ctx, c.statement, c.arg, vault.MostCounted).Scan(&use.Count); err != nil {
 			return nil, err
 		}
 		if use.Count > 0 {

@@ -335,7 +335,7 @@ func (k *Keys) needed(ctx context.Context, domain Domain, version uint32) error 
 	}
 	text := ""
 	for _, use := range uses {
-		text += fmt.Sprintf(" %d %s;", use.Count, use.What)
+		text += " " + use.Text() + ";"
 	}
 	return wire.Refuse(gatehouse.ErrConflict, "keys/needed",
 		fmt.Sprintf("%s version %d is still needed by:%s nothing was changed. 'gatehouse keys rewrap %s' moves what can be moved; the rest ends with its own retention.", domain, version, text, domain))

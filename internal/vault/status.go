@@ -120,7 +120,7 @@ func (k *Keys) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// Uses counts what still needs a version of a domain key. It may read much.
+// Uses counts what still needs a version of a domain key, up to MostCounted of a kind.
 func (k *Keys) Uses(ctx context.Context, domain Domain, version uint32) ([]Use, error) {
 	return k.store().DomainKeyUses(ctx, domain, version)
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"gatehouse"
@@ -123,10 +124,23 @@ type SeenKey struct {
 	Since       time.Time
 }
 
+// MostCounted is how many things of a kind are counted that need a version of a domain
+// key. Whether there are any is what counts.
+const MostCounted = 10_000
+
 // Use is how many things somewhere still need a version of a domain key.
 type Use struct {
-	What  string // in words, such as "keys of people"
+	What string // in words, such as "keys of people"
+	// Count is at most MostCounted, which stands for as many or more.
 	Count int64
+}
+
+// Text says how many of what.
+func (u Use) Text() string {
+	if u.Count >= MostCounted {
+		return fmt.Sprintf("%d or more %s", u.Count, u.What)
+	}
+	return fmt.Sprintf("%d %s", u.Count, u.What)
 }
 
 // Store keeps keys and system records. Every write is durable when it returns
@@ -160,7 +174,8 @@ type DomainStore interface {
 	ChangeDomainKey(ctx context.Context, from, to DomainKey) error
 	// MarkDomainKeyUsed notes the hour of use, if it is later than the one noted.
 	MarkDomainKeyUsed(ctx context.Context, domain Domain, version uint32, at time.Time) error
-	// DomainKeyUses counts what needs a version. It may read much.
+	// DomainKeyUses counts what needs a version, up to MostCounted of a kind. A kind of
+	// which there is nothing is left out.
 	DomainKeyUses(ctx context.Context, domain Domain, version uint32) ([]Use, error)
 }
 
