@@ -44,7 +44,7 @@ type house struct {
 	db        *store.DB
 	log       *audit.Log
 	signer    note.Signer
-	ahead     atomic.Int64    // by how much the directory's clock is ahead
+	ahead     atomic.Int64 // by how much the directory's clock is ahead
 }
 
 func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }

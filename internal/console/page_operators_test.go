@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
 )
 
 func (d *desk) operators() map[string]operator.Account {
@@ -180,7 +181,7 @@ func TestTwoPeople(t *testing.T) {
 
 	// Declined is declined.
 	d.post("/operators/"+string(second.account.ID)+"/revoke", "role", "security").goesTo(t, "/operators/approvals")
-	dev.get("/operators/approvals").shows(t, "revoke Grace security")
+	dev.get("/operators/approvals").shows(t, "revoke Grace &lt;grace@example.com&gt;", ") security")
 	id = approval(dev.get("/operators/approvals"))
 	dev.post("/operators/approvals/decline", "approval", id).goesTo(t, "/operators/approvals")
 	if got := rolesText(d.operators()["Grace"], time.Now()); got != "security" {
@@ -209,11 +210,29 @@ func TestOperatorsAreSorted(t *testing.T) {
 	d.get("/operators?sort=-name&all=yes").shows(t, `aria-sort="descending"><a href="/operators?all=yes&amp;sort=name"`)
 }
 
-// TestApprovalNamesWhoGetsIt: whoever decides sees to whom roles go, and not a number.
+// TestApprovalNamesWhoGetsIt: whoever decides sees to whom roles go, by what these choose
+// themselves and by what they do not.
 func TestApprovalNamesWhoGetsIt(t *testing.T) {
 	h := newHouse(t, nil, Operators())
 	ada, bob, heir := h.join("Ada", operator.Owner), h.join("Bob", operator.Owner), h.join("Dan", operator.Auditor)
 	h.join("Eve", operator.Security)
-	ada.post("/operators/"+string(bob.account.ID)+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, "/operators/approvals")
-	bob.get("/operators/approvals").shows(t, "hand-over Bob to Dan", "!"+string(heir.account.ID))
+	full := func(name string, d *desk) string {
+		return name + " &lt;" + strings.ToLower(name) + "@example.com&gt; (" + string(d.account.ID)[:8] + "…)"
+	}
+	handOver := func() {
+		t.Helper()
+		ada.post("/operators/"+string(bob.account.ID)+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, "/operators/approvals")
+	}
+	handOver()
+	bob.get("/operators/approvals").shows(t, "hand-over "+full("Bob", bob)+" to "+full("Dan", heir), "!"+string(heir.account.ID), full("Ada", ada))
+
+	// Nobody takes the name of somebody else, and another name makes what was asked
+	// for something else.
+	heir.post("/account/profile", "name", "EVE", "email", "dan@example.com").shows(t, "Another operator has this name")
+	must(t, h.directory.SetProfile(t.Context(), operator.EnrolmentOrSession{Browser: heir.browser(), Session: secret.New(heir.cookies[sessionCookie])}, "Dan the Second", "dan@example.com"))
+	handOver()
+	if all, err := h.directory.Approvals(t.Context()); err != nil || len(all) != 2 || all[0].Digest == all[1].Digest {
+		t.Errorf("the proposals are %+v, %v; want one of each name", all, err)
+	}
+	bob.get("/operators/approvals").shows(t, "Dan the Second &lt;dan@example.com&gt;")
 }

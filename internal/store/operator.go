@@ -73,6 +73,9 @@ func touched(n int64, err error, kind error, what string) error {
 func (s *Operators) AddAccount(ctx context.Context, r operator.AccountRecord) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		a := r.Account
+		if err := t.ownName(ctx, a.ID, a.Name); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, insertOperator, string(a.ID), string(r.Environment), a.Name, a.Email, nullable(r.EmailKey),
 			string(a.State), micros(a.Created), r.Handle)
 		for _, g := range r.Grants {
@@ -253,8 +256,13 @@ func (s *Operators) Forget(ctx context.Context, id operator.AccountID, change op
 
 // SetProfile implements operator.AccountStore.
 func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, name, email, key string) error {
-	n, err := s.db.logExec(ctx, updateOperatorProfile, string(id), name, email, nullable(key))
-	return touched(n, err, gatehouse.ErrNotFound, "no such account")
+	return s.db.logTx(ctx, func(t *tx) error {
+		if err := t.ownName(ctx, id, name); err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, updateOperatorProfile, string(id), name, email, nullable(key))
+		return touched(n, err, gatehouse.ErrNotFound, "no such account")
+	})
 }
 
 // PutGrant implements operator.GrantStore.

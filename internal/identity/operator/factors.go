@@ -97,7 +97,7 @@ func (d *Directory) SetProfile(ctx context.Context, e EnrolmentOrSession, name, 
 	err = d.changed(ctx, h, "profile", "set", func() error {
 		return d.config.Store.SetProfile(ctx, h.record.Account.ID, name, email, key)
 	})
-	if errors.Is(err, gatehouse.ErrConflict) {
+	if errors.Is(err, gatehouse.ErrConflict) && !errors.Is(err, ErrName) {
 		return wire.Refuse(gatehouse.ErrConflict, "operator/email", "There is an account with this address.")
 	}
 	return err

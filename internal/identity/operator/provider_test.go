@@ -315,7 +315,7 @@ func TestWhoLeftTheGroupHasApprovedNothing(t *testing.T) {
 		theirs := &person{subject: "s-1", claims: map[string]any{"email": bob.email, "email_verified": true, "amr": []string{"mfa"}}}
 		signIn := func(what string, groups ...string) {
 			t.Helper()
-			theirs.claims["groups"] = groups
+			theirs.claims["groups"], theirs.claims["auth_time"] = groups, w.now().Unix()
 			var err error
 			if bob.token, bob.session, _, err = w.through(t, p, bob.browser, theirs); err != nil {
 				t.Fatalf("%s: %v", what, err)

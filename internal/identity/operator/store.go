@@ -64,7 +64,7 @@ type AccountRecord struct {
 // AccountStore keeps accounts.
 type AccountStore interface {
 	// AddAccount stores an account with its grants. An address that another
-	// account has is ErrConflict.
+	// account has is ErrConflict, and a name (see [SameName]) is ErrName.
 	AddAccount(ctx context.Context, r AccountRecord) error
 	// Account returns an account with its grants and counts, or ErrNotFound.
 	Account(ctx context.Context, id AccountID) (AccountRecord, error)
@@ -83,8 +83,8 @@ type AccountStore interface {
 	// Forget is SetState to Removed, after which nothing is left of the account but
 	// its identifier and times.
 	Forget(ctx context.Context, id AccountID, change StateChange) error
-	// SetProfile gives an account a name and an address. One that another account
-	// has is ErrConflict.
+	// SetProfile gives an account a name and an address. An address that another account
+	// has is ErrConflict, and a name (see [SameName]) is ErrName.
 	SetProfile(ctx context.Context, id AccountID, name, email, key string) error
 }
 
