@@ -382,11 +382,11 @@ func (r *readOnly) DropGrant(ctx context.Context, id operator.AccountID, role op
 	return r.Store.DropGrant(ctx, id, role, at, keep, decider)
 }
 
-func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
+func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, by operator.Claim, able bool) error {
 	if r.only.Load() {
 		return errReadOnly
 	}
-	return r.Store.DropPasskey(ctx, account, id, able)
+	return r.Store.DropPasskey(ctx, account, id, by, able)
 }
 
 func (r *readOnly) EndSession(ctx context.Context, account operator.AccountID, id operator.SessionID) error {

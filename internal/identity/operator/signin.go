@@ -111,7 +111,7 @@ func (d *Directory) usePasskey(ctx context.Context, b Browser, kind string, acco
 func (d *Directory) cloned(ctx context.Context, account AccountID, id PasskeyID) error {
 	e := entry(actionCloned, Actor{system: true}, account)
 	return d.reduced(ctx, e, deedOf(deedPasskey, string(account)+"/"+string(id)), func() error {
-		err := d.config.Store.DropPasskey(ctx, account, id, false)
+		err := d.config.Store.DropPasskey(ctx, account, id, Claim{}, false)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			return nil // somebody else saw it first
 		}
