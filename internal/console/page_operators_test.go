@@ -25,12 +25,33 @@ func (d *desk) operators() map[string]operator.Account {
 func TestInvite(t *testing.T) {
 	d := newDesk(t, operator.Owner, Operators())
 	r := d.post("/operators/invite", "name", "Grace", "email", "grace@example.com", "role", "auditor", "until", time.Now().AddDate(0, 1, 0).Format(time.DateOnly))
-	link := regexp.MustCompile(regexp.QuoteMeta(origin) + `/enrol/[^"<\s]+`).FindString(r.body)
+	link := regexp.MustCompile(regexp.QuoteMeta(origin) + `/enrol#[^"<\s]+`).FindString(r.body)
 	if r.status != 200 || link == "" {
 		t.Fatalf("inviting: %d %s", r.status, r.body)
 	}
-	if r := d.house.stranger().get(strings.TrimPrefix(link, origin)); r.status != 200 {
-		t.Errorf("the link %s: %d %s", link, r.status, r.body)
+	_, token, _ := strings.Cut(link, "#")
+	// The link, what stands behind its #, and a link of before, in the form's field.
+	for _, text := range []string{link, token, " " + token + "\n", origin + "/enrol/" + token} {
+		s := d.house.stranger()
+		s.post("/enrol", "link", text).goesTo(t, "/enrol")
+		s.get("/enrol").shows(t, "Grace", "auditor", "!"+token)
+	}
+	// A link of before is shown in the field, and does nothing: programs preview links.
+	s := d.house.stranger()
+	s.get("/enrol/"+token).shows(t, `value="`+token+`"`, "!Grace")
+	if s.cookies[enrolCookie] != "" {
+		t.Errorf("following a link of before sets %v", s.cookies)
+	}
+	for _, wrong := range []string{"x", token + "x", strings.TrimSuffix(token, token[len(token)-1:])} {
+		s := d.house.stranger()
+		if r := s.post("/enrol", "link", wrong); r.status != http.StatusUnauthorized || s.cookies[enrolCookie] != "" {
+			t.Errorf("a link that nobody made: %d", r.status)
+		}
+		s.cookies[enrolCookie] = wrong
+		if r := s.get("/enrol"); r.status != http.StatusUnauthorized || s.cookies[enrolCookie] != "" {
+			t.Errorf("a cookie that nobody made: %d", r.status)
+		}
+		s.get("/enrol").shows(t, "The link, or what stands behind its #")
 	}
 	d.get("/operators").shows(t, "Grace", "grace@example.com", "auditor", "invited", "!"+link)
 	grace := d.operators()["Grace"]
