@@ -155,7 +155,7 @@ func (d *Directory) SetPassword(ctx context.Context, e EnrolmentOrSession, passw
 	if err != nil {
 		return err
 	}
-	hash, err := d.config.Passwords.Hash(ctx, password)
+	hash, err := d.config.Passwords.Hash(factor.Known(ctx), password)
 	if err != nil {
 		return fmt.Errorf("password: %w", err)
 	}
