@@ -63,7 +63,7 @@ var layout = []row{
 	{name: "internal/identity/factor/factortest", testOnly: true, libraries: []string{"github.com/fxamacker/cbor/v2"}},
 	{name: "internal/identity/stepup", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"}},
 	{name: "internal/identity/operator", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/factor"},
-		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
+		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "golang.org/x/text/unicode/norm"}},
 	{name: "internal/identity/scim", may: []string{"gatehouse", "internal/secret", "internal/wire", "internal/audit", "internal/identity/operator"},
 		libraries: []string{"github.com/scim2/filter-parser/v2", "golang.org/x/time"}},
 	{name: "internal/identity/review", may: []string{"gatehouse", "internal/wire", "internal/audit", "internal/identity", "internal/identity/operator"},

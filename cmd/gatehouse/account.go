@@ -24,7 +24,7 @@ authenticator app. These commands do what the console's page does, for whoever h
 host: they need no second operator's approval, and stand in the audit log as done by
 the host. An operator is named by e-mail address or by identifier.`,
 	}
-	c.AddCommand(accountInvite(o), accountList(o), accountShow(o), accountGrant(o), accountRevoke(o),
+	c.AddCommand(accountInvite(o), accountList(o), accountShow(o), accountGrant(o), accountRevoke(o), accountAddress(o),
 		accountDo(o, "suspend", "Keep an operator from signing in, and end their sessions",
 			"Suspends an account: its sessions end at once, and it does not sign in until it is\nresumed. The last owner's cannot be.", "suspended",
 			func(ctx context.Context, d *operator.Directory, id operator.AccountID) error {
@@ -218,6 +218,23 @@ func accountRevoke(o *options) *cobra.Command {
 			})
 		},
 		ValidArgsFunction: whoThenRole(o),
+	}
+}
+
+func accountAddress(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "address OPERATOR ADDRESS",
+		Short: "Say which address an operator has, for single sign-on",
+		Long: `Gives an operator's account an address. An address that an operator wrote does not find
+the account for a single sign-on provider; one that is given here does.`,
+		Example: "  gatehouse account address ada@example.com ada@example.org",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return onAccount(c, o, args[0], func(p *parts, a operator.Account) (string, error) {
+				return "set", p.operators.SetEmail(c.Context(), operator.Host(), a.ID, args[1])
+			})
+		},
+		ValidArgsFunction: accountNames(o),
 	}
 }
 

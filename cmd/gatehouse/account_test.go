@@ -21,7 +21,7 @@ func enrolByLink(t *testing.T, p *parts, link, name, email string) operator.Brow
 	t.Helper()
 	ctx := t.Context()
 	b := operator.Browser{Source: netip.MustParseAddr("192.0.2.1"), Agent: "test", Binding: secret.New("binding of a browser in a test")}
-	e := operator.EnrolmentOrSession{Browser: b, Enrolment: secret.New(link[strings.LastIndexByte(link, '/')+1:])}
+	e := operator.EnrolmentOrSession{Browser: b, Enrolment: secret.New(link[strings.LastIndexByte(link, '#')+1:])}
 	if name != "" {
 		if err := p.operators.SetProfile(ctx, e, name, email); err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestInitInvitesTheFirstOwner(t *testing.T) {
 		}
 		return string(out)
 	}
-	const at = "http://localhost:8102/enrol/"
+	const at = "http://localhost:8102/enrol#"
 	first := program("init")
 	_, link, found := strings.Cut(first, at)
 	if !found || strings.Count(first, at) != 1 {
@@ -164,6 +164,11 @@ func TestAccountCommands(t *testing.T) {
 	if out := run(0, "sessions", "bob@example.com"); !strings.Contains(out, "not signed in") {
 		t.Errorf("bob's sessions are\n%s", out)
 	}
+	run(1, "address", "bob@example.com", "ada@example.com")
+	run(1, "address", "bob@example.com", "no address")
+	run(0, "address", "bob@example.com", "robert@example.com")
+	run(1, "show", "bob@example.com")
+	run(0, "address", "robert@example.com", "bob@example.com")
 	run(0, "suspend", "bob@example.com")
 	run(1, "hand-over", "ada@example.com", "bob@example.com")
 	run(0, "resume", "bob@example.com")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gatehouse/internal/backup"
+	"gatehouse/internal/store/storetest"
 )
 
 // withBackupsIn gives a house's configuration a backup section.
@@ -64,6 +65,27 @@ func TestRestoreElsewhere(t *testing.T) {
 		list, err := filepath.Glob(filepath.Join(to, "*.backup"))
 		return err == nil && len(list) == 1
 	})
+	// An operator, signed in, with ten recovery codes, and somebody with a link.
+	link := strings.TrimSpace(h.must("account", "invite", "ops@example.com", "--role", "owner"))
+	p, err := assemble(t.Context(), h.load(), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrolByLink(t, p, link, "Ops", "ops@example.com")
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.must("account", "invite", "late@example.com", "--role", "auditor")
+	recovery := func() (row accountRow) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(h.must("account", "show", "ops@example.com", "--json")), &row); err != nil {
+			t.Fatal(err)
+		}
+		return row
+	}
+	if row := recovery(); row.Recovery != 10 || !strings.Contains(h.must("doctor"), "every operator with an app has some") {
+		t.Fatalf("before: %+v", row)
+	}
 	var made backup.Made
 	if err := json.Unmarshal([]byte(h.must("backup", "--json")), &made); err != nil || made.Manifest.Connections != 2 {
 		t.Fatalf("backup: %v, %+v", err, made.Manifest)
@@ -141,7 +163,25 @@ func TestRestoreElsewhere(t *testing.T) {
 		t.Errorf("restore said %q", out)
 	}
 
+	// What may have been used since works no more; what is a factor stays.
+	if row := recovery(); row.Recovery != 0 || row.State != "active" || !row.Password || !row.TOTP {
+		t.Errorf("after the restore: %+v", row)
+	}
+	if out := h.must("account", "sessions", "ops@example.com"); !strings.Contains(out, "not signed in") {
+		t.Errorf("sessions: %s", out)
+	}
+	raw := storetest.OpenRaw(t, h.load().Store.Text().Reveal())
+	if _, rows := raw.Query("SELECT count(*) FROM operator_tokens"); rows[0][0] != int64(0) {
+		t.Errorf("%v links to enrol work after the restore", rows[0][0])
+	}
+	if out := h.must("audit", "show", "--json", "-n", "1000", "--action", "backup.restore"); !strings.Contains(out, `"recovery_codes":"10"`) && !strings.Contains(out, `"recovery_codes": "10"`) {
+		t.Errorf("the log does not say what was ended: %s", out)
+	}
+
 	h.start()
+	if out := h.must("doctor"); !strings.Contains(out, "1 operators with an app have none") {
+		t.Errorf("the doctor says\n%s", out)
+	}
 	if status, body, err := h.call(t.Context(), http.MethodGet, "/x/2/users/me", ada.Handle, nil); err != nil || status != http.StatusOK {
 		t.Errorf("a call for ada: %d %s %v\n%s", status, body, err, h.stderr)
 	}

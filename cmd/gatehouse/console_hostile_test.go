@@ -317,7 +317,7 @@ func newHostileHouse(t *testing.T) *hostileHouse {
 	fail(err)
 	link, _, err = p.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: hostileText("invited"), Email: "x" + hostileText("email"), Role: operator.Developer})
 	fail(err)
-	h.enrol = "/enrol/" + link.Reveal()
+	h.enrol = link.Reveal()
 	_, err = p.reviews.Begin(ctx, operator.Host(), 24*time.Hour, time.Hour)
 	fail(err)
 
@@ -395,7 +395,7 @@ func (h *hostileHouse) cookies() map[string]string {
 var shownAt = map[string][]string{
 	"why": {"GET /purposes", "GET /purposes/{name}", "GET /reviews/{id}"}, "changed": {"GET /configuration"}, "wrong": {"GET /configuration"},
 	"owner": {"GET /{$}", "GET /account", "GET /operators", "GET /operators/{id}", "GET /reviews/{id}"}, "email": {"GET /account", "GET /operators", "GET /prove"},
-	"invited": {"GET /operators", "GET /operators/{id}", "GET /enrol/{token}"}, "agent": {"GET /account", "GET /operators/{id}"},
+	"invited": {"GET /operators", "GET /operators/{id}", "GET /enrol"}, "agent": {"GET /account", "GET /operators/{id}"},
 	"name": {"GET /people/{person}"}, "subject": {"GET /people/{person}", "GET /stepups/{person}"},
 	"listed": {"GET /reviews/{id}", "GET /reviews/open"}, "role": {"GET /reviews/{id}", "GET /reviews/open"},
 	"ruling": {"GET /reviews/{id}"}, "because": {"GET /people/duties/{duty}", public.DeletionPath}, "query": {"GET /log"},
@@ -545,7 +545,10 @@ func TestConsoleHostileTexts(t *testing.T) {
 	w.button("Look up")
 	note("GET /stepups/{person}", w.look("GET /stepups/{person}", places...))
 	add(w.path())
-	add(h.enrol)
+	w.open(h.console + "/enrol#" + h.enrol)
+	w.button("Go on")
+	note("GET /enrol", w.look("GET /enrol", places...))
+	add("/enrol/" + h.enrol)
 	add(h.duty)
 	add(h.evidence)
 	add("/people/number/1")

@@ -80,7 +80,7 @@ func (s *showcase) invite(b *browser, name, email, role string) string {
 	b.fill("email", email)
 	b.eval(`String(document.querySelector("[name=role][value=` + role + `]").click())`)
 	b.button("Make the link")
-	link := regexp.MustCompile(`http://localhost:\d+/enrol/\S+`).FindString(b.text())
+	link := regexp.MustCompile(`http://localhost:\d+/enrol#\S+`).FindString(b.text())
 	if link == "" {
 		b.fail("inviting", io.ErrUnexpectedEOF)
 	}
@@ -110,7 +110,13 @@ func TestConsoleAccounts(t *testing.T) {
 		lookAt(t, owner, "invited", "")
 		b := newBrowser(t)
 		b.authenticator()
-		lookAt(t, b, "enrol", link)
+		b.open(link)
+		if got := b.eval("location.hash + location.search"); got != "" {
+			t.Errorf("the address keeps the link's secret: %s", got)
+		}
+		lookAt(t, b, "enrol-link", "")
+		b.button("Go on")
+		lookAt(t, b, "enrol", "")
 		b.button("Make a passkey")
 		b.shows("Your account is ready", "Linus Test")
 		b.button("Sign out")
@@ -129,6 +135,7 @@ func TestConsoleAccounts(t *testing.T) {
 		other := newBrowser(t)
 		other.allow("401")
 		other.open(link)
+		other.button("Go on")
 		other.shows("This link does not work")
 		lookAt(t, other, "link-used", "")
 		b.quiet()
@@ -138,7 +145,9 @@ func TestConsoleAccounts(t *testing.T) {
 	t.Run("password and codes", func(t *testing.T) {
 		link := s.invite(owner, "Margaret Test", "margaret@example.com", "auditor")
 		b := newBrowser(t)
+		b.open(s.at("/enrol")) // and then the link, in the same page
 		b.open(link)
+		b.button("Go on")
 		b.fill("password", "short")
 		b.fill("repeat", "short")
 		b.eval(`String(document.querySelector("[name=password]").removeAttribute("minlength"))`)
@@ -363,13 +372,15 @@ func TestFirstOwner(t *testing.T) {
 		t.Fatalf("init: %s %s", out, errOut)
 	}
 	h.start()
-	link := regexp.MustCompile(`http://localhost:\d+/enrol/\S+`).FindString(out)
+	link := regexp.MustCompile(`http://localhost:\d+/enrol#\S+`).FindString(out)
 	if link == "" || !strings.HasPrefix(link, h.ready["console"]+"/") {
 		t.Fatalf("no link to %s in %s", h.ready["console"], out)
 	}
 	b := newBrowser(t)
 	b.authenticator()
-	lookAt(t, b, "enrol-first", link)
+	b.open(link)
+	b.button("Go on")
+	lookAt(t, b, "enrol-first", "")
 	b.fill("name", "Ada First")
 	b.fill("email", "ada@example.com")
 	b.button("Go on")

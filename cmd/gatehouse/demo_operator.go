@@ -66,7 +66,7 @@ func newDemoDoor(ctx context.Context, s *server) (*demoDoor, error) {
 	if d.owner, _, err = s.operators.Invite(ctx, operator.Host(), in); errors.Is(err, gatehouse.ErrConflict) {
 		// The directory was kept, and so was its owner.
 		d.email = strings.ToLower(rand.Text()[:8]) + "@demo.example"
-		in.Email = d.email
+		in.Email, in.Name = d.email, "Ada Demo "+d.email[:8]
 		d.owner, _, err = s.operators.Invite(ctx, operator.Host(), in)
 	}
 	return d, err

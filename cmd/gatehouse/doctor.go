@@ -140,6 +140,7 @@ func examine(ctx context.Context, o *options) []finding {
 	archived, err := checkArchives(p)
 	add("log archives", err, archived, "make the directory of audit.archive writable for this user: until then no old segment goes")
 	add("operators", checkRows(ctx, p), "roles, passkeys, sessions, approvals and reviews are as they were written", "find out who writes to the database: gatehouse audit show --action operator.altered; docs/operators.md says how to put each right")
+	out = append(out, recoveryFinding(ctx, p))
 	add("keyring", checkKeyring(ctx, p), "has forgotten everybody who was erased more than a day ago", "start gatehouse run, which sees to it, or: gatehouse keys rewrap")
 	add("local CA", checkCA(ctx, p), "ca.pem matches and covers the listeners", "restart gatehouse: it renews the CA at a start; then give clients the new ca.pem")
 	inspected, err := checkInspection(ctx, p)

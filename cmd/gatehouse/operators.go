@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/internal/config"
+	"gatehouse/internal/console"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
@@ -117,7 +118,7 @@ func enrolmentLink(cfg *config.Config, token secret.Text) string {
 	if at == "" {
 		return token.Reveal()
 	}
-	return strings.TrimSuffix(at, "/") + "/enrol/" + token.Reveal()
+	return console.EnrolLink(strings.TrimSuffix(at, "/"), token.Reveal())
 }
 
 // firstOwner invites the first owner of an installation without operators and prints

@@ -140,6 +140,18 @@ type restored struct {
 	// Missing is how many erasures were accepted to be missing, -1 for an unknown
 	// number.
 	Missing int64 `json:"missing_erasures"`
+	// Ended is what may have been used since the backup, and works no more.
+	Ended endedRow `json:"ended"`
+}
+
+// endedRow is store.Ended as it is printed.
+type endedRow struct {
+	Sessions  int64 `json:"operator_sessions"`
+	Links     int64 `json:"enrolment_links"`
+	Approvals int64 `json:"approvals"`
+	Codes     int64 `json:"operator_recovery_codes"`
+	AppCodes  int64 `json:"app_recovery_codes"`
+	Stepups   int64 `json:"stepups"`
 }
 
 func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) (err error) {
@@ -193,8 +205,8 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	if f.asJSON {
 		return printJSON(c.OutOrStdout(), out)
 	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "restored  %s: %d connections; %d people erased again\n\nWhat happened after %s is not in it. Tokens that were renewed since then may be\nrefused by their platform: those people connect again.\n",
-		out.Backup, out.Connections, out.Erased, when(r.Manifest().Created))
+	_, err = fmt.Fprintf(c.OutOrStdout(), "restored  %s: %d connections; %d people erased again\n\nWhat happened after %s is not in it. Tokens that were renewed since then may be\nrefused by their platform: those people connect again.\nAll operators sign in again, and %d recovery codes of theirs and %d of the app's users\nwork no more, since they may have been used: make new ones. Factors that were removed\nand roles that were taken since then are there again: gatehouse account list\n",
+		out.Backup, out.Connections, out.Erased, when(r.Manifest().Created), out.Ended.Codes, out.Ended.AppCodes)
 	return err
 }
 
@@ -213,12 +225,18 @@ func eraseAgain(ctx context.Context, p *parts, r *backup.Restore) (restored, err
 	if err != nil {
 		return out, err
 	}
+	ended, err := p.db.Backup().EndWhatIsOnce(ctx)
+	if err != nil {
+		return out, fmt.Errorf("ending what may have been used since the backup: %w", err)
+	}
+	out.Ended = endedRow(ended)
 	missing := strconv.FormatInt(r.Missing, 10)
 	if r.Missing < 0 {
 		missing = "unknown"
 	}
 	if _, err := p.log.Record(ctx, audit.Entry{Action: "backup.restore", Verdict: "done", Facts: map[string]string{
 		"backup": m.ID, "erased": strconv.Itoa(out.Erased), "missing": missing,
+		"sessions": fmt.Sprint(ended.Sessions), "recovery_codes": fmt.Sprint(ended.Codes), "app_recovery_codes": fmt.Sprint(ended.AppCodes),
 	}}); err != nil {
 		return out, err
 	}

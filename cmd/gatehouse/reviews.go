@@ -29,7 +29,7 @@ func (p *parts) openReviews() (err error) {
 			b, err := checkpoints(ctx, audit.CheckpointPath)
 			return string(b), err
 		},
-		OperatorUsed: p.operatorUsed, Configured: p.configuredRights, Tell: p.tellReview,
+		OperatorUsed: p.operatorUsed, RoleUsed: p.roleUsed, Configured: p.configuredRights, Tell: p.tellReview,
 		Every: c.Every, Due: c.Due, Shortest: c.Shortest, Unused: c.Unused, Reviewers: reviewers, Logger: p.logger,
 	})
 	return err

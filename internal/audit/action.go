@@ -19,7 +19,7 @@ var actions = map[string]string{
 	"backup.create":  "A backup of the database was taken; facts hold its id, its epoch and how many connections it holds.",
 	"backup.drill":   "A backup was opened on trial: it was loaded, its log verified, and its connections were counted. Nothing of it was kept.",
 	"backup.prune":   "The time of an epoch was over: its key is destroyed, after which no backup of that day opens, and its backups are deleted.",
-	"backup.restore": "The database was restored from a backup; facts hold its id, how many erasures were done again, and how many were accepted to be missing.",
+	"backup.restore": "The database was restored from a backup; facts hold its id, how many erasures were done again, how many were accepted to be missing, and how many sessions and recovery codes were ended because they may have been used since.",
 
 	"compliance.result": "X was asked how a compliance job is doing, its answer was read, or what it found was handed over; facts hold counts only.",
 	"compliance.submit": "A compliance job was made at X, or the list of identifiers for it was opened and sent; facts hold counts only.",
@@ -104,7 +104,7 @@ var actions = map[string]string{
 	"operator.altered":   "A role, passkey, session, proposal or review in the database was found not to be as Gatehouse wrote it: somebody else did, so it gives nothing. Facts hold the kind of row and its name; each is recorded once an hour.",
 	"operator.approve":   "An operator agreed to what another one proposed; facts hold the approval, the act and who proposed it. It can be used once.",
 	"operator.approved":  "An approval was used: the act that it is for follows. Facts hold the approval, the act and who approved it.",
-	"operator.cloned":    "A passkey answered with a counter that went back: there are two of it. It was taken away.",
+	"operator.cloned":    "A passkey answered with a counter that went back: there are two of it. It was taken away, and all sessions of the account ended.",
 	"operator.decline":   "An operator disagreed with what another one proposed.",
 	"operator.enrol":     "An invited operator finished enrolling: the account signs in from now on, and its link is used up.",
 	"operator.factor":    "A factor of an operator, or their name and address, was added, replaced or removed; facts say which. All other sessions of the account ended.",

@@ -93,7 +93,7 @@ func showApprovals(v *visit) error {
 	if err != nil {
 		return err
 	}
-	names, err := v.names()
+	names, err := v.fullNames()
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func showApprovals(v *visit) error {
 	return v.show("approvals.html", "Approvals", p)
 }
 
-// about says what an approval is about, with the names of the accounts that it may be
+// about says what an approval is about, with what tells the accounts apart that it may be
 // about in the place of their numbers: whom it is about, and who gets something by it.
 func about(a operator.Approval, names map[operator.AccountID]string) string {
 	if a.Subject == "" {
@@ -152,6 +152,35 @@ func (v *visit) names() (map[operator.AccountID]string, error) {
 		names[a.ID] = operatorName(a)
 	}
 	return names, nil
+}
+
+// fullNames returns what tells the operators apart for whoever decides about one: the
+// name, which they choose themselves, the address, and the beginning of the number, which
+// nobody chooses.
+func (v *visit) fullNames() (map[operator.AccountID]string, error) {
+	accounts, err := v.console.directory.Accounts(v.context())
+	if err != nil {
+		return nil, err
+	}
+	names := map[operator.AccountID]string{"": "–"}
+	for _, a := range accounts {
+		names[a.ID] = fullName(a)
+	}
+	return names, nil
+}
+
+func fullName(a operator.Account) string {
+	short := string(a.ID)[:min(8, len(a.ID))]
+	words := []string{a.Name}
+	switch {
+	case a.Email != "" && a.Name != "":
+		words = append(words, "<"+a.Email+">")
+	case a.Email != "":
+		words[0] = a.Email
+	case a.Name == "":
+		return short + "…"
+	}
+	return strings.Join(append(words, "("+short+"…)"), " ")
 }
 
 // operatorName returns what an operator is called in lists.

@@ -19,6 +19,7 @@ const (
 	sessionCookie = "gatehouse"
 	bindingCookie = "gatehouse-browser"
 	flashCookie   = "gatehouse-said"
+	enrolCookie   = "gatehouse-enrol"
 	themeCookie   = "gatehouse-theme"
 )
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"gatehouse/internal/identity/factor"
@@ -12,21 +13,28 @@ import (
 	"gatehouse"
 )
 
-// EnrolPath is where a link to enrol leads; the token is its last part.
-const EnrolPath = "/enrol/"
+// EnrolPath is where somebody enrols.
+const EnrolPath = "/enrol"
 
-// enrolRoutes are the steps of whoever has a link to enrol. The link is in every
-// path: nothing else says who this is.
+// EnrolLink is the link to enrol of a token, at a console's address without a slash at
+// its end. The token stands behind the #: browsers send that to nobody, so that no proxy
+// writes it down.
+func EnrolLink(console, token string) string { return console + EnrolPath + "#" + token }
+
+// enrolRoutes are the steps of whoever has a link to enrol. The browser keeps its token
+// in a cookie while they last: nothing else says who this is.
 func (k *Console) enrolRoutes() []route {
-	at := EnrolPath + "{token}"
 	return []route{
-		signing(get(at, anyone, showEnrol)),
-		signing(post(at+"/profile", anyone, enrolProfile)),
-		signing(post(at+"/passkey/begin", anyone, enrolBegin)),
-		signing(post(at+"/passkey", anyone, enrolPasskey)),
-		signing(post(at+"/password", anyone, enrolPassword)),
-		signing(post(at+"/code", anyone, enrolCode)),
-		signing(post(at+"/finish", anyone, enrolFinish)),
+		signing(get(EnrolPath, anyone, showEnrol)),
+		// Links of before had the token in the path.
+		signing(get(EnrolPath+"/{token}", anyone, showEnrolLink)),
+		signing(post(EnrolPath, anyone, takeEnrolLink)),
+		signing(post(EnrolPath+"/profile", anyone, enrolProfile)),
+		signing(post(EnrolPath+"/passkey/begin", anyone, enrolBegin)),
+		signing(post(EnrolPath+"/passkey", anyone, enrolPasskey)),
+		signing(post(EnrolPath+"/password", anyone, enrolPassword)),
+		signing(post(EnrolPath+"/code", anyone, enrolCode)),
+		signing(post(EnrolPath+"/finish", anyone, enrolFinish)),
 	}
 }
 
@@ -36,18 +44,18 @@ type enrolPage struct {
 	Name, Email string
 	Roles       string
 	Until       time.Time
-	// Step is profile, factors, code or finish.
+	// Step is link, profile, factors, code or finish.
 	Step string
+	// Link is what stands in the field of the step link already.
+	Link string
 	TOTP totpView
 }
 
-func (v *visit) link() secret.Text { return secret.New(v.r.PathValue("token")) }
+func (v *visit) link() secret.Text { return secret.New(v.cookie(enrolCookie)) }
 
 func (v *visit) enrolling() operator.EnrolmentOrSession {
 	return operator.EnrolmentOrSession{Browser: v.browser, Enrolment: v.link()}
 }
-
-func (v *visit) enrolBase() string { return EnrolPath + v.r.PathValue("token") }
 
 // enrolState returns the step at which an enrolment stands.
 func (v *visit) enrolState(wrong string) (*enrolPage, error) {
@@ -55,7 +63,7 @@ func (v *visit) enrolState(wrong string) (*enrolPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &enrolPage{Base: v.enrolBase(), Wrong: wrong, Name: e.Account.Name, Email: e.Account.Email, Until: e.Until, Roles: rolesText(e.Account, v.now)}
+	p := &enrolPage{Base: EnrolPath, Wrong: wrong, Name: e.Account.Name, Email: e.Account.Email, Until: e.Until, Roles: rolesText(e.Account, v.now)}
 	switch {
 	case p.Name == "" || p.Email == "":
 		p.Step = "profile"
@@ -79,11 +87,40 @@ func (v *visit) enrolState(wrong string) (*enrolPage, error) {
 const enrolTitle = "Set up your account"
 
 func showEnrol(v *visit) error {
+	if v.link().IsZero() {
+		return v.show("enrol.html", enrolTitle, &enrolPage{Base: EnrolPath, Step: "link"})
+	}
 	p, err := v.enrolState("")
+	if errors.Is(err, operator.ErrEnrolment) {
+		v.setCookie(enrolCookie, "", -1)
+	}
 	if err != nil {
 		return err
 	}
 	return v.show("enrol.html", enrolTitle, p)
+}
+
+// showEnrolLink shows what a link of before holds as if it had been pasted: following it
+// does nothing, since programs that preview links do so.
+func showEnrolLink(v *visit) error {
+	return v.show("enrol.html", enrolTitle, &enrolPage{Base: EnrolPath, Step: "link", Link: v.r.PathValue("token")})
+}
+
+// enrolLink is the command of the form that takes a link to enrol, or what stands behind
+// its #.
+type enrolLink struct{ token secret.Text }
+
+func (l *enrolLink) read(f *form) {
+	text := strings.TrimSpace(f.secret("link", 1000).Reveal())
+	l.token = secret.New(text[strings.LastIndexAny(text, "#/")+1:])
+}
+
+func takeEnrolLink(v *visit, in *enrolLink) (*outcome, error) {
+	if _, err := v.console.directory.Enrolment(v.context(), in.token); err != nil {
+		return nil, err
+	}
+	v.setCookie(enrolCookie, in.token.Reveal(), 0)
+	return goTo(EnrolPath), nil
 }
 
 // enrolAgain shows the step once more with what was wrong.
@@ -111,7 +148,7 @@ func enrolProfile(v *visit, in *profile) (*outcome, error) {
 	if err := v.console.directory.SetProfile(v.context(), v.enrolling(), in.name, in.email); err != nil {
 		return v.enrolAgain(plainWords(err))
 	}
-	return goTo(v.enrolBase()), nil
+	return goTo(EnrolPath), nil
 }
 
 func enrolBegin(v *visit, _ *nothing) (*outcome, error) {
@@ -143,7 +180,7 @@ func enrolPassword(v *visit, in *newPassword) (*outcome, error) {
 	if err := v.console.directory.SetPassword(v.context(), v.enrolling(), in.password); err != nil {
 		return v.enrolAgain(plainWords(err))
 	}
-	return goTo(v.enrolBase()), nil
+	return goTo(EnrolPath), nil
 }
 
 // newCode is the command of the form that proves an authenticator app.
@@ -163,6 +200,7 @@ func enrolFinish(v *visit, _ *nothing) (*outcome, error) {
 	if err != nil {
 		return v.enrolAgain(err)
 	}
+	v.setCookie(enrolCookie, "", -1)
 	if len(codes) == 0 {
 		out, err := v.signedIn(token, "/")
 		if err != nil {

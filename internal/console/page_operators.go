@@ -227,7 +227,7 @@ func invite(v *visit, in *invitation) (*outcome, error) {
 
 func (v *visit) showLink(token string, a operator.Account) *outcome {
 	return showOnce("link.html", "A link to enrol", linkPage{
-		Name: operatorName(a), Link: v.console.url.Scheme + "://" + v.console.url.Host + EnrolPath + token, Path: "/operators/" + string(a.ID),
+		Name: operatorName(a), Link: EnrolLink(v.console.url.Scheme+"://"+v.console.url.Host, token), Path: "/operators/" + string(a.ID),
 	})
 }
 

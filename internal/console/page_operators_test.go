@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
 )
 
 func (d *desk) operators() map[string]operator.Account {
@@ -24,12 +25,33 @@ func (d *desk) operators() map[string]operator.Account {
 func TestInvite(t *testing.T) {
 	d := newDesk(t, operator.Owner, Operators())
 	r := d.post("/operators/invite", "name", "Grace", "email", "grace@example.com", "role", "auditor", "until", time.Now().AddDate(0, 1, 0).Format(time.DateOnly))
-	link := regexp.MustCompile(regexp.QuoteMeta(origin) + `/enrol/[^"<\s]+`).FindString(r.body)
+	link := regexp.MustCompile(regexp.QuoteMeta(origin) + `/enrol#[^"<\s]+`).FindString(r.body)
 	if r.status != 200 || link == "" {
 		t.Fatalf("inviting: %d %s", r.status, r.body)
 	}
-	if r := d.house.stranger().get(strings.TrimPrefix(link, origin)); r.status != 200 {
-		t.Errorf("the link %s: %d %s", link, r.status, r.body)
+	_, token, _ := strings.Cut(link, "#")
+	// The link, what stands behind its #, and a link of before, in the form's field.
+	for _, text := range []string{link, token, " " + token + "\n", origin + "/enrol/" + token} {
+		s := d.house.stranger()
+		s.post("/enrol", "link", text).goesTo(t, "/enrol")
+		s.get("/enrol").shows(t, "Grace", "auditor", "!"+token)
+	}
+	// A link of before is shown in the field, and does nothing: programs preview links.
+	s := d.house.stranger()
+	s.get("/enrol/"+token).shows(t, `value="`+token+`"`, "!Grace")
+	if s.cookies[enrolCookie] != "" {
+		t.Errorf("following a link of before sets %v", s.cookies)
+	}
+	for _, wrong := range []string{"x", token + "x", strings.TrimSuffix(token, token[len(token)-1:])} {
+		s := d.house.stranger()
+		if r := s.post("/enrol", "link", wrong); r.status != http.StatusUnauthorized || s.cookies[enrolCookie] != "" {
+			t.Errorf("a link that nobody made: %d", r.status)
+		}
+		s.cookies[enrolCookie] = wrong
+		if r := s.get("/enrol"); r.status != http.StatusUnauthorized || s.cookies[enrolCookie] != "" {
+			t.Errorf("a cookie that nobody made: %d", r.status)
+		}
+		s.get("/enrol").shows(t, "The link, or what stands behind its #")
 	}
 	d.get("/operators").shows(t, "Grace", "grace@example.com", "auditor", "invited", "!"+link)
 	grace := d.operators()["Grace"]
@@ -180,7 +202,7 @@ func TestTwoPeople(t *testing.T) {
 
 	// Declined is declined.
 	d.post("/operators/"+string(second.account.ID)+"/revoke", "role", "security").goesTo(t, "/operators/approvals")
-	dev.get("/operators/approvals").shows(t, "revoke Grace security")
+	dev.get("/operators/approvals").shows(t, "revoke Grace &lt;grace@example.com&gt;", ") security")
 	id = approval(dev.get("/operators/approvals"))
 	dev.post("/operators/approvals/decline", "approval", id).goesTo(t, "/operators/approvals")
 	if got := rolesText(d.operators()["Grace"], time.Now()); got != "security" {
@@ -209,11 +231,29 @@ func TestOperatorsAreSorted(t *testing.T) {
 	d.get("/operators?sort=-name&all=yes").shows(t, `aria-sort="descending"><a href="/operators?all=yes&amp;sort=name"`)
 }
 
-// TestApprovalNamesWhoGetsIt: whoever decides sees to whom roles go, and not a number.
+// TestApprovalNamesWhoGetsIt: whoever decides sees to whom roles go, by what these choose
+// themselves and by what they do not.
 func TestApprovalNamesWhoGetsIt(t *testing.T) {
 	h := newHouse(t, nil, Operators())
 	ada, bob, heir := h.join("Ada", operator.Owner), h.join("Bob", operator.Owner), h.join("Dan", operator.Auditor)
 	h.join("Eve", operator.Security)
-	ada.post("/operators/"+string(bob.account.ID)+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, "/operators/approvals")
-	bob.get("/operators/approvals").shows(t, "hand-over Bob to Dan", "!"+string(heir.account.ID))
+	full := func(name string, d *desk) string {
+		return name + " &lt;" + strings.ToLower(name) + "@example.com&gt; (" + string(d.account.ID)[:8] + "…)"
+	}
+	handOver := func() {
+		t.Helper()
+		ada.post("/operators/"+string(bob.account.ID)+"/hand-over", "to", string(heir.account.ID), "typed", "hand over").goesTo(t, "/operators/approvals")
+	}
+	handOver()
+	bob.get("/operators/approvals").shows(t, "hand-over "+full("Bob", bob)+" to "+full("Dan", heir), "!"+string(heir.account.ID), full("Ada", ada))
+
+	// Nobody takes the name of somebody else, and another name makes what was asked
+	// for something else.
+	heir.post("/account/profile", "name", "EVE", "email", "dan@example.com").shows(t, "Another operator has this name")
+	must(t, h.directory.SetProfile(t.Context(), operator.EnrolmentOrSession{Browser: heir.browser(), Session: secret.New(heir.cookies[sessionCookie])}, "Dan the Second", "dan@example.com"))
+	handOver()
+	if all, err := h.directory.Approvals(t.Context()); err != nil || len(all) != 2 || all[0].Digest == all[1].Digest {
+		t.Errorf("the proposals are %+v, %v; want one of each name", all, err)
+	}
+	bob.get("/operators/approvals").shows(t, "Dan the Second &lt;dan@example.com&gt;")
 }

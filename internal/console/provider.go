@@ -31,6 +31,17 @@ func beginProvider(v *visit, in *backForm) (*outcome, error) {
 	return showOnce("leave.html", "Single sign-on", leavePage{address}), nil
 }
 
+// proveWithProvider leads to the provider, which is told to ask who this is. What comes of
+// it is a new session, in the place of this one.
+func proveWithProvider(v *visit, in *backForm) (*outcome, error) {
+	address, err := v.console.directory.ProveProviderBegin(v.context(), v.browser, v.token)
+	if err != nil {
+		return nil, err
+	}
+	v.setCookie(returnCookie, localPath(in.back), 10*time.Minute)
+	return showOnce("leave.html", "Single sign-on", leavePage{address}), nil
+}
+
 // maxProvider bounds what a provider sends a browser back with, in bytes.
 const maxProvider = 16 << 10
 
@@ -45,6 +56,9 @@ func signInWithProvider(v *visit) error {
 		return wire.Refuse(gatehouse.ErrInvalid, "console/provider", "The provider sent nothing that could be used. Begin again.")
 	}
 	fail := func(wrong string, status int) error {
+		if v.who != nil {
+			return v.showStatus(status, "sign-in.html", proveTitle, v.provePage(back, wrong))
+		}
 		return v.showStatus(status, "sign-in.html", "Sign in", v.signInPage(back, wrong, ""))
 	}
 	if query.Get("error") != "" {

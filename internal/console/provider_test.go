@@ -21,6 +21,7 @@ import (
 type colleague struct {
 	email string
 	amr   []string
+	seen  time.Time // when the provider saw them; zero for a provider that does not say
 }
 
 func (c *colleague) ID() string { return "subject-" + c.email }
@@ -37,6 +38,9 @@ func (c *colleague) Claims(_ []string, base *mockoidc.IDTokenClaims) (jwt.Claims
 		return nil, err
 	}
 	all["email"], all["email_verified"], all["amr"] = c.email, true, c.amr
+	if !c.seen.IsZero() {
+		all["auth_time"] = c.seen.Unix()
+	}
 	return all, nil
 }
 
@@ -56,10 +60,10 @@ func TestProvider(t *testing.T) {
 	_ = seed
 
 	// begin goes as far as the provider's way back.
-	begin := func(d *desk, who *colleague) string {
+	beginAt := func(d *desk, page string, who *colleague) string {
 		t.Helper()
-		d.get("/sign-in?return=/health").shows(t, "Single sign-on")
-		r := d.post("/sign-in/provider/begin", "return", "/health")
+		d.get(page+"?return=/health").shows(t, "Single sign-on", page+"/provider/begin")
+		r := d.post(page+"/provider/begin", "return", "/health")
 		found := regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]+)"`).FindStringSubmatch(r.body)
 		if r.status != 200 || found == nil {
 			t.Fatalf("begin: %d %s", r.status, r.body)
@@ -75,8 +79,12 @@ func TestProvider(t *testing.T) {
 		must(t, err)
 		return back.RequestURI()
 	}
+	begin := func(d *desk, who *colleague) string {
+		t.Helper()
+		return beginAt(d, "/sign-in", who)
+	}
 	d := h.stranger()
-	back := begin(d, &colleague{"grace@example.com", []string{"mfa"}})
+	back := begin(d, &colleague{"grace@example.com", []string{"mfa"}, time.Time{}})
 	// The browser comes from another site, without its cookies: it is sent around, and
 	// gets none that would take the place of those that it has.
 	other := &desk{t: t, house: h, cookies: map[string]string{}}
@@ -93,6 +101,24 @@ func TestProvider(t *testing.T) {
 	if r := d.get("/health"); r.status != 200 {
 		t.Errorf("signed in: %d", r.status)
 	}
+	// Proving again is a new session, in the place of the old one, once the provider has
+	// seen whose it is.
+	old := d.cookies[sessionCookie]
+	for what, who := range map[string]*colleague{
+		"a provider that does not say when": {"grace@example.com", []string{"mfa"}, time.Time{}},
+		"one that saw them too long ago":    {"grace@example.com", []string{"mfa"}, time.Now().Add(-operator.DefaultFresh)},
+	} {
+		r := d.get(beginAt(d, "/prove", who))
+		if r.status != http.StatusUnauthorized || d.cookies[sessionCookie] != old || !strings.Contains(r.body, proveTitle) {
+			t.Errorf("%s: %d", what, r.status)
+		}
+	}
+	stale := d.again()
+	d.get(beginAt(d, "/prove", &colleague{"grace@example.com", []string{"mfa"}, time.Now()})).goesTo(t, "/health")
+	if d.cookies[sessionCookie] == old || d.get("/health").status != 200 {
+		t.Error("there is no new session")
+	}
+	stale.get("/health").goesTo(t, "/sign-in?return=%2Fhealth")
 	d.signOut()
 	if r := d.get(back); r.status != http.StatusUnauthorized || d.cookies[sessionCookie] != "" {
 		t.Errorf("the way back again: %d", r.status)
@@ -100,14 +126,14 @@ func TestProvider(t *testing.T) {
 
 	// Without a factor that is believed our own follows.
 	d = h.stranger()
-	r = d.get(begin(d, &colleague{"grace@example.com", []string{"pwd"}}))
+	r = d.get(begin(d, &colleague{"grace@example.com", []string{"pwd"}, time.Time{}}))
 	r.shows(t, "Enter a code", `value="/health"`)
 	if d.cookies[sessionCookie] != "" {
 		t.Error("half a sign-in is a session")
 	}
 	// Nobody is made an operator by a provider.
 	d = h.stranger()
-	if r := d.get(begin(d, &colleague{"stranger@example.com", []string{"mfa"}})); r.status != http.StatusUnauthorized || d.cookies[sessionCookie] != "" {
+	if r := d.get(begin(d, &colleague{"stranger@example.com", []string{"mfa"}, time.Time{}})); r.status != http.StatusUnauthorized || d.cookies[sessionCookie] != "" {
 		t.Errorf("a stranger: %d", r.status)
 	}
 	for _, query := range []string{"", "?error=access_denied&state=x", "?state=x&code=y", "?state=" + strings.Repeat("x", maxProvider)} {

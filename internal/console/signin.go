@@ -106,6 +106,10 @@ func signInWithPasskey(v *visit, in *passkeyAnswer) (*outcome, error) {
 // signedIn gives the browser its session and goes on.
 func (v *visit) signedIn(token secret.Text, back string) (*outcome, error) {
 	v.setCookie(sessionCookie, token.Reveal(), 0)
+	if v.who != nil {
+		// The browser has another session now; should this fail, the old one ends by itself.
+		_ = v.console.directory.SignOut(v.context(), v.browser, v.token)
+	}
 	if back = localPath(back); back != "/" {
 		return goTo(back), nil
 	}
@@ -179,11 +183,12 @@ func (k *Console) proveRoutes() []route {
 		signing(post("/prove/passkey", self, proveWithPasskey)),
 		signing(post("/prove/password", self, proveWithPassword)),
 		signing(post("/prove/code", self, proveWithCode)),
+		signing(post("/prove/provider/begin", self, proveWithProvider)),
 	}
 }
 
 func (v *visit) provePage(back, wrong string) signInPage {
-	return signInPage{Base: "/prove", Return: localPath(back), Wrong: wrong, Email: v.who.Email, Passkey: v.who.Passkeys > 0, Password: v.who.Password, Again: true}
+	return signInPage{Base: "/prove", Return: localPath(back), Wrong: wrong, Email: v.who.Email, Passkey: v.who.Passkeys > 0, Password: v.who.Password, Provider: v.console.directory.HasProvider(), Again: true}
 }
 
 const proveTitle = "Show that it is you"

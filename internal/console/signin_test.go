@@ -84,7 +84,9 @@ func (h *house) codes(name string) (d *desk, seed string, recovery []string) {
 	link, account, err := h.directory.Invite(h.t.Context(), operator.Host(), operator.Invitation{Role: operator.Auditor})
 	must(h.t, err)
 	d.account = account
-	at := EnrolPath + link.Reveal()
+	const at = EnrolPath
+	d.get(at).shows(h.t, "The link, or what stands behind its #")
+	d.post(at, "link", link.Reveal()).goesTo(h.t, at)
 	d.get(at).shows(h.t, "Your name, as other operators see it")
 	d.post(at+"/profile", "name", name, "email", strings.ToLower(name)+"@example.com").goesTo(h.t, at)
 	d.get(at).shows(h.t, "Welcome, "+name, "Make a passkey", "With a password and a code")
@@ -108,8 +110,11 @@ func (h *house) codes(name string) (d *desk, seed string, recovery []string) {
 		h.t.Fatalf("recovery codes %q", recovery)
 	}
 	// The link was used up.
-	if r := d.get(at); r.status != http.StatusUnauthorized {
+	if r := d.post(at, "link", link.Reveal()); r.status != http.StatusUnauthorized {
 		h.t.Errorf("the link again: %d", r.status)
+	}
+	if _, kept := d.cookies[enrolCookie]; kept {
+		h.t.Error("the link is kept after it was used")
 	}
 	return d, seed, recovery
 }

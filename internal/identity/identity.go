@@ -117,7 +117,9 @@ type Directory struct {
 	seen map[sourceKey]struct{}
 
 	keyUses keyUses
-	uses    uses
+	// firstUse holds something if keyUses has the first use of a key.
+	firstUse chan struct{}
+	uses     uses
 }
 
 // New returns a Directory.
@@ -125,7 +127,7 @@ func New(config Config) (*Directory, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	return &Directory{config: config, seen: make(map[sourceKey]struct{}), uses: newUses()}, nil
+	return &Directory{config: config, seen: make(map[sourceKey]struct{}), firstUse: make(chan struct{}, 1), uses: newUses()}, nil
 }
 
 // now is the present as the store keeps it, so that what is returned and what is

@@ -36,14 +36,25 @@ const maxKeyUses = 16384
 type keyUses struct {
 	mu   sync.Mutex // guards what follows; not held while storing
 	seen map[ServiceKeyID]KeyUse
+	// known are the keys of which this process has noted a use.
+	known map[ServiceKeyID]bool
 }
 
-// note notes one use, now.
-func (u *keyUses) note(key ServiceKeyID, from netip.Addr) {
+// note notes one use, now, and reports whether it is the first of the key that this
+// process knows of.
+func (u *keyUses) note(key ServiceKeyID, from netip.Addr) bool {
 	use := KeyUse{At: now(), From: networkOf(from), Count: 1}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.add(key, use)
+	if u.known[key] || len(u.known) >= maxKeyUses {
+		return false
+	}
+	if u.known == nil {
+		u.known = map[ServiceKeyID]bool{}
+	}
+	u.known[key] = true
+	return true
 }
 
 // add is called with mu held.

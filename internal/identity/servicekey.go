@@ -237,7 +237,8 @@ type Rotation struct {
 	// with.
 	Life time.Duration
 	// Again replaces a successor that was never used: one whose text was lost, because
-	// what made it died before anybody had it. It is revoked.
+	// what made it died before anybody had it. It is revoked. That a use is not stored yet
+	// can be for the moment that another process takes to write its first use down.
 	Again bool
 }
 
@@ -265,6 +266,12 @@ func (d *Directory) RotateServiceKey(ctx context.Context, id ServiceKeyID, r Rot
 	if r.Overlap < 0 {
 		return fail(fmt.Errorf("the overlap must not be negative: %w", gatehouse.ErrInvalid))
 	}
+	if r.Again {
+		// Whether the successor was used must be stored, before it is asked.
+		if err := d.FlushKeyUses(ctx); err != nil {
+			return fail(err)
+		}
+	}
 	old, err := d.ServiceKey(ctx, id)
 	if err != nil {
 		return fail(err)
@@ -286,7 +293,7 @@ func (d *Directory) RotateServiceKey(ctx context.Context, id ServiceKeyID, r Rot
 			}
 			// First it goes, then another comes: dying in between leaves one too few,
 			// never one too many.
-			if err := d.RevokeServiceKey(ctx, successor.ID); err != nil {
+			if err := d.takeBack(ctx, successor); err != nil {
 				return fail(err)
 			}
 		}
@@ -307,6 +314,19 @@ func (d *Directory) RotateServiceKey(ctx context.Context, id ServiceKeyID, r Rot
 		return fail(fmt.Errorf("rotating a key of service %s: %w", old.Service, err))
 	}
 	return record.Key, text, nil
+}
+
+// takeBack revokes a key that was never used, by what is stored when it is written.
+func (d *Directory) takeBack(ctx context.Context, key ServiceKey) error {
+	entry := audit.Entry{Action: actionKeyRevoke, Service: key.Service, Facts: map[string]string{"key": keyName(string(key.ID))}}
+	err := d.logged(ctx, entry, func() error { return d.config.Store.RevokeUnusedKey(ctx, key.ID, now()) })
+	if !errors.Is(err, gatehouse.ErrConflict) {
+		return err
+	}
+	if key, err = d.ServiceKey(ctx, key.ID); err != nil {
+		return err
+	}
+	return fmt.Errorf("rotating a service key: %w", &RotatedError{key})
 }
 
 // Caller is a service and the key that it showed.
@@ -372,14 +392,24 @@ func (d *Directory) AuthenticateService(ctx context.Context, key secret.Text) (C
 
 // KeyUsed notes that a key was accepted for a call from an address. It waits for
 // nothing; see Run.
-func (d *Directory) KeyUsed(id ServiceKeyID, from netip.Addr) { d.keyUses.note(id, from) }
+func (d *Directory) KeyUsed(id ServiceKeyID, from netip.Addr) {
+	if !d.keyUses.note(id, from) {
+		return
+	}
+	// Whether a key was ever used decides about its rotation: Run stores it at once.
+	select {
+	case d.firstUse <- struct{}{}:
+	default:
+	}
+}
 
 // FlushKeyUses stores what KeyUsed noted.
 func (d *Directory) FlushKeyUses(ctx context.Context) error {
 	return d.keyUses.flush(ctx, d.config.Store.AddKeyUses)
 }
 
-// flushEvery is how often uses of keys are stored: what a crash loses of them.
+// flushEvery is how often uses of keys are stored: what a crash loses of them. The first
+// use of a key that a process notes is stored at once.
 const flushEvery = 5 * time.Second
 
 // lookEvery is how often Run looks for keys that end soon.
@@ -401,6 +431,8 @@ func (d *Directory) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-d.firstUse:
+			report("when keys were used is not stored", d.FlushKeyUses(ctx))
 		case <-flush.C:
 			report("when keys were used is not stored", d.FlushKeyUses(ctx))
 		case <-look.C:

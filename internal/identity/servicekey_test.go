@@ -136,11 +136,8 @@ func TestRotation(t *testing.T) {
 		if got := w.stored(old.ID); got.Successor != third.ID || got.Expires != was.Expires {
 			t.Errorf("the old key is %+v, want the successor %s and its earlier end", got, third.ID)
 		}
-		// One that is in use is not taken back.
+		// One that is in use is not taken back, whether or not that is stored yet.
 		w.directory.KeyUsed(third.ID, netip.MustParseAddr("192.0.2.77"))
-		if err := w.directory.FlushKeyUses(ctx); err != nil {
-			t.Fatal(err)
-		}
 		if _, _, err := w.directory.RotateServiceKey(ctx, old.ID, identity.Rotation{Again: true}); !errors.As(err, &rotated) {
 			t.Errorf("taking back a successor in use: %v, want a RotatedError", err)
 		}
@@ -439,6 +436,87 @@ func TestRunStoresUses(t *testing.T) {
 }
 
 // keepsUses takes uses for itself.
+// The first use of a key is stored at once, and others every few seconds.
+func TestTheFirstUseIsStoredAtOnce(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	c := w.config(w.db.Identity())
+	synctest.Test(t, func(t *testing.T) {
+		stored := make(chan map[identity.ServiceKeyID]identity.KeyUse, 10)
+		c.Store = noServices{keepsUses{Store: c.Store, stored: stored}}
+		d, err := identity.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.Run(ctx) }()
+		for i, want := range []int{1, 1, 2} { // the first of two keys, and none again of the first
+			d.KeyUsed([]identity.ServiceKeyID{"one", "one", "two"}[i], netip.MustParseAddr("192.0.2.1"))
+			synctest.Wait()
+			if len(stored) != want {
+				t.Errorf("after use %d: stored %d times, want %d", i+1, len(stored), want)
+			}
+		}
+		if len(stored) == 2 {
+			<-stored
+			<-stored
+			d.KeyUsed("one", netip.MustParseAddr("192.0.2.1"))
+			if got := <-stored; got["one"].Count != 1 { // in a few seconds
+				t.Errorf("stored %+v, want one use", got)
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A use that another process stores between the look and the write keeps its key.
+func TestAKeyThatIsUsedMeanwhileIsNotTakenBack(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		ctx := t.Context()
+		for what, used := range map[string]bool{"used meanwhile": true, "never used": false} {
+			old, _ := w.key(identity.KeyRequest{})
+			next, text, err := w.directory.RotateServiceKey(ctx, old.ID, identity.Rotation{Overlap: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := w.newDirectory(usedMeanwhile{w.db.Identity(), func() {
+				if !used {
+					return
+				}
+				if err := w.db.Identity().AddKeyUses(ctx, map[identity.ServiceKeyID]identity.KeyUse{next.ID: {At: time.Now(), Count: 1}}); err != nil {
+					t.Fatal(err)
+				}
+			}})
+			_, _, err = d.RotateServiceKey(ctx, old.ID, identity.Rotation{Again: true})
+			var rotated *identity.RotatedError
+			if errors.As(err, &rotated) != used || !used && err != nil {
+				t.Errorf("%s: %v, want a RotatedError: %t", what, err, used)
+			}
+			if used && rotated != nil && rotated.Successor.Used.Count != 1 {
+				t.Errorf("%s: the error says %+v", what, rotated.Successor.Used)
+			}
+			if _, err := w.directory.AuthenticateService(ctx, text); (err == nil) != used {
+				t.Errorf("%s: its key: %v", what, err)
+			}
+		}
+	})
+}
+
+// usedMeanwhile is a store in which something happens just before a key is taken back.
+type usedMeanwhile struct {
+	identity.Store
+	first func()
+}
+
+func (s usedMeanwhile) RevokeUnusedKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	s.first()
+	return s.Store.RevokeUnusedKey(ctx, id, at)
+}
+
 type keepsUses struct {
 	identity.Store
 	stored chan map[identity.ServiceKeyID]identity.KeyUse

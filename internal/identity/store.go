@@ -109,6 +109,8 @@ type UseStore interface {
 	// AddKeyUses adds uses of keys to those that are stored: counts add up, and of
 	// times the latest stays, with its source.
 	AddKeyUses(ctx context.Context, uses map[ServiceKeyID]KeyUse) error
+	// RevokeUnusedKey revokes a key of which no use is stored; any other is ErrConflict.
+	RevokeUnusedKey(ctx context.Context, id ServiceKeyID, at time.Time) error
 	// WarnServiceKey notes that a key's end was announced.
 	WarnServiceKey(ctx context.Context, id ServiceKeyID, at time.Time) error
 }

@@ -30,6 +30,10 @@ const (
 	revokeServiceKey  statement = `
 		UPDATE service_keys SET revoked = CASE revoked WHEN 0 THEN $2 ELSE revoked END WHERE id = $1`
 
+	revokeUnusedKey statement = `
+		UPDATE service_keys SET revoked = CASE revoked WHEN 0 THEN $2 ELSE revoked END
+		WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM service_key_uses u WHERE u.key = service_keys.id)`
+
 	expireServiceKey statement = `
 		UPDATE service_keys SET expires = CASE WHEN expires > 0 AND expires < $2 THEN expires ELSE $2 END WHERE id = $1`
 
@@ -219,6 +223,15 @@ func (s *Identity) RevokeServiceKey(ctx context.Context, id identity.ServiceKeyI
 	n, err := s.db.exec(ctx, revokeServiceKey, string(id), micros(at))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no such service key: %w", gatehouse.ErrNotFound)
+	}
+	return err
+}
+
+// RevokeUnusedKey implements identity.UseStore.
+func (s *Identity) RevokeUnusedKey(ctx context.Context, id identity.ServiceKeyID, at time.Time) error {
+	n, err := s.db.exec(ctx, revokeUnusedKey, string(id), micros(at))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("the key was used: %w", gatehouse.ErrConflict)
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	operatorColumns = `o.id, o.environment, o.name, o.email, COALESCE(o.email_key, ''), o.state, o.reason, o.created, o.seen, o.decided_until,
-		o.handle, o.password, o.totp, o.totp_step, o.totp_next, o.totp_next_end,
+		o.own_email, o.handle, o.password, o.totp, o.totp_step, o.totp_next, o.totp_next_end,
 		(SELECT count(*) FROM operator_passkeys p WHERE p.operator = o.id),
 		(SELECT count(*) FROM operator_recovery c WHERE c.operator = o.id)`
 	selectOperator          statement = `SELECT ` + operatorColumns + ` FROM operators o WHERE o.id = $1`
@@ -32,7 +32,7 @@ const (
 	updateOperatorState statement = `UPDATE operators SET state = $3, reason = $4, seen = CASE WHEN $3 = 'active' THEN $5 ELSE seen END,
 		decided_until = CASE WHEN CAST($6 AS BIGINT) = 1 THEN $5 ELSE decided_until END
 		WHERE id = $1 AND state = $2 AND (CAST($8 AS TEXT) = '' OR reason = $8) AND (CAST($7 AS BIGINT) = 0 OR CASE WHEN seen = 0 THEN created ELSE seen END < CAST($7 AS BIGINT))`
-	updateOperatorProfile statement = `UPDATE operators SET name = $2, email = $3, email_key = $4 WHERE id = $1 AND state <> 'removed'`
+	updateOperatorProfile statement = `UPDATE operators SET name = $2, email = $3, email_key = $4, own_email = $5 WHERE id = $1 AND state <> 'removed'`
 	noteDecider           statement = `UPDATE operators SET decided_until = $2 WHERE id = $1`
 	blankOperator         statement = `UPDATE operators SET name = '', email = '', email_key = NULL, subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
 	blankFactors          statement = `UPDATE operators SET subject = NULL, password = '', totp = '', totp_next = '' WHERE id = $1`
@@ -73,6 +73,9 @@ func touched(n int64, err error, kind error, what string) error {
 func (s *Operators) AddAccount(ctx context.Context, r operator.AccountRecord) error {
 	return s.db.logTx(ctx, func(t *tx) error {
 		a := r.Account
+		if err := t.ownName(ctx, a.ID, a.Name); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, insertOperator, string(a.ID), string(r.Environment), a.Name, a.Email, nullable(r.EmailKey),
 			string(a.State), micros(a.Created), r.Handle)
 		for _, g := range r.Grants {
@@ -168,13 +171,13 @@ func (s *Operators) Accounts(ctx context.Context) ([]operator.AccountRecord, err
 
 func scanOperator(r scanner) (operator.AccountRecord, error) {
 	var record operator.AccountRecord
-	var created, seen, decided, nextEnd int64
+	var created, seen, decided, nextEnd, own int64
 	a := &record.Account
 	err := r.Scan(&a.ID, &record.Environment, &a.Name, &a.Email, &record.EmailKey, &a.State, &a.Reason, &created, &seen, &decided,
-		&record.Handle, &record.Password, &record.TOTP, &record.Step, &record.NextTOTP, &nextEnd, &a.Passkeys, &a.RecoveryLeft)
+		&own, &record.Handle, &record.Password, &record.TOTP, &record.Step, &record.NextTOTP, &nextEnd, &a.Passkeys, &a.RecoveryLeft)
 	a.Created, a.LastSeen = fromMicros(created), fromMicros(seen)
 	a.Password, a.TOTP = record.Password != "", record.TOTP != ""
-	record.NextEnd, record.Decided = fromMicros(nextEnd), fromMicros(decided)
+	record.NextEnd, record.Decided, record.OwnEmail = fromMicros(nextEnd), fromMicros(decided), own != 0
 	return record, err
 }
 
@@ -252,9 +255,14 @@ func (s *Operators) Forget(ctx context.Context, id operator.AccountID, change op
 }
 
 // SetProfile implements operator.AccountStore.
-func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, name, email, key string) error {
-	n, err := s.db.logExec(ctx, updateOperatorProfile, string(id), name, email, nullable(key))
-	return touched(n, err, gatehouse.ErrNotFound, "no such account")
+func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Profile) error {
+	return s.claiming(ctx, id, by, func(t *tx) error {
+		if err := t.ownName(ctx, id, p.Name); err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, updateOperatorProfile, string(id), p.Name, p.Email, nullable(p.EmailKey), flag(p.OwnEmail))
+		return touched(n, err, gatehouse.ErrNotFound, "no such account")
+	})
 }
 
 // PutGrant implements operator.GrantStore.

@@ -179,8 +179,8 @@ func (s *Operators) DropCloned(ctx context.Context, account operator.AccountID, 
 }
 
 // DropPasskey implements operator.PasskeyStore.
-func (s *Operators) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
-	return s.db.logTx(ctx, func(t *tx) error {
+func (s *Operators) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, by operator.Claim, able bool) error {
+	return s.claiming(ctx, account, by, func(t *tx) error {
 		n, err := t.exec(ctx, deletePasskey, string(account), string(id))
 		if err = touched(n, err, gatehouse.ErrNotFound, "no such passkey"); err != nil || !able {
 			return err

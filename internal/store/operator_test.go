@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 // operatorRecord is an account as it is first stored.
 func operatorRecord(id operator.AccountID, role operator.Role) operator.AccountRecord {
 	return operator.AccountRecord{
-		Account: operator.Account{ID: id, Name: "Ada", Email: string(id) + "@Example.com", State: operator.Invited, Created: day},
+		Account: operator.Account{ID: id, Name: "Name of " + string(id), Email: string(id) + "@Example.com", State: operator.Invited, Created: day},
 		Grants:  []operator.GrantRecord{{Grant: operator.Grant{Role: role}, MAC: "mac"}}, Environment: "production",
 		EmailKey: string(id) + "@example.com", Handle: []byte("handle of " + id),
 	}
@@ -72,18 +73,23 @@ func TestOperatorsAreStoredAsTheyAre(t *testing.T) {
 			}
 		}
 		for what, change := range map[string]func(*operator.AccountRecord){
-			"of the same id":      func(o *operator.AccountRecord) { o.EmailKey, o.Handle = "x", []byte("x") },
-			"of the same address": func(o *operator.AccountRecord) { o.Account.ID, o.Handle = "x", []byte("x") },
-			"of the same handle":  func(o *operator.AccountRecord) { o.Account.ID, o.EmailKey = "x", "x" },
+			"of the same id":      func(o *operator.AccountRecord) { o.Account.Name = "x"; o.EmailKey, o.Handle = "x", []byte("x") },
+			"of the same address": func(o *operator.AccountRecord) { o.Account.Name = "x"; o.Account.ID, o.Handle = "x", []byte("x") },
+			"of the same handle":  func(o *operator.AccountRecord) { o.Account.Name = "x"; o.Account.ID, o.EmailKey = "x", "x" },
 		} {
 			other := r
 			change(&other)
 			wantConflict(t, "another "+what, s.AddAccount(ctx, other))
 		}
-		// Two may have no address.
+		// Two may have no address, and no name; not the same one.
+		named := operatorRecord("named", operator.Auditor)
+		named.Account.Name = strings.ToUpper(r.Account.Name)
+		if err := s.AddAccount(ctx, named); !errors.Is(err, operator.ErrName) {
+			t.Errorf("an account with another's name: %v, want ErrName", err)
+		}
 		for _, id := range []operator.AccountID{"one", "two"} {
 			other := operatorRecord(id, operator.Auditor)
-			other.EmailKey = ""
+			other.EmailKey, other.Account.Name = "", ""
 			if err := s.AddAccount(ctx, other); err != nil {
 				t.Errorf("an account without an address: %v", err)
 			}

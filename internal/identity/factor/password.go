@@ -62,9 +62,13 @@ type PasswordConfig struct {
 // Passwords hashes and checks passwords. It is safe for concurrent use. A process
 // needs one, since what it bounds is the process's memory.
 type Passwords struct {
-	turns    chan struct{} // holds one for each hash that is running
-	queue    chan struct{} // holds one for each that is running or waits
-	breached *Breached
+	turns chan struct{} // holds one for each hash that is running
+	// strangers holds one for each of those that is not of somebody who is known: with
+	// two turns or more, one is never theirs.
+	strangers chan struct{}
+	queue     chan struct{} // holds one for each of a stranger that is running or waits
+	kept      chan struct{} // queue of who is known
+	breached  *Breached
 }
 
 // NewPasswords returns what hashes passwords.
@@ -76,7 +80,8 @@ func NewPasswords(c PasswordConfig) (*Passwords, error) {
 		c.Hashes = DefaultHashes
 	}
 	return &Passwords{
-		turns: make(chan struct{}, c.Hashes), queue: make(chan struct{}, c.Hashes*(1+waiting)), breached: c.Breached,
+		turns: make(chan struct{}, c.Hashes), strangers: make(chan struct{}, max(1, c.Hashes-1)),
+		queue: make(chan struct{}, c.Hashes*(1+waiting)), kept: make(chan struct{}, c.Hashes*(1+waiting)), breached: c.Breached,
 	}, nil
 }
 
@@ -179,17 +184,23 @@ func (p *Passwords) Waste(ctx context.Context, password secret.Text) error {
 
 // derive waits for a turn and hashes.
 func (p *Passwords) derive(ctx context.Context, h phc, size int, password string) ([]byte, error) {
+	queue, takes := p.queue, []chan struct{}{p.strangers, p.turns}
+	if IsKnown(ctx) {
+		queue, takes = p.kept, takes[1:]
+	}
 	select {
-	case p.queue <- struct{}{}:
-		defer func() { <-p.queue }()
+	case queue <- struct{}{}:
+		defer func() { <-queue }()
 	default:
 		return nil, ErrBusy
 	}
-	select {
-	case p.turns <- struct{}{}:
-		defer func() { <-p.turns }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	for _, take := range takes {
+		select {
+		case take <- struct{}{}:
+			defer func() { <-take }()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err // who asked has left; both cases above may have been ready

@@ -235,11 +235,11 @@ func guarded(r Role) bool { return slices.Contains(permissions[r], ApprovalsDeci
 // ownerChange is what changes an account that decides approvals, and who else gets
 // something by it. What each account signs in with is part of it: one that got other
 // factors meanwhile may be somebody else's, since a new link to enrol takes one
-// operator only.
+// operator only. So are name and address, by which whoever decides knows the account.
 func (d *Directory) ownerChange(ctx context.Context, what, detail string, r AccountRecord, also ...AccountRecord) (Proposal, error) {
 	parts := []string{what, detail}
 	for _, of := range append([]AccountRecord{r}, also...) {
-		parts = append(parts, string(of.Account.ID), string(of.Account.State), of.EmailKey)
+		parts = append(parts, string(of.Account.ID), string(of.Account.State), of.Account.Name, of.Account.Email, of.EmailKey)
 		for _, g := range of.Account.Grants {
 			parts = append(parts, string(g.Role), g.Until.Format(time.RFC3339Nano))
 		}

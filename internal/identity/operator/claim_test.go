@@ -45,6 +45,16 @@ func (m *between) AcceptTOTP(ctx context.Context, id operator.AccountID, by oper
 	return m.Store.AcceptTOTP(ctx, id, by, random, step)
 }
 
+func (m *between) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Profile) error {
+	m.happen()
+	return m.Store.SetProfile(ctx, id, by, p)
+}
+
+func (m *between) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, by operator.Claim, able bool) error {
+	m.happen()
+	return m.Store.DropPasskey(ctx, account, id, by, able)
+}
+
 func (m *between) MoveGrants(ctx context.Context, move operator.GrantMove) error {
 	m.happen()
 	return m.Store.MoveGrants(ctx, move)
@@ -164,12 +174,36 @@ func TestNoFactorOutlivesWhatItWasAddedBy(t *testing.T) {
 		other.seed = totp.Seed.Reveal()
 		rows.first = end
 		is(t, "an app in a session that was ended", w.d.FinishTOTP(ctx, m.self(), other.code()), operator.ErrSession)
+		if m.token, m.session, err = m.signInWithCode(m.browser, m.next()); err != nil {
+			t.Fatal(err)
+		}
+		rows.first = end
+		is(t, "an address in a session that was ended", w.d.SetProfile(ctx, m.self(), "Dan", "other@example.com"), operator.ErrSession)
+		if m.token, m.session, err = m.signInWithCode(m.browser, m.next()); err != nil {
+			t.Fatal(err)
+		}
+		m.addPasskey(m.self())
+		keys, err := w.d.Passkeys(ctx, m.by())
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("%d passkeys, %v", len(keys), err)
+		}
+		rows.first = end
+		is(t, "removing a passkey in a session that was ended", w.d.RemovePasskey(ctx, m.self(), keys[0].ID), operator.ErrSession)
+		if a, err := w.d.Account(ctx, m.id); err != nil || a.Email != m.email || a.Passkeys != 1 {
+			t.Errorf("the account is %+v, %v", a, err)
+		}
 		// Near miss: nothing happened meanwhile.
 		if m.token, m.session, err = m.signInWithCode(m.browser, m.next()); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.d.SetPassword(ctx, m.self(), secret.New(password+" indeed")); err != nil {
 			t.Errorf("a password in a session that lasts: %v", err)
+		}
+		if err := w.d.SetProfile(ctx, m.self(), "Dan", "other@example.com"); err != nil {
+			t.Errorf("an address in a session that lasts: %v", err)
+		}
+		if err := w.d.RemovePasskey(ctx, m.self(), keys[0].ID); err != nil {
+			t.Errorf("removing a passkey in a session that lasts: %v", err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
@@ -80,7 +81,10 @@ func (d *Directory) changed(ctx context.Context, h holder, kind, what string, do
 	})
 }
 
-// SetProfile says what the operator is called.
+// SetProfile says what the operator is called. An address other than that to which they
+// were invited is theirs to say, and nobody vouches for it: it does not find the account
+// for a provider. (Where nobody gave one, as for the first owner, the link is the word of
+// whoever made it.)
 func (d *Directory) SetProfile(ctx context.Context, e EnrolmentOrSession, name, email string) error {
 	name, err := cleanName(name)
 	if err != nil {
@@ -94,13 +98,54 @@ func (d *Directory) SetProfile(ctx context.Context, e EnrolmentOrSession, name, 
 	if err != nil {
 		return err
 	}
-	err = d.changed(ctx, h, "profile", "set", func() error {
-		return d.config.Store.SetProfile(ctx, h.record.Account.ID, name, email, key)
-	})
-	if errors.Is(err, gatehouse.ErrConflict) {
+	p, what := Profile{Name: name, Email: email, EmailKey: key, OwnEmail: h.record.OwnEmail}, "set"
+	if key != h.record.EmailKey {
+		p.OwnEmail = h.record.EmailKey != "" || h.session != ""
+		what = "address"
+	}
+	err = d.changed(ctx, h, "profile", what, func() error { return d.config.Store.SetProfile(ctx, h.record.Account.ID, h.claim(), p) })
+	return emailTaken(err)
+}
+
+// emailTaken says that another account has an address.
+func emailTaken(err error) error {
+	if errors.Is(err, gatehouse.ErrConflict) && !errors.Is(err, ErrName) {
 		return wire.Refuse(gatehouse.ErrConflict, "operator/email", "There is an account with this address.")
 	}
 	return err
+}
+
+// SetEmail gives another operator's account an address for which whoever does it vouches:
+// a provider that says it of somebody finds the account by it. It takes two for an account
+// that decides approvals.
+func (d *Directory) SetEmail(ctx context.Context, by Actor, id AccountID, email string) error {
+	if _, err := d.authorise(ctx, by, OperatorsChange, true); err != nil {
+		return err
+	}
+	email, key, err := cleanEmail(email)
+	if err != nil {
+		return err
+	}
+	r, err := d.record(ctx, id)
+	if err != nil {
+		return err
+	}
+	if id == by.account {
+		return fmt.Errorf("address: nobody vouches for their own: %w", gatehouse.ErrInvalid)
+	}
+	if decides(r.Account) {
+		// The digest stands for the address: no value of a person is shown with a proposal.
+		sum := sha256.Sum256([]byte(key))
+		if err := d.authoriseOwner(ctx, by, "address", "digest "+hex.EncodeToString(sum[:8]), r); err != nil {
+			return err
+		}
+	}
+	e := entry(actionFactor, by, id)
+	e.Facts["factor"], e.Facts["change"] = "profile", "vouched"
+	err = d.logged(ctx, e, func() error {
+		return d.config.Store.SetProfile(ctx, id, Claim{}, Profile{Name: r.Account.Name, Email: email, EmailKey: key})
+	})
+	return emailTaken(err)
 }
 
 // SetPassword gives the account a password. Why one is not acceptable is a
@@ -110,7 +155,7 @@ func (d *Directory) SetPassword(ctx context.Context, e EnrolmentOrSession, passw
 	if err != nil {
 		return err
 	}
-	hash, err := d.config.Passwords.Hash(ctx, password)
+	hash, err := d.config.Passwords.Hash(factor.Known(ctx), password)
 	if err != nil {
 		return fmt.Errorf("password: %w", err)
 	}

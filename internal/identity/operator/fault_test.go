@@ -123,7 +123,7 @@ func TestNobodyIsStuckOrInAfterAFailedWrite(t *testing.T) {
 
 // walk goes from an invitation to a second sign-in.
 func walk(ctx context.Context, m *member) error {
-	link, account, err := m.w.d.Invite(ctx, operator.Host(), operator.Invitation{Name: "m", Email: m.email, Role: operator.Auditor})
+	link, account, err := m.w.d.Invite(ctx, operator.Host(), operator.Invitation{Name: m.email, Email: m.email, Role: operator.Auditor})
 	if err != nil {
 		return err
 	}

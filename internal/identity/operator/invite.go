@@ -70,7 +70,7 @@ func (d *Directory) Invite(ctx context.Context, by Actor, in Invitation) (secret
 	}
 	r.Grants = []GrantRecord{sealed}
 	err = d.logged(ctx, e, func() error {
-		if err := d.config.Store.AddAccount(ctx, r); errors.Is(err, gatehouse.ErrConflict) {
+		if err := d.config.Store.AddAccount(ctx, r); errors.Is(err, gatehouse.ErrConflict) && !errors.Is(err, ErrName) {
 			return wire.Refuse(gatehouse.ErrConflict, "operator/email", "There is an account with this address.")
 		} else if err != nil {
 			return err

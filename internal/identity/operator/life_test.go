@@ -389,11 +389,11 @@ func (r *readOnly) DropCloned(ctx context.Context, account operator.AccountID, i
 	return r.Store.DropCloned(ctx, account, id)
 }
 
-func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, able bool) error {
+func (r *readOnly) DropPasskey(ctx context.Context, account operator.AccountID, id operator.PasskeyID, by operator.Claim, able bool) error {
 	if r.only.Load() {
 		return errReadOnly
 	}
-	return r.Store.DropPasskey(ctx, account, id, able)
+	return r.Store.DropPasskey(ctx, account, id, by, able)
 }
 
 func (r *readOnly) EndSession(ctx context.Context, account operator.AccountID, id operator.SessionID) error {

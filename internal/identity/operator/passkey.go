@@ -273,7 +273,7 @@ func (d *Directory) RemovePasskey(ctx context.Context, e EnrolmentOrSession, id 
 		return err
 	}
 	err = d.changed(ctx, h, "passkey", "remove", func() error {
-		return d.config.Store.DropPasskey(ctx, h.record.Account.ID, id, true)
+		return d.config.Store.DropPasskey(ctx, h.record.Account.ID, id, h.claim(), true)
 	})
 	switch {
 	case errors.Is(err, gatehouse.ErrConflict):

@@ -142,8 +142,9 @@ type identityToken struct {
 // provider says that it demanded a second factor, and is believed, the browser is
 // signed in; otherwise half is what [Directory.SignInCode] demands the second factor
 // with. An account is found by the provider's subject, or the first time by its
-// verified address; an invited one is thereby enrolled if no other factor is needed, and
-// loses what was added by its link.
+// verified address, if that is the one that the account was invited with; an invited
+// one is thereby enrolled if no other factor is needed, and loses what was added by its
+// link.
 //
 // A browser that comes back from another site sends no cookie that is SameSite=Strict:
 // the page that it comes back to has to send it on to itself first.
@@ -336,6 +337,10 @@ func (d *Directory) providersAccount(ctx context.Context, said identityToken) (A
 	known := err == nil
 	if errors.Is(err, gatehouse.ErrNotFound) && said.email != "" {
 		r, err = d.config.Store.AccountByEmail(ctx, said.email)
+		if err == nil && r.OwnEmail {
+			// Whoever wrote it there may be waiting for somebody to whom it belongs.
+			err = fmt.Errorf("nobody vouches for the account's address: %w", gatehouse.ErrNotFound)
+		}
 	}
 	if err != nil {
 		return AccountRecord{}, false, err

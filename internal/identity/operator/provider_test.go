@@ -303,6 +303,66 @@ func TestAProviderEnrolsAndMapsRoles(t *testing.T) {
 	})
 }
 
+// Nobody takes somebody else's address and waits for them to come: what one wrote oneself
+// does not find the account for the provider.
+func TestAnAddressOfOnesOwnFindsNobody(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		ctx := t.Context()
+		owner := w.join("ada", operator.Owner)
+		second := w.join("gus", operator.Security)
+		thief, honest := w.join("bob", operator.Auditor), w.join("cleo", operator.Auditor)
+		p := withProvider(t, w, nil)
+		boss := func(subject, email string) *person {
+			return &person{subject: subject, claims: map[string]any{"email": email, "email_verified": true, "amr": []string{"mfa"}, "groups": []string{"sec"}}}
+		}
+		if err := w.d.SetProfile(ctx, thief.self(), "Bob", "boss@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, err := w.through(t, p, browser("192.0.2.9"), boss("s-1", "boss@example.com"))
+		is(t, "an address that somebody wrote", err, operator.ErrSignIn)
+		// Neither after a second change, nor by the link that one enrols with.
+		thief.again()
+		if err := w.d.SetProfile(ctx, thief.self(), "Robert", "BOSS@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, err = w.through(t, p, browser("192.0.2.9"), boss("s-1", "boss@example.com"))
+		is(t, "the same address, written again", err, operator.ErrSignIn)
+		invited, e := w.invite("fay", operator.Auditor)
+		if err := w.d.SetProfile(ctx, e, "Fay", "chief@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, err = w.through(t, p, browser("192.0.2.9"), boss("s-2", "chief@example.com"))
+		is(t, "an address that was written by a link", err, operator.ErrSignIn)
+		if n := w.logged("operator.factor", "profile", "address", "done"); n != 2 {
+			t.Errorf("the log has %d changes of an address, want 2", n)
+		}
+		// Near miss: another name, and the address that one was invited to.
+		if err := w.d.SetProfile(ctx, honest.self(), "Cleopatra", honest.email); err != nil {
+			t.Fatal(err)
+		}
+		if _, s, _, err := w.through(t, p, browser("192.0.2.9"), boss("s-3", honest.email)); err != nil || s.Account != honest.id {
+			t.Errorf("the address that somebody was invited to: %v", err)
+		}
+		// And one that somebody else vouches for.
+		is(t, "vouching without the right", w.d.SetEmail(ctx, second.by(), invited.id, "chief@example.com"), operator.ErrMay)
+		if err := w.d.SetEmail(ctx, owner.by(), owner.id, "me@example.com"); !errors.Is(err, gatehouse.ErrInvalid) {
+			t.Errorf("vouching for one's own: %v, want ErrInvalid", err)
+		}
+		refused(t, "another's address", w.d.SetEmail(ctx, owner.by(), invited.id, owner.email), "operator/email")
+		proposal := needs(t, "the address of who approves", w.d.SetEmail(ctx, owner.by(), second.id, "sec@example.com"))
+		if strings.Contains(proposal.Target, "example.com") {
+			t.Errorf("the proposal shows the address: %s", proposal.Target)
+		}
+		if err := w.d.SetEmail(ctx, owner.by(), invited.id, "chief@example.com"); err != nil {
+			t.Errorf("vouching: %v", err)
+		}
+		if _, s, _, err := w.through(t, p, browser("192.0.2.9"), boss("s-2", "chief@example.com")); err != nil || s.Account != invited.id {
+			t.Errorf("an address that an owner vouches for: %v", err)
+		}
+	})
+}
+
 // Somebody who may approve by a group of the provider's may not any more once the
 // provider, or the configuration, says so: not for what waits, nor for what they approved.
 func TestWhoLeftTheGroupHasApprovedNothing(t *testing.T) {
@@ -315,7 +375,7 @@ func TestWhoLeftTheGroupHasApprovedNothing(t *testing.T) {
 		theirs := &person{subject: "s-1", claims: map[string]any{"email": bob.email, "email_verified": true, "amr": []string{"mfa"}}}
 		signIn := func(what string, groups ...string) {
 			t.Helper()
-			theirs.claims["groups"] = groups
+			theirs.claims["groups"], theirs.claims["auth_time"] = groups, w.now().Unix()
 			var err error
 			if bob.token, bob.session, _, err = w.through(t, p, bob.browser, theirs); err != nil {
 				t.Fatalf("%s: %v", what, err)

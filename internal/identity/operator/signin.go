@@ -149,6 +149,9 @@ func (d *Directory) password(ctx context.Context, b Browser, binding Hash, email
 	if err != nil {
 		return secret.Text{}, err
 	}
+	if known || kind == tokenProof {
+		ctx = factor.Known(ctx)
+	}
 	var stale bool
 	if r.Password == "" {
 		err = d.config.Passwords.Waste(ctx, password)

@@ -47,6 +47,9 @@ type AccountRecord struct {
 	Environment gatehouse.Environment
 	// EmailKey is the address in the form by which it is found; empty when removed.
 	EmailKey string
+	// OwnEmail says that the operator wrote the address, in the place of the one that
+	// whoever invited them gave: nobody vouches for it.
+	OwnEmail bool
 	// Handle is what passkeys know the account by: random, and nothing else.
 	Handle []byte
 	// Password is empty if there is none.
@@ -66,7 +69,7 @@ type AccountRecord struct {
 // AccountStore keeps accounts.
 type AccountStore interface {
 	// AddAccount stores an account with its grants. An address that another
-	// account has is ErrConflict.
+	// account has is ErrConflict, and a name (see [SameName]) is ErrName.
 	AddAccount(ctx context.Context, r AccountRecord) error
 	// Account returns an account with its grants and counts, or ErrNotFound.
 	Account(ctx context.Context, id AccountID) (AccountRecord, error)
@@ -85,9 +88,17 @@ type AccountStore interface {
 	// Forget is SetState to Removed, after which nothing is left of the account but
 	// its identifier and times.
 	Forget(ctx context.Context, id AccountID, change StateChange) error
-	// SetProfile gives an account a name and an address. One that another account
-	// has is ErrConflict.
-	SetProfile(ctx context.Context, id AccountID, name, email, key string) error
+	// SetProfile gives an account a name and an address. An address that another account
+	// has is ErrConflict, and a name (see [SameName]) is ErrName.
+	SetProfile(ctx context.Context, id AccountID, by Claim, p Profile) error
+}
+
+// Profile is what an operator is called.
+type Profile struct {
+	Name, Email string
+	// EmailKey and OwnEmail are as in AccountRecord.
+	EmailKey string
+	OwnEmail bool
 }
 
 // GrantRecord is a grant as stored.
@@ -142,7 +153,7 @@ type GrantMove struct {
 	Decider bool
 }
 
-// A Claim is what somebody changes factors by: a link to enrol, or a session. A write
+// A Claim is what somebody changes factors, or their name and address, by: a link to enrol, or a session. A write
 // that it comes with is none if it is gone by then: ErrEnrolment, or ErrSession. The
 // zero Claim demands nothing.
 type Claim struct {
@@ -195,7 +206,7 @@ type PasskeyStore interface {
 	TakeCeremony(ctx context.Context, ceremony Hash, until time.Time) error
 	// DropPasskey removes one of an account, or is ErrNotFound. With able, one without
 	// which the account could not sign in is ErrConflict.
-	DropPasskey(ctx context.Context, account AccountID, id PasskeyID, able bool) error
+	DropPasskey(ctx context.Context, account AccountID, id PasskeyID, by Claim, able bool) error
 	// DropCloned removes one of which there are two, or is ErrNotFound. Whoever has the
 	// other may be in any session: all end, with half sign-ins, and no browser is known
 	// as the operator's any more.

@@ -70,6 +70,10 @@ type Config struct {
 	// OperatorUsed returns when an operator did something last, by the log, since a
 	// time; zero for nothing. Required.
 	OperatorUsed func(ctx context.Context, id operator.AccountID, since time.Time) (time.Time, error)
+	// RoleUsed returns when, by the log since a time, an operator last did what takes one
+	// of some permissions, and when they were given the role; zero for not in that time.
+	// Nil means that a role is used when its operator does anything.
+	RoleUsed func(ctx context.Context, id operator.AccountID, g operator.Grant, of []operator.Permission, since time.Time) (used, given time.Time, err error)
 	// Configured returns the rights that the configuration in force gives, with when
 	// each was last used since a time; at zero, uses are not looked for. Required.
 	Configured func(ctx context.Context, since time.Time) ([]Right, error)

@@ -139,6 +139,9 @@ func (r *Reviews) grants(ctx context.Context, at, since time.Time) ([]Right, err
 			case operator.Invited:
 				right.Detail += ", invited"
 			}
+			if err := r.roleUsed(ctx, a, g, at, since, &right); err != nil {
+				return nil, err
+			}
 			out = append(out, right)
 		}
 	}

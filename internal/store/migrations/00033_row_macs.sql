@@ -10,6 +10,10 @@ ALTER TABLE operator_sessions ADD COLUMN mac TEXT NOT NULL DEFAULT '';
 DELETE FROM operator_approvals;
 ALTER TABLE operator_approvals ADD COLUMN mac TEXT NOT NULL DEFAULT '';
 
+-- An address that its operator wrote instead of whoever invited them: no provider's
+-- word about it finds the account.
+ALTER TABLE operators ADD COLUMN own_email BIGINT NOT NULL DEFAULT 0;
+
 -- A role that a provider's group gave goes when the group does.
 ALTER TABLE operator_grants ADD COLUMN provider BIGINT NOT NULL DEFAULT 0;
 
