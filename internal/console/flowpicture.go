@@ -60,7 +60,7 @@ const (
 	maxFlowBoxes                      = 24 // in a column
 )
 
-var flowHeads = [4]string{"Came by", "For", "Service", "Went to"}
+var flowHeads = [4]string{"Came by", "Purpose", "Service", "Went to"}
 
 // flowSpot is a box while it is laid out.
 type flowSpot struct {
@@ -245,7 +245,7 @@ func cutText(s string, letters int) string {
 // for each way, with the kinds of data that went it.
 func flowTable(caption string, flows []Flow, empty Empty) Table {
 	t := Table{Caption: caption, Empty: empty, Columns: []Column{
-		{Name: "Came by"}, {Name: "For"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Verdict"}, {Name: "Data"}, {Name: "Last"},
+		{Name: "Came by"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Outcome"}, {Name: "Data"}, {Name: "Last"},
 	}}
 	type way struct{ verdict, source, operation, purpose, service, destination, sentFor string }
 	kinds, last := map[way]map[[2]string]int64{}, map[way]time.Time{}
