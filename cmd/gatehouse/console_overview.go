@@ -125,7 +125,7 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 		root.Tone = console.Bad
 	}
 	key := tile(m.OldestKey, "/keys")
-	m.Own.Title, m.Reconnect.Title = "Gatehouse's part of it", "To connect again"
+	m.Own.Title, m.Reconnect.Title, m.LogAppend.Title = "Added by Gatehouse", "To connect again", "95 % logged within"
 	calls := []console.Tile{
 		tile(m.Calls, "/calls"), tile(m.Refused, "/calls?outcome=refuse"), tile(m.Failed, "/calls?outcome=failed"),
 		tile(m.Median, ""), tile(m.P95, ""), tile(m.Own, ""),

@@ -335,6 +335,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	traffic := &demoTraffic{app: app, outside: outside, pause: 700 * time.Millisecond}
 	group.Go(func() error { return traffic.Run(ctx) })
 	group.Go(func() error { return door.colleagues(ctx) })
+	group.Go(func() error { return app.holders(ctx, s.stepup) })
 	if !o.json {
 		group.Go(func() error { return follow(ctx, o.out, s.parts) })
 	}

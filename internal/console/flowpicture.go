@@ -54,7 +54,7 @@ type flowLink struct{ Verdict, Width, Path, Title string }
 
 // The measures of the picture.
 const (
-	flowBoxWidth, flowGap, flowMargin = 212, 43, 6
+	flowBoxWidth, flowGap, flowMargin = 222, 30, 6
 	flowTop, flowLine, flowBoxGap     = 34, 17, 14
 	flowLetters, flowBoxLines         = 24, 5
 	maxFlowBoxes                      = 24 // in a column
@@ -229,7 +229,7 @@ func (s *flowSpot) box() flowBox {
 		case strings.HasSuffix(line, "(reported)"), strings.HasSuffix(line, "(unknown)"):
 			class = "flow-warn"
 		}
-		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+5)})
+		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+6)})
 	}
 	return b
 }

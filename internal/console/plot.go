@@ -69,7 +69,7 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	}
 	if p.Empty || !end.After(begin) {
 		p.Empty = true
-		p.Desc = "There is nothing yet."
+		p.Desc = "Nothing yet: points come every few seconds, as soon as there is something to count."
 		return p
 	}
 	step := niceStep(top)
