@@ -295,7 +295,10 @@ func backupLedger(o *options) *cobra.Command {
 // backupFindings is what the doctor says of backups.
 func backupFindings(ctx context.Context, p *parts, now time.Time) []finding {
 	if p.backups == nil {
-		return []finding{{Check: "backup", OK: true, Text: "warning: none is configured: what is lost with this database is lost, and erasures stand in no ledger outside of it"}}
+		return []finding{{
+			Check: "backup", OK: true, Text: "warning: none is configured: what is lost with this database is lost, and erasures stand in no ledger outside of it",
+			Next: "name a place under backup in the configuration, as docs/backup.md says, and restart",
+		}}
 	}
 	c := p.cfg.Backup
 	every := c.Every

@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -38,6 +42,7 @@ func (c configurationSource) applied(ctx context.Context) ([]console.AppliedLine
 	if err != nil {
 		return nil, err
 	}
+	own, ownErr := c.sectionsInShort(ctx, c.configured())
 	page, err := searcher.Search(ctx, audit.Query{Action: "config.apply"}, "", maxApplied)
 	if err != nil {
 		return nil, err
@@ -50,9 +55,58 @@ func (c configurationSource) applied(ctx context.Context) ([]console.AppliedLine
 			continue
 		}
 		seen[e.Log] = true
-		out = append(out, console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When})
+		line := console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When}
+		if text := e.Facts["sections"]; text != "" && ownErr == nil {
+			line.Known, line.Differs = true, sectionsThatDiffer(own, text)
+		}
+		out = append(out, line)
 	}
 	return out, nil
+}
+
+// sectionLetters is how many letters of a section's keyed hash are written down: enough
+// to tell two apart that are compared, and no way to what they are of.
+const sectionLetters = 8
+
+// sectionsInShort is a configuration as the log has it, to compare nodes by: each section
+// with the beginning of its hash, which is keyed by the installation.
+func (p *parts) sectionsInShort(ctx context.Context, cfg *config.Config) (string, error) {
+	sections := cfg.Sections()
+	words := make([]string, 0, len(sections))
+	for _, name := range slices.Sorted(maps.Keys(sections)) {
+		hash, err := p.vault.Derive(ctx, "config/section", name, sections[name])
+		if err != nil {
+			return "", fmt.Errorf("hashing the configuration: %w", err)
+		}
+		words = append(words, name+"="+hash.Reveal()[:sectionLetters])
+	}
+	return strings.Join(words, " "), nil
+}
+
+// sectionsThatDiffer compares two configurations as the log has them.
+func sectionsThatDiffer(one, other string) []string {
+	read := func(text string) map[string]string {
+		out := map[string]string{}
+		for word := range strings.FieldsSeq(text) {
+			name, hash, _ := strings.Cut(word, "=")
+			out[name] = hash
+		}
+		return out
+	}
+	a, b := read(one), read(other)
+	var out []string
+	for name, hash := range a {
+		if b[name] != hash {
+			out = append(out, name)
+		}
+	}
+	for name := range b {
+		if _, has := a[name]; !has {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // fileAgainst says how the file is that a configuration was read from, and what it

@@ -153,7 +153,7 @@ func (h healthSource) rootKeyCheck() console.Check {
 
 func (h healthSource) logCheck() console.Check {
 	state := h.log.State()
-	c := console.Check{Name: "Audit log", State: string(state.Condition), Href: "/log"}
+	c := console.Check{Name: "Log", State: string(state.Condition), Href: "/log"}
 	if state.Condition == audit.Writable {
 		c.Tone, c.Says = console.Good, "Every call is written down before anything is delivered."
 		return c
@@ -167,13 +167,13 @@ func (h healthSource) logCheck() console.Check {
 }
 
 func (h healthSource) storeCheck(ctx context.Context) console.Check {
-	c := console.Check{Name: "Store", Tone: console.Good, State: "answers", Says: "The database answers."}
+	c := console.Check{Name: "Database", Tone: console.Good, State: "answers", Says: "The database answers."}
 	began := time.Now()
 	if _, err := h.db.Environment(ctx); err != nil {
 		c.Tone, c.State, c.Says = console.Bad, "does not answer", "The database does not answer."
 		c.Next = "Look at the database and its network; the program's log has its words."
 		return c
 	}
-	c.Says += " It took " + time.Since(began).Round(10*time.Microsecond).String() + "."
+	c.Says += " It took " + strconv.FormatFloat(float64(time.Since(began).Microseconds())/1000, 'f', 2, 64) + " ms" + "."
 	return c
 }

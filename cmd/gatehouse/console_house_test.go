@@ -39,7 +39,7 @@ func TestHealthSource(t *testing.T) {
 		tones[c.Name] = c.Tone
 	}
 	for name, want := range map[string]console.Tone{
-		"Root key": console.Good, "Audit log": console.Good, "Store": console.Good, "Duties": console.Good, "Events to the app": console.Good, "Enforcement": console.Good,
+		"Root key": console.Good, "Log": console.Good, "Database": console.Good, "Duties": console.Good, "Events to the app": console.Good, "Enforcement": console.Good,
 		"Backup": console.Warn, "Local certificates": "", "Files": "",
 	} {
 		if tones[name] != want {

@@ -17,7 +17,14 @@ import (
 )
 
 // overviewSource says how this Gatehouse is, to a person on duty.
-type overviewSource struct{ *parts }
+type overviewSource struct {
+	*parts
+	health *healthGlance
+}
+
+func newOverviewSource(p *parts) overviewSource {
+	return overviewSource{p, &healthGlance{of: healthSource{p, time.Now()}}}
+}
 
 // maxDuties is how many duties the overview shows.
 const maxDuties = 8
@@ -31,7 +38,7 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 		return v, err
 	}
 	v.Duties, v.MoreDuties = duties, more
-	v.Needs = append(o.needs(&m), o.scimNeeds(ctx)...)
+	v.Needs, v.Looks = append(o.needs(&m), o.scimNeeds(ctx)...), o.health.looks(ctx, now)
 	v.Groups = o.groups(&m, now)
 	v.Plots = o.plots(&m, now, recent)
 	v.Keys, err = o.keyAges(ctx)
@@ -118,7 +125,7 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 		root.Tone = console.Bad
 	}
 	key := tile(m.OldestKey, "/keys")
-	m.Own.Title, m.Reconnect.Title = "Of that, Gatehouse", "To connect again"
+	m.Own.Title, m.Reconnect.Title, m.LogAppend.Title = "Added by Gatehouse", "To connect again", "95 % logged within"
 	calls := []console.Tile{
 		tile(m.Calls, "/calls"), tile(m.Refused, "/calls?outcome=refuse"), tile(m.Failed, "/calls?outcome=failed"),
 		tile(m.Median, ""), tile(m.P95, ""), tile(m.Own, ""),
@@ -169,6 +176,15 @@ func (o overviewSource) plots(m *metrics.Overview, now time.Time, recent bool) [
 		}
 		return console.Series{Name: name, Tone: tone, Points: thinned(points, begin, span, steps, scale, greatest)}
 	}
+	// What counts things ends at what the tile above says: its points are taken at most
+	// every few seconds, and two figures for one thing are one too many.
+	counted := func(f metrics.Figure, name string, tone console.Tone) console.Series {
+		s := line(f, name, tone, 1, true)
+		if f.Known && len(s.Points) > 0 {
+			s.Points[len(s.Points)-1].Value = f.Value
+		}
+		return s
+	}
 	plot := func(title, unit, href string, series ...console.Series) console.Plotted {
 		return console.Plotted{Title: title, Unit: unit, Href: href, Begin: begin, End: now, Series: series}
 	}
@@ -176,7 +192,7 @@ func (o overviewSource) plots(m *metrics.Overview, now time.Time, recent bool) [
 		plot("Calls a minute", "", "/calls", line(m.Calls, "all", console.Plain, 1, false), line(m.Refused, "refused", console.Warn, 1, false), line(m.Failed, "failed", console.Bad, 1, false)),
 		plot("Time of a call", " ms", "/log?"+m.P95.Search(), line(m.Median, "half within", console.Good, 1000, true), line(m.P95, "95 % within", console.Plain, 1000, true)),
 		plot("Renewals a minute", "", "/log?"+m.Renewals.Search(), line(m.Renewals, "done", console.Plain, 1, false), line(m.RenewalsFailed, "failed", console.Bad, 1, false)),
-		plot("Connections", "", "/connections", line(m.Connected, "healthy", console.Plain, 1, true), line(m.Reconnect, "to be made again", console.Warn, 1, true)),
+		plot("Connections", "", "/connections", counted(m.Connected, "connected", console.Plain), counted(m.Reconnect, "to connect again", console.Warn)),
 	}
 }
 

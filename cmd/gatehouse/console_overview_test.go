@@ -2,10 +2,12 @@ package main
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"gatehouse/internal/cases"
+	"gatehouse/internal/console"
 	"gatehouse/internal/metrics"
 )
 
@@ -68,5 +70,27 @@ func TestStepsOfADuty(t *testing.T) {
 	}
 	if v := dutyView(content, now.Add(time.Second), ""); v.StatusPage != "" || v.State != "overdue" {
 		t.Errorf("of content: %+v", v)
+	}
+}
+
+// What the page Health warns of, the overview says too, and asks for at most so often.
+func TestOverviewSaysWhatHealthWarnsOf(t *testing.T) {
+	_, p := consoleParts(t)
+	o := newOverviewSource(p)
+	now := time.Now()
+	looks := o.health.looks(t.Context(), now)
+	if !slices.ContainsFunc(looks, func(n console.Need) bool { return n.Text == "backup: not in order" && n.Href == "/health" }) {
+		t.Fatalf("worth a look is %+v", looks)
+	}
+	o.health.said = nil
+	if again := o.health.looks(t.Context(), now.Add(glanceEvery-time.Second)); len(again) > 0 {
+		t.Errorf("it is asked for at once again: %+v", again)
+	}
+	if later := o.health.looks(t.Context(), now.Add(glanceEvery)); len(later) != len(looks) {
+		t.Errorf("later it is %+v", later)
+	}
+	view, err := o.Overview(t.Context(), true)
+	if err != nil || len(view.Looks) != len(looks) {
+		t.Errorf("the overview says %+v, %v", view.Looks, err)
 	}
 }

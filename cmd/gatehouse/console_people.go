@@ -122,7 +122,7 @@ func (p peopleSource) Person(ctx context.Context, actor, id string, days int) (c
 		}
 	}
 	for _, subject := range known.Subjects() {
-		view.Names = append([]console.PersonName{{By: "your app", ID: string(subject)}}, view.Names...)
+		view.Names = append([]console.PersonName{{By: "subject", ID: string(subject)}}, view.Names...)
 	}
 	now := time.Now()
 	duties, err := p.cases.List(ctx, cases.Filter{Person: person, Now: now})

@@ -14,7 +14,7 @@ import (
 // Connections, People, Step-ups, Flows.
 func (s *server) trafficPages() []console.Page {
 	return []console.Page{
-		console.Overview(overviewSource{s.parts}), console.Calls(callsSource{s.parts}),
+		console.Overview(newOverviewSource(s.parts)), console.Calls(callsSource{s.parts}),
 		console.Flows(newFlowsSource(s.parts)), console.Connections(connectionsSource{s.parts}), console.People(peopleSource{s.parts}), console.Stepups(stepupsSource{s.parts}),
 	}
 }

@@ -92,7 +92,7 @@ func TestConsoleTraffic(t *testing.T) {
 		b.fill("typed", "rewoke")
 		b.allow("400")
 		b.press(".dangerous button")
-		b.shows("is not the word that was asked for; nothing was done")
+		b.shows("is not the word that was asked for, so nothing was done")
 		b.button("Back")
 		b.fill("typed", "revoke")
 		b.press(".dangerous button")

@@ -345,6 +345,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 		app.deliberate(18 * o.pause)
 		group.Go(func() error { return story.Run(ctx) })
 	}
+	group.Go(func() error { return app.holders(ctx, s.stepup) })
 	if !o.json {
 		group.Go(func() error { return follow(ctx, o.out, s.parts) })
 	}

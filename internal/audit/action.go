@@ -24,7 +24,7 @@ var actions = map[string]string{
 	"compliance.result": "X was asked how a compliance job is doing, its answer was read, or what it found was handed over; facts hold counts only.",
 	"compliance.submit": "A compliance job was made at X, or the list of identifiers for it was opened and sent; facts hold counts only.",
 
-	"config.apply":   "A configuration was put into force; facts hold its hash.",
+	"config.apply":   "A configuration was put into force; facts hold the hash of its file, and of each of its sections a short keyed one, by which nodes are compared.",
 	"demo.start":     "A demonstration was started on this machine.",
 	"doctor.at-rest": "Storage was searched for secrets in plain. Of the whole search, facts hold the verdict and counts; for each batch of connections whose tokens were opened to look for them, their number. Nothing that was opened leaves the search.",
 	"init":           "The database, its root key and its log were made.",

@@ -109,6 +109,8 @@ type form struct {
 	values url.Values
 	taken  map[string]bool
 	wrong  []string
+	// wrongWord says that the word that was to be typed was not.
+	wrongWord bool
 }
 
 // refuse notes what is wrong with a field, in words that follow its name.
@@ -209,9 +211,7 @@ func (f *form) day(name string) time.Time {
 
 // typed demands the word that a danger piece asked for.
 func (f *form) typed(word string) {
-	if strings.TrimSpace(f.one("typed")) != word {
-		f.refuse("typed", "is not the word that was asked for; nothing was done")
-	}
+	f.wrongWord = strings.TrimSpace(f.one("typed")) != word
 }
 
 // err returns what is wrong, all of it at once.
@@ -222,6 +222,9 @@ func (f *form) err() error {
 			f.wrong = append(f.wrong, "it has a field that does not belong there")
 			break
 		}
+	}
+	if len(f.wrong) == 0 && f.wrongWord {
+		return wire.Refuse(gatehouse.ErrInvalid, "console/typed", "What you typed is not the word that was asked for, so nothing was done. Go back and type it as it stands there.")
 	}
 	if len(f.wrong) == 0 {
 		return nil

@@ -56,7 +56,7 @@ func folded(list []EntryLine) []EntryLine {
 // entryTable lists entries of the log, each leading to itself.
 func entryTable(v *visit, caption string, list []EntryLine, empty Empty) Table {
 	t := Table{Caption: caption, Empty: empty, Columns: []Column{
-		{Name: "When"}, {Name: "What"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Rule"}, {Name: "Entry"},
+		{Name: "When"}, {Name: "Action"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
 	for _, e := range folded(list) {
 		status := textCell("")
@@ -68,7 +68,7 @@ func entryTable(v *visit, caption string, list []EntryLine, empty Empty) Table {
 			verdict = badgeCell(Off, "begun")
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			timeCell(e.At), textCell(e.Action), verdict, textCell(e.Operation), textCell(e.Service), status, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
+			clockCell(e.At), textCell(e.Action), verdict, textCell(e.Operation), textCell(e.Service), status, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
 		}})
 	}
 	return t

@@ -54,13 +54,13 @@ type flowLink struct{ Verdict, Width, Path, Title string }
 
 // The measures of the picture.
 const (
-	flowBoxWidth, flowGap, flowMargin = 212, 43, 6
+	flowBoxWidth, flowGap, flowMargin = 222, 30, 6
 	flowTop, flowLine, flowBoxGap     = 34, 17, 14
 	flowLetters, flowBoxLines         = 24, 5
 	maxFlowBoxes                      = 24 // in a column
 )
 
-var flowHeads = [4]string{"Came by", "For", "Service", "Went to"}
+var flowHeads = [4]string{"Came by", "Purpose", "Service", "Went to"}
 
 // flowSpot is a box while it is laid out.
 type flowSpot struct {
@@ -229,7 +229,7 @@ func (s *flowSpot) box() flowBox {
 		case strings.HasSuffix(line, "(reported)"), strings.HasSuffix(line, "(unknown)"):
 			class = "flow-warn"
 		}
-		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+5)})
+		b.Lines = append(b.Lines, flowText{b.X + 12, y, class, cutText(line, flowLetters+6)})
 	}
 	return b
 }
@@ -245,7 +245,7 @@ func cutText(s string, letters int) string {
 // for each way, with the kinds of data that went it.
 func flowTable(caption string, flows []Flow, empty Empty) Table {
 	t := Table{Caption: caption, Empty: empty, Columns: []Column{
-		{Name: "Came by"}, {Name: "For"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Verdict"}, {Name: "Data"}, {Name: "Last"},
+		{Name: "Came by"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Went to"}, {Name: "Outcome"}, {Name: "Data"}, {Name: "Last"},
 	}}
 	type way struct{ verdict, source, operation, purpose, service, destination, sentFor string }
 	kinds, last := map[way]map[[2]string]int64{}, map[way]time.Time{}

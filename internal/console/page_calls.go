@@ -102,7 +102,7 @@ func callTable(v *visit, calls []EntryLine) Table {
 			verdict = "refused"
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			timeCell(e.At), verdictCell(verdict), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), status, size, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
+			clockCell(e.At), verdictCell(verdict), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), status, size, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
 		}})
 	}
 	return t

@@ -2,6 +2,8 @@ package console
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,6 +27,36 @@ type ConfigurationView struct {
 type AppliedLine struct {
 	Node, Hash, Mode, Entry string
 	At                      time.Time
+	// Known says that its sections can be compared with this node's; Differs are those
+	// that say something else there.
+	Known   bool
+	Differs []string
+}
+
+// ownSections are those that every node has to itself.
+var ownSections = []string{"node", "listen"}
+
+// against says how a node's configuration compares with that of the node that answers.
+func (a AppliedLine) against(hash string) Cell {
+	if a.Hash == hash {
+		return badgeCell(Good, "the same file")
+	}
+	if !a.Known {
+		return badgeCell(Warn, "another file")
+	}
+	var rules []string
+	for _, name := range a.Differs {
+		if !slices.Contains(ownSections, name) {
+			rules = append(rules, name)
+		}
+	}
+	switch {
+	case len(rules) > 0:
+		return badgeCell(Warn, "differs: "+strings.Join(rules, ", "))
+	case len(a.Differs) > 0:
+		return badgeCell(Good, "the same but for "+strings.Join(a.Differs, ", "))
+	}
+	return badgeCell(Good, "the same but for comments or layout")
 }
 
 // ConfigurationFile is the file on the disk.
@@ -85,14 +117,11 @@ func (p configurationPage) show(v *visit) error {
 		Title: "The log has none yet", Text: "Each configuration that is put into force becomes an entry, with the hash of its file.",
 	}}
 	for _, n := range c.Nodes {
-		name, same := n.Node, badgeCell(Good, "the same")
+		name := n.Node
 		if name == "" {
 			name = "without a name"
 		}
-		if n.Hash != c.Hash {
-			same = badgeCell(Warn, "another")
-		}
-		data.Nodes.Rows = append(data.Nodes.Rows, Row{Cells: []Cell{textCell(name), idCell(n.Hash, ""), same, textCell(n.Mode), timeCell(n.At), idCell(n.Entry, v.reach(entryHref(n.Entry)))}})
+		data.Nodes.Rows = append(data.Nodes.Rows, Row{Cells: []Cell{textCell(name), idCell(n.Hash, ""), n.against(c.Hash), textCell(n.Mode), timeCell(n.At), idCell(n.Entry, v.reach(entryHref(n.Entry)))}})
 	}
 	return v.show("configuration.html", "Configuration", data)
 }

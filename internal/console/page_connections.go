@@ -161,7 +161,7 @@ func (p connectionsPage) list(v *visit) error {
 	}
 	for _, c := range list.Connections {
 		row := Row{Cells: []Cell{
-			idCell(c.ID, connectionHref(c.ID)), badgeCell(connectionTone(c.State), c.word()), textCell(nextOf(c)), textCell(c.App),
+			idCell(c.ID, connectionHref(c.ID)), badgeCell(connectionTone(c.State), c.word()), textCell(c.Next), textCell(c.App),
 			textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
 		}}
 		if v.may(peopleRead) {
@@ -192,14 +192,6 @@ func (c ConnectionLine) word() string {
 		return "revoked, platform to confirm"
 	}
 	return wordOf(c.State)
-}
-
-// nextOf is what somebody has to do; a dash where nobody has to do anything.
-func nextOf(c ConnectionLine) string {
-	if c.Next == "" {
-		return "–"
-	}
-	return c.Next
 }
 
 func personHrefOf(id string) string {

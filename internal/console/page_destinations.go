@@ -106,7 +106,7 @@ func (p destinationsPage) list(v *visit) error {
 		Flows   string
 		More    string
 	}{V: view, Flows: v.reach("/flows"), More: v.reach("/log?rule=refuse%2Funknown-destination")}
-	data.Table = Table{Caption: "Third parties", Columns: []Column{{Name: "Host"}, {Name: "For"}, {Name: "Inspection"}, {Name: "May receive"}, {Name: "Received in 30 days"}, {Name: "Stopped", Number: true}, {Name: "Last use"}}, Empty: Empty{
+	data.Table = Table{Caption: "Third parties", Columns: []Column{{Name: "Host"}, {Name: "Purposes"}, {Name: "Inspection"}, {Name: "May receive"}, {Name: "Received in 30 days"}, {Name: "Stopped", Number: true}, {Name: "Last use"}}, Empty: Empty{
 		Title: "No third party is declared", Text: "Your services reach nobody but the platforms until you name who else they may send to, under third_parties in the configuration. To see whom they try to reach:", Command: "gatehouse policy suggest",
 	}}
 	for _, d := range view.List {
@@ -132,7 +132,7 @@ func (p destinationsPage) one(v *visit) error {
 		All     string
 	}{D: d, Log: v.reach("/log?" + url.Values{"destination": {d.Host}}.Encode()), All: v.reach("/flows")}
 	data.Facts = Pairs{
-		{"For", textCell(strings.Join(d.Purposes, ", "))}, {"Inspection", inspection(d)}, {"May receive", textCell(mayReceive(d))}, {"Ports", textCell(d.Ports)}, {"Last use", timeCell(d.Last)},
+		{"Purposes", textCell(strings.Join(d.Purposes, ", "))}, {"Inspection", inspection(d)}, {"May receive", textCell(mayReceive(d))}, {"Ports", textCell(d.Ports)}, {"Last use", timeCell(d.Last)},
 	}
 	if d.Private {
 		data.Facts = append(data.Facts, Pair{"Network", textCell("your own")})

@@ -149,6 +149,7 @@ func (p keysPage) list(v *visit) error {
 				group.Table.Rows = append(group.Table.Rows, keyRow(k))
 			}
 		}
+		group.Table.dropEmpty()
 		if len(group.Table.Rows) > 0 {
 			data.Groups = append(data.Groups, group)
 		}

@@ -291,7 +291,7 @@ func logTable(v *visit, caption string, list []EntryLine) Table {
 	}}
 	for _, e := range list {
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			timeCell(e.At), badgeCell(severityTone(e.Severity), e.Code), linkCell(e.Action, entryHref(e.ID)), outcomeCell(e), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), textCell(e.Rule),
+			clockCell(e.At), badgeCell(severityTone(e.Severity), e.Code), linkCell(e.Action, entryHref(e.ID)), outcomeCell(e), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), textCell(e.Rule),
 		}})
 	}
 	return t

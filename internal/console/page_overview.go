@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,9 @@ type OverviewView struct {
 	At    time.Time
 	Since time.Time
 	// Needs are what somebody has to do now, the gravest first.
-	Needs  []Need
+	Needs []Need
+	// Looks are what is not as it should be, and can wait.
+	Looks  []Need
 	Groups []TileGroup
 	Plots  []Plotted
 	Duties []DutyLine
@@ -123,9 +126,19 @@ func (p overviewPage) data(v *visit) (overviewData, error) {
 		}
 		o.Needs[i].Href = v.reach(o.Needs[i].Href)
 	}
+	d.Looks = nil
+	for _, n := range o.Looks {
+		n.Href = v.reach(n.Href)
+		d.Looks = append(d.Looks, n)
+	}
 	for _, g := range o.Groups {
 		for i := range g.Tiles {
-			g.Tiles[i].Href = v.reach(g.Tiles[i].Href)
+			t := &g.Tiles[i]
+			t.Href = v.reach(t.Href)
+			// A figure that stands out is named above, where one looks first.
+			if t.Tone == Warn || t.Tone == Bad {
+				d.Looks = append(d.Looks, Need{t.Tone, strings.TrimSpace(lowerFirst(t.Label) + " " + t.Value + " " + t.Note), t.Href})
+			}
 		}
 	}
 	for _, s := range o.Plots {
@@ -142,6 +155,8 @@ func (p overviewPage) data(v *visit) (overviewData, error) {
 	}
 	return d, nil
 }
+
+func lowerFirst(s string) string { return strings.ToLower(s[:min(1, len(s))]) + s[min(1, len(s)):] }
 
 // feed keeps an overview that somebody looks at up to date.
 func (p overviewPage) feed(v *visit, to *feed) error {

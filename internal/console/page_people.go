@@ -54,7 +54,7 @@ type PersonView struct {
 
 // PersonName is what somebody is called: by the app, or at a platform.
 type PersonName struct {
-	By   string // "your app", "x", …
+	By   string // "subject" for the app's own name, or the platform
 	ID   string
 	Name string
 }
@@ -112,16 +112,20 @@ func (p peoplePage) data(v *visit, kind string) (peopleData, error) {
 func kindOptions(selected string, kinds []string) []Option {
 	var out []Option
 	for _, k := range kinds {
-		label := "Id at " + k
-		switch k {
-		case "subject":
-			label = "Your app's own name"
-		case "connection":
-			label = "Connection"
-		}
-		out = append(out, Option{Value: k, Label: label, Selected: k == selected})
+		out = append(out, Option{Value: k, Label: knownBy(k), Selected: k == selected})
 	}
 	return out
+}
+
+// knownBy is what somebody can be known by, in words.
+func knownBy(kind string) string {
+	switch kind {
+	case "subject":
+		return "Your app's own name"
+	case "connection":
+		return "Connection"
+	}
+	return "Id at " + kind
 }
 
 // finding is the form that looks somebody up. It is a command: a look leaves an entry in
@@ -241,7 +245,7 @@ func (p peoplePage) showPerson(v *visit, view PersonView, days int) error {
 	}}
 	for _, c := range view.Connections {
 		data.Connections.Rows = append(data.Connections.Rows, Row{Cells: []Cell{
-			idCell(c.ID, v.reach(connectionHref(c.ID))), badgeCell(connectionTone(c.State), c.word()), textCell(nextOf(c)), textCell(c.App), textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
+			idCell(c.ID, v.reach(connectionHref(c.ID))), badgeCell(connectionTone(c.State), c.word()), textCell(c.Next), textCell(c.App), textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
 		}})
 	}
 	if f := view.Factors; f != nil {

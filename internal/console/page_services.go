@@ -192,7 +192,7 @@ func (p servicesPage) one(v *visit) error {
 	if s.Accept != "" {
 		data.Facts = append(data.Facts, Pair{"Handles are accepted in", textCell(s.Accept)})
 	}
-	data.Keys = Table{Caption: "Keys of the service", Columns: []Column{{Name: "Key"}, {Name: "State"}, {Name: "For"}, {Name: "Made"}, {Name: "Ends"}, {Name: "Last use"}, {Name: "From"}, {Name: "Uses", Number: true}}, Empty: Empty{
+	data.Keys = Table{Caption: "Keys of the service", Columns: []Column{{Name: "Key"}, {Name: "State"}, {Name: "Purpose"}, {Name: "Made"}, {Name: "Ends"}, {Name: "Last use"}, {Name: "From"}, {Name: "Uses", Number: true}}, Empty: Empty{
 		Title: "It has no key", Text: "With a key the service begins connections and makes handles. Make one here, or on the host:", Command: "gatehouse service key create " + s.Name,
 	}}
 	for _, k := range s.List {
@@ -315,7 +315,7 @@ func (p servicesPage) key(v *visit) error {
 	}
 	k, at := s.List[i], serviceKeyHref(s.Name, s.List[i].ID)
 	data := serviceKeyData{Back: serviceHref(s.Name), Service: s.Name, ID: k.ID, Badge: serviceKeyBadge(k.State)}
-	data.Facts = Pairs{{"For", textCell(keyPurpose(k.Purpose))}, {"Made", timeCell(k.Created)}, {"Ends", untilCell(k.Expires)}, {"Last use", timeCell(k.Used)}, {"Uses", countCell(k.Count)}}
+	data.Facts = Pairs{{"Purpose", textCell(keyPurpose(k.Purpose))}, {"Made", timeCell(k.Created)}, {"Ends", untilCell(k.Expires)}, {"Last use", timeCell(k.Used)}, {"Uses", countCell(k.Count)}}
 	if k.From != "" {
 		data.Facts = append(data.Facts, Pair{"Last used from", textCell(k.From)})
 	}

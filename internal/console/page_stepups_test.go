@@ -52,8 +52,8 @@ func TestStepups(t *testing.T) {
 
 	from.view = StepupsView{Services: []string{"web"}, Open: 1000, Blocked: 1, Most: 1000, Opens: []OpenStepup{open}, Holders: []HolderLine{line, {Person: "PB", Blocked: 1}, {Person: "PC"}}, After: "1-PB"}
 	r := d.get("/stepups")
-	r.shows(t, "000&#43;", "seem to exist twice", "2 passkeys, 1 authenticator app", "1 blocked passkey", "none", `href="/stepups/PADA"`, "under way", "after=1-PB", "!Before")
-	d.get("/stepups?after=1-PB").shows(t, "Before")
+	r.shows(t, "000&#43;", "seem to exist twice", "2 passkeys, 1 authenticator app", "1 blocked passkey", "none", `href="/stepups/PADA"`, "under way", "after=1-PB", "!Previous")
+	d.get("/stepups?after=1-PB").shows(t, "Previous")
 	if last := from.asked[len(from.asked)-1]; last != "list after 1-PB" {
 		t.Errorf("the next page asks for %q", last)
 	}

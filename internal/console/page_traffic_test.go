@@ -235,6 +235,11 @@ func TestOverview(t *testing.T) {
 	}
 	owner.get("/?of=day").shows(t, `data-live="/overview/live?of=day"`, `href="/"`)
 
+	// What stands out is named where one looks first, also when nothing needs doing.
+	s.overview.Looks = []Need{{Warn, "backup: not in order", "/health"}}
+	s.overview.Groups[0].Tiles = append(s.overview.Groups[0].Tiles, Tile{Label: "Refused calls", Value: "12", Note: "per minute", Tone: Warn, Href: "/calls?outcome=refuse"}, Tile{Label: "Log", Value: "writable", Tone: Good})
+	owner.get("/").shows(t, `class="strip good"`, "Nothing needs doing now.", "Worth a look:", "backup: not in order", `<a href="/calls?outcome=refuse">refused calls 12 per minute</a>`, "!log writable</a>")
+
 	s.overview.Needs = []Need{{Warn, "7 connections have to be made again", "/connections?state=reconnect_needed"}}
 	owner.get("/").shows(t, `class="strip warn"`, "One thing needs doing now:", `href="/connections?state=reconnect_needed"`)
 	s.overview.Needs = append(s.overview.Needs, Need{Bad, "the log is closed", "/health"})
@@ -317,7 +322,7 @@ func TestPeople(t *testing.T) {
 	now := time.Now()
 	s := &traffic{
 		person: PersonView{
-			ID: "PERSON1", State: "connected", Names: []PersonName{{By: "your app", ID: "ada"}, {By: "x", ID: "12345", Name: "Ada L."}},
+			ID: "PERSON1", State: "connected", Names: []PersonName{{By: "subject", ID: "ada"}, {By: "x", ID: "12345", Name: "Ada L."}},
 			Connections: []ConnectionLine{{ID: "con1", State: "healthy", App: "main-x"}},
 			Flows: []Flow{
 				{Kind: "delivery", Verdict: "passed", Source: "x: main-x", Operation: "GET /2/users/me", Purpose: "publish", Service: "web", Class: "name", Count: 3, Last: now},

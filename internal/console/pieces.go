@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -82,8 +83,25 @@ func linkCell(s, href string) Cell       { return Cell{Kind: "link", Text: s, Hr
 func codeCell(s string) Cell             { return Cell{Kind: "code", Text: s} }
 func countCell(n int64) Cell             { return Cell{Kind: "number", Text: count(n)} }
 func timeCell(t time.Time) Cell          { return Cell{Kind: "time", Time: t} }
+func clockCell(t time.Time) Cell         { return Cell{Kind: "clock", Time: t} }
 func badgeCell(tone Tone, s string) Cell { return Cell{Kind: "badge", Badge: Badge{tone, s}} }
 func buttonCell(b Button) Cell           { return Cell{Kind: "button", Button: &b} }
+
+// dropEmpty leaves out columns in which no row says anything.
+func (t *Table) dropEmpty() {
+	for i := len(t.Columns) - 1; i >= 0; i-- {
+		says := func(r Row) bool {
+			return r.Cells[i].Kind != "text" || r.Cells[i].Text != "" && r.Cells[i].Text != "–"
+		}
+		if len(t.Rows) == 0 || slices.ContainsFunc(t.Rows, says) {
+			continue
+		}
+		t.Columns = slices.Delete(t.Columns, i, i+1)
+		for j := range t.Rows {
+			t.Rows[j].Cells = slices.Delete(t.Rows[j].Cells, i, i+1)
+		}
+	}
+}
 
 // Pager leads to the pages before and after. Text says where one is.
 type Pager struct{ Text, Before, After string }

@@ -69,7 +69,7 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	}
 	if p.Empty || !end.After(begin) {
 		p.Empty = true
-		p.Desc = "There is nothing yet."
+		p.Desc = "Nothing yet: points come every few seconds, as soon as there is something to count."
 		return p
 	}
 	step := niceStep(top)
@@ -82,7 +82,7 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	y := func(v float64) float64 { return plotTop + high*(1-v/ceiling) }
 	for i := range steps + 1 {
 		v := step * float64(i)
-		p.Y = append(p.Y, plotTick{coordinate(y(v)), figure(v)})
+		p.Y = append(p.Y, plotTick{coordinate(y(v)), figure(v) + unit})
 	}
 	layout := "15:04"
 	if end.Sub(begin) > 36*time.Hour {

@@ -59,7 +59,7 @@ func functions(assets map[string]asset) template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no asset %s", name)
 		},
-		"count": countAny, "ago": ago, "iso": iso, "stamp": stamp, "day": day, "brief": brief, "dutyTone": dutyTone, "dutyHref": dutyHref,
+		"count": countAny, "knownBy": knownBy, "ago": ago, "clock": clock, "iso": iso, "stamp": stamp, "day": day, "brief": brief, "dutyTone": dutyTone, "dutyHref": dutyHref,
 		"badge": func(tone Tone, text string) Badge { return Badge{tone, text} },
 		"field": func(name, label string) Field { return Field{Name: name, Label: label} },
 		"passkeyForm": func(kind, action, button, back string) passkeyForm {
@@ -178,12 +178,36 @@ func ago(t time.Time) string {
 	}
 	d := time.Since(t)
 	if d < 0 {
-		return "in " + span(-d)
+		return "in " + span(rounded(-d))
 	}
 	if d < 2*time.Second {
 		return "now"
 	}
 	return span(d) + " ago"
+}
+
+// rounded is a length of time that is still to come, to the nearest of its largest
+// unit: what lasts a day is not said to end in 23 hours.
+func rounded(d time.Duration) time.Duration {
+	out := d
+	for _, unit := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour} {
+		if out >= unit {
+			out = d.Round(unit)
+		}
+	}
+	return out
+}
+
+// clock returns when in the day something was, with the day if it is another one.
+func clock(t time.Time) string {
+	now, t := time.Now().UTC(), t.UTC()
+	switch {
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format("15:04:05")
+	case t.Year() == now.Year():
+		return t.Format("2 Jan 15:04:05")
+	}
+	return t.Format("2 Jan 2006 15:04")
 }
 
 // span returns a length of time in its largest unit.

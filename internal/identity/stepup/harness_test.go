@@ -41,6 +41,9 @@ type world struct {
 	mu   sync.Mutex
 	told []stepup.Event
 	deaf bool // the app cannot be told
+	// dying, if not nil, is the store of a process that dies, for which telling is a
+	// write too.
+	dying *dying
 }
 
 // each runs a story on both engines.
@@ -82,8 +85,11 @@ func (w *world) open(s stepup.Store) *stepup.Stepups {
 			if w.deaf {
 				return errors.New("the outbox cannot be written")
 			}
-			w.told = append(w.told, e)
-			return nil
+			tell := func() error { w.told = append(w.told, e); return nil }
+			if w.dying != nil {
+				return w.dying.write(tell)
+			}
+			return tell()
 		},
 	})
 	if err != nil {

@@ -1,0 +1,50 @@
+package config_test
+
+import (
+	"testing"
+
+	"gatehouse/internal/config"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSections(t *testing.T) {
+	sections := func(text string) map[string]string {
+		t.Helper()
+		c, _, err := config.Parse("/etc/g.yaml", []byte(text), world())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Sections()
+	}
+	one := sections(minimal)
+	if len(one) < 3 {
+		t.Fatalf("the sections are %v", one)
+	}
+	if d := cmp.Diff(one, sections("# a comment\n"+minimal+"\n# another\n")); d != "" {
+		t.Errorf("with comments the sections differ: %s", d)
+	}
+	other := sections(minimal + "\nnode: blue\n")
+	if other["node"] != `"blue"` {
+		t.Errorf("the node is %q", other["node"])
+	}
+	delete(other, "node")
+	if d := cmp.Diff(one, other); d != "" {
+		t.Errorf("another entry changed: %s", d)
+	}
+	same, reordered := sections(minimal+"\nlimits: {handle_ttl: 1h, service_key_ttl: 2h}\n"), sections(minimal+"\nlimits:\n  service_key_ttl: 2h\n  handle_ttl: 1h # the same\n")
+	if d := cmp.Diff(same, reordered); d != "" || same["limits"] == "" {
+		t.Errorf("another layout differs: %s", d)
+	}
+	if d := cmp.Diff(same, sections(minimal+"\nlimits: {handle_ttl: 1h, service_key_ttl: 3h}\n")); d == "" {
+		t.Error("another value is the same")
+	}
+	kept, _, err := config.Parse("/etc/g.yaml", []byte(minimal), world())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Sections()["node"] = "changed"
+	if kept.Sections()["node"] != "" {
+		t.Error("what was handed out is what is kept")
+	}
+}

@@ -1,0 +1,43 @@
+package console
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTimesInWords(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		at   time.Time
+		want string
+	}{
+		{time.Time{}, "never"}, {now, "now"}, {now.Add(-30 * time.Second), "30 s ago"}, {now.Add(-119 * time.Minute), "1 h ago"},
+		// What lasts a day does not end in 23 hours.
+		{now.Add(24*time.Hour - time.Second), "in 1 d"}, {now.AddDate(0, 0, 365).Add(-time.Minute), "in 1 y"},
+		{now.Add(23 * time.Hour), "in 23 h"}, {now.Add(90*time.Minute + time.Second), "in 2 h"}, {now.Add(15*time.Minute - time.Second), "in 15 min"},
+	} {
+		if got := ago(c.at); got != c.want {
+			t.Errorf("%v from now is %q, want %q", c.at.Sub(now), got, c.want)
+		}
+	}
+	if got, want := clock(now), now.UTC().Format("15:04:05"); got != want {
+		t.Errorf("now is %q, want %q", got, want)
+	}
+	if got := clock(time.Date(2020, 5, 4, 3, 2, 1, 0, time.UTC)); got != "4 May 2020 03:02" {
+		t.Errorf("another year is %q", got)
+	}
+}
+
+func TestColumnsThatSayNothingAreLeftOut(t *testing.T) {
+	table := Table{Columns: []Column{{Name: "Key"}, {Name: "Used"}, {Name: "By"}, {Name: "Made"}}, Rows: []Row{
+		{[]Cell{textCell("a"), textCell("–"), textCell(""), timeCell(time.Time{})}}, {[]Cell{textCell(""), textCell(""), textCell(""), textCell("–")}},
+	}}
+	table.dropEmpty()
+	if len(table.Columns) != 2 || table.Columns[0].Name != "Key" || table.Columns[1].Name != "Made" || len(table.Rows[1].Cells) != 2 || table.Rows[0].Cells[1].Kind != "time" {
+		t.Errorf("left are %+v", table)
+	}
+	none := Table{Columns: []Column{{Name: "Key"}}}
+	if none.dropEmpty(); len(none.Columns) != 1 {
+		t.Error("a table without rows has lost its columns")
+	}
+}
