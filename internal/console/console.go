@@ -123,6 +123,7 @@ type Console struct {
 	routes      []route                       // never changed
 	nav         []navGroup                    // never changed
 	places      places                        // of pages that are made
+	lobby       *lobby                        // of pages for those who may be anybody
 	live        *livePlaces                   // of live pages
 	sources     *sources                      // of those who sign in
 	// closing is closed to end the live pages, which would otherwise outlast a shutdown.
@@ -140,7 +141,7 @@ func New(c Config) (*Console, error) {
 	k := &Console{
 		url: c.URL, environment: c.Environment, directory: c.Directory, log: c.Log, limits: limits, proxies: c.Proxies,
 		cross:  http.NewCrossOriginProtection(),
-		places: newPlaces(limits.Requests), live: newLivePlaces(limits.Streams),
+		places: newPlaces(limits.Requests), lobby: newLobby(), live: newLivePlaces(limits.Streams),
 		sources: newSources(limits.SignIns),
 		closing: make(chan struct{}),
 	}

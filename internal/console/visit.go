@@ -146,6 +146,14 @@ func (k *Console) make(v *visit) error {
 		bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
 		defer cancel()
 		v.r = v.r.WithContext(bounded)
+		if !wire.Named(bounded) {
+			from, _ := k.proxies.Source(v.r)
+			leave, ok := k.lobby.enter(from)
+			if !ok {
+				return wire.WithRetryAfter(wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment."), time.Second)
+			}
+			defer leave()
+		}
 		if !k.places.take(bounded) {
 			return wire.Refuse(gatehouse.ErrLimited, "console/busy", "The console is busy with other pages. Try again in a moment.")
 		}
@@ -232,7 +240,9 @@ func (k *Console) sameOrigin(r *http.Request) error {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console.")
 	}
-	if err := k.cross.Check(r); err != nil {
+	// Browsers that do not send Sec-Fetch-Site name the scheme here only: a page of the same
+	// name without TLS is somebody else's.
+	if origin := r.Header.Get("Origin"); origin != "" && !strings.EqualFold(origin, k.url.Scheme+"://"+k.url.Host) || k.cross.Check(r) != nil {
 		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done.")
 	}
 	return nil
