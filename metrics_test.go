@@ -82,8 +82,8 @@ metrics:
 
 Figures go to ` + "`/v1/metrics`" + ` under the names below, counters and histograms cumulative. Traces go to
 ` + "`/v1/traces`" + `: one span for each call that is traced, and one for each part that it reached (judge, log,
-credential, upstream, relay). A call that comes with a W3C ` + "`traceparent`" + ` belongs to the caller's trace, and
-is traced if that says so; of others, so many of a hundred are. The span names service, purpose, platform,
+credential, upstream, relay). A call of a known caller that comes with a W3C ` + "`traceparent`" + ` belongs to the caller's trace, and
+is traced if that says so; of others, and of all whose handle is not taken, so many of a hundred are. The span names service, purpose, platform,
 app, operation, verdict, rule, status, and the id of the call's entry in the log
 (` + "`gatehouse audit show --id`" + `). It holds no address, no header, no body, nobody's id. ` + "`tracestate` and `baggage`" + `
 are neither kept nor passed on; with ` + "`onward`" + ` the platform gets a ` + "`traceparent`" + ` with the trace's id, which the

@@ -199,8 +199,7 @@ func (p *parts) logWhose(ctx context.Context, connection, handle, person string)
 	return nil, nil
 }
 
-// owners finds out whose the entries are: the log knows only a keyed hash, so
-// everybody's is compared until all are found.
+// owners finds out whose the entries are: the log knows only a keyed hash.
 func (p *parts) owners(ctx context.Context, entries []audit.Shown) (map[string]gatehouse.PersonID, error) {
 	wanted := map[string]bool{}
 	for i, e := range entries {
@@ -219,17 +218,7 @@ func (p *parts) owners(ctx context.Context, entries []audit.Shown) (map[string]g
 		}
 		wanted[string(entries[i].Owner)] = true
 	}
-	owners := map[string]gatehouse.PersonID{}
-	if len(wanted) == 0 {
-		return owners, nil
-	}
-	err := p.eachPerson(ctx, func(person gatehouse.PersonID) bool {
-		if hash := string(audit.PersonHash(p.logIndex, person)); wanted[hash] {
-			owners[hash] = person
-		}
-		return len(owners) < len(wanted)
-	})
-	return owners, err
+	return p.ownersOf(ctx, wanted)
 }
 
 // eachPerson calls visit for everybody who has a key, until it returns false.

@@ -99,6 +99,8 @@ type demoReady struct {
 	CAFile      string     `json:"ca_file"`
 	// DemoApp is the small app's own address.
 	DemoApp string `json:"demo_app"`
+	// Metrics is where figures are had.
+	Metrics string `json:"metrics"`
 	person  string // one of the sandbox's people who connected Facebook
 }
 
@@ -177,7 +179,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 	if first == 0 {
 		first = 8100
 	}
-	ports := map[string]int{"app": first, "proxy": first + 1, "console": first + 2, "public": first + 3, "demo": first + 4, "party": first + 5}
+	ports := map[string]int{"app": first, "proxy": first + 1, "console": first + 2, "public": first + 3, "demo": first + 4, "party": first + 5, "metrics": first + 6}
 	for name, wanted := range ports {
 		port, err := freePort(wanted)
 		if err != nil {
@@ -191,7 +193,7 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 		public + "/_gatehouse/connect/callback/" + demoX, public + "/_gatehouse/connect/callback/" + demoFacebook,
 	})
 	text := fmt.Sprintf(demoConfig, ports["app"], ports["public"], ports["demo"], public, box.XURL, box.MetaURL,
-		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID, ports["proxy"], ports["party"], ports["console"])
+		apps.X.ClientID, apps.X.ConsumerKey, apps.Facebook.AppID, ports["proxy"], ports["party"], ports["console"], ports["metrics"])
 	path := filepath.Join(o.dir, "gatehouse.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -210,6 +212,7 @@ store: sqlite:gatehouse.db
 root_key: file:root.key
 tls: {app: local-ca, public: off}
 sandbox: {x: %[5]q, meta: %[6]q}
+metrics: {listen: "127.0.0.1:%[13]d"}
 returns: ["http://127.0.0.1:%[3]d/connected"]
 apps:
   demo-x: {platform: x, client_id: %[7]q, client_secret: "file:x-secret", consumer_key: %[8]q, consumer_secret: "file:x-consumer-secret", compliance: {keep: 720h}}
@@ -319,7 +322,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	x, meta := app.granted(demoX)[0], app.granted(demoFacebook)[0]
 	ready := demoReady{
 		Dir: o.dir, Config: s.cfg.Path(), App: s.app.URL(), Proxy: s.proxy.URL(), Public: s.cfg.PublicURL, Console: s.cfg.ConsoleURL(), Operator: door.link(), SandboxX: box.XURL, SandboxMeta: box.MetaURL,
-		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self,
+		XHandle: x.Handle, MetaHandle: meta.Handle, XOAuth1: x.OAuth1, ServiceKey: app.api.key, CAFile: beside(s.cfg, caFile), DemoApp: app.self, Metrics: s.figures.URL() + "/metrics",
 		person: people[0],
 	}
 	if o.json {
@@ -405,6 +408,7 @@ func welcome(w io.Writer, r demoReady) error {
   sandbox Meta  %[8]s
   console       %[20]s       what operators look at; signs you in, once:
                 %[21]s
+  metrics       %[22]s   what Prometheus reads
   data          %[9]s
 
 %[1]sTry it%[3]s  (handles, not tokens: worthless anywhere else)
@@ -437,6 +441,6 @@ func welcome(w io.Writer, r demoReady) error {
 
 %[1]sThe log%[3]s  (Ctrl-C ends the demo)
 
-`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person, r.Proxy, r.ServiceKey, strings.TrimPrefix(r.Proxy, "https://"), r.Console, r.Operator)
+`, bold, dim, off, r.App, r.Public, r.DemoApp, r.SandboxX, r.SandboxMeta, r.Dir, r.CAFile, r.XHandle, r.MetaHandle, r.Config, os.Args[0], oauth1, r.person, r.Proxy, r.ServiceKey, strings.TrimPrefix(r.Proxy, "https://"), r.Console, r.Operator, r.Metrics)
 	return err
 }

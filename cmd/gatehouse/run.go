@@ -227,6 +227,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.guarding.Load().run(ctx) })
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.tendOperators(ctx) })
+	group.Go(func() error { return s.tendMarks(ctx) })
 	group.Go(func() error { return s.reviews.Run(ctx) })
 	group.Go(func() error { return s.pruner.Run(ctx) })
 	group.Go(func() error { return s.pruneOthers(ctx) })

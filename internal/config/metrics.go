@@ -29,7 +29,7 @@ type Telemetry struct {
 	TLS     SinkTLS           `yaml:"tls" doc:"What is believed, and what we show."`
 	Plain   bool              `yaml:"plain" doc:"true does not compress (default: gzip)."`
 	Every   time.Duration     `yaml:"every" doc:"How often figures are sent, from 10s to 1h. Default 1m."`
-	Sample  int               `yaml:"sample_percent" doc:"How many of a hundred calls are traced. With more than 0, a call that comes with a traceparent header is traced as that says. Default 0: none is."`
+	Sample  int               `yaml:"sample_percent" doc:"How many of a hundred calls are traced. With more than 0, a call of a known caller that comes with a traceparent header is traced as that says. Default 0: none is."`
 	Onward  bool              `yaml:"onward" doc:"true gives the platform a traceparent header with the trace's and our span's id: random numbers, but the first may be the caller's choice. Default false: nothing leaves."`
 }
 

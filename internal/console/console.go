@@ -129,6 +129,7 @@ type Console struct {
 	nav         []navGroup                    // never changed
 	places      *places                       // of pages for those who are signed in
 	strangers   *places                       // of pages for all others
+	lobby       *lobby                        // of pages for those who may be anybody
 	asking      chan struct{}                 // holds one element for each cookie that is looked up
 	live        *livePlaces                   // of live pages
 	sources     *sources                      // of those who sign in
@@ -149,6 +150,7 @@ func New(c Config) (*Console, error) {
 		cross:     http.NewCrossOriginProtection(),
 		places:    newPlaces(limits.Requests, float64(limits.Share)/100),
 		strangers: newPlaces(limits.Requests, float64(limits.Share)/200),
+		lobby:     newLobby(),
 		asking:    make(chan struct{}, 2),
 		live:      newLivePlaces(limits.Streams),
 		sources:   newSources(limits.SignIns),

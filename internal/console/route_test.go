@@ -49,11 +49,18 @@ func TestCommandsComeFromFormsOfOurs(t *testing.T) {
 		"another port": {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:9999"},
 		"old browser":  {"Origin": "https://evil.example"},
 		"no browser":   {},
+		// Some browsers say no more than this, and an attacker on the way has the name.
+		"another scheme": {"Origin": "https://localhost:8102"},
+		"no origin":      {"Origin": "null"},
 	} {
 		if r := d.do(http.MethodPost, "/do", map[string][]string{}, header); r.status != 403 || done != 0 {
 			t.Errorf("%s: status %d, done %d", name, r.status, done)
 		}
 	}
+	if r := d.do(http.MethodPost, "/do", map[string][]string{}, map[string]string{"Origin": origin}); r.status != 303 || done != 1 {
+		t.Errorf("an old browser, from a page of ours: status %d, done %d", r.status, done)
+	}
+	done = 0
 	r := d.post("/do")
 	if r.status != 303 || r.header.Get("Location") != "/health" || done != 1 {
 		t.Fatalf("status %d to %q, done %d", r.status, r.header.Get("Location"), done)

@@ -148,6 +148,14 @@ func (k *Console) make(v *visit) error {
 	bounded, cancel := context.WithTimeout(v.context(), k.limits.Time)
 	defer cancel()
 	v.r = v.r.WithContext(bounded)
+	if !wire.Named(bounded) {
+		from, _ := k.proxies.Source(v.r)
+		leave, ok := k.lobby.enter(from)
+		if !ok {
+			return wire.WithRetryAfter(errBusy, time.Second)
+		}
+		defer leave()
+	}
 	err := k.serve(v)
 	if err != nil && v.r.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded) {
 		return wire.Public(errors.Join(gatehouse.ErrUnavailable, err), "This took too long. Ask for less, such as a shorter time.")
@@ -255,7 +263,9 @@ func (k *Console) sameOrigin(r *http.Request) error {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console.")
 	}
-	if err := k.cross.Check(r); err != nil {
+	// Browsers that do not send Sec-Fetch-Site name the scheme here only: a page of the same
+	// name without TLS is somebody else's.
+	if origin := r.Header.Get("Origin"); origin != "" && !strings.EqualFold(origin, k.url.Scheme+"://"+k.url.Host) || k.cross.Check(r) != nil {
 		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done.")
 	}
 	return nil

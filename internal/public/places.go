@@ -3,6 +3,8 @@ package public
 import (
 	"net/netip"
 	"sync"
+
+	"gatehouse/internal/wire"
 )
 
 const (
@@ -23,20 +25,9 @@ type places struct {
 
 func newPlaces() *places { return &places{each: map[netip.Prefix]int{}} }
 
-// subscriber is what counts as one source: an IPv4 address, or the /64 that one
-// subscriber has. All that cannot be told apart are one.
-func subscriber(a netip.Addr) netip.Prefix {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
 // enter takes a place for a source; leave gives it back.
 func (p *places) enter(a netip.Addr) (leave func(), ok bool) {
-	from := subscriber(a)
+	from := wire.Subscriber(a)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all >= maxReading || (p.each[from] >= maxReadingEach && !from.Addr().IsLoopback()) {

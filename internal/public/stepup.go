@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/internal/identity/factor"
@@ -87,10 +88,13 @@ func (p *Public) posted(next wire.HandlerFunc) wire.HandlerFunc {
 		if err := p.sameOrigin.Check(r); err != nil {
 			return wire.Refuse(gatehouse.ErrDenied, "public/cross-origin", "This did not come from our own page. Go back to the app and begin again.")
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxAnswer)
+		r.Body = http.MaxBytesReader(w, &hurried{ReadCloser: r.Body, until: time.Now().Add(readTime)}, maxAnswer)
 		if err := r.ParseForm(); err != nil {
 			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 				return err
+			}
+			if wire.RuleOf(err) == ruleSlow {
+				return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "public/slow-form", "This form took too long to arrive."), http.StatusRequestTimeout)
 			}
 			return wire.Refuse(gatehouse.ErrInvalid, "public/form", "This form is not well formed.")
 		}

@@ -2,17 +2,23 @@ package public_test
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"gatehouse"
 	"gatehouse/internal/identity/factor"
 	"gatehouse/internal/identity/factor/factortest"
 	"gatehouse/internal/identity/stepup"
+	"gatehouse/internal/public"
 	"gatehouse/internal/records"
 	"gatehouse/internal/secret"
 )
@@ -75,6 +81,42 @@ func (w *world) submit(c *http.Client, origin, address string, form url.Values) 
 		req.Header.Set("Sec-Fetch-Site", map[bool]string{true: "same-origin", false: "cross-site"}[origin == w.url])
 	}
 	return w.do(c, req)
+}
+
+// Who sends a form slowly keeps nothing for long.
+func TestSlowForms(t *testing.T) {
+	w := newWorld(t, 0)
+	p, err := public.New(public.Config{Connections: w.Connections, Cases: w.duties, Notices: w.notices, Stepups: w.stepups})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := p.Handler()
+	for failure, want := range map[error]int{os.ErrDeadlineExceeded: http.StatusRequestTimeout, io.ErrUnexpectedEOF: http.StatusBadRequest} {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, stepup.Path+"any/code", iotest.ErrReader(failure))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		if rec.Code != want {
+			t.Errorf("%v gives %d, want %d", failure, rec.Code, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, stepup.Path+"any/code", dripping{})
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec, began := httptest.NewRecorder(), time.Now()
+		h.ServeHTTP(rec, req)
+		if took := time.Since(began); rec.Code != http.StatusRequestTimeout || took > 15*time.Second {
+			t.Errorf("a form that drips gives %d after %v", rec.Code, took)
+		}
+	})
+}
+
+// dripping is a body of a byte a second.
+type dripping struct{}
+
+func (dripping) Read(b []byte) (int, error) {
+	time.Sleep(time.Second)
+	return copy(b, "a"), nil
 }
 
 var keyOnPage = regexp.MustCompile(`<p class="key"><code>([A-Z2-7 ]+)</code>`)

@@ -57,6 +57,7 @@ const (
 	browserSelect statement = `SELECT person, hash, proved, method FROM stepup_browsers WHERE person = $1 AND hash = $2 AND proved > 0`
 	browserPut    statement = `INSERT INTO stepup_browsers (person, hash, proved, method, spent) VALUES ($1, $2, $3, $4, 0)
 		ON CONFLICT (person, hash) DO UPDATE SET proved = $3, method = $4`
+	browserDrop statement = `DELETE FROM stepup_browsers WHERE person = $1 AND hash = $2 AND hash <> ''`
 	browserKeep statement = `DELETE FROM stepup_browsers WHERE person = $1 AND hash <> '' AND hash NOT IN
 		(SELECT hash FROM stepup_browsers WHERE person = $1 AND hash <> '' ORDER BY proved DESC, hash LIMIT $2)`
 	guessRow  statement = `INSERT INTO stepup_browsers (person, hash, proved, method, spent) VALUES ($1, $2, 0, '', 0) ON CONFLICT DO NOTHING`
@@ -302,8 +303,13 @@ func (s stepupStore) Browser(ctx context.Context, person gatehouse.PersonID, has
 	return b, err
 }
 
-func (s stepupStore) Remember(ctx context.Context, b stepup.Browser, keep int) error {
+func (s stepupStore) Remember(ctx context.Context, b stepup.Browser, instead string, keep int) error {
 	return s.db.logTx(ctx, func(t *tx) error {
+		if instead != "" {
+			if _, err := t.exec(ctx, browserDrop, string(b.Person), instead); err != nil {
+				return err
+			}
+		}
 		if _, err := t.exec(ctx, browserPut, string(b.Person), b.Hash, micros(b.Proved), string(b.By)); err != nil {
 			return err
 		}

@@ -242,7 +242,7 @@ func TestStepupBrowsers(t *testing.T) {
 		ctx := t.Context()
 		for i := range 4 {
 			b := stepup.Browser{Person: "ada", Hash: fmt.Sprint("b", i), Proved: moment(time.Duration(i) * time.Second), By: stepup.TOTP}
-			if err := s.Remember(ctx, b, 3); err != nil {
+			if err := s.Remember(ctx, b, "", 3); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := s.Browser(ctx, "ada", b.Hash); err != nil || got != b {
@@ -255,11 +255,24 @@ func TestStepupBrowsers(t *testing.T) {
 			}
 		}
 		again := stepup.Browser{Person: "ada", Hash: "b1", Proved: moment(time.Hour), By: stepup.Passkey}
-		if err := s.Remember(ctx, again, 3); err != nil {
+		if err := s.Remember(ctx, again, "", 3); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.Browser(ctx, "ada", "b1"); err != nil || got != again {
 			t.Errorf("it comes back as %+v, %v", got, err)
+		}
+		// In the place of another: of the same person only.
+		for _, b := range []stepup.Browser{
+			{Person: "ada", Hash: "new", Proved: moment(2 * time.Hour), By: stepup.Passkey}, {Person: "bob", Hash: "bobs", Proved: moment(2 * time.Hour), By: stepup.Passkey},
+		} {
+			if err := s.Remember(ctx, b, map[bool]string{true: "b1", false: "b3"}[b.Person == "ada"], 3); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for hash, there := range map[string]bool{"b1": false, "b3": true, "new": true} {
+			if _, err := s.Browser(ctx, "ada", hash); (err == nil) != there {
+				t.Errorf("browser %s: %v", hash, err)
+			}
 		}
 	})
 }

@@ -52,7 +52,7 @@ const (
 
 	destroyPersonKeys statement = `
 		UPDATE vault_person_keys
-		SET wrapped = $2, state = 'destroyed', domain_version = 0, keyring = 0,
+		SET wrapped = $2, state = 'destroyed', domain_version = 0, keyring = 0, owner = NULL,
 			destroyed = CASE destroyed WHEN 0 THEN $3 ELSE destroyed END
 		WHERE person = $1`
 	markErased statement = `

@@ -24,6 +24,10 @@ func networksOf(a netip.Addr) (of [len(networkBits)]netip.Prefix) {
 	return of
 }
 
+// Subscriber returns the network that one subscriber has: an IPv4 address, or a /64. All
+// addresses that are none are of the zero prefix.
+func Subscriber(a netip.Addr) netip.Prefix { return networksOf(a)[0] }
+
 // remoteAddr returns a connection's other end; the zero address for a Unix socket.
 func remoteAddr(conn net.Conn) netip.Addr {
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -327,5 +328,42 @@ func TestUnixSocketIsForThisUserAndReplacesADeadOne(t *testing.T) {
 	}
 	if err := again.Close(); err != nil {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+// A connection of HTTP/2 has so many requests under way, and says so.
+func TestStreamsOfAConnection(t *testing.T) {
+	ca, _, _ := newCA(t)
+	for most, want := range map[int]uint32{7: 7, 0: 250} {
+		s := run(t, wire.ServerConfig{Handler: hello, TLS: ca.ServerTLS([]string{"localhost"}, localIPs), MaxStreams: most})
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL(), "https://"), &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+			t.Fatal(err)
+		}
+		// The first frame is the settings: pairs of a number of two bytes and a value of four.
+		head := make([]byte, 9)
+		if _, err := io.ReadFull(conn, head); err != nil || head[3] != 4 {
+			t.Fatalf("%x, %v", head, err)
+		}
+		settings := make([]byte, int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(conn, settings); err != nil {
+			t.Fatal(err)
+		}
+		var got uint32
+		for ; len(settings) >= 6; settings = settings[6:] {
+			if binary.BigEndian.Uint16(settings) == 3 { // SETTINGS_MAX_CONCURRENT_STREAMS
+				got = binary.BigEndian.Uint32(settings[2:])
+			}
+		}
+		if got != want {
+			t.Errorf("of %d: %d requests may be under way, not %d", most, got, want)
+		}
 	}
 }

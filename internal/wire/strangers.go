@@ -234,6 +234,17 @@ func KnownAs(ctx context.Context, who string, most int) {
 	}
 }
 
+// Named reports whether a request came on a connection that [KnownAs] made somebody's.
+func Named(ctx context.Context) bool {
+	c, ok := ctx.Value(callerKey{}).(*countedConn)
+	if !ok {
+		return false
+	}
+	c.among.mu.Lock()
+	defer c.among.mu.Unlock()
+	return c.owned != nil && c.owner != ""
+}
+
 // Aged reports whether a request came on a stranger's connection that has had half of
 // its time: whoever answers it closes the connection in good order ("Connection: close"),
 // before it is cut in the middle of another request.

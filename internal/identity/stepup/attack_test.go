@@ -389,11 +389,18 @@ func TestACookieThatWasThereBefore(t *testing.T) {
 			if thief.known.Equal(owner.known) {
 				t.Errorf("%s: both have the same cookie", name)
 			}
-			// Proving again keeps the owner's.
-			was := owner.known
+			// Who copied the owner's is not past the factor for the next proof's sake.
+			thief.known = owner.known
 			id, _ = owner.begin(ask(subject))
-			if _, err := owner.touch(id); err != nil || !owner.known.Equal(was) {
-				t.Errorf("%s: the owner's cookie changed: %v", name, err)
+			if _, err := owner.touch(id); err != nil || owner.known.Equal(thief.known) {
+				t.Errorf("%s: the owner's cookie did not change: %v", name, err)
+			}
+			recent.Methods = nil
+			if _, v := thief.begin(recent); v.To != "" || v.Page.Step != stepup.Prove {
+				t.Errorf("%s: a copied cookie is of use after the next proof: %+v", name, v)
+			}
+			if _, v := owner.begin(recent); v.To == "" {
+				t.Errorf("%s: the owner's new cookie is not known", name)
 			}
 		}
 	})

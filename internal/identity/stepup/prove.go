@@ -29,7 +29,7 @@ func (s *Stepups) Code(ctx context.Context, by Visitor, code string) (Visit, err
 	if s.step(v) != Prove {
 		return Visit{}, errOrder
 	}
-	known, hash, err := s.known(ctx, v, by.Known)
+	hash, err := s.known(ctx, v, by.Known)
 	if err != nil {
 		return Visit{}, err
 	}
@@ -62,7 +62,7 @@ func (s *Stepups) Code(ctx context.Context, by Visitor, code string) (Visit, err
 		err = s.c.Store.Unguess(ctx, v.Person, hash, every)
 	}
 	if err == nil {
-		visit.Known, err = s.remember(ctx, v, known)
+		visit.Known, err = s.remember(ctx, v, hash)
 	}
 	s.c.Log.Outcome(receipt, end(e, proofRefusal(err)))
 	if verdict(err) {
@@ -200,28 +200,27 @@ func (s *Stepups) alarm(ctx context.Context, v *visited, cause string) error {
 	})
 }
 
-// known returns the cookie by which a browser is known as this person's, and its hash;
-// both empty if it is not, or is as somebody else's.
-func (s *Stepups) known(ctx context.Context, v *visited, cookie secret.Text) (secret.Text, string, error) {
+// known returns the hash by which a browser is known as this person's; "" if it is not, or
+// is as somebody else's.
+func (s *Stepups) known(ctx context.Context, v *visited, cookie secret.Text) (string, error) {
 	if cookie.IsZero() {
-		return secret.Text{}, "", nil
+		return "", nil
 	}
 	b, err := s.c.Store.Browser(ctx, v.Person, digest(cookie.Reveal()))
 	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && time.Since(b.Proved) > knownCookies {
-		return secret.Text{}, "", nil
+		return "", nil
 	}
-	return cookie, b.Hash, err
+	return b.Hash, err
 }
 
 // remember has the browser known from now on, since a factor that counts was proved in
-// it, and returns its cookie: the one by which it was known as this person's, or else a
-// new one, never one that whoever had the browser before may have kept. Setting a
-// factor up is no such proof: whose it is, the app has not said yet.
-func (s *Stepups) remember(ctx context.Context, v *visited, cookie secret.Text) (secret.Text, error) {
-	if cookie.IsZero() {
-		cookie = secret.New(newProof())
-	}
-	err := s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, maxBrowsers)
+// it, and returns its cookie. It is new with every proof, and the one by which the browser
+// was known as this person's (its hash; "" for none) is of no use any more: whoever kept
+// or copied it is not taken for the browser because somebody proved a factor again.
+// Setting a factor up is no such proof: whose it is, the app has not said yet.
+func (s *Stepups) remember(ctx context.Context, v *visited, known string) (secret.Text, error) {
+	cookie := secret.New(newProof())
+	err := s.c.Store.Remember(ctx, Browser{Person: v.Person, Hash: digest(cookie.Reveal()), Proved: v.Proved, By: v.ProvedBy}, known, maxBrowsers)
 	if err == nil {
 		err = s.stillThere(ctx, v.Person)
 	}
@@ -316,7 +315,7 @@ func (s *Stepups) PasskeyAnswer(ctx context.Context, by Visitor, answer []byte) 
 	if s.c.Passkeys == nil || v.Ceremony == nil || step != Prove && step != Setup && step != Confirm {
 		return Visit{}, errOrder
 	}
-	known, _, err := s.known(ctx, v, by.Known)
+	known, err := s.known(ctx, v, by.Known)
 	if err != nil {
 		return Visit{}, err
 	}

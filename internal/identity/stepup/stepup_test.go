@@ -375,9 +375,9 @@ func (s erasing) Guess(ctx context.Context, person gatehouse.PersonID, hash stri
 	return s.Store.Guess(ctx, person, hash, now, every, burst)
 }
 
-func (s erasing) Remember(ctx context.Context, b stepup.Browser, keep int) error {
+func (s erasing) Remember(ctx context.Context, b stepup.Browser, instead string, keep int) error {
 	s.remember()
-	return s.Store.Remember(ctx, b, keep)
+	return s.Store.Remember(ctx, b, instead, keep)
 }
 
 // A person who is erased while they prove something leaves nothing either.

@@ -139,9 +139,9 @@ type Browser struct {
 // BrowserStore keeps the browsers that are known, and counts guesses.
 type BrowserStore interface {
 	Browser(ctx context.Context, person gatehouse.PersonID, hash string) (Browser, error)
-	// Remember stores a browser, or when a factor was last proved in it, and forgets
-	// all but the newest keep of its person.
-	Remember(ctx context.Context, b Browser, keep int) error
+	// Remember stores a browser in the place of another of its person, by its hash ("" for
+	// none), and forgets all but the newest keep of them.
+	Remember(ctx context.Context, b Browser, instead string, keep int) error
 	// Guess takes a guess from a budget of burst, one of which comes back after each
 	// every; hash is of a browser that is known, or "" for the one that all others
 	// share. Without any left it is gatehouse.ErrLimited, and next is when there is
