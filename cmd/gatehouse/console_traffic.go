@@ -13,7 +13,9 @@ import (
 // trafficPages are the pages about what passes and whose it is: Overview, Calls,
 // Connections, People, Flows.
 func (s *server) trafficPages() []console.Page {
+	s.everything = newEverythingCutter(s.parts)
 	return []console.Page{
+		console.Everything(s.everything),
 		console.Overview(overviewSource{s.parts}), console.Calls(callsSource{s.parts}),
 		console.Flows(newFlowsSource(s.parts)), console.Connections(connectionsSource{s.parts}), console.People(peopleSource{s.parts}),
 	}
