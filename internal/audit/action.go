@@ -19,7 +19,7 @@ var actions = map[string]string{
 	"backup.create":  "A backup of the database was taken; facts hold its id, its epoch and how many connections it holds.",
 	"backup.drill":   "A backup was opened on trial: it was loaded, its log verified, and its connections were counted. Nothing of it was kept.",
 	"backup.prune":   "The time of an epoch was over: its key is destroyed, after which no backup of that day opens, and its backups are deleted.",
-	"backup.restore": "The database was restored from a backup; facts hold its id, how many erasures were done again, and how many were accepted to be missing.",
+	"backup.restore": "The database was restored from a backup; facts hold its id, how many erasures were done again, how many were accepted to be missing, and the approval, or why there was none. With the verdict allow: it is about to be restored beside this installation although nobody agreed.",
 
 	"compliance.result": "X was asked how a compliance job is doing, its answer was read, or what it found was handed over; facts hold counts only.",
 	"compliance.submit": "A compliance job was made at X, or the list of identifiers for it was opened and sent; facts hold counts only.",
