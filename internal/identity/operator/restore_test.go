@@ -56,14 +56,15 @@ func TestRestoreTakesTwo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		withdrawn := w.agreed(decider, asker, p).Approval()
-		if err := w.d.Suspend(ctx, operator.Host(), decider.id); err != nil {
+		leaver := w.join("cleo", operator.Security)
+		withdrawn := w.agreed(leaver, asker, p).Approval()
+		if err := w.d.AllowRestore(ctx, withdrawn, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.d.Suspend(ctx, operator.Host(), leaver.id); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, "of an asker who is suspended", w.d.AllowRestore(ctx, withdrawn, p), "operator/restore-approval")
-		if err := w.d.Resume(ctx, operator.Host(), decider.id); err != nil {
-			t.Fatal(err)
-		}
 		w.pass(25 * time.Hour)
 		refused(t, "one that is over", w.d.AllowRestore(ctx, a.ID, p), "operator/restore-approval")
 	})
