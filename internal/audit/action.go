@@ -91,6 +91,7 @@ var actions = map[string]string{
 	"log.open":     "The log could be written again. Facts hold why it could not, for how many seconds, and how many intents and records were refused.",
 	"log.archive":  "A period of the log was copied into an archive; facts name its first and last entry and its SHA-256.",
 	"log.prune":    "A segment of the log, 65,536 entries, was older than it is kept: its entries and what lies beside them are deleted. Facts hold its first and last entry, the root of its tree, and name its archive and that one's SHA-256. The tree still covers it.",
+	"log.verify":   "An operator had all logs verified from the console: every hash and signature. The outcome's facts hold how many entries there are, how many things are not as written, and for how many seconds it took; failed is also one that came to no result.",
 	"log.tampered": "The log, or a spool beside it, was found not to be as it was written. The gates are closed until an operator accepts it, but for a spool.",
 
 	"log.export.gap":      "Entries that a sink should get next are not in the log any more; facts hold the sink, the log, and from which index to which. It gets what comes after them.",

@@ -222,6 +222,7 @@ var classes = map[string]class{
 	"log.export.move":      {number: 918, severity: SeverityNotice, controls: []string{"X-MONITOR"}},
 	"reconcile.done":       {number: 919, controls: []string{"X-MONITOR", "M-REGULAR"}},
 	"reconcile.difference": {number: 920, severity: SeverityAlert, refused: SeverityAlert, failed: SeverityAlert, controls: []string{"X-MONITOR", "X-COMPROMISE", "M-REGULAR"}},
+	"log.verify":           {number: 921, severity: SeverityNotice, failed: SeverityAlert, controls: []string{"M-REGULAR", "M-ACCESSLOG"}},
 }
 
 // unknown stands for the actions of programs newer than this one.
