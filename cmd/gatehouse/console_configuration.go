@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -15,7 +16,8 @@ import (
 // and how the file is, as 'gatehouse config check --against' does.
 type configurationSource struct{ *parts }
 
-// maxApplied bounds how many entries are looked through for what nodes applied last.
+// maxApplied bounds how many entries are looked through for what nodes applied last
+// whose configuration is not kept.
 const maxApplied = 200
 
 func (c configurationSource) Configuration(ctx context.Context) (console.ConfigurationView, error) {
@@ -32,8 +34,34 @@ func (c configurationSource) Configuration(ctx context.Context) (console.Configu
 	return view, nil
 }
 
-// applied is what each node applied last, the newest first.
+// applied is what each node applied last, the newest first: as it was kept, and for those
+// that run an older program as the log has it.
 func (c configurationSource) applied(ctx context.Context) ([]console.AppliedLine, error) {
+	kept, err := c.db.Configurations().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours, known := "", false
+	if data := appliedText(c.configured()); data != "" {
+		ours, known = data, true
+	}
+	var out []console.AppliedLine
+	seen := map[int64]bool{}
+	for i := range kept {
+		k := &kept[i]
+		seen[k.Log] = true
+		if k.Log == c.own.Number && k.Hash == c.configured().Hash() && k.Text != "" {
+			ours, known = k.Text, true
+		}
+	}
+	for i := range kept {
+		k := &kept[i]
+		line := console.AppliedLine{Node: k.Node, Hash: k.Hash, Mode: k.Mode, Entry: k.Entry, At: k.At, Unknown: !known || k.Text == ""}
+		if !line.Unknown && k.Hash != c.configured().Hash() {
+			line.Lines, line.More = differingLines(ours, k.Text)
+		}
+		out = append(out, line)
+	}
 	searcher, err := c.searcher(ctx)
 	if err != nil {
 		return nil, err
@@ -42,16 +70,15 @@ func (c configurationSource) applied(ctx context.Context) ([]console.AppliedLine
 	if err != nil {
 		return nil, err
 	}
-	var out []console.AppliedLine
-	seen := map[int64]bool{}
 	for i := range page.Entries {
 		e := &page.Entries[i]
 		if seen[e.Log] || e.Verdict != "done" {
 			continue
 		}
 		seen[e.Log] = true
-		out = append(out, console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When})
+		out = append(out, console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When, Unknown: true})
 	}
+	slices.SortStableFunc(out, func(a, b console.AppliedLine) int { return b.At.Compare(a.At) })
 	return out, nil
 }
 

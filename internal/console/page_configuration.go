@@ -25,6 +25,47 @@ type ConfigurationView struct {
 type AppliedLine struct {
 	Node, Hash, Mode, Entry string
 	At                      time.Time
+	// Lines are where its text differs from that of the node that answers: those of Ours
+	// and those of Theirs. More says that not all are there, Unknown that its text, or
+	// ours, is not known.
+	Lines         []DifferingLine
+	More, Unknown bool
+}
+
+// DifferingLine is a line of two texts that are compared.
+type DifferingLine struct {
+	Side Side
+	Text string
+}
+
+// Side says which of two texts has a line.
+type Side string
+
+// The sides; Left stands for lines that both have and that are left out.
+const (
+	Both   Side = "both"
+	Ours   Side = "ours"
+	Theirs Side = "theirs"
+	Left   Side = "left"
+)
+
+// Mark is what stands before the line.
+func (l DifferingLine) Mark() string {
+	switch l.Side {
+	case Ours:
+		return "-"
+	case Theirs:
+		return "+"
+	case Left:
+		return "⋮"
+	}
+	return " "
+}
+
+// nodeDifference is how a node's configuration differs from that of this one.
+type nodeDifference struct {
+	Name string
+	AppliedLine
 }
 
 // ConfigurationFile is the file on the disk.
@@ -64,6 +105,7 @@ func (p configurationPage) show(v *visit) error {
 		Facts Pairs
 		Nodes Table
 		Same  bool
+		Other []nodeDifference
 	}{C: c, Same: len(c.File.Errors) == 0 && c.File.Hash == c.Hash}
 	switch {
 	case len(c.File.Errors) > 0:
@@ -91,6 +133,7 @@ func (p configurationPage) show(v *visit) error {
 		}
 		if n.Hash != c.Hash {
 			same = badgeCell(Warn, "another")
+			data.Other = append(data.Other, nodeDifference{name, n})
 		}
 		data.Nodes.Rows = append(data.Nodes.Rows, Row{Cells: []Cell{textCell(name), idCell(n.Hash, ""), same, textCell(n.Mode), timeCell(n.At), idCell(n.Entry, v.reach(entryHref(n.Entry)))}})
 	}

@@ -21,6 +21,14 @@ func TestConfiguration(t *testing.T) {
 	from.view.Nodes = []AppliedLine{{Node: "n1", Hash: "aaa", Mode: "enforce", Entry: "e1", At: time.Now()}, {Hash: "bbb", Entry: "e2"}}
 	from.view.File = ConfigurationFile{Hash: "ccc", Changes: []ConfigurationChange{{Text: "mode changes from report to enforce"}, {Text: "store changes", Restart: true}}, Act: []string{"Hand out the authority."}, Warnings: []string{"line 3: a warning"}}
 	d.get("/configuration").shows(t, "the file is not applied", "the same", "another", "without a name", "mode changes from report to enforce", `<span class="badge warn">restart</span> store changes`, "Hand out the authority.", "line 3: a warning", "!It is what is in force.")
+	from.view.Nodes[1].Lines = []DifferingLine{{Both, "listen:"}, {Ours, "  app: " + hostileText}, {Theirs, "  app: other"}, {Left, ""}}
+	r := d.get("/configuration")
+	r.inert(t)
+	r.shows(t, "How the node without a name differs from this one", "\n&#43;   app: other", "-   app: ", "⋮", "!The first lines", "!is not kept", "!How n1 differs")
+	from.view.Nodes[1].More = true
+	d.get("/configuration").shows(t, "The first lines")
+	from.view.Nodes[1] = AppliedLine{Hash: "bbb", Unknown: true}
+	d.get("/configuration").shows(t, "is not kept", "!there only")
 	from.view.File.Changes = nil
 	d.get("/configuration").shows(t, "differs in comments or layout alone")
 	from.view.File = ConfigurationFile{Errors: []string{"line 1: unknown key"}}
