@@ -31,7 +31,12 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 		return v, err
 	}
 	v.Duties, v.MoreDuties = duties, more
-	v.Needs = o.needs(&m)
+	people, err := o.peopleNeeds(ctx, &m, now)
+	if err != nil {
+		return v, err
+	}
+	v.Needs = append(o.needs(&m), people...)
+	slices.SortStableFunc(v.Needs, func(a, b console.Need) int { return cmp.Compare(graveness(b.Tone), graveness(a.Tone)) })
 	v.Groups = o.groups(&m, now)
 	v.Plots = o.plots(&m, now, recent)
 	v.Keys, err = o.keyAges(ctx)
