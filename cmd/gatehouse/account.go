@@ -35,12 +35,7 @@ the host. An operator is named by e-mail address or by identifier.`,
 			func(ctx context.Context, d *operator.Directory, id operator.AccountID) error {
 				return d.Resume(ctx, operator.Host(), id)
 			}),
-		accountDo(o, "remove", "Remove an operator's account for good",
-			"Removes an account for good: sessions, factors, roles, name and address. Only its\nidentifier stays, so that the audit log keeps its meaning. The last owner's cannot be.", "removed",
-			func(ctx context.Context, d *operator.Directory, id operator.AccountID) error {
-				return d.Remove(ctx, operator.Host(), id)
-			}),
-		accountHandOver(o), accountSessions(o), accountSignOut(o), accountApprovals(o), accountRoles(), accountReview(o), accountScimToken(o), accountScimLink(o))
+		accountRemove(o), accountHandOver(o), accountSessions(o), accountSignOut(o), accountApprovals(o), accountRoles(), accountReview(o), accountScimToken(o), accountScimLink(o))
 	return c
 }
 
@@ -120,6 +115,7 @@ func untilFlag(text string) (time.Time, error) {
 func accountInvite(o *options) *cobra.Command {
 	var name, role, until string
 	var again, asJSON bool
+	var sure nameTyped
 	c := &cobra.Command{
 		Use:   "invite EMAIL",
 		Short: "Invite an operator and print the link to enrol, once",
@@ -128,7 +124,8 @@ password and an authenticator app. The link works once, in the browser that firs
 it, for as long as operators.enrol_within says.
 
 With --again, an account that exists gets a new link: its operator has lost the link, or
-the factors. Whatever it signed in with is gone then, and its sessions end.`,
+the factors. Whatever it signed in with is gone then, and its sessions end. At a
+terminal it asks for the account's name.`,
 		Example: "  gatehouse account invite ada@example.com --name 'Ada Lovelace' --role security",
 		Args:    one("EMAIL"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -148,6 +145,9 @@ the factors. Whatever it signed in with is gone then, and its sessions end.`,
 				link := ""
 				if again {
 					if who, err = account(c.Context(), p, args[0]); err != nil {
+						return err
+					}
+					if err := sure.ask(c, "This deletes whatever the account signs in with, and ends its sessions, before a new link is made.", args[0]); err != nil {
 						return err
 					}
 					text, _, err := p.operators.Reinvite(c.Context(), operator.Host(), who.ID)
@@ -176,6 +176,7 @@ the factors. Whatever it signed in with is gone then, and its sessions end.`,
 		},
 		ValidArgsFunction: accountNames(o),
 	}
+	sure.flag(c)
 	c.Flags().StringVar(&name, "name", "", "what the operator is called (default: the address)")
 	c.Flags().StringVar(&role, "role", "", "what they may: "+strings.Join(roleNames(), ", "))
 	c.Flags().StringVar(&until, "until", "", "when the role ends: a day, or a span of time (default: it does not)")
@@ -269,12 +270,37 @@ func accountDo(o *options, verb, short, long, done string, do func(context.Conte
 	}
 }
 
+func accountRemove(o *options) *cobra.Command {
+	var sure nameTyped
+	c := &cobra.Command{
+		Use:   "remove OPERATOR",
+		Short: "Remove an operator's account for good",
+		Long: `Removes an account for good: sessions, factors, roles, name and address. Only its
+identifier stays, so that the audit log keeps its meaning. The last owner's cannot be.
+At a terminal it asks for the account's name.`,
+		Args: one("OPERATOR"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return onAccount(c, o, args[0], func(p *parts, a operator.Account) (string, error) {
+				if err := sure.ask(c, "This deletes the account's factors, roles, name and address, and ends its sessions. It cannot be undone.", args[0]); err != nil {
+					return "", err
+				}
+				return "removed", p.operators.Remove(c.Context(), operator.Host(), a.ID)
+			})
+		},
+		ValidArgsFunction: accountNames(o),
+	}
+	sure.flag(c)
+	return c
+}
+
 func accountHandOver(o *options) *cobra.Command {
-	return &cobra.Command{
+	var sure nameTyped
+	c := &cobra.Command{
 		Use:   "hand-over FROM TO",
 		Short: "Give all roles of one operator to another",
 		Long: `Gives all roles of one account to another, which has to be active, in one step. The
-account that hands over keeps its factors, has no role any more, and is signed out.`,
+account that hands over keeps its factors, has no role any more, and is signed out.
+At a terminal it asks for its name.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return onAccount(c, o, args[0], func(p *parts, from operator.Account) (string, error) {
@@ -282,11 +308,16 @@ account that hands over keeps its factors, has no role any more, and is signed o
 				if err != nil {
 					return "", err
 				}
+				if err := sure.ask(c, "This takes all roles from the account, gives them to "+args[1]+", and ends its sessions.", args[0]); err != nil {
+					return "", err
+				}
 				return "handed over", p.operators.HandOver(c.Context(), operator.Host(), from.ID, to.ID)
 			})
 		},
 		ValidArgsFunction: accountNames(o),
 	}
+	sure.flag(c)
+	return c
 }
 
 func accountSignOut(o *options) *cobra.Command {

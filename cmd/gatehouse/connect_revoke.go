@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"gatehouse"
-	"gatehouse/internal/connect"
-	"gatehouse/internal/vault"
-	"gatehouse/internal/wire"
 
 	"github.com/spf13/cobra"
 )
@@ -64,7 +60,7 @@ steps.`,
 				if err != nil {
 					return err
 				}
-				s := &sweep{c: c, parts: p, scope: scope, reason: reason, asJSON: asJSON}
+				s := &sweep{c: c, sweeper: sweeper{parts: p, scope: scope, reason: reason}, asJSON: asJSON}
 				return s.run(c.Context(), confirm)
 			})
 		},
@@ -94,47 +90,11 @@ func revokeOne(c *cobra.Command, p *parts, id gatehouse.ConnectionID, reason str
 	return err
 }
 
-// sweep ends everything in a scope.
+// sweep ends everything in a scope, on the command line.
 type sweep struct {
+	sweeper
 	c      *cobra.Command
-	parts  *parts
-	scope  connect.Scope
-	reason string
 	asJSON bool
-}
-
-// sweepReport is the answer to revoke --all.
-type sweepReport struct {
-	Reason      string                `json:"reason"`
-	App         gatehouse.AppName     `json:"app,omitempty"`
-	Platform    gatehouse.Platform    `json:"platform,omitempty"`
-	ServiceKeys map[string]int        `json:"service_keys_revoked"`
-	Connections []sweptConnection     `json:"connections"`
-	People      []sweptPerson         `json:"people"`
-	Outstanding int                   `json:"outstanding"`
-	NotOffered  int                   `json:"not_offered"`
-	OpenImports int                   `json:"open_imports"`
-	Keys        map[string]uint32     `json:"keys_rotated"`
-	Bearers     map[string]sweptState `json:"app_bearers"`
-}
-
-type sweptState string
-
-type sweptConnection struct {
-	ID         gatehouse.ConnectionID `json:"id"`
-	App        gatehouse.AppName      `json:"app"`
-	Platform   gatehouse.Platform     `json:"platform"`
-	Kind       connect.Kind           `json:"kind"`
-	Subject    gatehouse.Subject      `json:"subject"`
-	AtPlatform connect.AtPlatform     `json:"at_platform"`
-}
-
-// sweptPerson is one of the people to tell.
-type sweptPerson struct {
-	Subject      gatehouse.Subject  `json:"subject"`
-	Platform     gatehouse.Platform `json:"platform"`
-	PlatformUser string             `json:"platform_user"`
-	Name         string             `json:"name,omitempty"`
 }
 
 func (s *sweep) run(ctx context.Context, confirm string) error {
@@ -158,118 +118,16 @@ func (s *sweep) run(ctx context.Context, confirm string) error {
 		}
 		return &wantingError{}
 	}
-	// Keys first: with one, new handles could be made meanwhile.
-	keys, failed := s.revokeKeys(ctx, services)
 	progress := func(done, of int) {}
 	if onTerminal(s.c.ErrOrStderr()) {
 		progress = func(done, of int) { fmt.Fprintf(s.c.ErrOrStderr(), "\rasked platforms about %d of %d", done, of) }
 		defer fmt.Fprintln(s.c.ErrOrStderr())
 	}
-	ended, err := s.parts.connect.RevokeAll(ctx, s.scope, s.reason, progress)
-	if err := errors.Join(failed, err); err != nil {
-		return fmt.Errorf("not finished (run it again, it goes on): %w", err)
-	}
-	rotated, err := s.rotateKeys(ctx)
+	report, err := s.do(ctx, services, progress)
 	if err != nil {
-		return fmt.Errorf("everything is ended, and the vault's keys were not all rotated (run it again, it goes on): %w", err)
+		return err
 	}
-	report := s.gather(keys, ended)
-	report.Keys = rotated
 	return s.report(report)
-}
-
-// rotateKeys gives the vault's keys new versions, unless they have one from an
-// interrupted run an hour ago or less. 'gatehouse run' moves what stands under the
-// older ones.
-func (s *sweep) rotateKeys(ctx context.Context) (map[string]uint32, error) {
-	rows, err := s.parts.db.Vault().DomainKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rotated := map[string]uint32{}
-	for _, domain := range []vault.Domain{vault.Tokens, vault.Personal, vault.System} {
-		recent := slices.ContainsFunc(rows, func(k vault.DomainKey) bool {
-			return k.Domain == domain && k.Version > 1 && time.Since(k.Created) < time.Hour
-		})
-		if recent {
-			continue
-		}
-		version, err := s.parts.keys.Rotate(ctx, domain)
-		if err != nil {
-			return nil, err
-		}
-		rotated[string(domain)] = version
-	}
-	return rotated, nil
-}
-
-// services returns those whose keys may reach what is in scope: they have
-// connections in it, or a purpose that would let them begin one.
-func (s *sweep) services(ctx context.Context) ([]gatehouse.ServiceName, error) {
-	names, err := s.parts.connect.Services(ctx, s.scope)
-	if err != nil {
-		return nil, err
-	}
-	for name, declared := range s.parts.cfg.Services {
-		for _, purpose := range declared.Purposes {
-			app := s.parts.cfg.Purposes[purpose].App
-			if (s.scope.App == "" || s.scope.App == app) && (s.scope.Platform == "" || s.scope.Platform == s.parts.cfg.Apps[app].Platform) && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// revokeKeys ends the keys of services and returns how many of each this run
-// ended. One that fails does not keep the others: a key can be ended even if the
-// log cannot be written, which is an error all the same.
-func (s *sweep) revokeKeys(ctx context.Context, services []gatehouse.ServiceName) (map[string]int, error) {
-	ended := map[string]int{}
-	var failed error
-	for _, name := range services {
-		keys, err := s.parts.identity.ServiceKeys(ctx, name)
-		failed = errors.Join(failed, err)
-		for _, k := range keys {
-			if !k.Revoked.IsZero() {
-				continue
-			}
-			if err := s.parts.identity.RevokeServiceKey(ctx, k.ID); err != nil {
-				failed = errors.Join(failed, err)
-				continue
-			}
-			ended[string(name)]++
-		}
-	}
-	return ended, failed
-}
-
-func (s *sweep) gather(keys map[string]int, ended connect.RevokedAll) sweepReport {
-	r := sweepReport{
-		Reason: s.reason, App: s.scope.App, Platform: s.scope.Platform, ServiceKeys: keys, Connections: []sweptConnection{},
-		People: []sweptPerson{}, OpenImports: ended.OpenImports, Bearers: map[string]sweptState{},
-	}
-	for _, one := range ended.Ended {
-		r.Connections = append(r.Connections, sweptConnection{one.ID, one.App, one.Platform, one.Kind, one.Subject, one.AtPlatform})
-		switch one.AtPlatform {
-		case connect.Outstanding:
-			r.Outstanding++
-		case connect.NotOffered:
-			r.NotOffered++
-		}
-		person := sweptPerson{one.Subject, one.Platform, one.PlatformUser, one.Name}
-		if one.Parent == "" && !slices.Contains(r.People, person) {
-			r.People = append(r.People, person)
-		}
-	}
-	for app, err := range ended.Bearers {
-		r.Bearers[string(app)] = "invalidated"
-		if err != nil {
-			r.Bearers[string(app)] = sweptState("not confirmed (" + wire.RuleOf(err) + ")")
-		}
-	}
-	return r
 }
 
 // report prints what was done. What a platform still has to confirm is a reason

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -19,7 +16,8 @@ import (
 // and how the file is, as 'gatehouse config check --against' does.
 type configurationSource struct{ *parts }
 
-// maxApplied bounds how many entries are looked through for what nodes applied last.
+// maxApplied bounds how many entries are looked through for what nodes applied last
+// whose configuration is not kept.
 const maxApplied = 200
 
 func (c configurationSource) Configuration(ctx context.Context) (console.ConfigurationView, error) {
@@ -36,67 +34,71 @@ func (c configurationSource) Configuration(ctx context.Context) (console.Configu
 	return view, nil
 }
 
-// applied is what each node applied last, the newest first.
+// applied is what each node applied last, the newest first: as it was kept, and for those
+// that run an older program as the log has it.
 func (c configurationSource) applied(ctx context.Context) ([]console.AppliedLine, error) {
+	kept, err := c.db.Configurations().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours, known := "", false
+	if data := appliedText(c.configured()); data != "" {
+		ours, known = data, true
+	}
+	var out []console.AppliedLine
+	seen := map[int64]bool{}
+	for i := range kept {
+		k := &kept[i]
+		seen[k.Log] = true
+		if k.Log == c.own.Number && k.Hash == c.configured().Hash() && k.Text != "" {
+			ours, known = k.Text, true
+		}
+	}
+	for i := range kept {
+		k := &kept[i]
+		line := console.AppliedLine{Node: k.Node, Hash: k.Hash, Mode: k.Mode, Entry: k.Entry, At: k.At, Unknown: !known || k.Text == ""}
+		if !line.Unknown && k.Hash != c.configured().Hash() {
+			line.Lines, line.More = differingLines(ours, k.Text)
+			if line.Differs, err = differingSections(ours, k.Text); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, line)
+	}
 	searcher, err := c.searcher(ctx)
 	if err != nil {
 		return nil, err
 	}
-	own, ownErr := c.sectionsInShort(ctx, c.configured())
 	page, err := searcher.Search(ctx, audit.Query{Action: "config.apply"}, "", maxApplied)
 	if err != nil {
 		return nil, err
 	}
-	var out []console.AppliedLine
-	seen := map[int64]bool{}
 	for i := range page.Entries {
 		e := &page.Entries[i]
 		if seen[e.Log] || e.Verdict != "done" {
 			continue
 		}
 		seen[e.Log] = true
-		line := console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When}
-		if text := e.Facts["sections"]; text != "" && ownErr == nil {
-			line.Known, line.Differs = true, sectionsThatDiffer(own, text)
-		}
-		out = append(out, line)
+		out = append(out, console.AppliedLine{Node: e.Node, Hash: e.Facts["sha256"], Mode: e.Facts["mode"], Entry: e.ID, At: e.When, Unknown: true})
 	}
+	slices.SortStableFunc(out, func(a, b console.AppliedLine) int { return b.At.Compare(a.At) })
 	return out, nil
 }
 
-// sectionLetters is how many letters of a section's keyed hash are written down: enough
-// to tell two apart that are compared, and no way to what they are of.
-const sectionLetters = 8
-
-// sectionsInShort is a configuration as the log has it, to compare nodes by: each section
-// with the beginning of its hash, which is keyed by the installation.
-func (p *parts) sectionsInShort(ctx context.Context, cfg *config.Config) (string, error) {
-	sections := cfg.Sections()
-	words := make([]string, 0, len(sections))
-	for _, name := range slices.Sorted(maps.Keys(sections)) {
-		hash, err := p.vault.Derive(ctx, "config/section", name, sections[name])
-		if err != nil {
-			return "", fmt.Errorf("hashing the configuration: %w", err)
-		}
-		words = append(words, name+"="+hash.Reveal()[:sectionLetters])
+// differingSections returns the entries at the top of two configurations that do not say
+// the same; both are configurations that were accepted.
+func differingSections(one, other string) ([]string, error) {
+	a, err := config.Sections([]byte(one))
+	if err != nil {
+		return nil, err
 	}
-	return strings.Join(words, " "), nil
-}
-
-// sectionsThatDiffer compares two configurations as the log has them.
-func sectionsThatDiffer(one, other string) []string {
-	read := func(text string) map[string]string {
-		out := map[string]string{}
-		for word := range strings.FieldsSeq(text) {
-			name, hash, _ := strings.Cut(word, "=")
-			out[name] = hash
-		}
-		return out
+	b, err := config.Sections([]byte(other))
+	if err != nil {
+		return nil, err
 	}
-	a, b := read(one), read(other)
 	var out []string
-	for name, hash := range a {
-		if b[name] != hash {
+	for name, text := range a {
+		if b[name] != text {
 			out = append(out, name)
 		}
 	}
@@ -106,7 +108,7 @@ func sectionsThatDiffer(one, other string) []string {
 		}
 	}
 	slices.Sort(out)
-	return out
+	return out, nil
 }
 
 // fileAgainst says how the file is that a configuration was read from, and what it

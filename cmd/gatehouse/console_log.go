@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -191,14 +190,16 @@ func (l logSource) Proof(ctx context.Context, id string) ([]byte, error) {
 // the other, beside calls.
 type logChecker struct {
 	*parts
-	// asked holds an element when it is to be verified; it has room for one.
-	asked chan struct{}
+	// asked holds whoever has it verified; it has room for one.
+	asked chan verifyOrder
 
 	mu   sync.Mutex
 	last console.Verification // guarded by mu
 }
 
-func newLogChecker(p *parts) *logChecker { return &logChecker{parts: p, asked: make(chan struct{}, 1)} }
+func newLogChecker(p *parts) *logChecker {
+	return &logChecker{parts: p, asked: make(chan verifyOrder, 1)}
+}
 
 func (l *logChecker) State(ctx context.Context) (console.LogState, error) {
 	state := l.log.State()
@@ -239,60 +240,6 @@ func (l *logChecker) Verification() console.Verification {
 	return l.last
 }
 
-func (l *logChecker) Verify() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.last.Began.IsZero() && l.last.Ended.IsZero() {
-		return false
-	}
-	// While none is under way nothing waits in asked: whoever takes from it ends last.
-	l.last = console.Verification{Began: time.Now().UTC()}
-	l.asked <- struct{}{}
-	return true
-}
-
-// run verifies the log each time that it is asked for, until ctx ends.
-func (l *logChecker) run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.asked:
-		}
-		l.once(ctx)
-	}
-}
-
-// once verifies the log and keeps what came of it.
-func (l *logChecker) once(ctx context.Context) {
-	report, err := l.verify(ctx)
-	if err != nil && ctx.Err() != nil {
-		return
-	}
-	l.mu.Lock()
-	l.last.Ended = time.Now().UTC()
-	if err != nil {
-		l.last.Failed = "It could not be finished; the program's log says why. The log may be as it was written or not."
-	} else {
-		l.last.Entries, l.last.Count = report.CountEntries(), report.CountProblems()
-		for _, r := range append([]audit.Report{report.Report}, report.Others...) {
-			for _, problem := range r.Problems {
-				if len(l.last.Problems) < maxProblems {
-					l.last.Problems = append(l.last.Problems, problem.Where+": "+problem.What)
-				}
-			}
-		}
-	}
-	found := l.last.Count
-	l.mu.Unlock()
-	switch {
-	case err != nil:
-		l.logger.ErrorContext(ctx, "the log could not be verified", slog.Any("error", err))
-	case found > 0:
-		l.logger.ErrorContext(ctx, "the log is not as it was written", slog.Int64("problems", found))
-	}
-}
-
 // maxProblems is how many problems of a verification are shown.
 const maxProblems = 50
 
@@ -305,9 +252,11 @@ func (l *logChecker) verify(ctx context.Context) (audit.LogsReport, error) {
 	if err != nil {
 		return audit.LogsReport{}, err
 	}
+	pace := newPacer()
 	return audit.VerifyLogs(ctx, l.db, verifier, audit.LogsOptions{Keys: keys, Progress: func(done, total int64) {
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.last.Done, l.last.Total = done, total
+		l.mu.Unlock()
+		pace.rest(ctx)
 	}})
 }

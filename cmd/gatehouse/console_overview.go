@@ -38,7 +38,13 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 		return v, err
 	}
 	v.Duties, v.MoreDuties = duties, more
-	v.Needs, v.Looks = append(o.needs(&m), o.scimNeeds(ctx)...), o.health.looks(ctx, now)
+	v.Looks = o.health.looks(ctx, now)
+	people, err := o.peopleNeeds(ctx, &m, now)
+	if err != nil {
+		return v, err
+	}
+	v.Needs = slices.Concat(o.needs(&m), people, o.scimNeeds(ctx))
+	slices.SortStableFunc(v.Needs, func(a, b console.Need) int { return cmp.Compare(graveness(b.Tone), graveness(a.Tone)) })
 	v.Groups = o.groups(&m, now)
 	v.Plots = o.plots(&m, now, recent)
 	v.Keys, err = o.keyAges(ctx)

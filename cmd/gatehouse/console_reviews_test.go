@@ -32,7 +32,9 @@ func TestConsoleReview(t *testing.T) {
 	load("account,role,last_used\nada,admin,2020-01-31\n<img src=x onerror=alert(1)>,=cmd|calc,\n")
 	b.shows("2 rights of github were taken in.")
 
-	b.button("Begin a review")
+	b.eval(`document.querySelector("form[action='/reviews/start']").closest("details").open = true; ""`)
+	b.fill("typed", "begin")
+	b.button("Begin the review")
 	b.shows("The review has begun.", "13 days left", "not used since 2020-01-31", "<img src=x onerror=alert(1)>", "purpose")
 	at := s.at(b.path())
 	lookAt(t, b, "review", at)

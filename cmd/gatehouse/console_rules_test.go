@@ -76,7 +76,7 @@ func TestConsoleRules(t *testing.T) {
 		}
 		lookAt(t, b, "in-doubt", s.at("/log/in-doubt?hours=24"))
 		lookAt(t, b, "log-state", s.at("/log/state"))
-		b.shows("writable", "not done since the start")
+		b.shows("writable", "not done yet")
 		b.button("Verify now")
 		b.until("the verification", `document.body.innerText.includes("complete and unaltered")`)
 		b.shows("entries are as they were written")

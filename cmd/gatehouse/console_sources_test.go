@@ -122,24 +122,9 @@ func TestConsoleLogSource(t *testing.T) {
 	}
 }
 
-func TestConsoleVerifiesTheLog(t *testing.T) {
+func TestConsoleStateOfTheLog(t *testing.T) {
 	_, p := consoleParts(t)
 	l := newLogChecker(p)
-	if !l.Verify() || l.Verify() {
-		t.Error("a verification begins, and no second one beside it")
-	}
-	if v := l.Verification(); v.Began.IsZero() || !v.Ended.IsZero() {
-		t.Errorf("before it ended: %+v", v)
-	}
-	<-l.asked
-	l.once(t.Context())
-	v := l.Verification()
-	if v.Ended.IsZero() || v.Failed != "" || v.Count != 0 || v.Entries == 0 {
-		t.Errorf("found %+v", v)
-	}
-	if !l.Verify() {
-		t.Error("after one, another cannot begin")
-	}
 	state, err := l.State(t.Context())
 	if err != nil || state.Condition != "writable" || len(state.Logs) == 0 || state.Logs[0].Size == 0 || state.Logs[0].Checkpoint == "" {
 		t.Errorf("the state is %+v, %v", state, err)

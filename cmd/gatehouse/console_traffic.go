@@ -13,9 +13,11 @@ import (
 // trafficPages are the pages about what passes and whose it is: Overview, Calls,
 // Connections, People, Step-ups, Flows.
 func (s *server) trafficPages() []console.Page {
+	s.everything = newEverythingCutter(s.parts)
 	return []console.Page{
 		console.Overview(newOverviewSource(s.parts)), console.Calls(callsSource{s.parts}),
 		console.Flows(newFlowsSource(s.parts)), console.Connections(connectionsSource{s.parts}), console.People(peopleSource{s.parts}), console.Stepups(stepupsSource{s.parts}),
+		console.Everything(s.everything),
 	}
 }
 

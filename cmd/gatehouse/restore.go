@@ -22,6 +22,7 @@ import (
 // restoreFlags are what 'restore' is told.
 type restoreFlags struct {
 	into, key, epochKeys, accept string
+	approval, without            string
 	ledgers                      []string
 	drill, asJSON                bool
 }
@@ -38,6 +39,11 @@ is erased again. The ledger is looked for in backup.to and backup.ledger_copies,
 it is kept up to date; give others with --ledger. If there is none, or the longest
 ends before an erasure that is known of, it is refused.
 
+Beside an installation that stands (--into another store than the configuration's), and
+whose operators approve destructive acts, it takes an approval of exactly this backup:
+the refusal says how one is made. --without-approval goes on without one, and both logs
+say so. An installation that does not open asks nobody.
+
 Until it has ended, nothing else opens the database. If it is interrupted, run it
 again.
 
@@ -52,6 +58,9 @@ it is removed again; that it was done is recorded in the live log.`,
 			if err != nil {
 				return err
 			}
+			if !plainReason(f.without) {
+				return usagef("--without-approval: the reason must be at most 200 bytes of printable text")
+			}
 			if f.drill {
 				return drill(c, cfg, args[0], f)
 			}
@@ -64,6 +73,9 @@ it is removed again; that it was done is recorded in the live log.`,
 	c.Flags().StringVar(&f.epochKeys, "epoch-keys", "", "directory of the days' keys (default: backup.epoch_keys of the configuration)")
 	c.Flags().StringSliceVar(&f.ledgers, "ledger", nil, "a ledger of erasures, such as a witness's; may be repeated")
 	c.Flags().StringVar(&f.accept, "accept-missing-erasures", "", "restore although erasures are missing: the word that the refusal names")
+	c.Flags().StringVar(&f.approval, "approval", "", "the approval of two operators, where it takes one")
+	c.Flags().StringVar(&f.without, "without-approval", "", "restore although nobody agreed: the reason, for the log")
+	c.MarkFlagsMutuallyExclusive("approval", "without-approval")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return c
 }
@@ -175,6 +187,10 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	if dsn == "" {
 		dsn = cfg.Store.Text().Reveal()
 	}
+	agreed, err := agreedRestore(c, cfg, rc, dsn, f)
+	if err != nil {
+		return err
+	}
 	if err := makeStoreDir(dsn); err != nil {
 		return err
 	}
@@ -198,7 +214,7 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 	if err != nil {
 		return err
 	}
-	out, err := eraseAgain(ctx, p, r)
+	out, err := eraseAgain(ctx, p, r, agreed)
 	if err := errors.Join(err, p.Close()); err != nil {
 		return err
 	}
@@ -212,7 +228,7 @@ func restore(c *cobra.Command, cfg *config.Config, path string, f restoreFlags) 
 
 // eraseAgain ends a restore: the ledger's people are erased, that is recorded, and
 // only then does the database open for others.
-func eraseAgain(ctx context.Context, p *parts, r *backup.Restore) (restored, error) {
+func eraseAgain(ctx context.Context, p *parts, r *backup.Restore, agreed string) (restored, error) {
 	m := r.Manifest()
 	out := restored{Backup: m.ID, Connections: m.Connections, Missing: r.Missing}
 	_, err := r.Erase(ctx, p.db.Backup(), func(ctx context.Context, person gatehouse.PersonID, held bool) error {
@@ -234,10 +250,14 @@ func eraseAgain(ctx context.Context, p *parts, r *backup.Restore) (restored, err
 	if r.Missing < 0 {
 		missing = "unknown"
 	}
-	if _, err := p.log.Record(ctx, audit.Entry{Action: "backup.restore", Verdict: "done", Facts: map[string]string{
+	facts := map[string]string{
 		"backup": m.ID, "erased": strconv.Itoa(out.Erased), "missing": missing,
 		"sessions": fmt.Sprint(ended.Sessions), "recovery_codes": fmt.Sprint(ended.Codes), "app_recovery_codes": fmt.Sprint(ended.AppCodes),
-	}}); err != nil {
+	}
+	if agreed != "" {
+		facts["approval"] = agreed
+	}
+	if _, err := p.log.Record(ctx, audit.Entry{Action: "backup.restore", Verdict: "done", Facts: facts}); err != nil {
 		return out, err
 	}
 	return out, p.db.Backup().Finish(ctx)

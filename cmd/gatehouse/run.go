@@ -84,8 +84,9 @@ type server struct {
 	egressProxy        *egress.Proxy // nil when nothing listens for it
 	authority          *egress.Authority
 	exporting          *exporting
-	logChecker         *logChecker // nil without a console
-	keyMover           *keyMover   // nil without a console
+	logChecker         *logChecker       // nil without a console
+	keyMover           *keyMover         // nil without a console
+	everything         *everythingCutter // nil without a console
 	// hup gets each SIGHUP from before the ready line on: without anybody to take it, it
 	// would end the program.
 	hup    chan os.Signal
@@ -245,6 +246,7 @@ func (s *server) run(ctx context.Context) error {
 	if s.logChecker != nil {
 		group.Go(func() error { return s.logChecker.run(ctx) })
 		group.Go(func() error { return s.keyMover.run(ctx) })
+		group.Go(func() error { return s.everything.run(ctx) })
 	}
 	group.Go(func() error { return s.reload(ctx) })
 	group.Go(func() error { return s.watchRoot(ctx) })

@@ -167,7 +167,7 @@ func (f *keyFlags) declareLife(c *cobra.Command, usual string) {
 }
 
 func serviceKeyCreate(o *options) *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	var expiresOld time.Duration
 	var f keyFlags
 	c := &cobra.Command{
@@ -176,8 +176,8 @@ func serviceKeyCreate(o *options) *cobra.Command {
 		Long: `Makes a key for a service and prints it, once. A service may have several, best one
 for each purpose: with --purpose the key is refused for everything else, so that one
 which is stolen is worth that much less. With --no-purpose it is for what belongs to
-none: events, duties, erasures, lineage and the log. Without either it is for
-everything that the service may.
+none: events, duties, erasures, lineage and the log. With --all-purposes it is for
+everything that the service may; without any of them too, and a warning says so.
 
 A key ends after limits.service_key_ttl (a year); replace it before with
 'service key rotate'. With --expires-old the service's other keys for the same
@@ -194,6 +194,9 @@ purpose end after that time: long enough to hand out the new one.`,
 			}
 			if f.noPurpose && c.Flags().Changed("purpose") {
 				return usagef("--purpose and --no-purpose exclude each other")
+			}
+			if all && (f.noPurpose || c.Flags().Changed("purpose")) {
+				return usagef("--all-purposes excludes --purpose and --no-purpose")
 			}
 			if c.Flags().Changed("purpose") && f.purpose == "" {
 				return usagef("--purpose: the name of one of the service's purposes")
@@ -212,8 +215,8 @@ purpose end after that time: long enough to hand out the new one.`,
 					if err := mayServe(p, args[0], f.purpose); err != nil {
 						return err
 					}
-				case len(declared.Purposes) > 1:
-					fmt.Fprintf(c.ErrOrStderr(), "this key is for each of %s's purposes: %s. One for each is safer: --purpose NAME\n", name, join(declared.Purposes))
+				case !all:
+					fmt.Fprintf(c.ErrOrStderr(), "warning: this key is for everything that %s may: its purposes (%s), and what belongs to none.\nOne for each is worth less to a thief: --purpose NAME, --no-purpose; --all-purposes if this is meant.\n", name, join(declared.Purposes))
 				}
 				key, text, err := p.identity.MakeServiceKey(c.Context(), request)
 				if err != nil {
@@ -234,6 +237,7 @@ purpose end after that time: long enough to hand out the new one.`,
 	}
 	c.Flags().StringVar(&f.purpose, "purpose", "", "the only purpose that it is for")
 	c.Flags().BoolVar(&f.noPurpose, "no-purpose", false, "it is for what belongs to no purpose")
+	c.Flags().BoolVar(&all, "all-purposes", false, "it is for everything that the service may")
 	f.declareLife(c, "limits.service_key_ttl")
 	c.Flags().DurationVar(&expiresOld, "expires-old", 0, "give the service's other keys for the same purpose an end, that far ahead")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -148,3 +148,26 @@ func TestServiceKeys(t *testing.T) {
 		t.Errorf("%d events, want 1", n)
 	}
 }
+
+// TestWideKeysAreTold: a key for everything is made as it always was, and says so unless
+// it is meant.
+func TestWideKeysAreTold(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		args   []string
+		warned bool
+	}{
+		{nil, true}, {[]string{"--all-purposes"}, false}, {[]string{"--purpose", "publish"}, false}, {[]string{"--no-purpose"}, false},
+	} {
+		out, errOut, code := h.gatehouse(append([]string{"service", "key", "create", "demo"}, c.args...)...)
+		told := strings.Contains(errOut, "--purpose NAME, --no-purpose; --all-purposes")
+		if code != exitDone || !strings.HasPrefix(out, "gth_svc_") || strings.Count(out, "\n") != 1 || told != c.warned {
+			t.Errorf("%v: exit status %d, %q\n%s", c.args, code, out, errOut)
+		}
+	}
+	for _, args := range [][]string{{"--all-purposes", "--no-purpose"}, {"--all-purposes", "--purpose", "publish"}} {
+		if _, errOut, code := h.gatehouse(append([]string{"service", "key", "create", "demo"}, args...)...); code != exitUsage {
+			t.Errorf("%v: exit status %d\n%s", args, code, errOut)
+		}
+	}
+}

@@ -251,11 +251,12 @@ func (s *server) applySettings(cfg *config.Config, set *policy.Set) error {
 
 // recordApplied writes down which configuration is in force, and in which mode.
 func (s *server) recordApplied(ctx context.Context, r *rules) error {
-	e := audit.Entry{Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": r.cfg.Hash(), "mode": r.policy.Mode().String()}}
-	if sections, err := s.sectionsInShort(ctx, r.cfg); err == nil {
-		e.Facts["sections"] = sections // without the keys nodes are compared by their files alone
+	entry, err := s.log.Record(ctx, audit.Entry{
+		Action: "config.apply", Verdict: "done", Facts: map[string]string{"sha256": r.cfg.Hash(), "mode": r.policy.Mode().String()},
+	})
+	if err == nil {
+		s.keepApplied(ctx, r, entry)
 	}
-	_, err := s.log.Record(ctx, e)
 	return err
 }
 

@@ -57,8 +57,6 @@ type Config struct {
 
 	file string
 	hash string
-	// sections are set when the file was accepted.
-	sections map[string]string
 }
 
 // Listen holds the addresses. An empty one is not listened on.

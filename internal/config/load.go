@@ -79,6 +79,5 @@ func Parse(path string, data []byte, r Resolver) (*Config, []Warning, error) {
 	if list := d.sorted(); len(list) > 0 {
 		return nil, d.warnings, list
 	}
-	c.sections = sectionsOf(document.Content[0])
 	return c, d.warnings, nil
 }

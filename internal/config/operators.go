@@ -15,7 +15,7 @@ type Operators struct {
 	MaxSession   time.Duration `yaml:"max_session" doc:"How long it lasts in any case, from 5m to 168h. Default 12h."`
 	SuspendAfter time.Duration `yaml:"suspend_after" doc:"Accounts that were not used for that long are suspended, but never the last owner; from 24h. Default 2160h (90 days)."`
 	EnrolWithin  time.Duration `yaml:"enrol_within" doc:"How long a link to enrol works, from 5m to 168h. Default 24h."`
-	Approvals    string        `yaml:"approvals" doc:"on (the default): destroying a key, revoking everything, restoring and changing who may approve take a second operator, if there is one. off: one is enough."`
+	Approvals    string        `yaml:"approvals" doc:"on (the default): destroying a key and cutting everything off in the console, restoring a backup beside this installation, and changing who may approve take a second operator, if there is one. off: one is enough."`
 	OIDC         OIDC          `yaml:"oidc" doc:"Single sign-on: an OpenID Connect provider that says who an invited operator is. Default: none."`
 	SCIM         SCIM          `yaml:"scim" doc:"An identity provider that keeps operators' accounts. Default: none. See docs/operators.md."`
 	Breached     string        `yaml:"breached_passwords" doc:"A file of passwords that others know, sorted bytewise, one a line: the words or their SHA-1. Nobody may choose one of them. Default: none."`

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -32,10 +33,17 @@ type accountPage struct {
 	Permissions string
 	Fresh       bool
 	Prove       string
-	Passkeys    []operator.Passkey
+	Passkeys    []ownPasskey
+	Recovery    Danger
 	Sessions    Table
 	Others      bool
 	Wrong       string
+}
+
+// ownPasskey is a passkey, and the form that removes it.
+type ownPasskey struct {
+	operator.Passkey
+	Remove Danger
 }
 
 // roleView is a role that somebody has.
@@ -84,10 +92,14 @@ func (v *visit) accountPage(wrong string) (*accountPage, error) {
 		}
 	}
 	p.Permissions = strings.Join(may, ", ")
-	var err error
-	if p.Passkeys, err = v.console.directory.Passkeys(v.context(), v.by()); err != nil {
+	passkeys, err := v.console.directory.Passkeys(v.context(), v.by())
+	if err != nil {
 		return nil, err
 	}
+	for i, k := range passkeys {
+		p.Passkeys = append(p.Passkeys, ownPasskey{k, removePasskeyForm(k, i, len(passkeys) == 1)})
+	}
+	p.Recovery = recoveryForm
 	sessions, err := v.console.directory.Sessions(v.context(), v.by(), v.who.ID)
 	if err != nil {
 		return nil, err
@@ -180,7 +192,33 @@ func addPasskey(v *visit, in *passkeyAnswer) (*outcome, error) {
 // passkeyChoice is the command of the button beside a passkey.
 type passkeyChoice struct{ passkey operator.PasskeyID }
 
-func (c *passkeyChoice) read(f *form) { c.passkey = operator.PasskeyID(f.need("passkey", 100)) }
+func (c *passkeyChoice) read(f *form) {
+	c.passkey = operator.PasskeyID(f.need("passkey", 100))
+	f.typed("remove")
+}
+
+// removePasskeyForm says what it means to remove a passkey; n tells the forms apart.
+func removePasskeyForm(k operator.Passkey, n int, last bool) Danger {
+	d := Danger{
+		Title: "Remove " + k.Name, Word: "remove", Button: "Remove", Action: "/account/passkey/remove", Fields: []Hidden{{"passkey", string(k.ID)}}, ID: fmt.Sprintf("-passkey%d", n),
+		Will: []string{"Nobody signs in with this passkey any more. It cannot be put back: the device has to make a new one.", "Browsers that are signed in stay so: end those that you do not know."},
+	}
+	if last {
+		d.Will = append(d.Will, "It is your only passkey: you sign in with password and code from then on. Without these it is refused.")
+	}
+	return d
+}
+
+// recoveryForm says what new recovery codes mean.
+var recoveryForm = Danger{
+	Title: "New recovery codes", Word: "new codes", Button: "Make new recovery codes", Action: "/account/recovery", ID: "-recovery",
+	Will: []string{"The codes that you have, on paper or elsewhere, stop working now.", "New ones are shown once. Print them, or write them down, before you leave that page."},
+}
+
+// recoveryRenewal is the command of that form.
+type recoveryRenewal struct{}
+
+func (*recoveryRenewal) read(f *form) { f.typed(recoveryForm.Word) }
 
 func removePasskey(v *visit, in *passkeyChoice) (*outcome, error) {
 	return v.accountDone(v.console.directory.RemovePasskey(v.context(), v.holder(), in.passkey), "The passkey was removed. Delete it on the device too.")
@@ -238,7 +276,7 @@ func changeApp(v *visit, in *newCode) (*outcome, error) {
 	return out, err
 }
 
-func renewRecovery(v *visit, _ *nothing) (*outcome, error) {
+func renewRecovery(v *visit, _ *recoveryRenewal) (*outcome, error) {
 	codes, err := v.console.directory.NewRecoveryCodes(v.context(), v.holder())
 	if err != nil {
 		return v.accountAgain(err)

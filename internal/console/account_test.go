@@ -38,7 +38,13 @@ func TestAccount(t *testing.T) {
 	}
 	r.shows(t, "This is not the code", "QR code")
 	d.post("/account/app", "code", factortest.Code(t, seed, d.house.now())).goesTo(t, "/account")
-	r = d.post("/account/recovery")
+	for _, word := range []string{"", "codes", "New codes"} {
+		if r := d.post("/account/recovery", "typed", word); r.status != 400 {
+			t.Errorf("new recovery codes with the word %q: %d", word, r.status)
+		}
+	}
+	d.get("/account").shows(t, "The codes that you have, on paper or elsewhere, stop working now.", "<kbd>new codes</kbd>")
+	r = d.post("/account/recovery", "typed", "new codes")
 	r.shows(t, "never again", `class="codes"`)
 	code := regexp.MustCompile(`<ul class="codes"><li>([^<]+)</li>`).FindStringSubmatch(r.body)[1]
 	if r := d.get("/account"); strings.Contains(r.body, code) || !strings.Contains(r.body, "Replace the app") {
@@ -52,8 +58,11 @@ func TestAccount(t *testing.T) {
 	if len(keys) != 2 {
 		t.Fatalf("%d passkeys", len(keys))
 	}
-	d.post("/account/passkey/remove", "passkey", keys[0][1]).goesTo(t, "/account")
-	if r := d.post("/account/passkey/remove", "passkey", keys[0][1]); r.status != 404 {
+	if r := d.post("/account/passkey/remove", "passkey", keys[0][1]); r.status != 400 || !strings.Contains(d.get("/account").body, keys[0][1]) {
+		t.Errorf("removed without the word: %d", r.status)
+	}
+	d.post("/account/passkey/remove", "passkey", keys[0][1], "typed", "remove").goesTo(t, "/account")
+	if r := d.post("/account/passkey/remove", "passkey", keys[0][1], "typed", "remove"); r.status != 404 {
 		t.Errorf("a passkey that is gone: %d", r.status)
 	}
 
@@ -71,7 +80,7 @@ func TestAccount(t *testing.T) {
 func TestLastPasskey(t *testing.T) {
 	d := newDesk(t, operator.Auditor)
 	key := regexp.MustCompile(`name="passkey" value="([^"]+)"`).FindStringSubmatch(d.get("/account").body)
-	r := d.post("/account/passkey/remove", "passkey", key[1])
+	r := d.post("/account/passkey/remove", "passkey", key[1], "typed", "remove")
 	if r.status != 409 {
 		t.Errorf("status %d", r.status)
 	}

@@ -55,6 +55,7 @@ func approvalRoutes() []route {
 		get("/operators/approvals", operatorsRead, showApprovals),
 		post("/operators/approvals/approve", approvalsDecide, approve).demanding(),
 		post("/operators/approvals/decline", approvalsDecide, decline).demanding(),
+		post("/operators/approvals/restore", restoreApprove, proposeRestore).demanding(),
 	}
 }
 
@@ -62,6 +63,8 @@ func approvalRoutes() []route {
 type approvalsPage struct {
 	Waiting []approvalView
 	Past    Table
+	// Restore offers to propose that a backup is restored.
+	Restore bool
 }
 
 // approvalView is something that waits.
@@ -97,10 +100,10 @@ func showApprovals(v *visit) error {
 	if err != nil {
 		return err
 	}
-	p := approvalsPage{Past: Table{
+	p := approvalsPage{Restore: v.may(restoreApprove), Past: Table{
 		Caption: "Approvals of the past",
 		Columns: []Column{{Name: "What"}, {Name: "About"}, {Name: "Asked by"}, {Name: "Asked"}, {Name: "State"}, {Name: "Decided by"}},
-		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting all connections off, restoring a backup, and changing who may decide wait here for a second operator."},
+		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting everything off, restoring a backup beside this installation, and changing who may decide wait here for a second operator."},
 	}}
 	for _, a := range all {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {

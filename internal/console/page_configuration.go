@@ -23,14 +23,16 @@ type ConfigurationView struct {
 	File    ConfigurationFile
 }
 
-// AppliedLine is what a node applied last, as the log has it.
+// AppliedLine is what a node applied last.
 type AppliedLine struct {
 	Node, Hash, Mode, Entry string
 	At                      time.Time
-	// Known says that its sections can be compared with this node's; Differs are those
-	// that say something else there.
-	Known   bool
-	Differs []string
+	// Differs are the sections that say something else there. Lines are where its text
+	// differs from that of the node that answers: those of Ours and those of Theirs. More
+	// says that not all are there, Unknown that its text, or ours, is not known.
+	Differs       []string
+	Lines         []DifferingLine
+	More, Unknown bool
 }
 
 // ownSections are those that every node has to itself.
@@ -41,7 +43,7 @@ func (a AppliedLine) against(hash string) Cell {
 	if a.Hash == hash {
 		return badgeCell(Good, "the same file")
 	}
-	if !a.Known {
+	if a.Unknown {
 		return badgeCell(Warn, "another file")
 	}
 	var rules []string
@@ -57,6 +59,42 @@ func (a AppliedLine) against(hash string) Cell {
 		return badgeCell(Good, "the same but for "+strings.Join(a.Differs, ", "))
 	}
 	return badgeCell(Good, "the same but for comments or layout")
+}
+
+// DifferingLine is a line of two texts that are compared.
+type DifferingLine struct {
+	Side Side
+	Text string
+}
+
+// Side says which of two texts has a line.
+type Side string
+
+// The sides; Left stands for lines that both have and that are left out.
+const (
+	Both   Side = "both"
+	Ours   Side = "ours"
+	Theirs Side = "theirs"
+	Left   Side = "left"
+)
+
+// Mark is what stands before the line.
+func (l DifferingLine) Mark() string {
+	switch l.Side {
+	case Ours:
+		return "-"
+	case Theirs:
+		return "+"
+	case Left:
+		return "⋮"
+	}
+	return " "
+}
+
+// nodeDifference is how a node's configuration differs from that of this one.
+type nodeDifference struct {
+	Name string
+	AppliedLine
 }
 
 // ConfigurationFile is the file on the disk.
@@ -96,6 +134,7 @@ func (p configurationPage) show(v *visit) error {
 		Facts Pairs
 		Nodes Table
 		Same  bool
+		Other []nodeDifference
 	}{C: c, Same: len(c.File.Errors) == 0 && c.File.Hash == c.Hash}
 	switch {
 	case len(c.File.Errors) > 0:
@@ -120,6 +159,9 @@ func (p configurationPage) show(v *visit) error {
 		name := n.Node
 		if name == "" {
 			name = "without a name"
+		}
+		if n.Hash != c.Hash {
+			data.Other = append(data.Other, nodeDifference{name, n})
 		}
 		data.Nodes.Rows = append(data.Nodes.Rows, Row{Cells: []Cell{textCell(name), idCell(n.Hash, ""), n.against(c.Hash), textCell(n.Mode), timeCell(n.At), idCell(n.Entry, v.reach(entryHref(n.Entry)))}})
 	}

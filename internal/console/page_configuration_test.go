@@ -18,9 +18,19 @@ func TestConfiguration(t *testing.T) {
 	d := newDesk(t, operator.Developer, Configuration(from))
 	d.get("/configuration").shows(t, "the file is applied", "report until 1 Dec 2026", "The log has none yet", "store: env:DSN", "It is what is in force.")
 
-	from.view.Nodes = []AppliedLine{{Node: "n1", Hash: "aaa", Mode: "enforce", Entry: "e1", At: time.Now()}, {Hash: "bbb", Entry: "e2"}, {Node: "n3", Hash: "ccc", Known: true}, {Node: "n4", Hash: "ddd", Known: true, Differs: []string{"listen", "node"}}, {Node: "n5", Hash: "eee", Known: true, Differs: []string{"listen", "purposes", "services"}}}
+	from.view.Nodes = []AppliedLine{{Node: "n1", Hash: "aaa", Mode: "enforce", Entry: "e1", At: time.Now()}, {Hash: "bbb", Entry: "e2", Unknown: true}, {Node: "n3", Hash: "ccc"}, {Node: "n4", Hash: "ddd", Differs: []string{"listen", "node"}}, {Node: "n5", Hash: "eee", Differs: []string{"listen", "purposes", "services"}}}
 	from.view.File = ConfigurationFile{Hash: "ccc", Changes: []ConfigurationChange{{Text: "mode changes from report to enforce"}, {Text: "store changes", Restart: true}}, Act: []string{"Hand out the authority."}, Warnings: []string{"line 3: a warning"}}
 	d.get("/configuration").shows(t, "the file is not applied", "the same file", "another file", "the same but for comments or layout", "the same but for listen, node", "differs: purposes, services", "without a name", "mode changes from report to enforce", `<span class="badge warn">restart</span> store changes`, "Hand out the authority.", "line 3: a warning", "!It is what is in force.")
+	from.view.Nodes = from.view.Nodes[:2]
+	from.view.Nodes[1].Unknown = false
+	from.view.Nodes[1].Lines = []DifferingLine{{Both, "listen:"}, {Ours, "  app: " + hostileText}, {Theirs, "  app: other"}, {Left, ""}}
+	r := d.get("/configuration")
+	r.inert(t)
+	r.shows(t, "How the node without a name differs from this one", "\n&#43;   app: other", "-   app: ", "⋮", "!The first lines", "!is not kept", "!How n1 differs")
+	from.view.Nodes[1].More = true
+	d.get("/configuration").shows(t, "The first lines")
+	from.view.Nodes[1] = AppliedLine{Hash: "bbb", Unknown: true}
+	d.get("/configuration").shows(t, "is not kept", "!there only")
 	from.view.File.Changes = nil
 	d.get("/configuration").shows(t, "differs in comments or layout alone")
 	from.view.File = ConfigurationFile{Errors: []string{"line 1: unknown key"}}

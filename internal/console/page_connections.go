@@ -120,7 +120,9 @@ func (p connectionsPage) list(v *visit) error {
 		States []stateLink
 		Found  bool
 		People string
+		CutOff bool
 	}{
+		CutOff: v.may(everythingRevoke),
 		Filter: Filter{Action: "/connections", Fields: []Field{
 			{Name: "state", Label: "State", Type: "select", Options: anyOf(q.State, "All but erased", connectionStates)},
 			{Name: "platform", Label: "Platform", Type: "select", Options: anyOf(q.Platform, "All", list.Platforms)},

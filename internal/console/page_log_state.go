@@ -11,8 +11,9 @@ type LogChecker interface {
 	State(ctx context.Context) (LogState, error)
 	// InDoubt returns what was begun since a time and has no outcome.
 	InDoubt(ctx context.Context, since time.Time) (DoubtView, error)
-	// Verify begins to verify all logs; false says that it is being done already.
-	Verify() bool
+	// Verify begins to verify all logs, unless it is being done or was done a moment ago,
+	// and returns what to say. Actor is the account of whoever asks, for the log.
+	Verify(ctx context.Context, actor string) (string, error)
 	// Verification is how far that is, or what came of it last.
 	Verification() Verification
 }
@@ -81,7 +82,7 @@ func verificationOf(x Verification) verificationData {
 	case d.Running:
 		d.Badge = Badge{Plain, "under way"}
 	case x.Began.IsZero():
-		d.Badge = Badge{Off, "not done since the start"}
+		d.Badge = Badge{Off, "not done yet"}
 	case x.Failed != "":
 		d.Badge = Badge{Warn, "no result"}
 	case x.Count > 0:
@@ -141,10 +142,11 @@ func (p logPage) stateFeed(v *visit, to *feed) error {
 }
 
 func (p logPage) verify(v *visit, _ *nothing) (*outcome, error) {
-	if !p.checks.Verify() {
-		return goTo("/log/state").saying("It is being verified already; there is one at a time."), nil
+	said, err := p.checks.Verify(v.context(), v.actor())
+	if err != nil {
+		return nil, err
 	}
-	return goTo("/log/state").saying("It has begun. You need not wait here."), nil
+	return goTo("/log/state").saying(said), nil
 }
 
 // doubtTimes are how far back one looks for what has no outcome, in hours.

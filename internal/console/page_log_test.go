@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ type logs struct {
 	state    LogState
 	doubt    DoubtView
 	checked  Verification
-	running  bool
+	asked    []string
 	queries  []LogQuery
 	afters   []string
 	revealed []string
@@ -89,7 +90,10 @@ func (l *logs) InDoubt(context.Context, time.Time) (DoubtView, error) {
 	return l.doubt, nil
 }
 func (l *logs) Verification() Verification { return l.checked }
-func (l *logs) Verify() bool               { return !l.running }
+func (l *logs) Verify(_ context.Context, actor string) (string, error) {
+	l.asked = append(l.asked, actor)
+	return "It says what it does.", nil
+}
 
 func hostileEntry(id string) EntryLine {
 	return EntryLine{ID: id, Kind: "event", Action: hostileText, Verdict: hostileText, Rule: hostileText, Code: hostileText, Severity: hostileText, Service: hostileText, Purpose: hostileText, Operation: hostileText, Status: 200, At: time.Now()}
@@ -214,13 +218,15 @@ func TestLogState(t *testing.T) {
 	d := newDesk(t, operator.Auditor, Log(from, from))
 	r := d.get("/log/state")
 	r.inert(t)
-	r.shows(t, "writable", "1\u202f234", "not done since the start", "Verify now", "None is signed yet")
+	r.shows(t, "writable", "1\u202f234", "not done yet", "Verify now", "None is signed yet")
 	d.post("/log/verify").goesTo(t, "/log/state")
-	d.get("/log/state").shows(t, "It has begun.")
+	d.get("/log/state").shows(t, "It says what it does.")
+	if want := []string{string(d.account.ID)}; !slices.Equal(from.asked, want) {
+		t.Errorf("asked by %q, want %q", from.asked, want)
+	}
 
-	from.running, from.checked = true, Verification{Began: time.Now(), Done: 5, Total: 10}
-	d.post("/log/verify").goesTo(t, "/log/state")
-	d.get("/log/state").shows(t, "there is one at a time", "50 %", "under way", "!Verify now")
+	from.checked = Verification{Began: time.Now(), Done: 5, Total: 10}
+	d.get("/log/state").shows(t, "50 %", "under way", "!Verify now")
 	from.checked = Verification{Began: time.Now(), Ended: time.Now(), Entries: 1234}
 	d.get("/log/state").shows(t, "complete and unaltered", "1\u202f234 entries are as they were written", "Verify now")
 	from.checked = Verification{Began: time.Now(), Ended: time.Now(), Count: 2, Problems: []string{hostileText}}

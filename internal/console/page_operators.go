@@ -248,6 +248,7 @@ type operatorPage struct {
 	Removed     bool
 	Grantable   []roleChoice
 	Remove      Danger
+	Reinvite    Danger
 	Heirs       []Option
 	Today       string
 }
@@ -297,7 +298,16 @@ func showOperator(v *visit) error {
 			"Their random number stays in the log, so that what they did still has one author.",
 		},
 	}
+	p.Reinvite = Danger{
+		Title: "Lost everything: make a new link", Action: at + "/reinvite", Word: newLinkWord, Button: "Make a new link", ID: "-link",
+		Will: []string{
+			"Their passkeys, password, authenticator app and recovery codes are deleted now, and all their sessions end.",
+			"They cannot sign in until they have used the link, which is shown once and works once. They keep their roles.",
+			"Whoever has the link has the account: hand it over by a way that nobody else reads.",
+		},
+	}
 	if decides(a) {
+		p.Reinvite.Approval = "They may decide approvals, so this takes a second operator, if there is one."
 		p.Remove.Approval = "They may decide approvals, so this takes a second operator, if there is one."
 	}
 	for _, o := range accounts {
@@ -386,10 +396,21 @@ func resume(v *visit, _ *nothing) (*outcome, error) {
 	return goTo(v.there()).saying("The account signs in again, with the roles that it had."), nil
 }
 
-func reinvite(v *visit, _ *nothing) (*outcome, error) {
+// reinvitation is the command of the form that makes a new link.
+type reinvitation struct{ typed string }
+
+func (r *reinvitation) read(f *form) { r.typed = f.text("typed", 100) }
+
+// newLinkWord is typed before an account loses what it signs in with.
+const newLinkWord = "new link"
+
+func reinvite(v *visit, in *reinvitation) (*outcome, error) {
 	a, err := v.account()
 	if err != nil {
 		return nil, err
+	}
+	if a.State != operator.Invited && in.typed != newLinkWord {
+		return nil, wire.Refuse(gatehouse.ErrInvalid, "console/field", "The form was not accepted: typed is not the word that was asked for; nothing was done.")
 	}
 	var out *outcome
 	asked, err := v.withApproval(func(by operator.Actor) error {

@@ -43,6 +43,7 @@ type reviewsPage struct {
 	Open    int // rights left to be removed elsewhere
 	Running string
 	Decide  bool
+	Start   *Danger
 	Wrong   string
 	System  string
 }
@@ -88,6 +89,16 @@ func (p reviewPages) overview(v *visit, wrong, system string) (reviewsPage, erro
 			countCell(int64(r.Counts.Undecided)), countCell(int64(r.Counts.Removed + r.Counts.Lapsed - r.Counts.Exceptions)), countCell(int64(r.Counts.OpenItems)),
 		}})
 	}
+	if page.Decide && page.Running == "" {
+		page.Start = &Danger{
+			Title: "Begin a review", Word: "begin", Button: "Begin the review", Action: "/reviews/start", ID: "-begin",
+			Will: []string{
+				"Every right of every operator and service, and of the lists below, is listed with its last use and waits for a decision.",
+				"What nobody confirms until the review is due, in two weeks, ends: roles are taken away, keys and purposes stop working.",
+				"A review cannot be called off. It ends when everything is decided and it is closed, or when it is due.",
+			},
+		}
+	}
 	page.Lists = Table{
 		Caption: "Lists of other systems", Columns: []Column{{Name: "System"}, {Name: "Rights", Number: true}, {Name: "Imported"}},
 		Empty: Empty{Title: "No list was imported", Text: "Who may do what at your code host, in your cloud and in the platforms' own dashboards can be reviewed here too."},
@@ -117,7 +128,12 @@ func reviewTone(r review.Review, now time.Time) (Tone, string) {
 	return Warn, "open"
 }
 
-func (p reviewPages) start(v *visit, _ *nothing) (*outcome, error) {
+// reviewStart is the command of the form that begins a review.
+type reviewStart struct{}
+
+func (*reviewStart) read(f *form) { f.typed("begin") }
+
+func (p reviewPages) start(v *visit, _ *reviewStart) (*outcome, error) {
 	r, err := p.reviews.Begin(v.context(), v.by(), 0, 0)
 	if err != nil {
 		return nil, err

@@ -159,6 +159,8 @@ type Danger struct {
 	Word, Button string
 	// Approval says whose consent is needed beside one's own; "" for nobody's.
 	Approval string
+	// ID tells the fields of several on one page apart; "" where there is one.
+	ID string
 }
 
 // Progress is long work under way. Total zero means that nobody knows.

@@ -40,6 +40,12 @@ func (m *Metrics) Entered(kind string, e audit.Entry, took time.Duration) {
 		m.signIns.get(OutcomeRefused, "", "").Inc()
 	case "operator.locked":
 		m.signIns.get("locked", "", "").Inc()
+	case "operator.cloned":
+		m.factorAlarms.get("operator", "cloned", "").Inc()
+	case "stepup.alarm":
+		if cause := e.Facts["cause"]; cause == "cloned" || cause == "guessing" {
+			m.factorAlarms.get("user", cause, "").Inc()
+		}
 	case "egress.call", "egress.tunnel", "egress.request":
 		m.left(&e)
 	}

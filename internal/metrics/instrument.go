@@ -52,6 +52,7 @@ const (
 	nameEgressBack    = "gatehouse_egress_received_bytes_total"
 	nameRecognised    = "gatehouse_lineage_hits_total"
 	nameSignIns       = "gatehouse_operator_sign_ins_total"
+	nameFactorAlarms  = "gatehouse_factor_alarms_total"
 	nameEntries       = "gatehouse_log_entries_total"
 	nameAppendSeconds = "gatehouse_log_append_duration_seconds"
 	nameLookFailures  = "gatehouse_look_failures_total"
@@ -317,6 +318,12 @@ var instruments = []Instrument{
 		Meaning: "Attempts of operators to sign in to the console: done, refused, and locked (so many failed that no more are taken for a while).",
 		Bad:     "Many refused, or locked: somebody is guessing; `gatehouse audit search --action operator.refuse`.",
 		Entries: "`--action operator.sign-in`, `operator.refuse`",
+	},
+	{
+		Name: nameFactorAlarms, Type: Counter, Unit: "alarms", Labels: []string{"whose", "cause"}, keep: []string{"whose", "cause"},
+		Meaning: "Second factors that something is wrong with, by whose they are, an operator's or a user's of the app: cloned (a passkey answered with a counter that went back, so there are two of it; it is blocked) and guessing (so many codes were tried that no more are taken).",
+		Bad:     "More than none: of an operator, `gatehouse audit search --action operator.cloned`, and have them enrol anew; of the app's user, the app got the event stepup.alarm and should ask them.",
+		Entries: "`--action operator.cloned`, `stepup.alarm`",
 	},
 	{
 		Name: nameLookFailures, Type: Counter, Unit: "looks", Labels: []string{"look"},

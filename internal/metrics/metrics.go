@@ -79,8 +79,8 @@ type Metrics struct {
 	replyBytes *prometheus.CounterVec
 	appending  prometheus.Observer
 
-	entries, upstream, refusals, renewals, deliveries, egress, sent, received, signIns, lookFailures, exports, recognised *children
-	dropped                                                                                                               prometheus.Counter
+	entries, upstream, refusals, renewals, deliveries, egress, sent, received, signIns, factorAlarms, lookFailures, exports, recognised *children
+	dropped                                                                                                                             prometheus.Counter
 
 	looked *looked
 	series *recorder
@@ -112,9 +112,13 @@ func New(c Config) (*Metrics, error) {
 	for name, into := range map[string]**children{
 		nameEntries: &m.entries, nameUpstream: &m.upstream, nameRefusals: &m.refusals, nameRenewals: &m.renewals,
 		nameDeliveries: &m.deliveries, nameEgress: &m.egress, nameEgressSent: &m.sent, nameEgressBack: &m.received,
-		nameSignIns: &m.signIns, nameLookFailures: &m.lookFailures, nameExports: &m.exports, nameRecognised: &m.recognised,
+		nameSignIns: &m.signIns, nameFactorAlarms: &m.factorAlarms, nameLookFailures: &m.lookFailures, nameExports: &m.exports, nameRecognised: &m.recognised,
 	} {
 		*into = newChildren(m.counter(name), len(byName[name].Labels))
+	}
+	// There from the start: the first of something so rare would be no increase.
+	for _, one := range [][2]string{{"operator", "cloned"}, {"user", "cloned"}, {"user", "guessing"}} {
+		m.factorAlarms.get(one[0], one[1], "")
 	}
 	m.dropped = m.counter(nameDropped).WithLabelValues()
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: nameBuild, Help: byName[nameBuild].Meaning}, byName[nameBuild].Labels)

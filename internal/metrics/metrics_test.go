@@ -200,6 +200,10 @@ func TestEntriesAreCounted(t *testing.T) {
 	enter(audit.KindEvent, audit.Entry{Action: "operator.sign-in", Verdict: "done"}, 0)
 	enter(audit.KindEvent, audit.Entry{Action: "operator.refuse", Verdict: "refuse"}, 0)
 	enter(audit.KindEvent, audit.Entry{Action: "operator.locked", Verdict: "refuse"}, 0)
+	enter(audit.KindIntent, audit.Entry{Action: "operator.cloned", Verdict: "allow"}, 0)
+	enter(audit.KindOutcome, audit.Entry{Action: "operator.cloned", Verdict: "done"}, 0)
+	enter(audit.KindEvent, audit.Entry{Action: "stepup.alarm", Verdict: "done", Facts: map[string]string{"cause": "guessing"}}, 0)
+	enter(audit.KindEvent, audit.Entry{Action: "stepup.alarm", Verdict: "done", Facts: map[string]string{"cause": "else"}}, 0)
 	want(t, m, map[string]float64{
 		`gatehouse_log_entries_total{action="call",verdict="allow"}`:                                             1,
 		`gatehouse_log_entries_total{action="call",verdict="done"}`:                                              2,
@@ -211,7 +215,8 @@ func TestEntriesAreCounted(t *testing.T) {
 		`gatehouse_event_deliveries_total{outcome="done"}`:                                                       1,
 		`gatehouse_egress_requests_total{action="egress.call",destination="api.segment.test",outcome="refused"}`: 1,
 		`gatehouse_egress_requests_total{action="egress.request",destination="api.segment.test",outcome="done"}`: 1,
-		`gatehouse_operator_sign_ins_total{outcome="refused"}`:                                                   1, `gatehouse_operator_sign_ins_total{outcome="done"}`: 1, `gatehouse_operator_sign_ins_total{outcome="locked"}`: 1,
+		`gatehouse_factor_alarms_total{cause="cloned",whose="operator"}`:                                         1, `gatehouse_factor_alarms_total{cause="guessing",whose="user"}`: 1, `gatehouse_factor_alarms_total{cause="cloned",whose="user"}`: 0,
+		`gatehouse_operator_sign_ins_total{outcome="refused"}`: 1, `gatehouse_operator_sign_ins_total{outcome="done"}`: 1, `gatehouse_operator_sign_ins_total{outcome="locked"}`: 1,
 	})
 	for key := range gather(t, m) {
 		if strings.HasPrefix(key, "gatehouse_egress_sent_bytes_total") {
