@@ -255,7 +255,7 @@ func (s *Operators) Forget(ctx context.Context, id operator.AccountID, change op
 }
 
 // SetProfile implements operator.AccountStore.
-func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Profile) error {
+func (s *Operators) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Naming) error {
 	return s.claiming(ctx, id, by, func(t *tx) error {
 		if err := t.ownName(ctx, id, p.Name); err != nil {
 			return err

@@ -45,7 +45,7 @@ func (m *between) AcceptTOTP(ctx context.Context, id operator.AccountID, by oper
 	return m.Store.AcceptTOTP(ctx, id, by, random, step)
 }
 
-func (m *between) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Profile) error {
+func (m *between) SetProfile(ctx context.Context, id operator.AccountID, by operator.Claim, p operator.Naming) error {
 	m.happen()
 	return m.Store.SetProfile(ctx, id, by, p)
 }

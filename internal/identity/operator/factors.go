@@ -98,7 +98,7 @@ func (d *Directory) SetProfile(ctx context.Context, e EnrolmentOrSession, name, 
 	if err != nil {
 		return err
 	}
-	p, what := Profile{Name: name, Email: email, EmailKey: key, OwnEmail: h.record.OwnEmail}, "set"
+	p, what := Naming{Name: name, Email: email, EmailKey: key, OwnEmail: h.record.OwnEmail}, "set"
 	if key != h.record.EmailKey {
 		p.OwnEmail = h.record.EmailKey != "" || h.session != ""
 		what = "address"
@@ -143,7 +143,7 @@ func (d *Directory) SetEmail(ctx context.Context, by Actor, id AccountID, email 
 	e := entry(actionFactor, by, id)
 	e.Facts["factor"], e.Facts["change"] = "profile", "vouched"
 	err = d.logged(ctx, e, func() error {
-		return d.config.Store.SetProfile(ctx, id, Claim{}, Profile{Name: r.Account.Name, Email: email, EmailKey: key})
+		return d.config.Store.SetProfile(ctx, id, Claim{}, Naming{Name: r.Account.Name, Email: email, EmailKey: key})
 	})
 	return emailTaken(err)
 }

@@ -41,7 +41,7 @@ func (d *Directory) RestoreTakesTwo(ctx context.Context) (bool, error) {
 // is interrupted is run again. Each use is on record.
 func (d *Directory) AllowRestore(ctx context.Context, id ApprovalID, p Proposal) error {
 	refused := wire.Refuse(gatehouse.ErrDenied, "operator/restore-approval", "This approval is not for this backup, waits to be decided, is over, or is of somebody who may not approve any more.")
-	a, err := d.config.Store.Approval(ctx, id)
+	a, was, err := d.approval(ctx, id)
 	if errors.Is(err, gatehouse.ErrNotFound) {
 		return refused
 	}
@@ -62,11 +62,17 @@ func (d *Directory) AllowRestore(ctx context.Context, id ApprovalID, p Proposal)
 	}
 	e := entry(actionUse, Host(), "")
 	e.Facts["approval"], e.Facts["act"], e.Facts["approver"], e.Facts["proposer"] = string(a.ID), string(a.Act), string(a.DecidedBy), string(a.AskedBy)
+	again := a.State == Used
+	a.State, a.Used = Used, d.now()
+	used, err := d.sealApproval(ctx, a)
+	if err != nil {
+		return err
+	}
 	return d.logged(ctx, e, func() error {
-		if a.State == Used {
+		if again {
 			return nil
 		}
-		err := d.config.Store.UseApproval(ctx, ApprovalUse{ID: id, Act: a.Act, Digest: a.Digest, AskedBy: a.AskedBy, At: d.now()})
+		err := d.config.Store.UseApproval(ctx, was, used)
 		if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 			return refused
 		}

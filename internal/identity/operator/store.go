@@ -90,11 +90,11 @@ type AccountStore interface {
 	Forget(ctx context.Context, id AccountID, change StateChange) error
 	// SetProfile gives an account a name and an address. An address that another account
 	// has is ErrConflict, and a name (see [SameName]) is ErrName.
-	SetProfile(ctx context.Context, id AccountID, by Claim, p Profile) error
+	SetProfile(ctx context.Context, id AccountID, by Claim, p Naming) error
 }
 
-// Profile is what an operator is called.
-type Profile struct {
+// Naming is what an operator is called.
+type Naming struct {
 	Name, Email string
 	// EmailKey and OwnEmail are as in AccountRecord.
 	EmailKey string
