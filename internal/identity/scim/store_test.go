@@ -69,7 +69,9 @@ func TestWhoMayProvision(t *testing.T) {
 	id := operator.AccountID(w.made("ada@example.com"))
 	group := operator.GroupID(w.do("POST", "/scim/v2/Groups", `{"displayName": "g"}`).is(201).id())
 	provider := operator.Provisioner("token")
-	as := func(p operator.Provisioned) (operator.Desired, error) { return operator.Desired{Profile: p.Profile}, nil }
+	as := func(p operator.Provisioned) (operator.Desired, error) {
+		return operator.Desired{Profile: p.Profile}, nil
+	}
 	same := func(g operator.Group) (operator.Group, []operator.AccountID, error) { return g, nil, nil }
 	for _, by := range []operator.Actor{{}, operator.Host(), operator.Itself(), operator.By(operator.Session{Account: id})} {
 		_, provision := w.d.Provision(ctx, by, operator.Profile{UserName: "bob@example.com", Email: "bob@example.com"}, true)
