@@ -290,7 +290,7 @@ func (d *Directory) setGroup(ctx context.Context, by Actor, before, next Group, 
 func (c *GroupChange) leave(m Member) {
 	c.Remove = append(c.Remove, m.Account)
 	if m.Role != "" {
-		c.Drops = append(c.Drops, AccountRole{m.Account, m.Role})
+		c.Drops = append(c.Drops, AccountRole(m))
 	}
 }
 
@@ -378,7 +378,7 @@ func (d *Directory) tendGroups(ctx context.Context) error {
 		}
 		for _, m := range full.Members {
 			if m.Role != "" && m.Role == d.roleOf(full) {
-				upheld[AccountRole{m.Account, m.Role}] = true
+				upheld[AccountRole(m)] = true
 			}
 		}
 	}
