@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/console"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/secret"
 )

@@ -34,7 +34,7 @@ const (
 	// updateProvisionedName keeps the address, and updateProvisionedEmail changes it
 	// where nobody gets in by a new one who was not let in anyway.
 	updateProvisionedName  statement = `UPDATE operators SET name = $2, email = $3 WHERE id = $1 AND state <> 'removed' AND email_key = $4`
-	updateProvisionedEmail statement = `UPDATE operators SET name = $2, email = $3, email_key = $4 WHERE id = $1 AND state <> 'removed' AND (subject IS NOT NULL
+	updateProvisionedEmail statement = `UPDATE operators SET name = $2, email = $3, email_key = $4, own_email = 0 WHERE id = $1 AND state <> 'removed' AND (subject IS NOT NULL
 		OR seen = 0 AND password = '' AND totp = '' AND NOT EXISTS (SELECT 1 FROM operator_passkeys k WHERE k.operator = $1)
 		AND NOT EXISTS (SELECT 1 FROM operator_grants g WHERE g.operator = $1 AND g.source = ''))`
 	noteProvisionRefused statement = `UPDATE operator_provisioned SET refused = $2 WHERE operator = $1`

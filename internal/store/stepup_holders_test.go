@@ -43,7 +43,7 @@ func TestStepupHolders(t *testing.T) {
 			t.Errorf("before it is redeemed: %+v, %v", got, err)
 		}
 		r.Stage = stepup.Redeemed
-		if err := errors.Join(s.Finish(ctx, r), s.Block(ctx, "f3"), s.Remember(ctx, stepup.Browser{Person: "ada", Hash: "h", Proved: moment(time.Minute), By: stepup.TOTP}, 10)); err != nil {
+		if err := errors.Join(s.Finish(ctx, r), s.Block(ctx, "f3"), s.Remember(ctx, stepup.Browser{Person: "ada", Hash: "h", Proved: moment(time.Minute), By: stepup.TOTP}, "", 10)); err != nil {
 			t.Fatal(err)
 		}
 		want := stepup.StoredHolder{SubjectSealed: []byte("subject of ada"), Holder: stepup.Holder{

@@ -69,8 +69,8 @@ func (s *dying) Reset(ctx context.Context, person gatehouse.PersonID) (n int, er
 	return n, err
 }
 
-func (s *dying) Remember(ctx context.Context, b stepup.Browser, keep int) error {
-	return s.write(func() error { return s.Store.Remember(ctx, b, keep) })
+func (s *dying) Remember(ctx context.Context, b stepup.Browser, instead string, keep int) error {
+	return s.write(func() error { return s.Store.Remember(ctx, b, instead, keep) })
 }
 
 func (s *dying) Guess(ctx context.Context, person gatehouse.PersonID, hash string, now time.Time, every time.Duration, burst int) (next time.Time, err error) {
