@@ -20,7 +20,7 @@ import (
 
 // Spans of the package's segments.
 const (
-	shortSpan = 4096
+	shortSpan = 1024
 	longSpan  = 65536
 )
 
