@@ -235,7 +235,7 @@ func (c *crowd) enter(b *testing.B, p *parts) {
 func lengthen(b *testing.B, p *parts) {
 	b.Helper()
 	ctx := b.Context()
-	const span, most = 4096, 4000
+	const span, most = 1024, 1000
 	store := p.db.AuditLog(p.own.Number)
 	head, err := store.Head(ctx)
 	if err != nil {

@@ -110,17 +110,30 @@ func (l logSource) whose(ctx context.Context, q console.LogQuery) ([]audit.Found
 }
 
 func (l logSource) Entry(ctx context.Context, id string) (console.LogEntry, error) {
-	found, err := l.showEntry(ctx, id)
-	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && len(found) == 0 {
+	logs, err := l.logs(ctx)
+	if err != nil {
+		return console.LogEntry{}, err
+	}
+	found, err := audit.EntryOf(ctx, logs, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
 		return console.LogEntry{}, noEntry(l.whereEntry(ctx, id))
 	}
 	if err != nil {
 		return console.LogEntry{}, err
 	}
-	e := &found[0]
+	e := &found
+	var outcomes []audit.Shown
+	notNear := false
+	if e.Kind == audit.KindIntent {
+		if outcomes, notNear, err = audit.OutcomeOf(ctx, l.db.AuditLog(e.Log), e, maxToOutcome); err != nil {
+			return console.LogEntry{}, err
+		}
+		// Where there are several logs, another one may have it.
+		notNear = notNear || len(outcomes) == 0 && len(logs) > 1
+	}
 	view := console.LogEntry{
-		EntryLine: entryLines(found[:1])[0], Node: e.Node, Seq: e.Seq, App: string(e.App), Platform: string(e.Platform), Environment: string(e.Environment),
-		Personal: slices.Sorted(maps.Keys(e.Personal)), Outcomes: entryLines(found[1:]),
+		EntryLine: entryLines([]audit.Shown{found})[0], NotNear: notNear, Node: e.Node, Seq: e.Seq, App: string(e.App), Platform: string(e.Platform), Environment: string(e.Environment),
+		Personal: slices.Sorted(maps.Keys(e.Personal)), Outcomes: entryLines(outcomes),
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Facts)) {
 		view.Facts = append(view.Facts, console.NamedValue{Name: name, Value: e.Facts[name]})
@@ -131,16 +144,19 @@ func (l logSource) Entry(ctx context.Context, id string) (console.LogEntry, erro
 		}
 	}
 	if e.Intent != "" {
-		began, err := l.showEntry(ctx, e.Intent)
+		began, err := audit.EntryOf(ctx, logs, e.Intent)
 		if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 			return view, err
 		}
-		if err == nil && len(began) > 0 {
-			view.Began = &entryLines(began[:1])[0]
+		if err == nil {
+			view.Began = &entryLines([]audit.Shown{began})[0]
 		}
 	}
 	return view, nil
 }
+
+// maxToOutcome is how many entries behind an intent are looked through for its outcome.
+const maxToOutcome = 8192
 
 // noEntry is the answer for an entry that is not there, or not any more.
 func noEntry(where error) error {
@@ -152,18 +168,22 @@ func noEntry(where error) error {
 }
 
 func (l logSource) Reveal(ctx context.Context, actor, id string) ([]console.NamedValue, error) {
-	found, err := l.showEntry(ctx, id)
-	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && len(found) == 0 {
+	logs, err := l.logs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := audit.EntryOf(ctx, logs, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
 		return nil, noEntry(l.whereEntry(ctx, id))
 	}
 	if err != nil {
 		return nil, err
 	}
-	names := slices.Sorted(maps.Keys(found[0].Personal))
+	names := slices.Sorted(maps.Keys(found.Personal))
 	if len(names) == 0 {
 		return nil, wire.Refuse(gatehouse.ErrInvalid, "console/nothing-sealed", "Nothing of this entry belongs to a person.")
 	}
-	opened, err := (&proveOptions{reveal: names}).open(audit.By(ctx, actor), l.parts, found[0])
+	opened, err := (&proveOptions{reveal: names}).open(audit.By(ctx, actor), l.parts, found)
 	if errors.Is(err, gatehouse.ErrNotFound) {
 		return nil, wire.Refuse(gatehouse.ErrNotFound, "console/erased", "Nothing opens the fields of this entry any more: its person was erased.")
 	}

@@ -460,6 +460,46 @@ func TestConsoleConnectionOfManyEntries(t *testing.T) {
 	}
 }
 
+// TestConsoleEntryFarFromItsOutcome: the page of an intent finds its outcome among what
+// follows, and does not say that there is none where it did not look.
+func TestConsoleEntryFarFromItsOutcome(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, l := t.Context(), logSource{p}
+	begin := func() audit.Receipt {
+		t.Helper()
+		receipt, err := p.log.Intent(ctx, audit.Entry{Action: "call", Service: "demo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipt
+	}
+	near, far, never := begin(), begin(), begin()
+	p.log.Outcome(near, audit.Entry{})
+	for range maxToOutcome {
+		p.log.Refusal(audit.Entry{Action: "call", Service: "demo"})
+	}
+	p.log.Outcome(far, audit.Entry{})
+	last := begin()
+	if err := p.log.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		of       audit.Receipt
+		outcomes int
+		notNear  bool
+	}{{near, 1, false}, {far, 0, true}, {never, 0, true}, {last, 0, false}} {
+		e, err := l.Entry(ctx, c.of.ID())
+		if err != nil || len(e.Outcomes) != c.outcomes || e.NotNear != c.notNear {
+			t.Errorf("%d outcomes, not near: %v, %v; want %+v", len(e.Outcomes), e.NotNear, err, c)
+		}
+		for _, o := range e.Outcomes {
+			if back, err := l.Entry(ctx, o.ID); err != nil || back.Began == nil || back.Began.ID != c.of.ID() {
+				t.Errorf("the outcome leads back to %+v, %v", back.Began, err)
+			}
+		}
+	}
+}
+
 // TestConsoleDestinations: when something was last sent is kept for a moment, and then
 // looked for no further back than it was known.
 func TestConsoleDestinations(t *testing.T) {

@@ -78,3 +78,20 @@ func TestIndexerStoppedAnywhere(t *testing.T) {
 		}
 	})
 }
+
+// TestIndexOfAFormerLength: parts of a length that this program does not make are dropped.
+func TestIndexOfAFormerLength(t *testing.T) {
+	h := newPast(t, storetest.Open(t, storetest.SQLite(t)), 8)
+	h.grow(shortSpan)
+	former := audit.IndexSegment{From: 0, Span: 4 * shortSpan, Version: 1, LastHash: []byte("hash")}
+	if err := h.db.Audit().PutSegment(t.Context(), former, []audit.Part{{Content: []byte("part")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := indexer(h.db).CatchUp(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := h.db.Audit().Segments(t.Context(), 1<<40, 10)
+	if err != nil || len(got) != 1 || got[0].Span != shortSpan {
+		t.Errorf("the segments are %+v, %v", got, err)
+	}
+}

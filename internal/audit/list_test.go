@@ -79,6 +79,18 @@ func TestListAndShow(t *testing.T) {
 		if err != nil || len(pair) != 2 || pair[1].ID != outcome || pair[1].Status != 200 || len(pair[0].Sealed) == 0 {
 			t.Errorf("showing an intent: %+v, %v; want it with its outcome", pair, err)
 		}
+		intent := pair[0]
+		for most, want := range map[int64]int{0: 0, pair[1].Seq - intent.Seq - 1: 0, pair[1].Seq - intent.Seq: 1, 1 << 30: 1} {
+			outcome, more, err := audit.OutcomeOf(t.Context(), db.Audit(), &intent, most)
+			if err != nil || len(outcome) != want || more != (want == 0) || want == 1 && outcome[0].ID != pair[1].ID {
+				t.Errorf("among %d entries: %+v, %v, %v", most, outcome, more, err)
+			}
+		}
+		lone := intent
+		lone.ID = "nobody's"
+		if outcome, more, err := audit.OutcomeOf(t.Context(), db.Audit(), &lone, 1<<30); err != nil || len(outcome) != 0 || more {
+			t.Errorf("an intent without an outcome: %+v, %v, %v", outcome, more, err)
+		}
 		if alone, err := audit.Show(t.Context(), db.Audit(), refusal); err != nil || len(alone) != 1 {
 			t.Errorf("showing a refusal: %+v, %v", alone, err)
 		}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -84,27 +85,68 @@ func ListLogs(ctx context.Context, logs []ListedLog, f Filter) ([]Shown, error) 
 }
 
 // ShowLogs is Show over several logs: an intent's outcome may stand in another one, if
-// its node died and another finished what it had begun.
+// its node died and another finished what it had begun. It reads all that was written since.
 func ShowLogs(ctx context.Context, logs []ListedLog, id string) ([]Shown, error) {
+	e, err := EntryOf(ctx, logs, id)
+	if err != nil {
+		return nil, err
+	}
+	all := []Shown{e}
+	if e.Kind != KindIntent {
+		return all, nil
+	}
+	outcomes, err := ListLogs(ctx, logs, Filter{Last: 1, Intent: id, Since: e.When})
+	return append(all, outcomes...), err
+}
+
+// EntryOf returns the entry with the id, in whichever log it stands.
+func EntryOf(ctx context.Context, logs []ListedLog, id string) (Shown, error) {
 	for _, l := range logs {
 		row, err := l.Store.Entry(ctx, id)
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return Shown{}, err
 		}
 		e, err := shown(row)
-		if err != nil {
-			return nil, err
-		}
 		e.Log, e.Node = l.Number, l.Node
-		all := []Shown{e}
-		if e.Kind != KindIntent {
-			return all, nil
-		}
-		outcomes, err := ListLogs(ctx, logs, Filter{Last: 1, Intent: id, Since: e.When})
-		return append(all, outcomes...), err
+		return e, err
 	}
-	return nil, fmt.Errorf("no log has an entry %q: %w", id, gatehouse.ErrNotFound)
+	return Shown{}, fmt.Errorf("no log has an entry %q: %w", id, gatehouse.ErrNotFound)
 }
+
+// OutcomeOf looks for the outcome of an intent in its own log, among as many of the entries
+// that follow it. If it is not there, more says that others follow these.
+func OutcomeOf(ctx context.Context, s SearchStore, intent *Shown, most int64) (outcome []Shown, more bool, err error) {
+	head, err := s.Head(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	needle := appendString(append(appendString(nil, "intent"), ':'), intent.ID)
+	end := min(head.Size, intent.Seq+1+most)
+	for from := intent.Seq + 1; from < end; from += outcomeBatch {
+		rows, err := s.Between(ctx, from, min(end, from+outcomeBatch))
+		if err != nil {
+			return nil, false, err
+		}
+		for _, r := range rows {
+			if !bytes.Contains(r.Leaf, needle) {
+				continue
+			}
+			e, err := shown(r)
+			if err != nil {
+				return nil, false, err
+			}
+			if e.Kind == KindOutcome && e.Intent == intent.ID {
+				e.Log, e.Node = intent.Log, intent.Node
+				return []Shown{e}, false, nil
+			}
+		}
+	}
+	return nil, end < head.Size, nil
+}
+
+// outcomeBatch is how many entries are read at once for an outcome, which most often is
+// among the next few.
+const outcomeBatch = 256

@@ -20,7 +20,7 @@ import (
 
 // Spans of the package's segments.
 const (
-	shortSpan = 4096
+	shortSpan = 1024
 	longSpan  = 65536
 )
 
@@ -287,7 +287,7 @@ func TestSearchFindsWhatAScanFinds(t *testing.T) {
 		h.grow(300)
 		index(0, 0)
 		h.check("a log without a segment", 20)
-		h.grow(2*shortSpan + 900)
+		h.grow(2*shortSpan + 600)
 		h.check("nothing is indexed", 20)
 		index(0, 2)
 		if h.check("short segments", 40) {

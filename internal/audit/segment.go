@@ -15,7 +15,7 @@ import (
 // end has to be read through, and of these long ones, so that a search through all of it
 // asks few.
 const (
-	shortSpan = 1 << 12
+	shortSpan = 1 << 10
 	longSpan  = 1 << 16
 	// blockSpan is the number of entries whose times are kept together.
 	blockSpan = 1 << 8
@@ -301,7 +301,12 @@ func (c *catchUp) all(ctx context.Context) error {
 	}
 	c.sound = map[[2]int64][]byte{}
 	var beyond, pruned [2]int64
+	former := map[int64]bool{} // spans that earlier programs made
 	for _, s := range segments {
+		if s.Span != longSpan && s.Span != shortSpan {
+			former[s.Span] = true
+			continue
+		}
 		if s.From < first {
 			if s.Span == longSpan {
 				pruned[0]++
@@ -320,6 +325,11 @@ func (c *catchUp) all(ctx context.Context) error {
 			} else {
 				beyond[1]++
 			}
+		}
+	}
+	for span := range former {
+		if err := dropSegments(ctx, c.s, span, 0, maxEntries); err != nil {
+			return err
 		}
 	}
 	for i, span := range []int64{longSpan, shortSpan} {

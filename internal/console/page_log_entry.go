@@ -26,10 +26,16 @@ type LogEntry struct {
 	// Intent is the entry that announced this one, and Outcomes how that ended.
 	Began    *EntryLine
 	Outcomes []EntryLine
+	// NotNear says that the outcome of an intent, if there is one, is not among the entries
+	// that follow it soon, and that all were not looked through.
+	NotNear bool
 }
 
 // endedAs says what a verdict means.
 func endedAs(e LogEntry) string {
+	if e.NotNear {
+		return "It was allowed, and written down before it was done. How it ended is not among the entries that follow it soon; 'gatehouse audit show' looks further."
+	}
 	if e.Kind == "intent" {
 		return "It was allowed, and written down before it was done; its outcome says how it ended."
 	}

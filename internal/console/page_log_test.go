@@ -198,6 +198,11 @@ func TestLogEntry(t *testing.T) {
 	if len(from.revealed) != 1 || from.revealed[0] != string(d.account.ID)+" e1" {
 		t.Errorf("revealed %q", from.revealed)
 	}
+	from.entry.Kind = "intent"
+	d.get("/log/e1").shows(t, "its outcome says how it ended", "!gatehouse audit show")
+	from.entry.NotNear = true
+	d.get("/log/e1").shows(t, "not among the entries that follow it soon", "!its outcome says how it ended")
+	from.entry.Kind, from.entry.NotNear = "outcome", false
 	if r := d.get("/log/nothing"); r.status != 404 {
 		t.Errorf("an entry that is not there: status %d", r.status)
 	}
