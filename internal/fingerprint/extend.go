@@ -163,9 +163,12 @@ func (t *stream) beginsPhone(w *word) bool {
 // phoneSigns may stand between groups of digits of a telephone number.
 const phoneSigns = " -./()+"
 
+// maxPhoneGap is how many of them may stand there.
+const maxPhoneGap = 3
+
 // phoneGap says whether this stands between groups of digits of one number.
 func phoneGap(gap []byte) bool {
-	if len(gap) == 0 || len(gap) > 3 {
+	if len(gap) == 0 || len(gap) > maxPhoneGap {
 		return false
 	}
 	for _, c := range gap {

@@ -408,13 +408,15 @@ type found struct {
 	shared bool
 }
 
-// look appends what the index has under a mark.
+// look appends what the index has under a mark, save values of which so many people
+// have them that they say nothing.
 func (x *Index) look(to []found, m mark) []found {
 	h, key := x.shard(m)
 	h.RLock()
 	for at := h.find(key); h.has(at, key); at++ {
-		i := h.item(at)
-		to = append(to, found{Owner(i.owner), i.class, i.shared})
+		if i := h.item(at); !i.shared || !weak(i.class) {
+			to = append(to, found{Owner(i.owner), i.class, i.shared})
+		}
 	}
 	h.RUnlock()
 	return to

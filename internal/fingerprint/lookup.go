@@ -27,7 +27,7 @@ const batch = 128
 // the same, one after the other.
 type batches struct {
 	fast, loaded, firsts [batch]uint64
-	pass, some           [batch]int32
+	pass, some, other    [batch]int32
 	may, leads           [batch]uint32
 }
 
@@ -50,33 +50,10 @@ func (t *stream) lookUp(ready int) {
 		for i, f := range b.fast[:len(words)] {
 			b.loaded[i] = atomic.LoadUint64(&bits[f>>(shift&63)])
 		}
-		passed, some := 0, 0
-		for i := range words {
-			w := &words[i]
-			loaded := b.loaded[i&(batch-1)]
-			q := three(b.fast[i&(batch-1)] >> (64 - quickBits))
-			b.pass[passed&(batch-1)] = int32(i)
-			if loaded&q == q {
-				passed++
-			}
-			m := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[loaded>>leadsBit] &^ uint32(w.traits&notDigit)
-			if w.end > lastAt && w.end < noAt {
-				m &^= emailOnly
-			}
-			if w.traits&(isSign|isTailed) != 0 {
-				m = ^uint32(0) // the second sign says what may begin
-			}
-			b.some[some&(batch-1)], b.may[some&(batch-1)] = int32(i), m
-			if m != 0 {
-				some++
-			}
-		}
+		passed, some, other := b.passing(len(words)), b.beginning(words, raw, lastAt, noAt), b.varying(words)
 		t.openAll(s, words, some)
-		for i := range words {
-			w := &words[i]
-			if w.traits&(hasMore|notASCII) != 0 && w.traits&(isSign|isTailed) == 0 || w.traits&notDigit == 0 && raw[max(w.start, 0)] == '0' {
-				t.variants(w)
-			}
+		for _, i := range b.other[:other] {
+			t.variants(&words[i])
 		}
 		for _, i := range b.pass[:passed] {
 			w := &words[i]
@@ -88,6 +65,52 @@ func (t *stream) lookUp(ready int) {
 		t.looked += len(words)
 	}
 	t.answer(s)
+}
+
+// passing lists which of n words the sieve lets through, and returns how many. These
+// three loops have no branch that depends on a word, and each fits into registers.
+func (b *batches) passing(n int) (passed int) {
+	for i, f := range b.fast[:n] {
+		q := three(f >> (64 - quickBits))
+		b.pass[passed&(batch-1)] = int32(i)
+		passed += one(b.loaded[i&(batch-1)]&q == q)
+	}
+	return passed
+}
+
+// beginning lists the words with which values of several may begin.
+func (b *batches) beginning(words []word, raw []byte, lastAt, noAt int32) (some int) {
+	for i := range words {
+		w := &words[i]
+		m := follow[raw[w.end]] & follow[raw[w.end+1]] & shapesOf1[b.loaded[i&(batch-1)]>>leadsBit] &^ uint32(w.traits&notDigit)
+		if w.end > lastAt && w.end < noAt {
+			m &^= emailOnly
+		}
+		if w.traits&(isSign|isTailed) != 0 {
+			m = ^uint32(0) // the second sign says what may begin
+		}
+		b.some[some&(batch-1)], b.may[some&(batch-1)] = int32(i), m
+		some += one(m != 0)
+	}
+	return some
+}
+
+// varying lists the words that variants must look at.
+func (b *batches) varying(words []word) (other int) {
+	for i := range words {
+		w := &words[i]
+		b.other[other&(batch-1)] = int32(i)
+		other += one(w.end-w.start >= minDigits) & one(w.traits&(hasLarge|hasLow|notASCII|notDigit) != notDigit)
+	}
+	return other
+}
+
+// one is 1 if something is so. The compiler makes no branch of it.
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // hash gives words their fast hashes, and lists them.
@@ -168,20 +191,32 @@ const maxLook = 256
 func (t *stream) openAll(s *sieve, words []word, some int) {
 	k := t.scan.x.keys
 	b := &t.scan.batches
+	n := 0
 	for j, i := range b.some[:some] {
-		w := &words[i]
-		b.firsts[j] = w.fast
-		if w.traits&isSign != 0 && int(i)+1 < len(words) && w.end-w.start == 3 {
-			if next := &words[i+1]; next.traits&isSign != 0 && next.end-next.start == 3 {
-				b.firsts[j] = k.twoSigns(t.raw[w.start:w.end], t.raw[next.start:next.end])
-				b.may[j] &^= mayPhone
+		w, may, first := &words[i], b.may[j], words[i].fast
+		switch {
+		case may&mayPhone == 0 || int(i)+1 >= len(words):
+		case w.traits&(isSign|isTailed) == 0:
+			if !phoneFollows(words[i:]) {
+				may &^= mayPhone
+			}
+		default:
+			if next := &words[i+1]; w.traits&next.traits&isSign != 0 && w.end-w.start == 3 && next.end-next.start == 3 {
+				first = k.twoSigns(t.raw[w.start:w.end], t.raw[next.start:next.end])
+				may &^= mayPhone
 			}
 		}
+		b.some[n], b.may[n], b.firsts[n] = i, may, first
+		if may == mayPhone {
+			b.firsts[n] = 0 // what other values begin with it is not asked
+		}
+		n += one(may != 0)
 	}
+	some = n
 	for j, f := range b.firsts[:some] {
 		b.leads[j] = s.lead(f)
 	}
-	n := 0
+	n = 0
 	for j := range b.leads[:some] {
 		leads := (b.leads[j] | mayPhone) & b.may[j]
 		b.some[n], b.leads[n], b.firsts[n] = b.some[j], leads, b.firsts[j]
@@ -241,13 +276,38 @@ func (t *stream) openAll(s *sieve, words []word, some int) {
 	}
 }
 
+// phoneFollows says whether a telephone number may begin with the first of these words,
+// as far as they go.
+func phoneFollows(words []word) bool {
+	digits := int32(0)
+	for i := range words {
+		w := &words[i]
+		if w.traits&notDigit != 0 || i > 0 && w.start-words[i-1].end > maxPhoneGap {
+			return false
+		}
+		if digits += w.end - w.start; digits >= minPhone && i > 0 {
+			return digits <= maxPhone+2
+		}
+	}
+	return true
+}
+
 // mayPhone is, beside shapes, that a telephone number may begin, or a value of signs.
 const mayPhone uint32 = 1 << shapeOne
 
-// shapesOf1 are the shapes that the two bits of a sieve's word may mean that say what
-// begins: the first addresses of e-mail, the second other values. It says nothing of
-// mayPhone.
-var shapesOf1 = [4]uint32{mayPhone, mayPhone | emailOnly, mayPhone | exactOnly | namesOnly, ^uint32(0)}
+// shapesOf1 are the shapes that the three bits of a sieve's word may mean that say what
+// begins. They say nothing of mayPhone.
+var shapesOf1 = func() (of [8]uint32) {
+	for bits := range of {
+		of[bits] = mayPhone
+		for i, only := range [3]uint32{exactOnly, emailOnly, namesOnly} {
+			if bits>>i&1 != 0 {
+				of[bits] |= only
+			}
+		}
+	}
+	return of
+}()
 
 // follow has, for a byte behind a word, the shapes of the values that may go on with
 // it: names do not with what stands between the parts of addresses, addresses of
@@ -280,21 +340,25 @@ var follow = func() (f [256]uint32) {
 }()
 
 // variants asks for what else a word may be: exactly as it is written, without the
-// plus sign's zeros, or in parts between low lines.
+// plus sign's zeros, or in parts between low lines. The word has minDigits bytes or
+// more.
 func (t *stream) variants(w *word) {
 	size := w.end - w.start
-	if size < minDigits || size > maxValue {
+	if size > maxValue || w.traits&(isSign|isTailed) != 0 {
 		return
 	}
 	exact := t.raw[w.start:w.end]
-	large := !bytes.Equal(exact, t.low[w.start:w.end])
-	if size >= minExact && (large || w.traits&notASCII != 0) {
+	if w.traits&notDigit == 0 {
+		if size >= minPhone && exact[0] == '0' && exact[1] == '0' {
+			t.askOne(asWritten, w.start+2, w.start, w.end)
+		}
+		return
+	}
+	large := w.traits&hasLarge != 0
+	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
 		t.askOne(asWritten, w.start, w.start, w.end)
 	}
-	if w.traits&notDigit == 0 && size >= minPhone && exact[0] == '0' && exact[1] == '0' {
-		t.askOne(asWritten, w.start+2, w.start, w.end)
-	}
-	if bytes.IndexByte(exact, '_') < 0 {
+	if w.traits&hasLow == 0 {
 		return
 	}
 	// Numbers between low lines.

@@ -45,33 +45,48 @@ func (m *reading) add(w uint64, at int) {
 	m.hex |= w >> readsHex & 255 << (at & 63)
 }
 
-// readAll returns the lanes of 64 bytes.
-func readAll(b *[64]byte) (m reading) {
-	for at := 0; at < 64; at += 8 {
-		b := (*[8]byte)(b[at:])
-		m.add(reads[b[0]]|reads[b[1]]<<1|reads[b[2]]<<2|reads[b[3]]<<3|
-			reads[b[4]]<<4|reads[b[5]]<<5|reads[b[6]]<<6|reads[b[7]]<<7, at)
+// readingOf returns the lanes of bytes that were sorted.
+func readingOf(m *masks) reading {
+	d := &m.d
+	return reading{
+		first: (d[4] | d[3]) &^ d[5], second: (d[2] | d[1]) &^ d[3], third: ^d[1], letter: d[0] &^ d[1], fourth: d[5], hex: m.hex(),
 	}
-	return m
+}
+
+// mayBeText returns from which digits on the six bytes that eight stand for may be the
+// beginning of a text in UTF-8. It looks at pairs of bytes only: at which may follow
+// which.
+func (m *masks) mayBeText() uint64 {
+	d := &m.d
+	// Of each of a group's three bytes the two upper bits say whether it is ASCII, begins
+	// a rune or goes on in one.
+	high0, high1, high2 := d[5], d[3]>>1, d[1]>>2
+	second0, second1, second2 := d[4], d[2]>>1, d[0]>>2
+	goesOn0, goesOn1, goesOn2 := high0&^second0, high1&^second1, high2&^second2
+	// What goes on stands behind nothing of ASCII, and behind what begins. It may stand
+	// before anything.
+	wrong := goesOn1&^high0 | (high0&second0)&^goesOn1 | goesOn2&^high1 | (high1&second1)&^goesOn2
+	// Control characters, save those around line feeds.
+	wrong |= ^(d[5] | d[4] | d[3]) & (d[2] | ^d[1])
+	wrong |= ^(d[3] | d[2] | d[1]) >> 1 & (d[0]>>1 | ^d[5]>>2)
+	wrong |= ^(d[1] | d[0]) >> 2 & ((^d[5] & (d[4] | ^d[3])) >> 3)
+	// The last byte of a group, and the first of the next.
+	next0 := goesOn0 >> 4
+	between := next0&^high2 | (high2&second2)&^next0
+	return ^(wrong | wrong>>4 | between | goesOn0)
 }
 
 // passes looks at all digits of a piece at once and reports whether no row of it can
 // open a phase, as is so of most. Then it has done all there is to do; otherwise nothing.
 // head is how many digits the piece begins with, long has the bits from which on eleven
 // stand.
-func (t *stream) passes(n, head int, mask, long uint64) bool {
+func (t *stream) passes(n, head int, mask, long uint64, of *masks) bool {
 	r := &t.runs
 	// Broken lines are for others.
 	if line := r.line + head; r.open != 0 || r.length != r.line || r.broken != noBreak || line == mimeLine || line == pemLine || t.depth >= depth {
 		return false
 	}
-	b := t.raw[t.read:]
-	if len(b) < 64 {
-		var padded [64]byte
-		copy(padded[:], b)
-		b = padded[:]
-	}
-	m := readAll((*[64]byte)(b))
+	m := readingOf(of)
 	hexes := m.hex & mask
 	sixteen := hexes & (hexes >> 1)
 	sixteen &= sixteen >> 2
@@ -114,7 +129,7 @@ func (t *stream) passes(n, head int, mask, long uint64) bool {
 			return false
 		}
 	}
-	for ; begins != 0; begins &= begins - 1 {
+	for begins &= of.mayBeText(); begins != 0; begins &= begins - 1 {
 		if t.beginsTexty(t.read + bits.TrailingZeros64(begins)) {
 			return false
 		}

@@ -77,9 +77,9 @@ var digit64, digit16 = func() (d [256]uint8, h [256]uint8) {
 	return d, h
 }()
 
-// cutRuns looks at a piece of the text of which mask says which bytes are digits.
-func (t *stream) cutRuns(n int, mask uint64) {
-	r := &t.runs
+// cutRuns looks at a piece of the text that was sorted.
+func (t *stream) cutRuns(n int, m *masks) {
+	r, mask := &t.runs, m.row
 	long := mask & (mask >> 1)
 	long &= long >> 2
 	long &= long >> 4
@@ -111,7 +111,7 @@ func (t *stream) cutRuns(n int, mask uint64) {
 		long = long >> head << head
 		head = 0
 	}
-	if !t.passes(n, head, mask, long) {
+	if !t.passes(n, head, mask, long, m) {
 		t.cutRows(0, n, mask)
 	}
 }

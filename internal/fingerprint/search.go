@@ -100,7 +100,7 @@ func (s *Search) Close() {
 	s.hits, s.ended = nil, false
 	for _, c := range []*scan{s.body, s.text} {
 		c.root.begin(0, "", "")
-		c.seen, c.owned, c.crowd = c.seen[:0], c.owned[:0], c.crowd[:0]
+		c.seen, c.owned, c.marks, c.crowd = c.seen[:0], c.owned[:0], c.marks[:0], c.crowd[:0]
 		clear(c.counts)
 		c.recent = recent{}
 	}
@@ -114,9 +114,10 @@ type scan struct {
 	// seen are the values within the window, those that wait for a second beside
 	// them and those that may be that.
 	seen []sight
-	// owned has, for each of seen, a bit for each owner, so that most pairs that have
-	// none in common cost one look.
+	// owned has, for each of seen, a bit for each owner, and marks its mark, so that most
+	// pairs that have no owner in common, or are of one value, cost one look.
 	owned []uint64
+	marks []mark
 	// counts has how many values begin in each window's length of the source, and crowd
 	// those beyond crowded, until they are reported.
 	counts map[int64]int
@@ -172,17 +173,18 @@ func (c *scan) see(s sight) {
 		owned |= 1 << (uint32(o) * 0x9e3779b1 >> 26)
 	}
 	for i, bits := range c.owned {
-		if bits&owned != 0 {
+		if bits&owned != 0 && c.marks[i] != s.mark {
 			c.compare(&s, &c.seen[i])
 		}
 	}
 	c.seen = append(c.seen, s)
-	c.owned = append(c.owned, owned)
+	c.owned, c.marks = append(c.owned, owned), append(c.marks, s.mark)
 }
 
-// compare marks two sights if they are near one another and may be of one owner.
+// compare marks two sights of different values if they are near one another and may be
+// of one owner.
 func (c *scan) compare(s, o *sight) {
-	if o.mark == s.mark || s.from-o.to > window || o.from-s.to > window {
+	if s.from-o.to > window || o.from-s.to > window {
 		return
 	}
 	// A value that is part of the other says nothing new.
@@ -207,7 +209,7 @@ func (c *scan) settle(hits []Hit, held int64) []Hit {
 		hits = append(hits, c.hit(&s))
 	}
 	c.crowd = c.crowd[:0]
-	kept, owned := c.seen[:0], c.owned[:0]
+	kept, owned, marks := c.seen[:0], c.owned[:0], c.marks[:0]
 	for i, s := range c.seen {
 		// The window's length that follows is complete, too.
 		past := held-s.to > window && held/window > s.from/window+1
@@ -219,10 +221,10 @@ func (c *scan) settle(hits []Hit, held int64) []Hit {
 			s.told = true
 		}
 		if !past {
-			kept, owned = append(kept, s), append(owned, c.owned[i])
+			kept, owned, marks = append(kept, s), append(owned, c.owned[i]), append(marks, s.mark)
 		}
 	}
-	c.seen, c.owned = kept, owned
+	c.seen, c.owned, c.marks = kept, owned, marks
 	for at := range c.counts {
 		if at < held/window-2 && (len(kept) == 0 || at < kept[0].from/window-2) {
 			delete(c.counts, at)

@@ -7,9 +7,10 @@ import "sync/atomic"
 // every row of words that is no such value.
 type sieve struct {
 	// bits has three bits for each value, all in one word of memory, so that a look
-	// costs one miss of the cache at most. The two upper bits of each word say whether
-	// there are addresses of e-mail, and others, among the values of several words that
-	// begin with a word that is looked up there.
+	// costs one miss of the cache at most. The three upper bits of each word say whether
+	// there are values that are compared as they are written, addresses of e-mail and
+	// names among the values of several words that begin with a word that is looked up
+	// there.
 	bits  []uint64
 	shift int
 	room  int // values for which it is made
@@ -28,8 +29,8 @@ const (
 	maxSieveBits = quickBits - 12
 	// leadRoom is how many more bits leads is told apart by.
 	leadRoom = 4
-	// leadsBit is the first of the two upper bits.
-	leadsBit = 62
+	// leadsBit is the first of the three upper bits.
+	leadsBit = 61
 )
 
 func newSieve(values int) *sieve {
@@ -45,12 +46,12 @@ func newSieve(values int) *sieve {
 	return &sieve{bits: make([]uint64, 1<<n), shift: quickBits - n, room: room, leads: make([]uint32, 1<<l), leadShift: 64 - l}
 }
 
-// three returns the three bits of a quick part, less those that would be one of the two
+// three returns the three bits of a quick part, less those that would be one of the
 // upper ones. A value may have it if all are set in its word of bits, the one at the
 // quick part shifted by shift. Where the sieve is large there are twelve bits to make
 // them of: the third is a mixture.
 func three(quick uint64) uint64 {
-	return (1<<(quick&63) | 1<<(quick>>6&63) | 1<<((quick+quick>>6*37+13)&63)) &^ (3 << leadsBit)
+	return (1<<(quick&63) | 1<<(quick>>6&63) | 1<<((quick+quick>>6*37+13)&63)) &^ (7 << leadsBit)
 }
 
 // lead returns the shapes of the values that begin with a word of this fast hash.
@@ -65,9 +66,11 @@ func (s *sieve) add(m mark) {
 	if m.shape() == shapeOne {
 		return
 	}
-	bit := uint64(2) << leadsBit
-	if emailOnly>>m.shape()&1 != 0 {
-		bit = 1 << leadsBit
+	var bit uint64
+	for i, only := range [3]uint32{exactOnly, emailOnly, namesOnly} {
+		if only>>m.shape()&1 != 0 {
+			bit = 1 << (leadsBit + i)
+		}
 	}
 	// Of a first word's fast hash the upper leadBits are known. If more say where it is
 	// looked up, it may be in any of several words.

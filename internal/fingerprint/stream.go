@@ -85,7 +85,7 @@ func (t *stream) process(last bool) {
 			break
 		}
 		t.cutWords(n, &m)
-		t.cutRuns(n, m.row)
+		t.cutRuns(n, &m)
 		t.read += n
 	}
 	for p := range t.runs.out {

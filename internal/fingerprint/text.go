@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -420,18 +421,18 @@ var (
 // appendLower appends p with ASCII letters in lower case, eight bytes at a time.
 func appendLower(to, p []byte) []byte {
 	at := len(to)
-	to = append(to, p...)
+	to = slices.Grow(to, len(p))[:at+len(p)]
 	b := to[at:]
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
+	for len(p) >= 8 && len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(p)
 		const ones, high = 0x0101010101010101, 0x8080808080808080
 		y := x &^ high
 		// The high bit of each byte that is A or greater, and not greater than Z.
 		large := (y + (0x80-'A')*ones) &^ (y + (0x80-'Z'-1)*ones) &^ x & high
 		binary.LittleEndian.PutUint64(b, x|large>>2)
-		b = b[8:]
+		p, b = p[8:], b[8:]
 	}
-	for i, c := range b {
+	for i, c := range p {
 		b[i] = lower[c]
 	}
 	return to

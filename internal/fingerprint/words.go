@@ -1,7 +1,6 @@
 package fingerprint
 
 import (
-	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
@@ -21,7 +20,8 @@ type traits uint8
 
 const (
 	notDigit traits = 1 << iota // something besides digits
-	hasMore                     // capital ASCII letters or low lines
+	hasLarge                    // capital ASCII letters
+	hasLow                      // low lines
 	notASCII
 	isSign   // of a script with words of few signs
 	isTailed // of a script with syllables of several signs
@@ -60,12 +60,12 @@ func (r *reader) cut(n int) {
 	r.low = append(r.low[:0], r.low[min(n, len(r.low)):]...)
 }
 
-// Lanes of classify's tables, of 16 bits each.
+// Lanes of classify's tables, of 8 bits each. The first six are the bits of a digit of
+// base64, in either alphabet.
 const (
-	laneWord  = 16 * iota
-	laneRow   // digits of base64 in both alphabets
-	laneMore  // capital letters and low lines
-	laneDigit // decimal digits
+	laneHigh = 8 * 0 // of what is no digit: not ASCII
+	laneWord = 8 * 6
+	laneRow  = 8 * 7 // digits of base64
 )
 
 // lanes have, for the byte at a place among eight, the bit of that place in each lane
@@ -73,15 +73,17 @@ const (
 var lanes = func() (l [8][256]uint64) {
 	for c := range 256 {
 		var in uint64
-		switch {
-		case c >= '0' && c <= '9':
-			in = 1<<laneWord | 1<<laneRow | 1<<laneDigit
-		case c >= 'a' && c <= 'z':
-			in = 1<<laneWord | 1<<laneRow
-		case c >= 'A' && c <= 'Z', c == '_':
-			in = 1<<laneWord | 1<<laneRow | 1<<laneMore
-		case c == '+' || c == '/' || c == '-':
+		switch letter := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'; {
+		case c >= 0x80:
+			in = 1 << laneHigh
+		case letter, c == '+', c == '/', c == '-':
 			in = 1 << laneRow
+			if letter {
+				in |= 1 << laneWord
+			}
+			for bit := range 6 {
+				in |= uint64(digit64[c]>>bit&1) << (8 * bit)
+			}
 		}
 		for at := range l {
 			l[at][c] = in << at
@@ -93,38 +95,87 @@ var lanes = func() (l [8][256]uint64) {
 // isWord says whether a byte is an ASCII letter, a digit or a low line.
 func isWord(c byte) bool { return lanes[0][c]>>laneWord&1 != 0 }
 
+// traitsOf are the traits of words that each ASCII byte of theirs gives.
+var traitsOf = func() (of [utf8.RuneSelf]traits) {
+	for c := range of {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			of[c] = notDigit | hasLarge
+		case c == '_':
+			of[c] = notDigit | hasLow
+		case c < '0' || c > '9':
+			of[c] = notDigit
+		}
+	}
+	return of
+}()
+
 // masks say of 64 bytes which are what: bit i is byte i.
-type masks struct{ word, row, more, digit uint64 }
+type masks struct {
+	word, row uint64
+	// high are those that are not ASCII.
+	high uint64
+	// d are the bits of the digits of base64 in row, the lowest first. What they are of
+	// other bytes is of no consequence.
+	d [6]uint64
+}
 
 // classify sorts 64 bytes.
 func classify(bytes *[64]byte, m *masks) {
-	var w [4]uint64
-	for i := range w {
-		b := (*[16]byte)(bytes[16*i:])
-		w[i] = lanes[0][b[0]] | lanes[1][b[1]] | lanes[2][b[2]] | lanes[3][b[3]] |
-			lanes[4][b[4]] | lanes[5][b[5]] | lanes[6][b[6]] | lanes[7][b[7]] |
-			(lanes[0][b[8]]|lanes[1][b[9]]|lanes[2][b[10]]|lanes[3][b[11]]|
-				lanes[4][b[12]]|lanes[5][b[13]]|lanes[6][b[14]]|lanes[7][b[15]])<<8
-	}
-	// Turn four words of lanes into words of one lane each.
-	const even = 0x0000ffff0000ffff
-	a, b := w[0]&even|w[1]&even<<16, w[0]>>16&even|w[1]&^even
-	c, d := w[2]&even|w[3]&even<<16, w[2]>>16&even|w[3]&^even
-	m.word, m.more = a&0xffffffff|c<<32, a>>32|c&^0xffffffff
-	m.row, m.digit = b&0xffffffff|d<<32, b>>32|d&^0xffffffff
+	a, b, c, d := eight(bytes, 0), eight(bytes, 8), eight(bytes, 16), eight(bytes, 24)
+	e, f, g, h := eight(bytes, 32), eight(bytes, 40), eight(bytes, 48), eight(bytes, 56)
+	// Turn eight words of lanes into words of one lane each.
+	const quarters, bytes8 = 0x0000ffff0000ffff, 0x00ff00ff00ff00ff
+	a, e = a&0xffffffff|e<<32, a>>32|e&^0xffffffff
+	b, f = b&0xffffffff|f<<32, b>>32|f&^0xffffffff
+	c, g = c&0xffffffff|g<<32, c>>32|g&^0xffffffff
+	d, h = d&0xffffffff|h<<32, d>>32|h&^0xffffffff
+	a, c = a&quarters|c&quarters<<16, a>>16&quarters|c&^quarters
+	b, d = b&quarters|d&quarters<<16, b>>16&quarters|d&^quarters
+	e, g = e&quarters|g&quarters<<16, e>>16&quarters|g&^quarters
+	f, h = f&quarters|h&quarters<<16, f>>16&quarters|h&^quarters
+	m.d[0], m.d[1] = a&bytes8|b&bytes8<<8, a>>8&bytes8|b&^bytes8
+	m.d[2], m.d[3] = c&bytes8|d&bytes8<<8, c>>8&bytes8|d&^bytes8
+	m.d[4], m.d[5] = e&bytes8|f&bytes8<<8, e>>8&bytes8|f&^bytes8
+	m.word, m.row = g&bytes8|h&bytes8<<8, g>>8&bytes8|h&^bytes8
+	m.high = m.d[laneHigh/8] &^ m.row
 }
 
-// isASCII says whether all bytes are.
-func isASCII(b []byte) bool {
-	var all uint64
-	for len(b) >= 8 {
-		all |= binary.LittleEndian.Uint64(b)
-		b = b[8:]
-	}
-	for _, c := range b {
-		all |= uint64(c)
-	}
-	return all&0x8080808080808080 == 0
+// eight returns the lanes of eight bytes.
+func eight(bytes *[64]byte, at int) uint64 {
+	b := (*[8]byte)(bytes[at:])
+	return lanes[0][b[0]] | lanes[1][b[1]] | lanes[2][b[2]] | lanes[3][b[3]] |
+		lanes[4][b[4]] | lanes[5][b[5]] | lanes[6][b[6]] | lanes[7][b[7]]
+}
+
+// upTo leaves of the masks the first n bytes.
+func (m *masks) upTo(n int) {
+	only := uint64(1)<<n - 1
+	m.word, m.row, m.high = m.word&only, m.row&only, m.high&only
+}
+
+// digit are decimal digits: the values 52 to 61.
+func (m *masks) digit() uint64 {
+	d := &m.d
+	return m.row & d[5] & d[4] & (d[3]&^(d[2]&d[1]) | d[2]&^d[3])
+}
+
+// large are capital letters: the values below 26.
+func (m *masks) large() uint64 {
+	d := &m.d
+	return m.row &^ d[5] &^ (d[4] & d[3] & (d[2] | d[1]))
+}
+
+// lowLine are low lines: 63, and part of a word.
+func (m *masks) lowLine() uint64 {
+	d := &m.d
+	return m.word & d[5] & d[4] & d[3] & d[2] & d[1] & d[0]
+}
+
+// hex are hexadecimal digits: decimal ones, the values below 6, and 26 to 31.
+func (m *masks) hex() uint64 {
+	d := &m.d
+	return m.digit() | m.row&^d[5]&(d[4]&d[3]&(d[2]|d[1])|^(d[4]|d[3]|d[2]&d[1]))
 }
 
 // piece sorts the next bytes of the text before end, 64 or fewer, so that no rune is
@@ -152,8 +203,15 @@ func (r *reader) piece(end int, m *masks, last bool) int {
 			}
 		}
 	}
-	if n == 64 {
+	if len(b) >= 64 {
 		classify((*[64]byte)(b), m)
+		// The next piece begins where a row does, if that is not far.
+		if back := bits.LeadingZeros64(^m.row); len(b) > 64 && n == 64 && back <= maxBack {
+			n -= back
+		}
+		if n < 64 {
+			m.upTo(n)
+		}
 		return n
 	}
 	var padded [64]byte
@@ -162,9 +220,13 @@ func (r *reader) piece(end int, m *masks, last bool) int {
 	return n
 }
 
+// maxBack is how much less than 64 bytes a piece may have so that no row, and so no
+// word of ASCII, lies in two. It is more than a UUID.
+const maxBack = 40
+
 // cutWords cuts a piece of the text that was sorted.
 func (r *reader) cutWords(n int, m *masks) {
-	if !isASCII(r.raw[r.read:r.read+n]) || r.traits&(isSign|isTailed) != 0 && r.begun != none {
+	if m.high != 0 || r.traits&(isSign|isTailed) != 0 && r.begun != none {
 		r.cutRunes(n)
 		return
 	}
@@ -178,6 +240,8 @@ func (r *reader) cutWords(n int, m *masks) {
 	if n < 64 {
 		ends &= 1<<n - 1
 	}
+	// A sum carries a start through what it is added to: to the end, if that is the word.
+	other, large, low := ends&^(m.digit()&in+starts), ends&^(in&^m.large()+starts), ends&^(in&^m.lowLine()+starts)
 	if r.begun != none {
 		if ends == 0 {
 			r.traits |= m.traits(in)
@@ -196,7 +260,8 @@ func (r *reader) cutWords(n int, m *masks) {
 		from, end := bits.TrailingZeros64(starts), bits.TrailingZeros64(ends)
 		starts &= starts - 1
 		ends &= ends - 1
-		words[k&31] = word{start: read + int32(from), end: read + int32(end), traits: m.traits(1<<(end&63) - 1<<(from&63))}
+		is := traits(other>>(end&63)&1)*notDigit | traits(large>>(end&63)&1)*hasLarge | traits(low>>(end&63)&1)*hasLow
+		words[k&31] = word{start: read + int32(from), end: read + int32(end), traits: is}
 	}
 	r.words = r.words[:len(r.words)+k]
 	if starts != 0 {
@@ -206,10 +271,18 @@ func (r *reader) cutWords(n int, m *masks) {
 	}
 }
 
-// traits returns the traits of the bytes of a mask, without a branch.
-func (m *masks) traits(of uint64) traits {
-	more, other := of&m.more, of&^m.digit
-	return traits((more|-more)>>63)*hasMore | traits((other|-other)>>63)*notDigit
+// traits returns the traits of the bytes of a mask that are part of a word.
+func (m *masks) traits(of uint64) (is traits) {
+	if of&^m.digit() != 0 {
+		is |= notDigit
+	}
+	if of&m.large() != 0 {
+		is |= hasLarge
+	}
+	if of&m.lowLine() != 0 {
+		is |= hasLow
+	}
+	return is
 }
 
 // cutRunes is cutWords for a piece that is not ASCII.
@@ -242,13 +315,10 @@ func (r *reader) cutRunes(n int) {
 			if r.begun == none {
 				r.begun = at
 			}
-			switch lane := lanes[0][c]; {
-			case c >= utf8.RuneSelf:
+			if c < utf8.RuneSelf {
+				r.traits |= traitsOf[c]
+			} else {
 				r.traits |= notASCII | notDigit
-			case lane>>laneMore&1 != 0:
-				r.traits |= hasMore | notDigit
-			case lane>>laneDigit&1 == 0:
-				r.traits |= notDigit
 			}
 		default:
 			r.close(at)
