@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,4 +79,18 @@ func TestDemoStory(t *testing.T) {
 	eventually(t, "an open review", func() bool { return has(list("account", "review", "list"), "state", "open") })
 	eventually(t, "twelve more people", func() bool { return len(list("connect", "list")) >= 30 })
 	eventually(t, "nobody has to connect again", func() bool { return !has(list("connect", "list"), "status", "reconnect_needed") })
+}
+
+// The demo says where its figures are, and they are there.
+func TestDemoSaysWhereItsFiguresAre(t *testing.T) {
+	s := startShowcase(t)
+	res, err := http.Get(s.ready.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), "gatehouse_build_info") {
+		t.Errorf("%d, %v: %.300s", res.StatusCode, err, body)
+	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // Whoever opens as many connections as there may be, and says nothing, closes neither the
-// console nor the public pages: not to somebody who comes, nor to whoever is signed in.
+// console nor the public pages nor the figures: not to somebody who comes, nor to whoever is signed in.
 func TestIdleConnectionsCloseNothing(t *testing.T) {
 	cfg := &config.Config{Listen: config.Listen{Console: "127.0.0.1:0", Public: "127.0.0.1:0"}}
 	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,8 +25,11 @@ func TestIdleConnectionsCloseNothing(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "hello")
 	})
+	figures := func(_ *config.Config, c *tls.Config, h http.Handler, log *slog.Logger) wire.ServerConfig {
+		return metricsServer("127.0.0.1:0", c, h, log)
+	}
 	for name, server := range map[string]func(*config.Config, *tls.Config, http.Handler, *slog.Logger) wire.ServerConfig{
-		"console": consoleServer, "public": publicServer,
+		"console": consoleServer, "public": publicServer, "metrics": figures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := server(cfg, nil, hello, nil)

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -278,11 +280,23 @@ func (s *server) bindMetrics() error {
 	if !c.Token.IsZero() {
 		e.Token = c.Token.Again
 	}
-	s.figures, err = wire.Listen(wire.ServerConfig{
-		Addr: c.Listen, TLS: tlsConfig, Handler: s.metrics.Handler(e), Log: s.logger,
-		MaxHeaderBytes: 16 << 10, MaxConns: 64, IdleTimeout: 5 * time.Minute, Grace: time.Second,
-	})
+	s.figures, err = wire.Listen(metricsServer(c.Listen, tlsConfig, s.metrics.Handler(e), s.logger))
 	return err
+}
+
+// metricsServer is the listener for who collects figures: whoever opens connections keeps
+// out nobody who comes from elsewhere.
+func metricsServer(addr string, tlsConfig *tls.Config, handler http.Handler, log *slog.Logger) wire.ServerConfig {
+	return wire.ServerConfig{
+		Addr: addr, TLS: tlsConfig, Log: log, MaxHeaderBytes: 16 << 10, MaxConns: 64, Strangers: 63, StrangerTime: 10 * time.Minute, Grace: time.Second,
+		IdleTimeout: 5 * time.Minute, MaxStreams: 16,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if wire.Aged(r.Context()) {
+				w.Header().Set("Connection", "close")
+			}
+			handler.ServeHTTP(w, r)
+		}),
+	}
 }
 
 // metricsTLS is what the listener speaks, and whom it lets in; nil is plain http.

@@ -47,6 +47,10 @@ func TestPeopleAreFoundByTheirMarks(t *testing.T) {
 		unmarked(10, "cy")
 		want(t, "destroying", s.DestroyPersonKeys(ctx, "ada", day), nil)
 		found("a", "")
+		// The mark goes with the key: brought back to life by hand, the row has none.
+		storetest.OpenRaw(t, dsn).ExecUncounted("UPDATE vault_person_keys SET state = 'active' WHERE person = 'ada'")
+		found("a", "")
+		storetest.OpenRaw(t, dsn).ExecUncounted("UPDATE vault_person_keys SET state = 'destroyed' WHERE person = 'ada'")
 		// A new version has none yet, and the old one still leads to them.
 		want(t, "adding", s.AddPersonKey(ctx, vault.PersonKey{Person: "bob", Version: 2, State: vault.Active, DomainVersion: 1, Wrapped: []byte("w"), Created: day}), nil)
 		found("b", "bob")
