@@ -109,6 +109,11 @@ func (r *Reviews) Decide(ctx context.Context, by operator.Actor, id ID, ruling R
 		if ok, err := r.itemHolds(ctx, review, items[n-1]); err != nil {
 			return err
 		} else if !ok || items[n-1].Number != n {
+			// Unless the review was closed since it was read.
+			if again, err := r.Review(ctx, id); err != nil || again.State != review.State {
+				return errors.Join(err, errClosed)
+			}
+			r.tellItem(id, n)
 			return ErrAltered
 		}
 		if err := r.decide(ctx, by, items[n-1], ruling); err != nil {

@@ -86,31 +86,55 @@ func (r *Reviews) itemHolds(ctx context.Context, v Review, i Item) (bool, error)
 	if i.Decision == Lapsed {
 		ok = ok && i.By == itself && v.State == Closing && i.At.Equal(v.Closed)
 	}
-	if err == nil && !ok {
-		r.config.Operators.TellAltered(operator.AlteredRow{Kind: operator.RowReviewItem, Name: string(v.ID) + "." + strconv.Itoa(i.Number)})
-	}
 	return ok, err
+}
+
+// tellItem tells of an item that is altered.
+func (r *Reviews) tellItem(id ID, number int) {
+	r.config.Operators.TellAltered(operator.AlteredRow{Kind: operator.RowReviewItem, Name: string(id) + "." + strconv.Itoa(number)})
 }
 
 // checked returns the items of a review, all of which are as they were written.
 func (r *Reviews) checked(ctx context.Context, v Review) ([]Item, error) {
+	for {
+		items, wrong, err := r.check(ctx, v)
+		if !errors.Is(err, ErrAltered) {
+			return items, err
+		}
+		// Its items were read after it: it may have been closed in between, which happens
+		// once.
+		again, read := r.Review(ctx, v.ID)
+		if read != nil {
+			return nil, read
+		}
+		if again.State == v.State {
+			r.tellItem(v.ID, wrong)
+			return nil, err
+		}
+		v = again
+	}
+}
+
+// check is checked for a review as it was read, with the number of an item that is
+// altered.
+func (r *Reviews) check(ctx context.Context, v Review) ([]Item, int, error) {
 	items, err := r.config.Store.Items(ctx, v.ID)
 	if err != nil {
-		return nil, fmt.Errorf("reading a review: %w", err)
+		return nil, 0, fmt.Errorf("reading a review: %w", err)
 	}
 	if v.State != Finished && len(items) != v.Counts.Items {
-		return nil, ErrAltered
+		return nil, 0, ErrAltered
 	}
 	for n, i := range items {
 		ok, err := r.itemHolds(ctx, v, i)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if !ok || v.State != Finished && i.Number != n+1 {
-			return nil, ErrAltered
+			return nil, i.Number, ErrAltered
 		}
 	}
-	return items, nil
+	return items, 0, nil
 }
 
 // reviewedLists returns the imported lists that a review was begun with. How many there

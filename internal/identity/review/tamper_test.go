@@ -1,6 +1,7 @@
 package review_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -142,6 +143,55 @@ func TestNobodyMisleadsAReviewer(t *testing.T) {
 	w.ahead += 15 * day
 	if err := w.reviews.Tend(ctx); !errors.Is(err, review.ErrAltered) || !w.has(s.cyID, operator.Operator) {
 		t.Errorf("with another list than it was begun with: %v, want ErrAltered and nothing done", err)
+	}
+}
+
+// closedMeanwhile is a store in which another process closes a review after it was read,
+// and before its items are.
+type closedMeanwhile struct {
+	review.Store
+	first func()
+}
+
+func (s *closedMeanwhile) Items(ctx context.Context, id review.ID) ([]review.Item, error) {
+	if do := s.first; do != nil {
+		s.first = nil
+		do()
+	}
+	return s.Store.Items(ctx, id)
+}
+
+// A review that another process closes meanwhile is not taken for an altered one.
+func TestAClosedReviewIsNotAltered(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	s := w.setUp()
+	ctx := t.Context()
+	r := w.begin(s.ada)
+	item := w.item(r.ID, review.Key, "old", string(s.unused.ID))
+	store := &closedMeanwhile{Store: w.db.Reviews()}
+	here := w.open(w.config(store))
+	store.first = func() {
+		w.ahead += 15 * day
+		w.must(w.reviews.Tend(ctx))
+		w.ahead -= 15 * day
+	}
+	err := here.Decide(ctx, s.ada, r.ID, review.Ruling{Decision: review.Confirmed, Items: []int{item.Number}})
+	if w.refused("deciding in a review that is closed meanwhile", err, "review/closed"); w.logged("operator.altered") != 0 {
+		t.Error("the log says that it was altered")
+	}
+	w.ahead += 30 * day
+	next := w.begin(s.ada)
+	// Closed, and not finished yet.
+	store.first = func() {
+		w.ahead += 15 * day
+		died := w.open(w.config(&dying{Store: w.db.Reviews(), n: 1, after: true})).Tend(ctx)
+		if !errors.Is(died, errDied) {
+			t.Errorf("Tend = %v, want it to die", died)
+		}
+	}
+	items, err := here.Items(ctx, next.ID)
+	if err != nil || len(items) == 0 || items[0].Decision != review.Lapsed || w.logged("operator.altered") != 0 {
+		t.Errorf("looking at a review that is closed meanwhile: %+v, %v", items, err)
 	}
 }
 
