@@ -218,8 +218,20 @@ func TestStepupFactorIsUsedOnce(t *testing.T) {
 		if err := s.UseFactor(ctx, &stale, f); !errors.Is(err, gatehouse.ErrConflict) {
 			t.Errorf("with a request that was read before: %v", err)
 		}
+		known := func(person gatehouse.PersonID) error { _, err := s.Browser(ctx, person, "b"); return err }
+		for _, person := range []gatehouse.PersonID{"ada", "eve"} {
+			if err := s.Remember(ctx, stepup.Browser{Person: person, Hash: "b", Proved: moment(0), By: stepup.TOTP}, 3); err != nil || known(person) != nil {
+				t.Fatal(err, known(person))
+			}
+		}
 		if err := s.Block(ctx, "f"); err != nil {
 			t.Fatal(err)
+		}
+		if err := known("ada"); !errors.Is(err, gatehouse.ErrNotFound) {
+			t.Errorf("a browser that is known by a factor that was copied: %v", err)
+		}
+		if err := known("eve"); err != nil {
+			t.Errorf("somebody else's browser: %v", err)
 		}
 		f.Version = 4
 		use("a blocked one", gatehouse.ErrConflict, func(*stepup.Factor) {})

@@ -3,6 +3,9 @@ package stepup_test
 // This file is what somebody does who wants past a factor, or wants to keep others out.
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +15,7 @@ import (
 	"gatehouse"
 	"gatehouse/internal/identity/stepup"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/store/storetest"
 )
 
 func TestCodeForTheAppWorksOnce(t *testing.T) {
@@ -468,6 +472,7 @@ func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
 		if !recently(thief, "ada") {
 			t.Fatal("a proof of a moment ago is none")
 		}
+		_, rows := storetest.OpenRaw(t, w.DSN).Query("SELECT person, hash FROM stepup_browsers WHERE person IN (SELECT person FROM stepup_factors WHERE used > 0) AND hash <> ''")
 		// One that the thief has proved, and in which a factor of theirs would follow.
 		more := ask("ada")
 		more.Add = true
@@ -481,6 +486,20 @@ func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
 		}
 		if recently(thief, "ada") {
 			t.Error("the copy's proof is still a recent one")
+		}
+		// Nor is it one that is stored a moment too late.
+		late := 0
+		for _, row := range rows {
+			person, hash := fmt.Sprintf("%s", row[0]), fmt.Sprintf("%s", row[1])
+			if sum := sha256.Sum256([]byte(thief.known.Reveal())); hash == base64.RawURLEncoding.EncodeToString(sum[:]) {
+				late++
+				if err := w.DB.Stepup().Remember(t.Context(), stepup.Browser{Person: gatehouse.PersonID(person), Hash: hash, Proved: time.Now(), By: stepup.Passkey}, 9); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if late != 1 || recently(thief, "ada") {
+			t.Errorf("a proof of the copy that is stored too late (%d of them) is a recent one", late)
 		}
 		if _, err := w.stepups.BeginTOTP(t.Context(), thief.at(add)); err == nil {
 			t.Error("the thief goes on in a request that was proved with the copy")
