@@ -37,3 +37,18 @@ func ForgetRolledBack(ctx context.Context, s RollbackStore) error {
 	}
 	return nil
 }
+
+// dropBatch is how many segments one transaction deletes: a long one has a megabyte.
+const dropBatch = 4
+
+func dropSegments(ctx context.Context, s SegmentStore, span, from, to int64) error {
+	for {
+		n, err := s.DropSegments(ctx, span, from, to, dropBatch)
+		if err != nil {
+			return fmt.Errorf("dropping the log's search index: %w", err)
+		}
+		if n < dropBatch {
+			return nil
+		}
+	}
+}

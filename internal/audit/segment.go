@@ -261,21 +261,6 @@ func (x *Indexer) Rebuild(ctx context.Context, progress func(done, total int64))
 	return x.CatchUp(ctx, false, progress)
 }
 
-// dropBatch is how many segments one transaction deletes: a long one has a megabyte.
-const dropBatch = 4
-
-func dropSegments(ctx context.Context, s SegmentStore, span, from, to int64) error {
-	for {
-		n, err := s.DropSegments(ctx, span, from, to, dropBatch)
-		if err != nil {
-			return fmt.Errorf("dropping the log's search index: %w", err)
-		}
-		if n < dropBatch {
-			return nil
-		}
-	}
-}
-
 // catchUp is one pass over one log.
 type catchUp struct {
 	s        SegmentStore
