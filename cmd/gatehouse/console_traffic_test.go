@@ -83,6 +83,8 @@ func TestConsoleTraffic(t *testing.T) {
 		b.open(s.at("/connections?state=healthy&app=demo-x"))
 		b.shows("demo-x", "publish", "healthy")
 		lookAt(t, b, "connections", s.at("/connections"))
+		lookAt(t, b, "everything", s.at("/connections/everything"))
+		b.shows("Cut off every connection", "X's app-only bearer")
 		lookAt(t, b, "connections-none", s.at("/connections?state=reconnect_needed"))
 		b.shows("No connection fits")
 		b.open(s.at("/connections?state=healthy&app=demo-x"))
