@@ -39,7 +39,7 @@ func TestReviewNeed(t *testing.T) {
 // TestPeopleNeeds: what waits or ends is something to do, and what does not is not.
 func TestPeopleNeeds(t *testing.T) {
 	_, p := consoleParts(t)
-	ctx, o, now := t.Context(), overviewSource{p}, time.Now()
+	ctx, o, now := t.Context(), newOverviewSource(p), time.Now()
 	m := p.metrics.Overview(now)
 	look := func(at time.Time) []string {
 		t.Helper()

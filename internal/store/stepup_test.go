@@ -220,7 +220,7 @@ func TestStepupFactorIsUsedOnce(t *testing.T) {
 		}
 		known := func(person gatehouse.PersonID) error { _, err := s.Browser(ctx, person, "b"); return err }
 		for _, person := range []gatehouse.PersonID{"ada", "eve"} {
-			if err := s.Remember(ctx, stepup.Browser{Person: person, Hash: "b", Proved: moment(0), By: stepup.TOTP}, 3); err != nil || known(person) != nil {
+			if err := s.Remember(ctx, stepup.Browser{Person: person, Hash: "b", Proved: moment(0), By: stepup.TOTP}, "", 3); err != nil || known(person) != nil {
 				t.Fatal(err, known(person))
 			}
 		}

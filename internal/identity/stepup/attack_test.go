@@ -493,7 +493,7 @@ func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
 			person, hash := fmt.Sprintf("%s", row[0]), fmt.Sprintf("%s", row[1])
 			if sum := sha256.Sum256([]byte(thief.known.Reveal())); hash == base64.RawURLEncoding.EncodeToString(sum[:]) {
 				late++
-				if err := w.DB.Stepup().Remember(t.Context(), stepup.Browser{Person: gatehouse.PersonID(person), Hash: hash, Proved: time.Now(), By: stepup.Passkey}, 9); err != nil {
+				if err := w.DB.Stepup().Remember(t.Context(), stepup.Browser{Person: gatehouse.PersonID(person), Hash: hash, Proved: time.Now(), By: stepup.Passkey}, "", 9); err != nil {
 					t.Fatal(err)
 				}
 			}
