@@ -206,7 +206,7 @@ func TestScimOfTheRunningCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	needs := overviewSource{p}.scimNeeds(t.Context())
+	needs := newOverviewSource(p).scimNeeds(t.Context())
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
