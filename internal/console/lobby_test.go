@@ -60,7 +60,7 @@ func TestWhoIsSignedInWaitsForNoLobby(t *testing.T) {
 		r.Host = "localhost:8102"
 		if signedIn {
 			for name, value := range d.cookies {
-				r.AddCookie(&http.Cookie{Name: name, Value: value})
+				r.AddCookie(&http.Cookie{Name: h.console.cookieName(name), Value: value})
 			}
 		}
 		res, err := client.Do(r)

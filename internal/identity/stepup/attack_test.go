@@ -472,7 +472,6 @@ func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
 		if !recently(thief, "ada") {
 			t.Fatal("a proof of a moment ago is none")
 		}
-		_, rows := storetest.OpenRaw(t, w.DSN).Query("SELECT person, hash FROM stepup_browsers WHERE person IN (SELECT person FROM stepup_factors WHERE used > 0) AND hash <> ''")
 		// One that the thief has proved, and in which a factor of theirs would follow.
 		more := ask("ada")
 		more.Add = true
@@ -480,6 +479,7 @@ func TestAClonedPasskeyIsNoRecentProof(t *testing.T) {
 		if v, err := thief.touch(add); err != nil || v.Page.Step != stepup.Setup {
 			t.Fatalf("%+v, %v", v, err)
 		}
+		_, rows := storetest.OpenRaw(t, w.DSN).Query("SELECT person, hash FROM stepup_browsers WHERE person IN (SELECT person FROM stepup_factors WHERE used > 0) AND hash <> ''")
 		id, _ = h.begin(ask("ada"))
 		if v, err := h.touch(id); err != nil || v.To != "" {
 			t.Fatalf("the owner, after the thief: %+v, %v", v, err)
