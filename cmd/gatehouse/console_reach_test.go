@@ -30,6 +30,8 @@ func TestConsoleWithoutScript(t *testing.T) {
 	b.scriptless()
 	b.open(s.at("/sign-in"))
 	b.open(link)
+	b.fill("link", link) // which a script would have done
+	b.button("Go on")
 	b.fill("password", "seven herons by the river")
 	b.fill("repeat", "seven herons by the river")
 	b.button("Go on to the authenticator app")

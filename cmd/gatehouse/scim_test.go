@@ -169,7 +169,7 @@ func TestScimOfTheRunningCommand(t *testing.T) {
 		t.Fatalf("%d %v", status, user)
 	}
 	id, _ := user["id"].(string)
-	if link := run("account", "invite", "--again", "ada@example.com"); !strings.Contains(link, "/enrol/") {
+	if link := run("account", "invite", "--again", "ada@example.com"); !strings.Contains(link, "/enrol#") {
 		t.Errorf("an owner's link is %s", link)
 	}
 	if status, _ := ask("PATCH", "/Users/"+id, `{"Operations": [{"op": "Replace", "path": "active", "value": "False"}]}`); status != 200 {
