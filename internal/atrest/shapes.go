@@ -165,9 +165,11 @@ func xText(b []byte) bool {
 	return false
 }
 
-// oauth1 recognises "<user id>-<40 letters and digits>" at the end of a run.
+// oauth1 recognises "<user id>-<40 letters and digits>" at the end of a run. Ids of less
+// than five digits are those of X's first accounts, and a digit or two with a hyphen are
+// how one of ten thousand hashes of 32 bytes begins in base64url.
 func oauth1(run []byte) int {
-	const secretPart = 40
+	const secretPart, leastDigits = 40, 5
 	hyphen := len(run) - secretPart - 1
 	if hyphen < 1 || run[hyphen] != '-' || !mixed(run[hyphen+1:]) {
 		return -1
@@ -176,7 +178,7 @@ func oauth1(run []byte) int {
 	for at > 0 && inToken[run[at-1]] == digit {
 		at--
 	}
-	if digits := hyphen - at; digits < 1 || digits > 20 || at > 0 && inToken[run[at-1]] != joint {
+	if digits := hyphen - at; digits < leastDigits || digits > 20 || at > 0 && inToken[run[at-1]] != joint {
 		return -1
 	}
 	return at

@@ -47,6 +47,8 @@ func TestShapes(t *testing.T) {
 
 		{"OAuth 1.0a token", "oauth_token=1234567890-" + mixture(40) + "&", atrest.ShapeXOAuth1},
 		{"commit in a version", "v0.0.0-20261126-0123456789abcdef0123456789abcdef01234567", ""},
+		{"OAuth 1.0a token of a short id", "12345-" + mixture(40), atrest.ShapeXOAuth1},
+		{"a hash in base64url that begins like one", "42-" + mixture(40), ""},
 		{"OAuth 1.0a token cut", "1234567890-" + mixture(39), ""},
 
 		{"Facebook", "access_token=EAAB" + mixture(120), atrest.ShapeMeta},
