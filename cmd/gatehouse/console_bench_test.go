@@ -81,7 +81,7 @@ func newLooker(b *testing.B, s *server) *looker {
 	b.Helper()
 	ctx := b.Context()
 	password := secret.New(strings.ToLower(cryptorand.Text()))
-	link, _, err := s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Bench", Email: strings.ToLower(cryptorand.Text()) + "@example.com", Role: operator.Owner})
+	link, _, err := s.operators.Invite(ctx, operator.Host(), operator.Invitation{Name: "Bench " + cryptorand.Text()[:8], Email: strings.ToLower(cryptorand.Text()) + "@example.com", Role: operator.Owner})
 	if err != nil {
 		b.Fatal(err)
 	}
