@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -185,26 +186,16 @@ what was decided. With --csv it is a table for a spreadsheet, in which no cell i
 
 // reviewIDs completes the identifiers of reviews.
 func reviewIDs(o *options) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, _ string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
-		const none = cobra.ShellCompDirectiveNoFileComp
-		cfg, err := readConfig(o)
-		if err != nil || len(args) > 0 {
-			return nil, none
-		}
-		db, err := store.Open(c.Context(), cfg.Store.Text().Reveal())
+	return completed(o, func(ctx context.Context, db *store.DB) (ids []cobra.Completion, _ error) {
+		list, err := db.Reviews().Reviews(ctx)
 		if err != nil {
-			return nil, none
-		}
-		defer func() { _ = db.Close() }()
-		list, err := db.Reviews().Reviews(c.Context())
-		if err != nil {
-			return nil, none
+			return nil, err
 		}
 		for _, r := range list {
 			ids = append(ids, cobra.CompletionWithDesc(string(r.ID), string(r.State)))
 		}
-		return ids, none
-	}
+		return ids, nil
+	})
 }
 
 // itemNumbers reads numbers and spans of them: 3 7-12.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -140,26 +141,16 @@ func scimTokenRevoke(o *options) *cobra.Command {
 
 // scimTokenNames completes tokens' identifiers. It asks for no key, as accountNames.
 func scimTokenNames(o *options) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
-		const none = cobra.ShellCompDirectiveNoFileComp
-		cfg, err := readConfig(o)
-		if err != nil || len(args) > 0 {
-			return nil, none
-		}
-		db, err := store.Open(c.Context(), cfg.Store.Text().Reveal())
+	return completed(o, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
+		all, err := db.ScimTokens().Tokens(ctx)
 		if err != nil {
-			return nil, none
-		}
-		defer func() { _ = db.Close() }()
-		all, err := db.ScimTokens().Tokens(c.Context())
-		if err != nil {
-			return nil, none
+			return nil, err
 		}
 		for _, k := range all {
 			names = append(names, string(k.ID))
 		}
-		return names, none
-	}
+		return names, nil
+	})
 }
 
 func accountScimLink(o *options) *cobra.Command {

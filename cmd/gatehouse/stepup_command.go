@@ -265,24 +265,14 @@ const completedHolders = 50
 // holderNames completes people for whom a step-up was asked lately, by their ids: what
 // the app calls them is sealed.
 func holderNames(o *options) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
-		const none = cobra.ShellCompDirectiveNoFileComp
-		cfg, err := readConfig(o)
-		if err != nil || len(args) > 0 {
-			return nil, none
-		}
-		db, err := store.Open(c.Context(), cfg.Store.Text().Reveal())
+	return completed(o, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
+		holders, err := db.Stepup().Holders(ctx, stepup.Place{}, completedHolders, time.Now())
 		if err != nil {
-			return nil, none
-		}
-		defer func() { _ = db.Close() }()
-		holders, err := db.Stepup().Holders(c.Context(), stepup.Place{}, completedHolders, time.Now())
-		if err != nil {
-			return nil, none
+			return nil, err
 		}
 		for _, h := range holders {
 			names = append(names, string(h.Person))
 		}
-		return names, none
-	}
+		return names, nil
+	})
 }
