@@ -148,7 +148,7 @@ func TestATunnelCarriesNothingButTLS(t *testing.T) {
 		}
 		_ = conn.(*readAhead).CloseWrite() // it may be closed already
 		back, _ := io.ReadAll(conn)
-		if bytes.Contains(back, []byte("220")) {
+		if bytes.Contains(back, []byte("220 mail.test")) {
 			t.Errorf("%s: the destination's greeting came through", name)
 		}
 		if e := r.outcome("tunnel/no-tls"); e.Bytes != 0 || e.Facts["received"] != "0" {

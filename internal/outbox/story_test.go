@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +143,7 @@ func TestOrderUnderFailures(t *testing.T) {
 				t.Errorf("attempt %d of %s: %v", d.Attempt, d.ID, err)
 			}
 		}
-		if strings.Contains(w.lines.String(), "a1") {
+		if regexp.MustCompile(`\ba1\b`).MatchString(w.lines.String()) {
 			t.Errorf("the program's log names an event:\n%s", w.lines)
 		}
 	})
