@@ -412,18 +412,21 @@ func (t *stream) decode(p, at int, bytes ...byte) {
 
 // pour hands a phase's bytes to its stream.
 func (t *stream) pour(p int) {
-	d := &t.runs.buf[p]
-	out := t.runs.out[p]
-	if len(d.b) > 0 {
-		out.putFrom(d.b, d.src, t.next)
+	t.fill(p)
+	t.runs.out[p].process(false)
+}
+
+// fill hands a phase's bytes to its stream, which looks at them with the next.
+func (t *stream) fill(p int) {
+	if d := &t.runs.buf[p]; len(d.b) > 0 {
+		t.runs.out[p].putFrom(d.b, d.src, t.next)
+		d.b, d.src = d.b[:0], d.src[:0]
 	}
-	d.b, d.src = d.b[:0], d.src[:0]
-	out.process(false)
 }
 
 // shut ends a phase.
 func (t *stream) shut(p int) {
-	t.pour(p)
+	t.fill(p)
 	t.runs.out[p].process(true)
 	t.runs.open &^= 1 << p
 }
