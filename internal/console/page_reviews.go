@@ -281,7 +281,10 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 		page.Left = left(r.Due, v.now)
 	}
 	deciding := r.State == review.Open && v.now.Before(r.Due) && v.may(reviewsDecide)
-	shown := p.choose(v, items, &page)
+	shown, err := p.choose(v, items, &page)
+	if err != nil {
+		return page, "", err
+	}
 	for _, i := range shown {
 		page.add(i, names, deciding, v.who)
 	}
@@ -307,8 +310,12 @@ func left(due, now time.Time) string {
 }
 
 // choose returns the rights that the address asks for, in the page's order.
-func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) []review.Item {
-	show, holder := v.query("show"), v.query("holder")
+func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) ([]review.Item, error) {
+	show, err := v.choice("show", "Show", []string{"proposed", "undecided", "ending"})
+	if err != nil {
+		return nil, err
+	}
+	holder := v.query("holder")
 	items = slices.DeleteFunc(slices.Clone(items), func(i review.Item) bool {
 		switch show {
 		case "proposed":
@@ -343,7 +350,7 @@ func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) []r
 	from := min(n*reviewRights, len(items))
 	to := min(from+reviewRights, len(items))
 	page.Pager = pager(v.r.URL, n, reviewRights, to-from, to < len(items), int64(len(items)))
-	return items[from:to]
+	return items[from:to], nil
 }
 
 // add puts a right into its holder's group.

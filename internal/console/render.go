@@ -144,8 +144,11 @@ func (v *visit) showProblem(p wire.Problem) {
 		p.Detail = "Something went wrong on this side; it is in the program's log under the number below. Try again, and if it stays, look at Health."
 	}
 	back := "/"
-	if v.route.command {
+	switch {
+	case v.route.command:
 		back = v.back()
+	case p.Rule == filterRule:
+		back = v.r.URL.EscapedPath()
 	}
 	data := problem{
 		Title: p.Title, Detail: p.Detail, Rule: p.Rule, Instance: p.Instance, Request: wire.RequestID(v.r.Context()), Status: p.Status, Back: back,

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,13 +53,54 @@ func (v *visit) by() operator.Actor {
 	return operator.By(*v.session)
 }
 
-// query returns a parameter of the address; what is longer than 500 bytes is not one.
+// maxQuery bounds a parameter of the address, in bytes.
+const maxQuery = 500
+
+// query returns a parameter of the address; what is longer than maxQuery is not one.
 func (v *visit) query(name string) string {
 	s := v.r.URL.Query().Get(name)
-	if len(s) > 500 {
+	if len(s) > maxQuery {
 		return ""
 	}
 	return s
+}
+
+// readable refuses an address of which a part would be left out: a list without the
+// filter that was asked for says something that is not so.
+func (v *visit) readable() error {
+	query, err := url.ParseQuery(v.r.URL.RawQuery)
+	if err != nil {
+		return refuseFilter("The address of this page cannot be read behind its question mark. Choose in the form instead.")
+	}
+	for _, values := range query {
+		if slices.ContainsFunc(values, func(s string) bool { return len(s) > maxQuery }) {
+			return refuseFilter("A value in the address of this page is longer than " + strconv.Itoa(maxQuery) + " bytes. Shorten it.")
+		}
+	}
+	return nil
+}
+
+// oneOf joins words into "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// choice returns a parameter that is one of a list's, or "" where it is missing. Others
+// are refused with the field's label, and not repeated: they would find nothing, and
+// look as if there were nothing.
+func (v *visit) choice(name, label string, offered []string) (string, error) {
+	s := v.query(name)
+	switch {
+	case s == "" || slices.Contains(offered, s):
+		return s, nil
+	case len(offered) == 0 || len(offered) > 12:
+		return "", refuseFilter(label + ": this is none of what can be chosen. Go back, and choose in the form.")
+	}
+	return "", refuseFilter(label + ": choose " + oneOf(offered) + ".")
 }
 
 // with returns the address of this page with parameters changed: pairs of name and
@@ -252,6 +295,11 @@ func (k *Console) guard(v *visit) error {
 		}
 		if v.route.fresh && !v.fresh() {
 			return v.proveFirst()
+		}
+	}
+	if v.route.permission != anyone && v.route.permission != self {
+		if err := v.readable(); err != nil {
+			return err
 		}
 	}
 	v.takeFlash()
