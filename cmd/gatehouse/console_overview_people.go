@@ -67,7 +67,7 @@ func reviewNeed(r review.Review, now time.Time) (console.Need, bool) {
 	}
 	when := "now"
 	if left := r.Due.Sub(now); left > 0 {
-		when = "in " + largest(left)
+		when = "in " + console.Ahead(left)
 	}
 	return console.Need{Tone: console.Bad, Text: "a review is due " + when + ": " + count(r.Counts.Undecided, "right that nobody has confirmed ends then", "rights that nobody has confirmed end then"), Href: "/reviews/" + string(r.ID)}, true
 }

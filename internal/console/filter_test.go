@@ -16,16 +16,16 @@ func TestFiltersThatCannotBeMeant(t *testing.T) {
 	log := &logs{}
 	d := newDesk(t, operator.Owner, append(from.pages(), Log(log, log))...)
 	for wrong, right := range map[string][2]string{
-		"/connections?state=nonsense":    {"/connections?state=revoked", "State: choose healthy, renewing, in_doubt, reconnect_needed, revoked or erased."},
-		"/connections?platform=nonsense": {"/connections?platform=x", "Platform: choose x."},
-		"/connections?app=nonsense":      {"/connections?app=app-x", "App: choose app-x."},
-		"/connections?purpose=nonsense":  {"/connections?purpose=publish", "Purpose: choose publish."},
-		"/calls?outcome=nonsense":        {"/calls?outcome=failed", "Outcome: choose "},
-		"/flows?days=8":                  {"/flows?days=7", "Time in days, 0 for all: choose 7, 30, 90 or 0."},
-		"/flows/export.csv?days=nonsense":       {"/flows/export.csv?days=0", "Time in days"},
-		"/people/PADA?days=8":            {"/people/PADA?days=30", "Time in days"},
-		"/people/number/3?days=8":        {"/people/number/3?days=30", "Time in days"},
-		"/log/in-doubt?hours=nonsense":   {"/log/in-doubt?hours=24", "Time in hours: choose 1, 24 or 168."},
+		"/connections?state=nonsense":     {"/connections?state=revoked", "State: choose healthy, renewing, in_doubt, reconnect_needed, revoked or erased."},
+		"/connections?platform=nonsense":  {"/connections?platform=x", "Platform: choose x."},
+		"/connections?app=nonsense":       {"/connections?app=app-x", "App: choose app-x."},
+		"/connections?purpose=nonsense":   {"/connections?purpose=publish", "Purpose: choose publish."},
+		"/calls?outcome=nonsense":         {"/calls?outcome=failed", "Outcome: choose "},
+		"/flows?days=8":                   {"/flows?days=7", "Time in days, 0 for all: choose 7, 30, 90 or 0."},
+		"/flows/export.csv?days=nonsense": {"/flows/export.csv?days=0", "Time in days"},
+		"/people/PADA?days=8":             {"/people/PADA?days=30", "Time in days"},
+		"/people/number/3?days=8":         {"/people/number/3?days=30", "Time in days"},
+		"/log/in-doubt?hours=nonsense":    {"/log/in-doubt?hours=24", "Time in hours: choose 1, 24 or 168."},
 		// What would be left out of a list is not left out in silence.
 		"/connections?state=revoked;nonsense":                                 {"/connections?state=revoked&nonsense=", "cannot be read behind its question mark"},
 		"/log?service=" + strings.Repeat("a", maxQuery+1):                     {"/log?service=" + strings.Repeat("a", maxQuery), "longer than 500 bytes"},

@@ -92,7 +92,7 @@ func (p callsPage) show(v *visit) error {
 // callTable lists calls, the newest first.
 func callTable(v *visit, calls []EntryLine) Table {
 	t := Table{Caption: "Calls, the newest first", Columns: []Column{
-		{Name: "When"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Bytes", Number: true}, {Name: "Rule"}, {Name: "Entry"},
+		{Name: "When"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Bytes", Number: true, Aside: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
 	for _, e := range calls {
 		status := textCell("")

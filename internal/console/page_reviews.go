@@ -299,14 +299,10 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 
 // left says how long it is until a time.
 func left(due, now time.Time) string {
-	switch d := due.Sub(now); {
-	case d <= 0:
-		return "due now"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d/time.Hour)) + " hours left"
-	default:
-		return strconv.Itoa(int(d/(24*time.Hour))) + " days left"
+	if d := due.Sub(now); d > 0 {
+		return Ahead(d) + " left"
 	}
+	return "due now"
 }
 
 // choose returns the rights that the address asks for, in the page's order.

@@ -250,6 +250,13 @@ func TestOverview(t *testing.T) {
 
 	s.overview.Needs = []Need{{Warn, "7 connections have to be made again", "/connections?state=reconnect_needed"}}
 	owner.get("/").shows(t, `class="strip warn"`, "One thing needs doing now:", `href="/connections?state=reconnect_needed"`)
+	// What needs doing is not worth a look as well; its figure is still there.
+	again := Tile{Label: "To connect again", Value: "7", Tone: Warn, Href: "/connections?state=reconnect_needed"}
+	s.overview.Groups[0].Tiles = append(s.overview.Groups[0].Tiles, again)
+	owner.get("/").shows(t, "!to connect again 7", `<span class="label">To connect again</span>`, "refused calls 12 per minute")
+	s.overview.Needs = nil
+	owner.get("/").shows(t, "to connect again 7")
+	s.overview.Needs = []Need{{Warn, "7 connections have to be made again", "/connections?state=reconnect_needed"}}
 	s.overview.Needs = append(s.overview.Needs, Need{Bad, "the log is closed", "/health"})
 	owner.get("/").shows(t, `class="strip bad"`, "2 things need doing now:", `>the log is closed</a>`)
 
