@@ -87,6 +87,8 @@ func actName(a operator.Act) string {
 		return "Restore a backup"
 	case operator.ActChangeOwner:
 		return "Change who may decide"
+	case operator.ActScimToken:
+		return "Make a token for an identity provider"
 	}
 	return string(a)
 }
@@ -103,7 +105,7 @@ func showApprovals(v *visit) error {
 	p := approvalsPage{Restore: v.may(restoreApprove), Past: Table{
 		Caption: "Approvals of the past",
 		Columns: []Column{{Name: "What"}, {Name: "About"}, {Name: "Asked by"}, {Name: "Asked"}, {Name: "State"}, {Name: "Decided by"}},
-		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting everything off, restoring a backup beside this installation, and changing who may decide wait here for a second operator."},
+		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting everything off, restoring a backup beside this installation, making a token for an identity provider, and changing who may decide wait here for a second operator."},
 	}}
 	for _, a := range all {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {

@@ -71,6 +71,7 @@ type operatorsPage struct {
 	List    Table
 	Waiting int
 	Invite  bool
+	Scim    string // address of the tokens of identity providers
 	Removed string // address of the list with those who were removed, or without
 	All     bool
 }
@@ -86,7 +87,7 @@ func listOperators(v *visit) error {
 	}
 	by, down := strings.CutPrefix(v.query("sort"), "-")
 	sortOperators(accounts, by, down)
-	p := operatorsPage{Invite: v.may(operatorsChange), All: v.query("all") == "yes", List: Table{
+	p := operatorsPage{Invite: v.may(operatorsChange), Scim: v.page(scimPath), All: v.query("all") == "yes", List: Table{
 		Caption: "Operators",
 		Columns: []Column{
 			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail address"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
