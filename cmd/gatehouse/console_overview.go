@@ -184,7 +184,7 @@ func (o overviewSource) plots(m *metrics.Overview, now time.Time, recent bool) [
 	}
 	return []console.Plotted{
 		plot("Calls a minute", "", "/calls", line(m.Calls, "all", console.Plain, 1, false), line(m.Refused, "refused", console.Warn, 1, false), line(m.Failed, "failed", console.Bad, 1, false)),
-		plot("Time of a call", " ms", "/log?"+m.P95.Search(), line(m.Median, "half within", console.Off, 1000, true), line(m.P95, "95 % within", console.Plain, 1000, true)),
+		plot("Time of a call", " ms", "/log?"+m.P95.Search(), line(m.Median, "median", console.Off, 1000, true), line(m.P95, "95 %", console.Plain, 1000, true)),
 		plot("Renewals a minute", "", "/log?"+m.Renewals.Search(), line(m.Renewals, "done", console.Plain, 1, false), line(m.RenewalsFailed, "failed", console.Bad, 1, false)),
 		plot("Connections", "", "/connections", counted(m.Connected, "connected", console.Plain), counted(m.Reconnect, "to connect again", console.Warn)),
 	}

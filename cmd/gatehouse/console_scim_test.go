@@ -16,7 +16,7 @@ func TestConsoleScim(t *testing.T) {
 	b := s.owner()
 	b.open(s.at("/operators"))
 	b.button("SCIM tokens")
-	b.shows("No identity provider has a token", "the door is closed")
+	b.shows("No identity provider has a token", "switched off")
 	lookAt(t, b, "scim-none", "")
 	shown := regexp.MustCompile(`gth_scim_[a-z2-7]{52}`)
 	for _, scripts := range []bool{true, false} {

@@ -90,7 +90,7 @@ func listOperators(v *visit) error {
 	p := operatorsPage{Invite: v.may(operatorsChange), Scim: v.page(scimPath), All: v.query("all") == "yes", List: Table{
 		Caption: "Operators",
 		Columns: []Column{
-			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail address"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
+			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
 			{Name: "Signs in with"}, sortable(v.r.URL, "Last seen", "seen", by, down),
 		},
 		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite --role owner"},

@@ -93,6 +93,13 @@ func (p purposesPage) list(v *visit) error {
 	t := Table{Caption: "Purposes", Columns: []Column{{Name: "Purpose"}, {Name: "Why"}, {Name: "App"}, {Name: "Calls declared", Number: true}, {Name: "Calls made", Number: true}, {Name: "Last used"}, {Name: "Declared, not used", Number: true}, {Name: "By report mode alone", Number: true}}, Empty: Empty{
 		Title: "No purpose is declared", Text: "A purpose says in one sentence why your app needs data, and which calls and fields that takes. Let Gatehouse watch your app for some days, and it suggests them:", Command: "gatehouse policy suggest",
 	}}
+	reporting := slices.ContainsFunc(view.Purposes, func(x PurposeView) bool {
+		_, reported, _ := x.uses()
+		return reported > 0
+	})
+	if !reporting {
+		t.Columns = t.Columns[:len(t.Columns)-1]
+	}
 	for _, x := range view.Purposes {
 		calls, reported, last := x.uses()
 		declared := 0
@@ -101,9 +108,13 @@ func (p purposesPage) list(v *visit) error {
 				declared++
 			}
 		}
-		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			linkCell(x.Name, purposeHref(x.Name)), textCell(x.Why), textCell(x.App), countCell(int64(declared)), countCell(calls), dayCell(last), countCell(int64(len(x.Unused))), countCell(reported),
-		}})
+		row := Row{Cells: []Cell{
+			linkCell(x.Name, purposeHref(x.Name)), textCell(x.Why), textCell(x.App), countCell(int64(declared)), countCell(calls), dayCell(last), countCell(int64(len(x.Unused))),
+		}}
+		if reporting {
+			row.Cells = append(row.Cells, countCell(reported))
+		}
+		t.Rows = append(t.Rows, row)
 	}
 	return v.show("purposes.html", "Purposes", struct {
 		V     PurposesView

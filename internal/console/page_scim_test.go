@@ -45,7 +45,7 @@ func TestScimTokens(t *testing.T) {
 	}
 	me := string(d.account.ID)
 	d.get("/operators").shows(t, `href="/operators/scim">SCIM tokens`)
-	d.get("/operators/scim").shows(t, "No identity provider has a token", "gatehouse account scim-token create", "the door is closed", "operators.scim.enabled: true", "Make a token", "!This takes two", "!End the token")
+	d.get("/operators/scim").shows(t, "No identity provider has a token", "gatehouse account scim-token create", "switched off", "operators.scim.enabled: true", "Make a token", "!This takes two", "!End the token")
 
 	from.view = ScimView{Enabled: true, URL: "https://console.example/scim/v2"}
 	d.get("/operators/scim").shows(t, "no token works: leavers stay", "https://console.example/scim/v2", "!opens nothing")
@@ -54,7 +54,7 @@ func TestScimTokens(t *testing.T) {
 		{ID: "tok2", State: "ends soon", Created: time.Now().Add(-time.Hour), Ends: time.Now().Add(time.Hour)},
 		{ID: "tok3", State: "expired", By: "gone", Created: time.Now().Add(-time.Hour), Ends: time.Now()},
 	}
-	d.get("/operators/scim").shows(t, "the door is open", "tok1", "Ada &lt;ada@example.com&gt;", `href="/operators/`+me+`"`, "the host", "gone", "in 100 d", `badge warn">ends soon`, `badge off">expired`,
+	d.get("/operators/scim").shows(t, "switched on", "tok1", "Ada &lt;ada@example.com&gt;", `href="/operators/`+me+`"`, "the host", "gone", "in 100 d", `badge warn">ends soon`, `badge off">expired`,
 		"End the token tok1", `action="/operators/scim/tokens/tok1/revoke"`, "leavers stay, until it has another")
 
 	// One is made and shown once; nothing that cannot be chosen is.
