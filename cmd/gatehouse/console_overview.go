@@ -38,6 +38,11 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 	}
 	v.Duties, v.MoreDuties = duties, more
 	v.Looks = o.health.looks(ctx, now)
+	wide, err := o.keyLooks(ctx, now)
+	if err != nil {
+		return v, err
+	}
+	v.Looks = slices.Concat(v.Looks, wide)
 	people, err := o.peopleNeeds(ctx, &m, now)
 	if err != nil {
 		return v, err
