@@ -146,15 +146,23 @@ func about(a operator.Approval, names map[operator.AccountID]string) string {
 	return strings.Join(words, " ")
 }
 
-// names returns what the operators are called; who was removed is a number.
+// names returns what the operators are called; who was removed is a number. Who is called
+// as another, by the letters that one sees, is named in full.
 func (v *visit) names() (map[operator.AccountID]string, error) {
 	accounts, err := v.console.directory.Accounts(v.context())
 	if err != nil {
 		return nil, err
 	}
 	names := map[operator.AccountID]string{"": "–"}
+	called := map[string]int{}
+	for _, a := range accounts {
+		called[strings.ToLower(operatorName(a))]++
+	}
 	for _, a := range accounts {
 		names[a.ID] = operatorName(a)
+		if called[strings.ToLower(operatorName(a))] > 1 {
+			names[a.ID] = fullName(a)
+		}
 	}
 	return names, nil
 }

@@ -313,7 +313,7 @@ func showOperator(v *visit) error {
 	}
 	for _, o := range accounts {
 		if o.ID != a.ID && o.State == operator.Active {
-			p.Heirs = append(p.Heirs, Option{Value: string(o.ID), Label: operatorName(o)})
+			p.Heirs = append(p.Heirs, Option{Value: string(o.ID), Label: fullName(o)})
 		}
 	}
 	return v.show("operator.html", p.Name, p)
