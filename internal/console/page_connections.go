@@ -341,5 +341,5 @@ func (p connectionsPage) revoke(v *visit, _ *revoking) (*outcome, error) {
 
 // errNoSuch is the answer for things that are not there.
 func errNoSuch(what string) error {
-	return wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "There is no such "+what+".")
+	return wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "There is no such "+what+", or not any more. Look for it in the list.")
 }

@@ -93,7 +93,7 @@ func listOperators(v *visit) error {
 			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
 			{Name: "Signs in with"}, sortable(v.r.URL, "Last seen", "seen", by, down),
 		},
-		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite --role owner"},
+		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite EMAIL --role owner"},
 	}}
 	for _, a := range approvals {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {
@@ -411,7 +411,7 @@ func reinvite(v *visit, in *reinvitation) (*outcome, error) {
 		return nil, err
 	}
 	if a.State != operator.Invited && in.typed != newLinkWord {
-		return nil, wire.Refuse(gatehouse.ErrInvalid, "console/field", "The form was not accepted: typed is not the word that was asked for; nothing was done.")
+		return nil, errTyped
 	}
 	var out *outcome
 	asked, err := v.withApproval(func(by operator.Actor) error {

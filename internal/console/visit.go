@@ -135,7 +135,7 @@ func (v *visit) redirect(to string) error {
 }
 
 // errNoPage is the answer for addresses that are not in the table.
-var errNoPage = wire.Refuse(gatehouse.ErrNotFound, "console/no-page", "There is no page at this address.")
+var errNoPage = wire.Refuse(gatehouse.ErrNotFound, "console/no-page", "There is no page at this address. Choose one in the menu.")
 
 // mount returns the handler of one route: bounded, closed to other origins, and open
 // to those who hold its permission.
@@ -249,11 +249,11 @@ func (k *Console) receive(v *visit) error {
 			v.r.Body = io.NopCloser(&form)
 			return nil
 		case errors.As(err, &large):
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large."), http.StatusRequestEntityTooLarge)
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large. Shorten what you entered, and send it again."), http.StatusRequestEntityTooLarge)
 		case err != nil:
-			return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read.")
+			return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read. Go back, reload the page, and send it again.")
 		case time.Since(began) > k.limits.Time:
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form took too long to arrive."), http.StatusRequestTimeout)
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form took too long to arrive, and nothing was done. Send it again."), http.StatusRequestTimeout)
 		}
 	}
 }
@@ -262,7 +262,7 @@ func (k *Console) receive(v *visit) error {
 // that leads to this address must not show our pages: its scripts could read them.
 func (k *Console) elsewhere(v *visit) error {
 	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
-		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/host", "The console is at "+k.url.String()+"."), http.StatusMisdirectedRequest)
+		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/host", "The console is at "+k.url.String()+". Open it there."), http.StatusMisdirectedRequest)
 	}
 	return v.redirect(k.url.Scheme + "://" + k.url.Host + "/")
 }
@@ -309,12 +309,12 @@ func (k *Console) guard(v *visit) error {
 // sameOrigin refuses what another site's page sent, and what no browser did.
 func (k *Console) sameOrigin(r *http.Request) error {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
-		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console.")
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console. Open its page, and press the button there.")
 	}
 	// Browsers that do not send Sec-Fetch-Site name the scheme here only: a page of the same
 	// name without TLS is somebody else's.
 	if origin := r.Header.Get("Origin"); origin != "" && !strings.EqualFold(origin, k.url.Scheme+"://"+k.url.Host) || k.cross.Check(r) != nil {
-		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done.")
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done. If you meant it, do it in the console itself.")
 	}
 	return nil
 }
