@@ -286,6 +286,7 @@ func TestTwinsAreToldApart(t *testing.T) {
 	must(t, err)
 	page := ada.get("/reviews/" + string(r.ID))
 	shows(page, full(0), full(1))
+	page.shows(t, "Ada &lt;ada@example.com&gt;") // also whose name is like no other
 	// A right is found by its holder's name, which is not what the right is stored with.
 	ada.get("/reviews/"+string(r.ID)+"?holder=sam+twin").shows(t, full(0), full(1), "!ada@example.com")
 	ada.get("/reviews/"+string(r.ID)+"?holder=sam.one").shows(t, full(0), "!sam.two@")
