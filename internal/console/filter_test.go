@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ func TestFiltersThatCannotBeMeant(t *testing.T) {
 	// Its stream has begun when its filter is read, and is broken off. No page of ours leads there.
 	func() {
 		defer func() {
-			if recover() != http.ErrAbortHandler {
+			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				t.Error("the stream of a filter that cannot be meant is not broken off")
 			}
 		}()
