@@ -19,7 +19,7 @@ func accountScimToken(o *options) *cobra.Command {
 		Short: "Tokens with which an identity provider keeps operators' accounts",
 		Long: `An identity provider (Okta, Microsoft Entra ID and others) makes, suspends and removes
 operators' accounts by SCIM 2.0, where the configuration has operators.scim. It shows a
-token, which is made here. See docs/operators.md.`,
+token, which is made here, or in the console below Operators. See docs/operators.md.`,
 	}
 	c.AddCommand(scimTokenCreate(o), scimTokenList(o), scimTokenRevoke(o))
 	return c
@@ -50,7 +50,7 @@ time: long enough to hand out the new one.`,
 				if err != nil {
 					return err
 				}
-				text, k, err := tokens.Create(c.Context(), life, old)
+				text, k, err := tokens.Create(c.Context(), operator.Host(), life, old)
 				if err != nil {
 					return err
 				}
@@ -94,6 +94,7 @@ func scimTokenList(o *options) *cobra.Command {
 				type row struct {
 					ID      string `json:"id"`
 					State   string `json:"state"`
+					By      string `json:"made_by"`
 					Created string `json:"created_at"`
 					Expires string `json:"expires_at,omitempty"`
 					Used    string `json:"last_used_at,omitempty"`
@@ -103,13 +104,17 @@ func scimTokenList(o *options) *cobra.Command {
 				now := time.Now()
 				for _, k := range all {
 					state := scimTokenState(k, now)
-					list = append(list, row{string(k.ID), state, stamp(k.Created), stamp(k.Until), stamp(k.Used)})
-					rows = append(rows, []string{string(k.ID), state, when(k.Created), when(k.Until), when(k.Used)})
+					by := string(k.By)
+					if by == "" {
+						by = "host"
+					}
+					list = append(list, row{string(k.ID), state, by, stamp(k.Created), stamp(k.Until), stamp(k.Used)})
+					rows = append(rows, []string{string(k.ID), state, by, when(k.Created), when(k.Until), when(k.Used)})
 				}
 				if asJSON {
 					return printJSON(c.OutOrStdout(), list)
 				}
-				return table(c.OutOrStdout(), "No identity provider has a token.", []string{"TOKEN", "STATE", "CREATED", "EXPIRES", "LAST USED"}, rows)
+				return table(c.OutOrStdout(), "No identity provider has a token.", []string{"TOKEN", "STATE", "MADE BY", "CREATED", "EXPIRES", "LAST USED"}, rows)
 			})
 		},
 	}
@@ -128,7 +133,7 @@ func scimTokenRevoke(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := tokens.Revoke(c.Context(), scim.TokenID(args[0])); err != nil {
+				if err := tokens.Revoke(c.Context(), operator.Host(), scim.TokenID(args[0])); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(c.OutOrStdout(), "revoked  %s\n", args[0])

@@ -17,7 +17,7 @@ import (
 
 // housePages are the pages about the house itself: Health, Operators, Reviews.
 func (s *server) housePages() []console.Page {
-	return []console.Page{console.Operators(), console.Reviews(s.reviews), console.Health(healthSource{s.parts, time.Now()})}
+	return []console.Page{console.Operators(), console.Scim(scimSource{s.parts}), console.Reviews(s.reviews), console.Health(healthSource{s.parts, time.Now()})}
 }
 
 // healthSource says how this process is, to whoever watches it in a browser.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -39,6 +38,11 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 	}
 	v.Duties, v.MoreDuties = duties, more
 	v.Looks = o.health.looks(ctx, now)
+	wide, err := o.keyLooks(ctx, now)
+	if err != nil {
+		return v, err
+	}
+	v.Looks = slices.Concat(v.Looks, wide)
 	people, err := o.peopleNeeds(ctx, &m, now)
 	if err != nil {
 		return v, err
@@ -117,7 +121,7 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 	deadline := console.Tile{Label: "Nearest deadline", Value: "–", Note: "no duty is open", Href: "/log?action=duty.open"}
 	if !m.NearestDeadline.IsZero() {
 		left := m.NearestDeadline.Sub(now)
-		deadline.Value, deadline.Note = "in "+largest(left), m.NearestDeadline.Format("2 Jan, 15:04 UTC")
+		deadline.Value, deadline.Note = "in "+console.Ahead(left), m.NearestDeadline.Format("2 Jan, 15:04 UTC")
 		if left < 4*time.Hour {
 			deadline.Tone = console.Warn
 		}
@@ -150,17 +154,6 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 	return []console.TileGroup{
 		{Name: "Calls", Note: "means of the last five minutes", Tiles: calls}, {Name: "People", Tiles: people}, {Name: "House", Tiles: house},
 	}
-}
-
-// largest is a length of time in its largest unit.
-func largest(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return fmt.Sprintf("%d d", int(d.Hours()/24))
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d min", max(0, int(d.Minutes())))
 }
 
 // plots are the drawings of what the figures were.
@@ -196,7 +189,7 @@ func (o overviewSource) plots(m *metrics.Overview, now time.Time, recent bool) [
 	}
 	return []console.Plotted{
 		plot("Calls a minute", "", "/calls", line(m.Calls, "all", console.Plain, 1, false), line(m.Refused, "refused", console.Warn, 1, false), line(m.Failed, "failed", console.Bad, 1, false)),
-		plot("Time of a call", " ms", "/log?"+m.P95.Search(), line(m.Median, "half within", console.Good, 1000, true), line(m.P95, "95 % within", console.Plain, 1000, true)),
+		plot("Time of a call", " ms", "/log?"+m.P95.Search(), line(m.Median, "median", console.Off, 1000, true), line(m.P95, "95 %", console.Plain, 1000, true)),
 		plot("Renewals a minute", "", "/log?"+m.Renewals.Search(), line(m.Renewals, "done", console.Plain, 1, false), line(m.RenewalsFailed, "failed", console.Bad, 1, false)),
 		plot("Connections", "", "/connections", counted(m.Connected, "connected", console.Plain), counted(m.Reconnect, "to connect again", console.Warn)),
 	}

@@ -47,7 +47,7 @@ func (o overviewSource) peopleNeeds(ctx context.Context, m *metrics.Overview, no
 	if waiting > 0 {
 		out = append(out, console.Need{Tone: console.Warn, Text: count(waiting, "act waits for a second operator", "acts wait for a second operator"), Href: "/operators/approvals"})
 	}
-	ending, err := o.endingKeys(ctx, now)
+	ending, _, err := o.serviceKeys(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -67,33 +67,45 @@ func reviewNeed(r review.Review, now time.Time) (console.Need, bool) {
 	}
 	when := "now"
 	if left := r.Due.Sub(now); left > 0 {
-		when = "in " + largest(left)
+		when = "in " + console.Ahead(left)
 	}
 	return console.Need{Tone: console.Bad, Text: "a review is due " + when + ": " + count(r.Counts.Undecided, "right that nobody has confirmed ends then", "rights that nobody has confirmed end then"), Href: "/reviews/" + string(r.ID)}, true
 }
 
-// endingKeys are the services whose keys end soon, one for each key.
-func (o overviewSource) endingKeys(ctx context.Context, now time.Time) ([]string, error) {
+// serviceKeys are the services whose keys end soon, and those whose keys open every one
+// of several purposes: one for each key.
+func (o overviewSource) serviceKeys(ctx context.Context, now time.Time) (ending, wide []string, err error) {
 	services, err := o.identity.Services(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []string
 	for _, s := range services {
 		if s.Disabled {
 			continue
 		}
 		keys, err := o.identity.ServiceKeys(ctx, s.Name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, k := range keys {
 			if k.Ending(now) {
-				out = append(out, string(s.Name))
+				ending = append(ending, string(s.Name))
+			}
+			if isWide(k, len(o.configured().Services[s.Name].Purposes), now) {
+				wide = append(wide, string(s.Name))
 			}
 		}
 	}
-	return out, nil
+	return ending, wide, nil
+}
+
+// keyLooks says how many keys open more than a key need open.
+func (o overviewSource) keyLooks(ctx context.Context, now time.Time) ([]console.Need, error) {
+	_, wide, err := o.serviceKeys(ctx, now)
+	if err != nil || len(wide) == 0 {
+		return nil, err
+	}
+	return []console.Need{{Tone: console.Warn, Text: count(len(wide), "service key opens every purpose", "service keys open every purpose") + ": " + firstThree(wide), Href: "/services"}}, nil
 }
 
 // firstThree names at most three, each once.

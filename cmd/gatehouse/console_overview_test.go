@@ -1,13 +1,17 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"gatehouse"
 	"gatehouse/internal/cases"
 	"gatehouse/internal/console"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/metrics"
 )
 
@@ -92,5 +96,54 @@ func TestOverviewSaysWhatHealthWarnsOf(t *testing.T) {
 	view, err := o.Overview(t.Context(), true)
 	if err != nil || len(view.Looks) != len(looks) {
 		t.Errorf("the overview says %+v, %v", view.Looks, err)
+	}
+}
+
+// TestOverviewCountsWideKeys: a key for every one of several purposes is worth a look, one
+// for each is not, nor one that works no more.
+func TestOverviewCountsWideKeys(t *testing.T) {
+	h, p := consoleParts(t)
+	o := newOverviewSource(p)
+	name := slices.Sorted(maps.Keys(p.cfg.Services))[0]
+	purposes := p.cfg.Services[name].Purposes
+	wide := func() string {
+		t.Helper()
+		looks, err := o.keyLooks(t.Context(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, n := range looks {
+			said = append(said, n.Text+" "+n.Href)
+		}
+		return strings.Join(said, "; ")
+	}
+	if len(purposes) < 2 {
+		t.Fatalf("the service %s has the purposes %q: %s", name, purposes, h.dir)
+	}
+	for _, purpose := range []gatehouse.PurposeName{purposes[0], identity.NoPurpose} {
+		if _, _, err := p.identity.MakeServiceKey(t.Context(), identity.KeyRequest{Service: name, Purpose: purpose}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := wide(); got != "" {
+		t.Errorf("keys for one purpose each: %q", got)
+	}
+	key, _, err := p.identity.MakeServiceKey(t.Context(), identity.KeyRequest{Service: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := wide(), "1 service key opens every purpose: "+string(name)+" /services"; got != want {
+		t.Errorf("the overview says %q, want %q", got, want)
+	}
+	line, _, err := servicesSource{p}.line(t.Context(), identity.Service{Name: name})
+	if err != nil || line.Wide != 1 || line.Keys != 3 {
+		t.Errorf("the list says %+v, %v", line, err)
+	}
+	if err := p.identity.RevokeServiceKey(t.Context(), key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := wide(); got != "" {
+		t.Errorf("of a key that was revoked: %q", got)
 	}
 }

@@ -35,7 +35,7 @@ func TestConsoleReview(t *testing.T) {
 	b.eval(`document.querySelector("form[action='/reviews/start']").closest("details").open = true; ""`)
 	b.fill("typed", "begin")
 	b.button("Begin the review")
-	b.shows("The review has begun.", "13 days left", "not used since 2020-01-31", "<img src=x onerror=alert(1)>", "purpose")
+	b.shows("The review has begun.", "14 d left", "not used since 2020-01-31", "<img src=x onerror=alert(1)>", "purpose")
 	at := s.at(b.path())
 	lookAt(t, b, "review", at)
 	lookAt(t, b, "review-proposed", at+"?show=proposed")

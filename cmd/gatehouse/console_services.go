@@ -41,6 +41,9 @@ func (s servicesSource) line(ctx context.Context, service identity.Service) (con
 		if k.Ending(now) {
 			line.Ending++
 		}
+		if isWide(k, len(declared.Purposes), now) {
+			line.Wide++
+		}
 	}
 	return line, keys, err
 }
@@ -91,7 +94,7 @@ func (s servicesSource) Service(ctx context.Context, name string) (console.Servi
 	}
 	now := time.Now()
 	for _, k := range keys {
-		row := console.ServiceKeyLine{ID: string(k.ID), Purpose: string(k.Purpose), State: "works", Created: k.Created, Expires: k.Expires, Revoked: k.Revoked, Used: k.Used.At, Count: k.Used.Count, Successor: string(k.Successor), Log: k.LogName()}
+		row := console.ServiceKeyLine{ID: string(k.ID), Purpose: string(k.Purpose), State: "works", Wide: isWide(k, len(declared.Purposes), now), Created: k.Created, Expires: k.Expires, Revoked: k.Revoked, Used: k.Used.At, Count: k.Used.Count, Successor: string(k.Successor), Log: k.LogName()}
 		if i := slices.IndexFunc(keys, func(o identity.ServiceKey) bool { return o.Successor == k.ID }); i >= 0 {
 			row.Replaces = string(keys[i].ID)
 		}

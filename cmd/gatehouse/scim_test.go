@@ -26,7 +26,7 @@ func scimMatrix(t *testing.T, p *parts, visitors []visitor) string {
 		t.Fatal(err)
 	}
 	token := func() (secret.Text, scim.TokenID) {
-		text, k, err := tokens.Create(t.Context(), 0, -1)
+		text, k, err := tokens.Create(t.Context(), operator.Host(), 0, -1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func scimMatrix(t *testing.T, p *parts, visitors []visitor) string {
 	}
 	right, _ := token()
 	revoked, id := token()
-	if err := tokens.Revoke(t.Context(), id); err != nil {
+	if err := tokens.Revoke(t.Context(), operator.Host(), id); err != nil {
 		t.Fatal(err)
 	}
 	// As with a mapping of groups, so that these are offered too.

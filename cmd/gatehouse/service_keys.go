@@ -414,7 +414,7 @@ func serviceKeyFindings(ctx context.Context, p *parts, now time.Time) []finding 
 				Next: "gatehouse service key rotate " + string(k.ID),
 			})
 		}
-		if k.Purpose == "" && len(p.cfg.Services[k.Service].Purposes) > 1 {
+		if isWide(k, len(p.cfg.Services[k.Service].Purposes), now) {
 			wide = append(wide, string(k.ID)+" of "+string(k.Service))
 		}
 		if k.Expires.IsZero() {
@@ -425,7 +425,7 @@ func serviceKeyFindings(ctx context.Context, p *parts, now time.Time) []finding 
 		out = append(out, finding{Check: check, OK: true, Text: fmt.Sprintf("none of %d ends soon", len(keys))})
 	}
 	if len(wide) > 0 {
-		out = append(out, finding{Check: check, OK: true, Text: "warning: wider than needed, for every purpose of their services: " + some(wide)})
+		out = append(out, finding{Check: check, OK: true, Text: fmt.Sprintf("warning: %d of %d wider than needed, for every purpose of their services: %s; make one for each with --purpose, hand it out, revoke these", len(wide), len(keys), some(wide))})
 	}
 	if len(endless) > 0 {
 		out = append(out, finding{Check: check, OK: true, Text: "warning: without an end: " + some(endless)})
@@ -440,6 +440,11 @@ func some(list []string) string {
 		return strings.Join(list, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+}
+
+// isWide reports whether a key works and opens every one of several purposes.
+func isWide(k identity.ServiceKey, purposes int, now time.Time) bool {
+	return k.Purpose == "" && purposes > 1 && k.Live(now)
 }
 
 // wideKey is a key that serves every purpose of a service with several.
@@ -468,7 +473,7 @@ func (l *looked) wideKeys(ctx context.Context, db *store.DB) ([]wideKey, error) 
 			return nil, err
 		}
 		for _, k := range keys {
-			if k.Key.Live(now) && k.Key.Purpose == "" {
+			if isWide(k.Key, len(purposes), now) {
 				out = append(out, wideKey{k.Key.ID, name, purposes})
 			}
 		}

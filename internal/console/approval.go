@@ -87,6 +87,8 @@ func actName(a operator.Act) string {
 		return "Restore a backup"
 	case operator.ActChangeOwner:
 		return "Change who may decide"
+	case operator.ActScimToken:
+		return "Make a token for an identity provider"
 	}
 	return string(a)
 }
@@ -103,7 +105,7 @@ func showApprovals(v *visit) error {
 	p := approvalsPage{Restore: v.may(restoreApprove), Past: Table{
 		Caption: "Approvals of the past",
 		Columns: []Column{{Name: "What"}, {Name: "About"}, {Name: "Asked by"}, {Name: "Asked"}, {Name: "State"}, {Name: "Decided by"}},
-		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting everything off, restoring a backup beside this installation, and changing who may decide wait here for a second operator."},
+		Empty:   Empty{Title: "Nothing has taken two yet", Text: "Destroying a key, cutting everything off, restoring a backup beside this installation, making a token for an identity provider, and changing who may decide wait here for a second operator."},
 	}}
 	for _, a := range all {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {
@@ -144,15 +146,23 @@ func about(a operator.Approval, names map[operator.AccountID]string) string {
 	return strings.Join(words, " ")
 }
 
-// names returns what the operators are called; who was removed is a number.
+// names returns what the operators are called; who was removed is a number. Who is called
+// as another, by the letters that one sees, is named in full.
 func (v *visit) names() (map[operator.AccountID]string, error) {
 	accounts, err := v.console.directory.Accounts(v.context())
 	if err != nil {
 		return nil, err
 	}
 	names := map[operator.AccountID]string{"": "–"}
+	called := map[string]int{}
+	for _, a := range accounts {
+		called[strings.ToLower(operatorName(a))]++
+	}
 	for _, a := range accounts {
 		names[a.ID] = operatorName(a)
+		if called[strings.ToLower(operatorName(a))] > 1 {
+			names[a.ID] = fullName(a)
+		}
 	}
 	return names, nil
 }

@@ -94,10 +94,10 @@ func (v *visit) finish(out *outcome) error {
 func (v *visit) decode(in command) error {
 	media, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" {
-		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "This address takes a form of the console."), http.StatusUnsupportedMediaType)
+		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "This address takes a form of the console. Open its page, and press the button there."), http.StatusUnsupportedMediaType)
 	}
 	if err := v.r.ParseForm(); err != nil {
-		return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read.")
+		return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read. Go back, reload the page, and send it again.")
 	}
 	f := &form{values: v.r.PostForm, taken: map[string]bool{}}
 	in.read(f)
@@ -214,6 +214,9 @@ func (f *form) typed(word string) {
 	f.wrongWord = strings.TrimSpace(f.one("typed")) != word
 }
 
+// errTyped is the answer to another word than the one that was asked for.
+var errTyped = wire.Refuse(gatehouse.ErrInvalid, "console/typed", "What you typed is not the word that was asked for, so nothing was done. Go back and type it as it stands there.")
+
 // err returns what is wrong, all of it at once.
 func (f *form) err() error {
 	for name := range f.values {
@@ -224,7 +227,7 @@ func (f *form) err() error {
 		}
 	}
 	if len(f.wrong) == 0 && f.wrongWord {
-		return wire.Refuse(gatehouse.ErrInvalid, "console/typed", "What you typed is not the word that was asked for, so nothing was done. Go back and type it as it stands there.")
+		return errTyped
 	}
 	if len(f.wrong) == 0 {
 		return nil

@@ -53,12 +53,18 @@ type callsPage struct {
 	hub  *callHub
 }
 
-func callsQuery(v *visit) CallsQuery {
-	return CallsQuery{Service: v.query("service"), Purpose: v.query("purpose"), Outcome: v.query("outcome")}
+// callsQuery reads the filter out of the address. Services and purposes may be such as
+// the configuration has no more: their calls are still in the log.
+func callsQuery(v *visit) (CallsQuery, error) {
+	outcome, err := v.choice("outcome", "Outcome", callOutcomes)
+	return CallsQuery{Service: v.query("service"), Purpose: v.query("purpose"), Outcome: outcome}, err
 }
 
 func (p callsPage) show(v *visit) error {
-	q := callsQuery(v)
+	q, err := callsQuery(v)
+	if err != nil {
+		return err
+	}
 	calls, err := p.from.Calls(v.context(), q, maxCalls)
 	if err != nil {
 		return err
@@ -70,8 +76,8 @@ func (p callsPage) show(v *visit) error {
 		More   string
 	}{
 		Filter: Filter{Action: "/calls", Fields: []Field{
-			{Name: "service", Label: "Service", Type: "select", Options: anyOf(q.Service, "All", calls.Services)},
-			{Name: "purpose", Label: "Purpose", Type: "select", Options: anyOf(q.Purpose, "All", calls.Purposes)},
+			{Name: "service", Label: "Service", Type: "select", Options: chosenOf(q.Service, calls.Services)},
+			{Name: "purpose", Label: "Purpose", Type: "select", Options: chosenOf(q.Purpose, calls.Purposes)},
 			{Name: "outcome", Label: "Outcome", Type: "select", Options: anyOf(q.Outcome, "All", callOutcomes)},
 		}},
 		Table: callTable(v, calls.Calls), Reload: v.with(), More: v.reach("/log?action=call"),
@@ -86,7 +92,7 @@ func (p callsPage) show(v *visit) error {
 // callTable lists calls, the newest first.
 func callTable(v *visit, calls []EntryLine) Table {
 	t := Table{Caption: "Calls, the newest first", Columns: []Column{
-		{Name: "When"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Bytes", Number: true}, {Name: "Rule"}, {Name: "Entry"},
+		{Name: "When"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Bytes", Number: true, Aside: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
 	for _, e := range calls {
 		status := textCell("")
@@ -110,7 +116,10 @@ func callTable(v *visit, calls []EntryLine) Table {
 
 // feed shows what is there now, and then what comes.
 func (p callsPage) feed(v *visit, to *feed) error {
-	q := callsQuery(v)
+	q, err := callsQuery(v)
+	if err != nil {
+		return err
+	}
 	w := p.hub.join(v.context(), q)
 	defer p.hub.leave(w)
 	calls, err := p.from.Calls(v.context(), q, maxCalls)

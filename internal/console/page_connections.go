@@ -108,10 +108,22 @@ func (p connectionsPage) list(v *visit) error {
 	if id := strings.TrimSpace(v.query("id")); id != "" {
 		return v.redirect(connectionHref(id))
 	}
-	q := ConnectionsQuery{Platform: v.query("platform"), App: v.query("app"), State: v.query("state"), Purpose: v.query("purpose"), After: v.query("after")}
+	state, err := v.choice("state", "State", connectionStates)
+	if err != nil {
+		return err
+	}
+	q := ConnectionsQuery{Platform: v.query("platform"), App: v.query("app"), State: state, Purpose: v.query("purpose"), After: v.query("after")}
 	list, err := p.from.Connections(v.context(), q)
 	if err != nil {
 		return err
+	}
+	for _, f := range []struct {
+		name, label string
+		offered     []string
+	}{{"platform", "Platform", list.Platforms}, {"app", "App", list.Apps}, {"purpose", "Purpose", list.Purposes}} {
+		if _, err := v.choice(f.name, f.label, f.offered); err != nil {
+			return err
+		}
 	}
 	filtered := q.Platform+q.App+q.State+q.Purpose != ""
 	data := struct {
@@ -329,5 +341,5 @@ func (p connectionsPage) revoke(v *visit, _ *revoking) (*outcome, error) {
 
 // errNoSuch is the answer for things that are not there.
 func errNoSuch(what string) error {
-	return wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "There is no such "+what+".")
+	return wire.Refuse(gatehouse.ErrNotFound, "console/unknown", "There is no such "+what+", or not any more. Look for it in the list.")
 }

@@ -40,7 +40,10 @@ type flowsPage struct{ from FlowsSource }
 const flowsDays = 30
 
 func (p flowsPage) show(v *visit) error {
-	days := v.days(flowsDays)
+	days, err := v.days(flowsDays)
+	if err != nil {
+		return err
+	}
 	f, err := p.from.Flows(v.context(), v.actor(), days)
 	if err != nil {
 		return err
@@ -87,7 +90,11 @@ func recordOf(f Flow) flowRecord {
 
 // export sends a whole file.
 func (p flowsPage) export(v *visit, media, name string, encode func([]Flow) ([]byte, error)) error {
-	f, err := p.from.Flows(v.context(), v.actor(), v.days(flowsDays))
+	days, err := v.days(flowsDays)
+	if err != nil {
+		return err
+	}
+	f, err := p.from.Flows(v.context(), v.actor(), days)
 	if err != nil {
 		return err
 	}

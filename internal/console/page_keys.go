@@ -158,16 +158,22 @@ func (p keysPage) list(v *visit) error {
 }
 
 func keyTable(caption string) Table {
-	return Table{Caption: caption, Columns: []Column{{Name: "Key"}, {Name: "State"}, {Name: "Made"}, {Name: "Last used"}, {Name: "Wrapped by"}, {Name: "What it does"}}}
+	return Table{Caption: caption, Columns: []Column{{Name: "Key"}, {Name: "State"}, {Name: "Made"}, {Name: "Last used"}, {Name: "Wrapped by", Aside: true}, {Name: "What it does", Aside: true}}}
+}
+
+// keyUsedCell is when a key was last used. It is known to the hour: said to the minute, a
+// key may seem to be used before it was made.
+func keyUsedCell(at time.Time) Cell {
+	if time.Since(at) < time.Hour {
+		return textCell("within the hour")
+	}
+	return timeCell(at)
 }
 
 func keyRow(k KeyRow) Row {
 	used := textCell("–") // not noted for every kind
 	if !k.Used.IsZero() {
-		// It is known to the hour: a key may seem to be used before it was made.
-		if used = timeCell(k.Used); time.Since(k.Used) < time.Hour {
-			used = textCell("within the hour")
-		}
+		used = keyUsedCell(k.Used)
 	}
 	made := textCell("–")
 	if !k.age().IsZero() {
@@ -263,7 +269,7 @@ func (p keysPage) one(v *visit) error {
 		}{
 			{"What it does", textCell(r.Purpose), r.Purpose != ""}, {"Who answers for it", textCell(r.Owner), r.Owner != ""},
 			{"Made", timeCell(r.Created), !r.Created.IsZero()}, {"The same since", timeCell(r.Seen), !r.Seen.IsZero()}, {"In this state since", timeCell(r.Changed), !r.Changed.IsZero()},
-			{"Last used, to the hour", timeCell(r.Used), !r.Used.IsZero()}, {"Ends", timeCell(r.Expires), !r.Expires.IsZero()}, {"Is destroyed", timeCell(r.DestroyAt), !r.DestroyAt.IsZero()},
+			{"Last used, to the hour", keyUsedCell(r.Used), !r.Used.IsZero()}, {"Ends", timeCell(r.Expires), !r.Expires.IsZero()}, {"Is destroyed", timeCell(r.DestroyAt), !r.DestroyAt.IsZero()},
 			{"Wrapped by", textCell(r.WrappedBy), r.WrappedBy != ""}, {"Reference", codeCell(r.Reference), r.Reference != ""},
 		} {
 			if f.has {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,9 +91,12 @@ func severityTone(s string) Tone {
 	return Off
 }
 
+// filterRule is the rule of what refuses a list's filter.
+const filterRule = "console/filter"
+
 // refuseFilter is the answer to a search that cannot be meant.
 func refuseFilter(what string) error {
-	return wire.Refuse(gatehouse.ErrInvalid, "console/filter", what)
+	return wire.Refuse(gatehouse.ErrInvalid, filterRule, what)
 }
 
 // moment reads a time, a day in UTC, or how long ago it was; "" is the zero time.
@@ -110,6 +114,9 @@ func moment(name, text string, now time.Time) (time.Time, error) {
 	}
 	return time.Time{}, refuseFilter(name + ": write how long ago, such as 24h, a day such as 2026-05-04, or a time such as 2026-05-04T12:00:00Z.")
 }
+
+// noService is what "Done by" is when it was no service.
+const noService = "operator"
 
 // logQuery reads the search out of the address. Its names are those of the figures' links.
 func logQuery(v *visit) (q LogQuery, err error) {
@@ -129,7 +136,7 @@ func logQuery(v *visit) (q LogQuery, err error) {
 	}
 	switch by := v.query("actor"); by {
 	case "":
-	case "operator":
+	case noService:
 		q.NoService = true
 	default:
 		q.Service = by
@@ -214,8 +221,10 @@ func (p logPage) filter(v *visit) (logSearch, error) {
 	choose := func(name, label string, of []string) Field {
 		return Field{Name: name, Label: label, Type: "select", Options: chosenOf(v.query(name), of)}
 	}
-	actor := choose("actor", "Done by", c.Services)
-	actor.Options = append(actor.Options, Option{Value: "operator", Label: "no service", Selected: v.query("actor") == "operator"})
+	actor := choose("actor", "Done by", append(slices.Clone(c.Services), noService))
+	if i := slices.IndexFunc(actor.Options, func(o Option) bool { return o.Value == noService }); i >= 0 {
+		actor.Options[i].Label = "no service"
+	}
 	data := logSearch{
 		Main: []Field{
 			choose("action", "Action", c.Actions), choose("verdict", "Outcome", verdicts), choose("severity", "Severity", severities),
@@ -268,7 +277,7 @@ func (p logPage) filter(v *visit) (logSearch, error) {
 // chosen and not in the list is offered too: a search must not change by being shown.
 func chosenOf(selected string, of []string) []Option {
 	out := []Option{{Label: "All", Selected: selected == ""}}
-	found := selected == "" || selected == "operator"
+	found := selected == ""
 	for _, s := range of {
 		out = append(out, Option{Value: s, Label: s, Selected: s == selected})
 		found = found || s == selected

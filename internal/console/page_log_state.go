@@ -159,10 +159,10 @@ func (p logPage) inDoubt(v *visit) error {
 		Table Table
 		Part  DoubtView
 	}{}
-	for _, h := range doubtTimes {
-		if v.query("hours") == strconv.Itoa(h) {
-			hours = h
-		}
+	if asked, err := v.number("hours", "Time in hours", doubtTimes); err != nil {
+		return err
+	} else if asked != nil {
+		hours = *asked
 	}
 	for _, h := range doubtTimes {
 		data.Times = append(data.Times, periodLink{span(time.Duration(h) * time.Hour), v.with("hours", strconv.Itoa(h)), h == hours})

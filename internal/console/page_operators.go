@@ -71,6 +71,7 @@ type operatorsPage struct {
 	List    Table
 	Waiting int
 	Invite  bool
+	Scim    string // address of the tokens of identity providers
 	Removed string // address of the list with those who were removed, or without
 	All     bool
 }
@@ -86,13 +87,13 @@ func listOperators(v *visit) error {
 	}
 	by, down := strings.CutPrefix(v.query("sort"), "-")
 	sortOperators(accounts, by, down)
-	p := operatorsPage{Invite: v.may(operatorsChange), All: v.query("all") == "yes", List: Table{
+	p := operatorsPage{Invite: v.may(operatorsChange), Scim: v.page(scimPath), All: v.query("all") == "yes", List: Table{
 		Caption: "Operators",
 		Columns: []Column{
-			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail address"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
+			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),
 			{Name: "Signs in with"}, sortable(v.r.URL, "Last seen", "seen", by, down),
 		},
-		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite --role owner"},
+		Empty: Empty{Title: "There are no operators yet", Text: "The first one enrols by a link that the host makes.", Command: "gatehouse account invite EMAIL --role owner"},
 	}}
 	for _, a := range approvals {
 		if a.State == operator.Waiting && v.now.Before(a.Until) {
@@ -312,7 +313,7 @@ func showOperator(v *visit) error {
 	}
 	for _, o := range accounts {
 		if o.ID != a.ID && o.State == operator.Active {
-			p.Heirs = append(p.Heirs, Option{Value: string(o.ID), Label: operatorName(o)})
+			p.Heirs = append(p.Heirs, Option{Value: string(o.ID), Label: fullName(o)})
 		}
 	}
 	return v.show("operator.html", p.Name, p)
@@ -410,7 +411,7 @@ func reinvite(v *visit, in *reinvitation) (*outcome, error) {
 		return nil, err
 	}
 	if a.State != operator.Invited && in.typed != newLinkWord {
-		return nil, wire.Refuse(gatehouse.ErrInvalid, "console/field", "The form was not accepted: typed is not the word that was asked for; nothing was done.")
+		return nil, errTyped
 	}
 	var out *outcome
 	asked, err := v.withApproval(func(by operator.Actor) error {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -135,8 +136,10 @@ func (p overviewPage) data(v *visit) (overviewData, error) {
 		for i := range g.Tiles {
 			t := &g.Tiles[i]
 			t.Href = v.reach(t.Href)
-			// A figure that stands out is named above, where one looks first.
-			if t.Tone == Warn || t.Tone == Bad {
+			// A figure that stands out is named above, where one looks first, and once: not if
+			// what it leads to needs doing anyway.
+			known := t.Href != "" && slices.ContainsFunc(o.Needs, func(n Need) bool { return n.Href == t.Href })
+			if !known && (t.Tone == Warn || t.Tone == Bad) {
 				d.Looks = append(d.Looks, Need{t.Tone, strings.TrimSpace(lowerFirst(t.Label) + " " + t.Value + " " + t.Note), t.Href})
 			}
 		}

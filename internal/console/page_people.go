@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,13 +169,25 @@ func (p peoplePage) find(v *visit, in *finding) (*outcome, error) {
 var periods = []int{7, 30, 90, 0}
 
 // days returns the period that the address asks for.
-func (v *visit) days(otherwise int) int {
-	for _, d := range periods {
-		if v.query("days") == strconv.Itoa(d) {
-			return d
-		}
+func (v *visit) days(otherwise int) (int, error) {
+	asked, err := v.number("days", "Time in days, 0 for all", periods)
+	if err != nil || asked == nil {
+		return otherwise, err
 	}
-	return otherwise
+	return *asked, nil
+}
+
+// number is choice among numbers; nil where it is missing.
+func (v *visit) number(name, label string, offered []int) (*int, error) {
+	words := make([]string, len(offered))
+	for i, n := range offered {
+		words[i] = strconv.Itoa(n)
+	}
+	s, err := v.choice(name, label, words)
+	if err != nil || s == "" {
+		return nil, err
+	}
+	return &offered[slices.Index(words, s)], nil
 }
 
 // periodLinks lead to the same page about other times.
@@ -213,7 +226,10 @@ type personData struct {
 }
 
 func (p peoplePage) one(v *visit) error {
-	days := v.days(90)
+	days, err := v.days(90)
+	if err != nil {
+		return err
+	}
 	view, err := p.from.Person(v.context(), v.actor(), v.r.PathValue("person"), days)
 	if err != nil {
 		return err
@@ -226,7 +242,10 @@ func (p peoplePage) number(v *visit) error {
 	if err != nil || n == 0 {
 		return errNoSuch("person")
 	}
-	days := v.days(90)
+	days, err := v.days(90)
+	if err != nil {
+		return err
+	}
 	view, err := p.from.Numbered(v.context(), v.actor(), uint32(n), days)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,9 +90,16 @@ func (p purposesPage) list(v *visit) error {
 	if err != nil {
 		return err
 	}
-	t := Table{Caption: "Purposes", Columns: []Column{{Name: "Purpose"}, {Name: "Why"}, {Name: "App"}, {Name: "Calls declared", Number: true}, {Name: "Used", Number: true}, {Name: "Last used"}, {Name: "Without use", Number: true}, {Name: "By report mode alone", Number: true}}, Empty: Empty{
+	t := Table{Caption: "Purposes", Columns: []Column{{Name: "Purpose"}, {Name: "Why"}, {Name: "App"}, {Name: "Calls declared", Number: true}, {Name: "Calls made", Number: true}, {Name: "Last used"}, {Name: "Declared, not used", Number: true}, {Name: "By report mode alone", Number: true}}, Empty: Empty{
 		Title: "No purpose is declared", Text: "A purpose says in one sentence why your app needs data, and which calls and fields that takes. Let Gatehouse watch your app for some days, and it suggests them:", Command: "gatehouse policy suggest",
 	}}
+	reporting := slices.ContainsFunc(view.Purposes, func(x PurposeView) bool {
+		_, reported, _ := x.uses()
+		return reported > 0
+	})
+	if !reporting {
+		t.Columns = t.Columns[:len(t.Columns)-1]
+	}
 	for _, x := range view.Purposes {
 		calls, reported, last := x.uses()
 		declared := 0
@@ -100,9 +108,13 @@ func (p purposesPage) list(v *visit) error {
 				declared++
 			}
 		}
-		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			linkCell(x.Name, purposeHref(x.Name)), textCell(x.Why), textCell(x.App), countCell(int64(declared)), countCell(calls), dayCell(last), countCell(int64(len(x.Unused))), countCell(reported),
-		}})
+		row := Row{Cells: []Cell{
+			linkCell(x.Name, purposeHref(x.Name)), textCell(x.Why), textCell(x.App), countCell(int64(declared)), countCell(calls), dayCell(last), countCell(int64(len(x.Unused))),
+		}}
+		if reporting {
+			row.Cells = append(row.Cells, countCell(reported))
+		}
+		t.Rows = append(t.Rows, row)
 	}
 	return v.show("purposes.html", "Purposes", struct {
 		V     PurposesView
@@ -130,10 +142,12 @@ func (p purposesPage) show(v *visit, view PurposesView, x PurposeView) error {
 		Facts    Pairs
 		Services Table
 		Calls    Table
-		Unused   Table
-		Withheld Table
-		Reported string
-		Log      string
+		// CallsUnused says that calls, which Unused leaves out, are among what is not used.
+		CallsUnused bool
+		Unused      Table
+		Withheld    Table
+		Reported    string
+		Log         string
 	}{V: view, P: x, Log: v.reach("/log?" + url.Values{"purpose": {x.Name}}.Encode())}
 	calls, reported, last := x.uses()
 	data.Facts = Pairs{{"App", textCell(orNone(x.App, "none: your own data only"))}, {"Platform", textCell(x.Platform)}, {"Scopes", textCell(orNone(strings.Join(x.Scopes, ", "), "none"))}, {"Kept for at most", textCell(orNone(x.Keep, "no bound"))}, {"Calls observed", countCell(calls)}, {"Last used", dayCell(last)}}
@@ -163,7 +177,10 @@ func (p purposesPage) show(v *visit, view PurposesView, x PurposeView) error {
 		}
 		data.Calls.Rows = append(data.Calls.Rows, row)
 	}
-	data.Unused = unusedTable("Declared and not used", x.Unused, Empty{Title: "Nothing is unused", Text: "Everything that is declared was used, as far as it can be known."})
+	// Calls are in the list of calls already, with what their contract says.
+	rest := slices.DeleteFunc(slices.Clone(x.Unused), func(u UnusedLine) bool { return u.Kind == "call" })
+	data.CallsUnused = len(rest) < len(x.Unused)
+	data.Unused = unusedTable("Declared and not used", rest, Empty{Title: "Nothing is unused", Text: "Everything that is declared was used, as far as it can be known."})
 	if view.Since.IsZero() {
 		data.Unused.Empty = Empty{Title: "Nothing was observed yet", Text: "What is not used can be told when your app has worked for some days."}
 	}

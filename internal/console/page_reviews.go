@@ -255,13 +255,20 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 	if err != nil {
 		return page, "", err
 	}
-	accounts, err := v.console.directory.Accounts(v.context())
+	called, err := v.names()
 	if err != nil {
 		return page, "", err
 	}
 	names := map[string]string{"host": "the command line", "gatehouse": "Gatehouse"}
-	for _, a := range accounts {
-		names[string(a.ID)] = operatorName(a)
+	for id, name := range called {
+		if id != "" {
+			names[string(id)] = name
+		}
+	}
+	// Whoever decides about somebody sees who that is, whatever they call themselves.
+	whole, err := v.fullNames()
+	if err != nil {
+		return page, "", err
 	}
 	tone, text := reviewTone(r, v.now)
 	n := r.Counts
@@ -281,9 +288,12 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 		page.Left = left(r.Due, v.now)
 	}
 	deciding := r.State == review.Open && v.now.Before(r.Due) && v.may(reviewsDecide)
-	shown := p.choose(v, items, &page)
+	shown, err := p.choose(v, items, whole, &page)
+	if err != nil {
+		return page, "", err
+	}
 	for _, i := range shown {
-		page.add(i, names, deciding, v.who)
+		page.add(i, names, whole, deciding, v.who)
 	}
 	page.Form = slices.ContainsFunc(page.Groups, func(g reviewGroup) bool {
 		return slices.ContainsFunc(g.Rights, func(r reviewRight) bool { return r.Form })
@@ -296,19 +306,19 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 
 // left says how long it is until a time.
 func left(due, now time.Time) string {
-	switch d := due.Sub(now); {
-	case d <= 0:
-		return "due now"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d/time.Hour)) + " hours left"
-	default:
-		return strconv.Itoa(int(d/(24*time.Hour))) + " days left"
+	if d := due.Sub(now); d > 0 {
+		return Ahead(d) + " left"
 	}
+	return "due now"
 }
 
 // choose returns the rights that the address asks for, in the page's order.
-func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) []review.Item {
-	show, holder := v.query("show"), v.query("holder")
+func (p reviewPages) choose(v *visit, items []review.Item, names map[operator.AccountID]string, page *reviewPage) ([]review.Item, error) {
+	show, err := v.choice("show", "Show", []string{"proposed", "undecided", "ending"})
+	if err != nil {
+		return nil, err
+	}
+	holder := v.query("holder")
 	items = slices.DeleteFunc(slices.Clone(items), func(i review.Item) bool {
 		switch show {
 		case "proposed":
@@ -326,7 +336,7 @@ func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) []r
 	})
 	if holder != "" {
 		items = slices.DeleteFunc(items, func(i review.Item) bool {
-			return !strings.Contains(strings.ToLower(i.Holder+" "+i.System+" "+i.Name), strings.ToLower(holder))
+			return !strings.Contains(strings.ToLower(i.Holder+" "+names[operator.AccountID(i.Holder)]+" "+i.System+" "+i.Name), strings.ToLower(holder))
 		})
 	}
 	page.Filter = Filter{Action: page.Path, Fields: []Field{
@@ -343,15 +353,15 @@ func (p reviewPages) choose(v *visit, items []review.Item, page *reviewPage) []r
 	from := min(n*reviewRights, len(items))
 	to := min(from+reviewRights, len(items))
 	page.Pager = pager(v.r.URL, n, reviewRights, to-from, to < len(items), int64(len(items)))
-	return items[from:to]
+	return items[from:to], nil
 }
 
 // add puts a right into its holder's group.
-func (page *reviewPage) add(i review.Item, names map[string]string, deciding bool, who *operator.Account) {
+func (page *reviewPage) add(i review.Item, names map[string]string, whole map[operator.AccountID]string, deciding bool, who *operator.Account) {
 	text := kindTexts[i.Kind]
 	holder := i.Holder
 	if i.Kind == review.Grant {
-		holder = cmp.Or(names[i.Holder], i.Holder)
+		holder = cmp.Or(whole[operator.AccountID(i.Holder)], i.Holder)
 	}
 	what := text[1]
 	if i.System != "" {

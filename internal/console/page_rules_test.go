@@ -52,9 +52,16 @@ func TestPurposes(t *testing.T) {
 		Unused:   []UnusedLine{{"call", "GET /2/users/me", "it was never called"}},
 		Withheld: []UnusedLine{{"fields", "POST /2/tweets", "text"}},
 	}, {Name: "own", Why: "Notes."}}}
-	d.get("/purposes").shows(t, `href="/purposes/publish"`, "People post through us.", "1\u202f236", "5 May 2026", "Use is counted since 4 May 2026", "!Report mode")
+	d.get("/purposes").shows(t, `href="/purposes/publish"`, "People post through us.", "1\u202f236", "5 May 2026", "Use is counted since 4 May 2026", "By report mode alone", "!Report mode")
+	from.view.Purposes[0].Calls[2].Reported = 0
+	d.get("/purposes").shows(t, "1\u202f236", "!By report mode alone")
+	from.view.Purposes[0].Calls[2].Reported = 2
 	r := d.get("/purposes/publish")
-	r.shows(t, "POST /2/tweets", "declared, not used", "not declared", "it was never called", "Fields that enforce mode leaves out", `href="/services/web"`, "50/s", "tweet.write", `href="/log?purpose=publish"`, "observed for less than a week", "!Report mode")
+	r.shows(t, "POST /2/tweets", "declared, not used", "not declared", "!it was never called", "!and not used</h2>", "Fields that enforce mode leaves out", `href="/services/web"`, "50/s", "tweet.write", `href="/log?purpose=publish"`, "observed for less than a week", "!Report mode")
+	// What the list of calls cannot say follows it, and what it says is not said again.
+	from.view.Purposes[0].Unused = append(from.view.Purposes[0].Unused, UnusedLine{"scope", "like.write", "no call needs it"})
+	d.get("/purposes/publish").shows(t, "Also declared and not used</h2>", "like.write", "!it was never called")
+	d.get("/purposes").shows(t, `<td data-label="Declared, not used" class="number"><span>2</span>`)
 	d.get("/purposes/own").shows(t, "No calls", "no bound", "your own data only", "Nothing is unused", "No service may", "!Fields that enforce mode")
 	if r := d.get("/purposes/nothing"); r.status != 404 {
 		t.Errorf("a purpose that is not there: status %d", r.status)

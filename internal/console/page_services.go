@@ -42,9 +42,10 @@ type ServiceLine struct {
 	Sources  []string
 	Disabled bool
 	Created  time.Time
-	// Keys are how many work, and Ending how many of those end soon.
-	Keys, Ending int
-	Used         time.Time
+	// Keys are how many work, Ending how many of those end soon, and Wide how many open
+	// every one of several purposes.
+	Keys, Ending, Wide int
+	Used               time.Time
 }
 
 // ServiceView is all about one.
@@ -60,6 +61,8 @@ type ServiceView struct {
 // ServiceKeyLine is a key of a service, never the key itself.
 type ServiceKeyLine struct {
 	ID, Purpose string
+	// Wide says that it works and opens every one of several purposes.
+	Wide bool
 	// Successor is the key that takes its place, and Replaces the one whose place it took;
 	// "" is none.
 	Successor, Replaces string
@@ -124,6 +127,8 @@ func (p servicesPage) list(v *visit) error {
 			state = badgeCell(Warn, "no key works")
 		case s.Ending > 0:
 			state = badgeCell(Warn, "a key ends soon")
+		case s.Wide > 0:
+			state = badgeCell(Warn, "wide key")
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
 			linkCell(s.Name, serviceHref(s.Name)), state, textCell(strings.Join(s.Purposes, ", ")), countCell(int64(s.Keys)), timeCell(s.Used), textCell(anywhere(s.Sources)),
@@ -148,6 +153,14 @@ func keyPurpose(purpose string) string {
 		return "no purpose: events, duties, the log"
 	}
 	return purpose
+}
+
+// keyPurposeCell marks a key that opens more than a key need open.
+func keyPurposeCell(k ServiceKeyLine) Cell {
+	if k.Wide {
+		return badgeCell(Warn, keyPurpose(k.Purpose))
+	}
+	return textCell(keyPurpose(k.Purpose))
 }
 
 func serviceKeyBadge(state string) Badge {
@@ -198,7 +211,7 @@ func (p servicesPage) one(v *visit) error {
 	for _, k := range s.List {
 		b := serviceKeyBadge(k.State)
 		data.Keys.Rows = append(data.Keys.Rows, Row{Cells: []Cell{
-			idCell(k.ID, serviceKeyHref(s.Name, k.ID)), badgeCell(b.Tone, b.Text), textCell(keyPurpose(k.Purpose)), timeCell(k.Created), untilCell(k.Expires), timeCell(k.Used), textCell(k.From), countCell(k.Count),
+			idCell(k.ID, serviceKeyHref(s.Name, k.ID)), badgeCell(b.Tone, b.Text), keyPurposeCell(k), timeCell(k.Created), untilCell(k.Expires), timeCell(k.Used), textCell(k.From), countCell(k.Count),
 		}})
 	}
 	if v.may(servicesChange) && !s.Disabled {
@@ -315,7 +328,7 @@ func (p servicesPage) key(v *visit) error {
 	}
 	k, at := s.List[i], serviceKeyHref(s.Name, s.List[i].ID)
 	data := serviceKeyData{Back: serviceHref(s.Name), Service: s.Name, ID: k.ID, Badge: serviceKeyBadge(k.State)}
-	data.Facts = Pairs{{"Purpose", textCell(keyPurpose(k.Purpose))}, {"Made", timeCell(k.Created)}, {"Ends", untilCell(k.Expires)}, {"Last use", timeCell(k.Used)}, {"Uses", countCell(k.Count)}}
+	data.Facts = Pairs{{"Purpose", keyPurposeCell(k)}, {"Made", timeCell(k.Created)}, {"Ends", untilCell(k.Expires)}, {"Last use", timeCell(k.Used)}, {"Uses", countCell(k.Count)}}
 	if k.From != "" {
 		data.Facts = append(data.Facts, Pair{"Last used from", textCell(k.From)})
 	}

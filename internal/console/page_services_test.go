@@ -72,6 +72,19 @@ func TestServices(t *testing.T) {
 	from.list = []ServiceLine{from.one.ServiceLine, {Name: "old", Disabled: true}, {Name: "new"}, {Name: "late", Keys: 1, Ending: 1}}
 	d.get("/services").shows(t, `href="/services/web"`, "in use", "not in the configuration", "no key works", "a key ends soon", "any network", "publish, pages")
 	d.get("/services/web").shows(t, "50/s", "more than 1\u202f000", "192.0.2.0/24", "1\u202f234", "ends soon", "all purposes", "no purpose: events", "Make a key", "Cut off its handles", `href="/services/web/keys/key1"`)
+	d.get("/services/web").shows(t, "!opens every purpose", "!open every purpose")
+	d.get("/services").shows(t, "!wide key")
+	// A key that opens more than a key need open says so, wherever it is listed.
+	was := from.one
+	from.one.List = append(slices.Clone(was.List), ServiceKeyLine{ID: "key4", State: "works", Wide: true, Created: now})
+	from.one.Wide = 1
+	from.list[0].Wide = 1
+	d.get("/services").shows(t, `badge warn">wide key`)
+	d.get("/services/web").shows(t, "A key opens every purpose of this service", `badge warn">all purposes`)
+	d.get("/services/web/keys/key4").shows(t, `badge warn">all purposes`)
+	from.one.Wide = 2
+	d.get("/services/web").shows(t, "2 keys open every purpose")
+	from.one, from.list[0].Wide = was, 0
 	if r := d.get("/services/nothing"); r.status != 404 {
 		t.Errorf("a service that is not there: status %d", r.status)
 	}

@@ -186,7 +186,7 @@ var hostile = []string{
 }
 
 func TestTrafficPagesHoldWhatTheyAreGiven(t *testing.T) {
-	paths := []string{"/", "/?of=day", "/calls?service=a", "/flows", "/connections?state=revoked&purpose=p", "/connections/con1", "/people", "/people/p1", "/people/number/3", "/people/duties/d1"}
+	paths := []string{"/", "/?of=day", "/calls?service=a", "/flows", "/connections?state=revoked", "/connections/con1", "/people", "/people/p1", "/people/number/3", "/people/duties/d1"}
 	benign := map[string][]string{}
 	s := &traffic{}
 	d := newDesk(t, operator.Owner, s.pages()...)
@@ -208,11 +208,19 @@ func TestTrafficPagesHoldWhatTheyAreGiven(t *testing.T) {
 				t.Errorf("%s with %.40q has another structure, from element %d on: %q instead of %q", path, text, at, got[at:min(len(got), at+3)], benign[path][at:min(len(benign[path]), at+3)])
 			}
 		}
-		// The same in what filters give back.
-		for _, path := range []string{"/calls", "/connections"} {
-			r := d.get(path + "?service=" + url.QueryEscape(text) + "&purpose=" + url.QueryEscape(text) + "&state=" + url.QueryEscape(text) + "&after=" + url.QueryEscape(text))
-			if r.status != 200 {
-				t.Errorf("%s with %.40q in every filter: status %d", path, text, r.status)
+		// The same in what filters give back, or refuse.
+		given := url.QueryEscape(text)
+		want := 200
+		if len(text) > maxQuery {
+			want = 400
+		}
+		for path, want := range map[string]int{
+			"/calls?service=" + given + "&purpose=" + given + "&after=" + given: want, "/connections?purpose=" + given + "&after=" + given: want,
+			"/calls?outcome=" + given: 400, "/connections?state=" + given: 400, "/connections?app=x" + given: 400,
+		} {
+			r := d.get(path)
+			if r.status != want {
+				t.Errorf("%.80s with %.40q in a filter: status %d instead of %d", path, text, r.status, want)
 			}
 			skeleton(t, r.body)
 		}
@@ -242,6 +250,13 @@ func TestOverview(t *testing.T) {
 
 	s.overview.Needs = []Need{{Warn, "7 connections have to be made again", "/connections?state=reconnect_needed"}}
 	owner.get("/").shows(t, `class="strip warn"`, "One thing needs doing now:", `href="/connections?state=reconnect_needed"`)
+	// What needs doing is not worth a look as well; its figure is still there.
+	again := Tile{Label: "To connect again", Value: "7", Tone: Warn, Href: "/connections?state=reconnect_needed"}
+	s.overview.Groups[0].Tiles = append(s.overview.Groups[0].Tiles, again)
+	owner.get("/").shows(t, "!to connect again 7", `<span class="label">To connect again</span>`, "refused calls 12 per minute")
+	s.overview.Needs = nil
+	owner.get("/").shows(t, "to connect again 7")
+	s.overview.Needs = []Need{{Warn, "7 connections have to be made again", "/connections?state=reconnect_needed"}}
 	s.overview.Needs = append(s.overview.Needs, Need{Bad, "the log is closed", "/health"})
 	owner.get("/").shows(t, `class="strip bad"`, "2 things need doing now:", `>the log is closed</a>`)
 
@@ -314,7 +329,7 @@ func TestConnections(t *testing.T) {
 	s.list = ConnectionList{}
 	owner.get("/connections").shows(t, "Nobody has connected yet", "gatehouse connect begin")
 	owner.get("/connections?state=revoked").shows(t, "No connection fits")
-	s.list.After = "1.con1"
+	s.list.After, s.list.Purposes = "1.con1", []string{"rare"}
 	owner.get("/connections?purpose=rare").shows(t, "None among these", "Look further", "after=1.con1")
 }
 
@@ -360,7 +375,7 @@ func TestPeople(t *testing.T) {
 
 	s.asked = nil
 	owner.get("/people/PERSON1?days=7").shows(t, "ada", "Ada L.", "collector.example", "<svg", "Duty: erasure", "Your app was asked", "Erase this person", "name ×\u00a03")
-	owner.get("/people/PERSON1?days=8")
+	owner.get("/people/PERSON1")
 	if want := []string{"person " + account + " PERSON1 7", "person " + account + " PERSON1 90"}; !slices.Equal(s.asked, want) {
 		t.Errorf("asked %q", s.asked)
 	}

@@ -4,7 +4,9 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Tone says how something is, for colour and for those who do not see it.
@@ -54,6 +56,8 @@ type Table struct {
 type Column struct {
 	Name, Sort, Sorted string
 	Number             bool
+	// Aside is not shown on a narrow screen: the row leads to a page that says it too.
+	Aside bool
 }
 
 // Row is one thing of a list.
@@ -86,6 +90,37 @@ func timeCell(t time.Time) Cell          { return Cell{Kind: "time", Time: t} }
 func clockCell(t time.Time) Cell         { return Cell{Kind: "clock", Time: t} }
 func badgeCell(tone Tone, s string) Cell { return Cell{Kind: "badge", Badge: Badge{tone, s}} }
 func buttonCell(b Button) Cell           { return Cell{Kind: "button", Button: &b} }
+
+// classOf are the classes of a cell: what does not break in a wide table, and what has
+// room beside another in a narrow one.
+func classOf(column Column, c Cell) string {
+	var out []string
+	if column.Number {
+		out = append(out, "number")
+	}
+	if column.Aside {
+		out = append(out, "aside")
+	}
+	said := c.Text
+	switch c.Kind {
+	case "time":
+		said = ago(c.Time)
+	case "clock":
+		said = clock(c.Time)
+	case "badge":
+		said = c.Badge.Text + "  "
+	case "id":
+		said = brief(c.Text) + "  "
+	}
+	n := utf8.RuneCountInString(said)
+	if c.Kind == "text" && n > 0 && (n <= 12 || n <= 24 && !strings.Contains(said, " ")) {
+		out = append(out, "word")
+	}
+	if c.Kind != "button" && n > 0 && utf8.RuneCountInString(column.Name)+n <= 18 {
+		out = append(out, "half")
+	}
+	return strings.Join(out, " ")
+}
 
 // dropEmpty leaves out columns in which no row says anything.
 func (t *Table) dropEmpty() {

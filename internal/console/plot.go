@@ -24,7 +24,9 @@ type Point struct {
 // Plot is a drawing of values over time, made on the server. newPlot makes one.
 type Plot struct {
 	Title, Desc string
-	Href        string
+	// Unit is what the figures at the axis are of.
+	Unit string
+	Href string
 	// The drawing's own coordinates: 0 0 640 180.
 	Lines  []plotLine
 	Y, X   []plotTick
@@ -42,7 +44,9 @@ type plotLine struct {
 
 type plotDot struct{ X, Y string }
 
-type plotTick struct{ At, Text string }
+// plotTick is a mark at an axis. Side says which side of its text is there: start,
+// middle or end.
+type plotTick struct{ At, Text, Side string }
 
 type plotLegend struct {
 	Name string
@@ -56,9 +60,10 @@ const (
 	plotLeft, plotTop, plotRight, plotBottom = 46, 10, 10, 24
 )
 
-// newPlot draws series over the time from begin to end. unit stands behind figures.
+// newPlot draws series over the time from begin to end. unit stands behind figures, and
+// once for all of those at the axis, where a phone has no room for it.
 func newPlot(title, unit, href string, begin, end time.Time, series ...Series) Plot {
-	p := Plot{Title: title, Href: href, Empty: true}
+	p := Plot{Title: title, Unit: strings.TrimSpace(unit), Href: href, Empty: true}
 	top := 0.0
 	for _, s := range series {
 		for _, pt := range s.Points {
@@ -82,15 +87,20 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	y := func(v float64) float64 { return plotTop + high*(1-v/ceiling) }
 	for i := range steps + 1 {
 		v := step * float64(i)
-		p.Y = append(p.Y, plotTick{coordinate(y(v)), figure(v) + unit})
+		p.Y = append(p.Y, plotTick{coordinate(y(v)), figure(v), "end"})
 	}
-	layout := "15:04"
-	if end.Sub(begin) > 36*time.Hour {
-		layout = "2 Jan"
-	}
-	for i := range 5 {
-		at := begin.Add(time.Duration(float64(end.Sub(begin)) * float64(i) / 4))
-		p.X = append(p.X, plotTick{coordinate(x(at)), at.UTC().Format(layout)})
+	for _, at := range niceTimes(begin, end) {
+		layout, side, px := "15:04", "middle", x(at)
+		switch {
+		case px < plotLeft+20:
+			side = "start"
+		case px > plotWidth-plotRight-20:
+			side = "end"
+		}
+		if end.Sub(begin) > 36*time.Hour {
+			layout = "2 Jan"
+		}
+		p.X = append(p.X, plotTick{coordinate(px), at.UTC().Format(layout), side})
 	}
 	var said []string
 	for _, s := range series {
@@ -134,6 +144,28 @@ func newPlot(title, unit, href string, begin, end time.Time, series ...Series) P
 	}
 	p.Desc = "From " + stamp(begin) + " to " + stamp(end) + ". " + strings.Join(said, "; ") + "."
 	return p
+}
+
+// niceTimes are two to six times between begin and end at which a clock says something
+// round.
+func niceTimes(begin, end time.Time) []time.Time {
+	step := 24 * time.Hour
+	for _, s := range []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour} {
+		if end.Sub(begin) <= 5*s {
+			step = s
+			break
+		}
+	}
+	for end.Sub(begin) > 5*step {
+		step *= 2
+	}
+	var out []time.Time
+	for at := begin.UTC().Truncate(step); !at.After(end); at = at.Add(step) {
+		if !at.Before(begin) {
+			out = append(out, at)
+		}
+	}
+	return out
 }
 
 // drawn reports whether a value has a place: it is a number that others can be told

@@ -24,8 +24,18 @@ func TestPlot(t *testing.T) {
 	if !strings.Contains(p.Desc, "least 1/s, most 4/s, last 3/s") {
 		t.Errorf("it says %q", p.Desc)
 	}
-	if len(p.X) != 5 || p.X[0].Text != "12:00" || p.X[4].Text != "13:00" {
+	if len(p.X) != 5 || p.X[0] != (plotTick{"46", "12:00", "start"}) || p.X[1].Text != "12:15" || p.X[4] != (plotTick{"630", "13:00", "end"}) {
 		t.Errorf("times: %v", p.X)
+	}
+	if p.Unit != "/s" || p.Y[1].Text != "50" || p.Legend[0].Last != "3/s" {
+		t.Errorf("the unit is said as %q, %v, %v", p.Unit, p.Y, p.Legend)
+	}
+	// Times at the axis are round, few, and there is more than one.
+	for span, first := range map[time.Duration]string{10 * time.Minute: "12:04", 2 * time.Hour: "12:30", 24 * time.Hour: "18:00", 40 * 24 * time.Hour: "3 Dec"} {
+		p := newPlot("x", "", "", begin.Add(3*time.Minute), begin.Add(3*time.Minute+span), Series{Points: []Point{at(4, 1)}})
+		if len(p.X) < 2 || len(p.X) > 6 || p.X[0].Text != first {
+			t.Errorf("%s: times are %v", span, p.X)
+		}
 	}
 	for _, none := range []Plot{newPlot("x", "", "", begin, begin.Add(time.Hour)), newPlot("x", "", "", begin, begin, Series{Points: []Point{at(0, 1)}}),
 		newPlot("x", "", "", begin, begin.Add(time.Hour), Series{Points: []Point{at(0, math.NaN()), at(1, math.MaxFloat64)}})} {

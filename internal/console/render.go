@@ -59,7 +59,7 @@ func functions(assets map[string]asset) template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no asset %s", name)
 		},
-		"count": countAny, "knownBy": knownBy, "ago": ago, "clock": clock, "iso": iso, "stamp": stamp, "day": day, "brief": brief, "dutyTone": dutyTone, "dutyHref": dutyHref,
+		"count": countAny, "knownBy": knownBy, "ago": ago, "clock": clock, "iso": iso, "stamp": stamp, "day": day, "brief": brief, "classOf": classOf, "dutyTone": dutyTone, "dutyHref": dutyHref,
 		"badge": func(tone Tone, text string) Badge { return Badge{tone, text} },
 		"field": func(name, label string) Field { return Field{Name: name, Label: label} },
 		"passkeyForm": func(kind, action, button, back string) passkeyForm {
@@ -144,8 +144,11 @@ func (v *visit) showProblem(p wire.Problem) {
 		p.Detail = "Something went wrong on this side; it is in the program's log under the number below. Try again, and if it stays, look at Health."
 	}
 	back := "/"
-	if v.route.command {
+	switch {
+	case v.route.command:
 		back = v.back()
+	case p.Rule == filterRule:
+		back = v.r.URL.EscapedPath()
 	}
 	data := problem{
 		Title: p.Title, Detail: p.Detail, Rule: p.Rule, Instance: p.Instance, Request: wire.RequestID(v.r.Context()), Status: p.Status, Back: back,
@@ -178,7 +181,7 @@ func ago(t time.Time) string {
 	}
 	d := time.Since(t)
 	if d < 0 {
-		return "in " + span(rounded(-d))
+		return "in " + Ahead(-d)
 	}
 	if d < 2*time.Second {
 		return "now"
@@ -186,16 +189,19 @@ func ago(t time.Time) string {
 	return span(d) + " ago"
 }
 
-// rounded is a length of time that is still to come, to the nearest of its largest
-// unit: what lasts a day is not said to end in 23 hours.
-func rounded(d time.Duration) time.Duration {
-	out := d
-	for _, unit := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour} {
-		if out >= unit {
-			out = d.Round(unit)
+// Ahead returns a length of time that is still to come, as all pages say it: to the
+// nearest of the largest unit of which there are two. What lasts a day ends in 24 hours,
+// not in 23, and a deadline in a day and a half is not said to be tomorrow's.
+func Ahead(d time.Duration) string {
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{365 * 24 * time.Hour, "y"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
+		if n := int64(d.Round(u.size) / u.size); n >= 2 {
+			return strconv.FormatInt(n, 10) + " " + u.name
 		}
 	}
-	return out
+	return strconv.FormatInt(int64(max(0, d).Round(time.Second)/time.Second), 10) + " s"
 }
 
 // clock returns when in the day something was, with the day if it is another one.

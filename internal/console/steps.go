@@ -1,6 +1,7 @@
 package console
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -44,6 +45,14 @@ func (v *visit) actor() string {
 		return ""
 	}
 	return string(v.who.ID)
+}
+
+// page returns the address of a page that is offered, or "".
+func (v *visit) page(path string) string {
+	if slices.ContainsFunc(v.console.routes, func(r route) bool { return r.pattern == "GET "+path && v.may(r.permission) }) {
+		return path
+	}
+	return ""
 }
 
 // reach returns an address if whoever looks may open the page that it is on, and ""

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,13 +53,54 @@ func (v *visit) by() operator.Actor {
 	return operator.By(*v.session)
 }
 
-// query returns a parameter of the address; what is longer than 500 bytes is not one.
+// maxQuery bounds a parameter of the address, in bytes.
+const maxQuery = 500
+
+// query returns a parameter of the address; what is longer than maxQuery is not one.
 func (v *visit) query(name string) string {
 	s := v.r.URL.Query().Get(name)
-	if len(s) > 500 {
+	if len(s) > maxQuery {
 		return ""
 	}
 	return s
+}
+
+// readable refuses an address of which a part would be left out: a list without the
+// filter that was asked for says something that is not so.
+func (v *visit) readable() error {
+	query, err := url.ParseQuery(v.r.URL.RawQuery)
+	if err != nil {
+		return refuseFilter("The address of this page cannot be read behind its question mark. Choose in the form instead.")
+	}
+	for _, values := range query {
+		if slices.ContainsFunc(values, func(s string) bool { return len(s) > maxQuery }) {
+			return refuseFilter("A value in the address of this page is longer than " + strconv.Itoa(maxQuery) + " bytes. Shorten it.")
+		}
+	}
+	return nil
+}
+
+// oneOf joins words into "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// choice returns a parameter that is one of a list's, or "" where it is missing. Others
+// are refused with the field's label, and not repeated: they would find nothing, and
+// look as if there were nothing.
+func (v *visit) choice(name, label string, offered []string) (string, error) {
+	s := v.query(name)
+	switch {
+	case s == "" || slices.Contains(offered, s):
+		return s, nil
+	case len(offered) == 0 || len(offered) > 12:
+		return "", refuseFilter(label + ": this is none of what can be chosen. Go back, and choose in the form.")
+	}
+	return "", refuseFilter(label + ": choose " + oneOf(offered) + ".")
 }
 
 // with returns the address of this page with parameters changed: pairs of name and
@@ -92,7 +135,7 @@ func (v *visit) redirect(to string) error {
 }
 
 // errNoPage is the answer for addresses that are not in the table.
-var errNoPage = wire.Refuse(gatehouse.ErrNotFound, "console/no-page", "There is no page at this address.")
+var errNoPage = wire.Refuse(gatehouse.ErrNotFound, "console/no-page", "There is no page at this address. Choose one in the menu.")
 
 // mount returns the handler of one route: bounded, closed to other origins, and open
 // to those who hold its permission.
@@ -206,11 +249,11 @@ func (k *Console) receive(v *visit) error {
 			v.r.Body = io.NopCloser(&form)
 			return nil
 		case errors.As(err, &large):
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large."), http.StatusRequestEntityTooLarge)
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form is too large. Shorten what you entered, and send it again."), http.StatusRequestEntityTooLarge)
 		case err != nil:
-			return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read.")
+			return wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form cannot be read. Go back, reload the page, and send it again.")
 		case time.Since(began) > k.limits.Time:
-			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form took too long to arrive."), http.StatusRequestTimeout)
+			return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/form", "The form took too long to arrive, and nothing was done. Send it again."), http.StatusRequestTimeout)
 		}
 	}
 }
@@ -219,7 +262,7 @@ func (k *Console) receive(v *visit) error {
 // that leads to this address must not show our pages: its scripts could read them.
 func (k *Console) elsewhere(v *visit) error {
 	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
-		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/host", "The console is at "+k.url.String()+"."), http.StatusMisdirectedRequest)
+		return wire.WithStatus(wire.Refuse(gatehouse.ErrInvalid, "console/host", "The console is at "+k.url.String()+". Open it there."), http.StatusMisdirectedRequest)
 	}
 	return v.redirect(k.url.Scheme + "://" + k.url.Host + "/")
 }
@@ -254,6 +297,11 @@ func (k *Console) guard(v *visit) error {
 			return v.proveFirst()
 		}
 	}
+	if v.route.permission != anyone && v.route.permission != self {
+		if err := v.readable(); err != nil {
+			return err
+		}
+	}
 	v.takeFlash()
 	return v.route.handler(v)
 }
@@ -261,12 +309,12 @@ func (k *Console) guard(v *visit) error {
 // sameOrigin refuses what another site's page sent, and what no browser did.
 func (k *Console) sameOrigin(r *http.Request) error {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
-		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console.")
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This can only be sent by a form of the console. Open its page, and press the button there.")
 	}
 	// Browsers that do not send Sec-Fetch-Site name the scheme here only: a page of the same
 	// name without TLS is somebody else's.
 	if origin := r.Header.Get("Origin"); origin != "" && !strings.EqualFold(origin, k.url.Scheme+"://"+k.url.Host) || k.cross.Check(r) != nil {
-		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done.")
+		return wire.Refuse(gatehouse.ErrDenied, "console/origin", "This came from a page of another site, and was not done. If you meant it, do it in the console itself.")
 	}
 	return nil
 }

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	insertScimToken statement = `INSERT INTO scim_tokens (id, hash, created, until, used) VALUES ($1, $2, $3, $4, 0)`
+	insertScimToken statement = `INSERT INTO scim_tokens (id, hash, created, until, used, maker) VALUES ($1, $2, $3, $4, 0, $5)`
 	endScimTokens   statement = `UPDATE scim_tokens SET until = $2 WHERE id <> $1 AND (until = 0 OR until > $2)`
 	sweepScimTokens statement = `DELETE FROM scim_tokens WHERE until <> 0 AND until <= $1`
-	selectScimToken statement = `SELECT id, created, until, used FROM scim_tokens WHERE hash = $1`
-	listScimTokens  statement = `SELECT id, created, until, used FROM scim_tokens ORDER BY created, id`
+	selectScimToken statement = `SELECT id, created, until, used, maker FROM scim_tokens WHERE hash = $1`
+	listScimTokens  statement = `SELECT id, created, until, used, maker FROM scim_tokens ORDER BY created, id`
 	touchScimToken  statement = `UPDATE scim_tokens SET used = $2 WHERE id = $1 AND used < $2`
 	deleteScimToken statement = `DELETE FROM scim_tokens WHERE id = $1`
 )
@@ -32,7 +32,7 @@ func (s *ScimTokens) AddToken(ctx context.Context, r scim.TokenRecord, others ti
 		if _, err := t.exec(ctx, sweepScimTokens, micros(r.Token.Created)); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, insertScimToken, string(r.Token.ID), r.Hash[:], micros(r.Token.Created), micros(r.Token.Until)); err != nil || others.IsZero() {
+		if _, err := t.exec(ctx, insertScimToken, string(r.Token.ID), r.Hash[:], micros(r.Token.Created), micros(r.Token.Until), string(r.Token.By)); err != nil || others.IsZero() {
 			return err
 		}
 		_, err := t.exec(ctx, endScimTokens, string(r.Token.ID), micros(others))
@@ -52,7 +52,7 @@ func (s *ScimTokens) Tokens(ctx context.Context) ([]scim.Token, error) {
 
 func scanScimToken(r scanner) (k scim.Token, err error) {
 	var created, until, used int64
-	err = r.Scan(&k.ID, &created, &until, &used)
+	err = r.Scan(&k.ID, &created, &until, &used, &k.By)
 	k.Created, k.Until, k.Used = fromMicros(created), fromMicros(until), fromMicros(used)
 	return k, err
 }

@@ -30,11 +30,15 @@ const (
 	// ActChangeOwner says who may decide approvals: it gives or takes a role that
 	// may, or hands an account that has one to somebody else.
 	ActChangeOwner Act = "owner.change"
+	// ActScimToken makes a token for an identity provider: whoever has it makes
+	// accounts, and fills groups whose role may decide approvals.
+	ActScimToken Act = "scim.token"
 )
 
 // acts holds what each act takes.
 var acts = map[Act]Permission{
 	ActDestroyKey: KeysDestroy, ActRevokeEverything: EverythingRevoke, ActRestore: RestoreApprove, ActChangeOwner: OwnerChange,
+	ActScimToken: OwnerChange,
 }
 
 // Permission is what the act takes; empty for one that does not exist.

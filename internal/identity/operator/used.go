@@ -29,8 +29,8 @@ var traces = map[Permission][]Trace{
 	KeysRotate:        plain("keys.rotate"),
 	KeysDestroy:       slices.Concat(plain("keys.destroy", "keys.schedule"), ofAct(ActDestroyKey)),
 	ServicesChange:    plain("service.key.create", "service.key.expire", "service.key.revoke", "handle.revoke"),
-	OperatorsChange:   plain(actionInvite, actionGrant, actionRevoke, actionHandOver, actionSuspend, actionResume, actionRemove),
-	OwnerChange: slices.Concat(ofAct(ActChangeOwner), []Trace{
+	OperatorsChange:   plain(actionInvite, actionGrant, actionRevoke, actionHandOver, actionSuspend, actionResume, actionRemove, "scim.token", "scim.token.revoke"),
+	OwnerChange: slices.Concat(ofAct(ActChangeOwner), ofAct(ActScimToken), []Trace{
 		{actionGrant, map[string]string{"role": string(Owner)}}, {actionGrant, map[string]string{"role": string(Security)}},
 		{actionRevoke, map[string]string{"role": string(Owner)}}, {actionRevoke, map[string]string{"role": string(Security)}},
 	}),

@@ -74,7 +74,7 @@ func TestTokens(t *testing.T) {
 		}
 		create := func(life, overlap time.Duration) (secret.Text, scim.Token) {
 			t.Helper()
-			text, k, err := w.tokens.Create(ctx, life, overlap)
+			text, k, err := w.tokens.Create(ctx, operator.Host(), life, overlap)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,27 +101,39 @@ func TestTokens(t *testing.T) {
 		w.ahead.Add(int64(47 * time.Hour))
 		opens(third, false)
 
+		// Who made it stands with it: the host is nobody, an operator a number.
+		if all[0].By != "" {
+			t.Errorf("the host's token was made by %q", all[0].By)
+		}
+		by := operator.By(operator.Session{Account: "acc1", ID: "ses1"})
+		if _, k, err := w.tokens.Create(ctx, by, 0, -1); err != nil || k.By != "acc1" {
+			t.Fatalf("made by %q, %v", k.By, err)
+		} else if all, _ := w.tokens.List(ctx); len(all) != 1 || all[0] != k {
+			t.Errorf("tokens: %+v, want %+v", all, k)
+		} else if err := w.tokens.Revoke(ctx, by, k.ID); err != nil {
+			t.Fatal(err)
+		}
 		fourth, k4 := create(0, -1)
 		if all, _ := w.tokens.List(ctx); len(all) != 1 {
 			t.Errorf("%d tokens are kept, want those that work", len(all))
 		}
 		opens(fourth, true)
-		if err := w.tokens.Revoke(ctx, k4.ID); err != nil {
+		if err := w.tokens.Revoke(ctx, operator.Host(), k4.ID); err != nil {
 			t.Fatal(err)
 		}
 		opens(fourth, false)
-		if err := w.tokens.Revoke(ctx, k4.ID); !errors.Is(err, gatehouse.ErrNotFound) {
+		if err := w.tokens.Revoke(ctx, operator.Host(), k4.ID); !errors.Is(err, gatehouse.ErrNotFound) {
 			t.Errorf("revoking twice: %v", err)
 		}
 		for _, life := range []time.Duration{-1, scim.MaxLife + 1} {
-			if _, _, err := w.tokens.Create(ctx, life, -1); !errors.Is(err, gatehouse.ErrInvalid) {
+			if _, _, err := w.tokens.Create(ctx, operator.Host(), life, -1); !errors.Is(err, gatehouse.ErrInvalid) {
 				t.Errorf("a life of %s: %v", life, err)
 			}
 		}
 		for range 10 {
 			create(scim.MaxLife, -1)
 		}
-		if _, _, err := w.tokens.Create(ctx, 0, -1); !errors.Is(err, gatehouse.ErrConflict) {
+		if _, _, err := w.tokens.Create(ctx, operator.Host(), 0, -1); !errors.Is(err, gatehouse.ErrConflict) {
 			t.Errorf("an eleventh token: %v", err)
 		}
 		// What is in the database opens nothing, and is no token.

@@ -132,7 +132,7 @@ func newWorld(t testing.TB, dsn string, o options) *world {
 	w.tokens, err = scim.NewTokens(scim.TokensConfig{Store: w.db.ScimTokens(), Log: w.log, Derive: w.vault.Derive, Now: w.now})
 	fail(err)
 	w.serve(o)
-	text, k, err := w.tokens.Create(t.Context(), 0, -1)
+	text, k, err := w.tokens.Create(t.Context(), operator.Host(), 0, -1)
 	fail(err)
 	w.token, w.id = text, k.ID
 	w.raw = storetest.OpenRaw(t, dsn)

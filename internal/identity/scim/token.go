@@ -24,6 +24,8 @@ type TokenID string
 type Token struct {
 	ID      TokenID
 	Created time.Time
+	// By is who made it, empty for the host.
+	By operator.AccountID
 	// Until is when it ends; zero for no end.
 	Until time.Time
 	// Used is when it was last presented, within a minute; zero for never.
@@ -116,10 +118,11 @@ func (t *Tokens) hash(ctx context.Context, text secret.Text) (Hash, error) {
 	return sha256.Sum256([]byte(derived.Reveal())), nil
 }
 
-// Create makes a token, which is returned once. It lives for life, zero for DefaultLife.
+// Create makes a token, which is returned once. Whether by may, the caller has asked
+// already ([operator.Directory.Allow]). It lives for life, zero for DefaultLife.
 // With overlap, all others end after that, and with an overlap of less than zero they
 // stay as they are.
-func (t *Tokens) Create(ctx context.Context, life, overlap time.Duration) (secret.Text, Token, error) {
+func (t *Tokens) Create(ctx context.Context, by operator.Actor, life, overlap time.Duration) (secret.Text, Token, error) {
 	if life == 0 {
 		life = DefaultLife
 	}
@@ -141,11 +144,11 @@ func (t *Tokens) Create(ctx context.Context, life, overlap time.Duration) (secre
 		return secret.Text{}, Token{}, wire.Refuse(gatehouse.ErrConflict, "scim/many-tokens", "There are too many tokens. Revoke those that nobody uses.")
 	}
 	text := secret.New(prefix + strings.ToLower(rand.Text()+rand.Text()))
-	r := TokenRecord{Token: Token{ID: TokenID(strings.ToLower(rand.Text())), Created: at, Until: at.Add(life).Truncate(time.Microsecond)}}
+	r := TokenRecord{Token: Token{ID: TokenID(strings.ToLower(rand.Text())), Created: at, By: by.Account(), Until: at.Add(life).Truncate(time.Microsecond)}}
 	if r.Hash, err = t.hash(ctx, text); err != nil {
 		return secret.Text{}, Token{}, err
 	}
-	e := tokenEntry(actionToken, r.Token.ID)
+	e := tokenEntry(actionToken, by, r.Token.ID)
 	e.Facts["until"] = r.Token.Until.Format(time.RFC3339)
 	var others time.Time
 	if overlap >= 0 {
@@ -162,9 +165,9 @@ func (t *Tokens) Create(ctx context.Context, life, overlap time.Duration) (secre
 	return text, r.Token, nil
 }
 
-// tokenEntry is the beginning of an entry about a token; the host does all of them.
-func tokenEntry(action string, id TokenID) audit.Entry {
-	return audit.Entry{Action: action, Verdict: "allow", Facts: map[string]string{"operator": operator.Host().Name(), "token": string(id)}}
+// tokenEntry is the beginning of an entry about a token.
+func tokenEntry(action string, by operator.Actor, id TokenID) audit.Entry {
+	return audit.Entry{Action: action, Verdict: "allow", Facts: map[string]string{"operator": by.Name(), "token": string(id)}}
 }
 
 func (t *Tokens) finish(receipt audit.Receipt, e audit.Entry, err error) error {
@@ -185,9 +188,9 @@ func (t *Tokens) List(ctx context.Context) ([]Token, error) {
 	return all, nil
 }
 
-// Revoke makes a token worthless at once. It is done even if the log cannot be written.
-func (t *Tokens) Revoke(ctx context.Context, id TokenID) error {
-	e := tokenEntry(actionRevoke, id)
+// Revoke makes a token worthless at once; whether by may, the caller has asked. It is done even if the log cannot be written.
+func (t *Tokens) Revoke(ctx context.Context, by operator.Actor, id TokenID) error {
+	e := tokenEntry(actionRevoke, by, id)
 	receipt, unlogged := t.config.Log.Reduce(ctx, e)
 	err := t.config.Store.DropToken(ctx, id)
 	if receipt.ID() != "" {
