@@ -108,7 +108,7 @@ func serviceList(o *options) *cobra.Command {
 							continue
 						}
 						r.Keys++
-						if k.Purpose == "" {
+						if isWide(k, len(r.Purposes), now) {
 							r.Wide++
 						}
 						if k.Ending(now) {
