@@ -37,6 +37,7 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 		return v, err
 	}
 	v.Duties, v.MoreDuties = duties, more
+	m.DutiesOpen, m.NearestDeadline = dutiesNow(m.DutiesOpen, m.NearestDeadline, duties, more, now)
 	v.Looks = o.health.looks(ctx, now)
 	wide, err := o.keyLooks(ctx, now)
 	if err != nil {
@@ -242,6 +243,21 @@ func (p *parts) nearestDuties(ctx context.Context, most int) ([]console.DutyLine
 		out = append(out, dutyLine(d, now))
 	}
 	return out, more, nil
+}
+
+// dutiesNow are the figures of duties as a list of all that are open has them, so that
+// the tiles say what the table says; a sample is up to half a minute old. Of a list that
+// is cut, the nearest deadline is known all the same, and the sample's count stands.
+func dutiesNow(open metrics.Figure, nearest time.Time, list []console.DutyLine, more bool, now time.Time) (metrics.Figure, time.Time) {
+	if !more {
+		open.Value, open.Known, nearest = float64(len(list)), true, time.Time{}
+	}
+	for _, d := range list {
+		if d.Deadline.After(now) {
+			return open, d.Deadline
+		}
+	}
+	return open, nearest
 }
 
 // keyAges says since when the versions in force are in force, the oldest first.

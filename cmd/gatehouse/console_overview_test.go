@@ -147,3 +147,33 @@ func TestOverviewCountsWideKeys(t *testing.T) {
 		t.Errorf("of a key that was revoked: %q", got)
 	}
 }
+
+// The tiles of duties say what the table below them says, whenever the figures were
+// sampled.
+func TestDutiesNow(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	at := func(hours ...int) (list []console.DutyLine) {
+		for _, h := range hours {
+			list = append(list, console.DutyLine{Deadline: now.Add(time.Duration(h) * time.Hour)})
+		}
+		return list
+	}
+	sampled := metrics.Figure{Value: 9, Known: true}
+	for name, c := range map[string]struct {
+		list    []console.DutyLine
+		more    bool
+		open    float64
+		nearest time.Time
+	}{
+		"none":          {nil, false, 0, time.Time{}},
+		"two":           {at(24, 48), false, 2, now.Add(24 * time.Hour)},
+		"one overdue":   {at(-1, 48), false, 2, now.Add(48 * time.Hour)},
+		"all overdue":   {at(-2, -1), false, 2, time.Time{}},
+		"a list is cut": {at(-1, 24), true, 9, now.Add(24 * time.Hour)},
+		"cut, overdue":  {at(-2, -1), true, 9, now.Add(time.Hour)},
+	} {
+		if open, nearest := dutiesNow(sampled, now.Add(time.Hour), c.list, c.more, now); open.Value != c.open || !open.Known || !nearest.Equal(c.nearest) {
+			t.Errorf("%s: %v, %v; want %v, %v", name, open.Value, nearest, c.open, c.nearest)
+		}
+	}
+}
