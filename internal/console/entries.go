@@ -59,19 +59,27 @@ func entryTable(v *visit, caption string, list []EntryLine, empty Empty) Table {
 		{Name: "When"}, {Name: "Action"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
 	for _, e := range folded(list) {
-		status := textCell("")
-		if e.Status != 0 {
-			status = Cell{Kind: "number", Text: strconv.Itoa(e.Status)}
-		}
 		verdict := verdictCell(e.Verdict)
 		if e.Kind == "intent" {
 			verdict = badgeCell(Off, "begun")
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			clockCell(e.At), textCell(e.Action), verdict, textCell(e.Operation), textCell(e.Service), status, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
+			clockCell(e.At), textCell(e.Action), verdict, textCell(e.Operation), textCell(e.Service), statusCell(e), textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
 		}})
 	}
 	return t
+}
+
+// statusCell is the status of an answer. What went through and was refused on the other
+// side stands out: its outcome is "done", for Gatehouse did what it was asked for.
+func statusCell(e EntryLine) Cell {
+	switch {
+	case e.Status == 0:
+		return textCell("")
+	case e.Status >= 400 && e.Verdict == "done":
+		return badgeCell(Warn, strconv.Itoa(e.Status))
+	}
+	return Cell{Kind: "number", Text: strconv.Itoa(e.Status)}
 }
 
 // sortedKeys are the keys of a map in order of what by says of them.

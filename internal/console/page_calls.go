@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"strconv"
 	"time"
 )
 
@@ -95,10 +94,6 @@ func callTable(v *visit, calls []EntryLine) Table {
 		{Name: "When"}, {Name: "Outcome"}, {Name: "Operation"}, {Name: "Purpose"}, {Name: "Service"}, {Name: "Status", Number: true}, {Name: "Bytes", Number: true, Aside: true}, {Name: "Rule"}, {Name: "Entry"},
 	}}
 	for _, e := range calls {
-		status := textCell("")
-		if e.Status != 0 {
-			status = Cell{Kind: "number", Text: strconv.Itoa(e.Status)}
-		}
 		size := textCell("")
 		if e.Kind == "outcome" {
 			size = countCell(e.Bytes)
@@ -108,7 +103,7 @@ func callTable(v *visit, calls []EntryLine) Table {
 			verdict = "refused"
 		}
 		t.Rows = append(t.Rows, Row{Cells: []Cell{
-			clockCell(e.At), verdictCell(verdict), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), status, size, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
+			clockCell(e.At), verdictCell(verdict), textCell(e.Operation), textCell(e.Purpose), textCell(e.Service), statusCell(e), size, textCell(e.Rule), idCell(e.ID, v.reach(entryHref(e.ID))),
 		}})
 	}
 	return t

@@ -447,6 +447,18 @@ func TestCalls(t *testing.T) {
 	}}}
 	d := newDesk(t, operator.Developer, s.pages()...)
 	d.get("/calls?service=web&outcome=refuse").shows(t, "refused", "refuse/undeclared-call", "12\u202f345", `data-live="/calls/live?outcome=refuse&amp;service=web"`, `data-live-most="50"`, `href="/calls?outcome=refuse&amp;service=web">Refresh`)
+	// Only what went through and was refused on the other side stands out by its status.
+	statuses := func() (plain, marked int) {
+		body := d.get("/calls").body
+		return strings.Count(body, `<span>200<`) + strings.Count(body, ">403<"), strings.Count(body, `class="badge warn">401`)
+	}
+	if plain, marked := statuses(); plain != 2 || marked != 0 {
+		t.Errorf("%d statuses are plain, %d stand out", plain, marked)
+	}
+	s.calls.Calls[0].Status = 401
+	if plain, marked := statuses(); plain != 1 || marked != 1 {
+		t.Errorf("%d statuses are plain, %d stand out", plain, marked)
+	}
 	s.calls.Calls = nil
 	d.get("/calls").shows(t, "No call is in the log yet", `data-live="/calls/live"`)
 }
