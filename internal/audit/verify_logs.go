@@ -308,7 +308,15 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 	there := map[string]struct{}{}
 	for _, l := range v.all {
 		there[l.Origin] = struct{}{}
-		if _, named := v.named[l.Origin]; l.Number != 0 && !named && v.report.Since == 0 && l.report.Size > 2 {
+		_, named := v.named[l.Origin]
+		if l.Number == 0 || named {
+			continue
+		}
+		if v.report.Since > 0 {
+			l.report.Unvouched = v.options.Keys[l.Node] == nil && !v.given(l.Origin)
+			continue
+		}
+		if l.report.Size > 2 {
 			// Up to two, the node may be about to have itself entered in log 0. Whoever
 			// prunes log 0 has it say again which logs there are.
 			v.add(l.Origin, "log 0 does not know it: it was inserted, or the list of logs has another name for it")
@@ -335,6 +343,13 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 			}
 		}
 	}
+}
+
+// given reports whether a checkpoint of a log was given: one that its key did not sign is
+// reported.
+func (v *logsVerification) given(origin string) bool {
+	of := func(signed []byte) bool { return originOf(signed) == origin }
+	return slices.ContainsFunc(v.options.Known, of) || slices.ContainsFunc(v.options.Since, of)
 }
 
 // compare checks that each log has grown from every checkpoint that others hold of it.
