@@ -141,6 +141,58 @@ func (d *desk) signIn(code secret.Text) (in bool, status int, page string) {
 	return false, status, page
 }
 
+// read is a page that a person gets, and where.
+func read(t *testing.T, res *http.Response, err error) (at string, status int, page string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Request.URL.String(), res.StatusCode, string(b)
+}
+
+// askedAgain has somebody set a second factor up and be asked for it again: their browser,
+// the page that asks, and one of their recovery codes.
+func askedAgain(t *testing.T, app *demoApp, subject string) (user *http.Client, at, spare string) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user = &http.Client{Jar: jar}
+	get := func(address string) (string, string) {
+		t.Helper()
+		res, err := user.Get(address)
+		at, _, page := read(t, res, err)
+		return at, page
+	}
+	post := func(address string, form url.Values) string {
+		t.Helper()
+		res, err := user.PostForm(address, form)
+		_, _, page := read(t, res, err)
+		return page
+	}
+	ask := app.self + "/confirm?subject=" + subject
+	at, _ = get(ask)
+	page := post(at+"/totp", nil)
+	key := regexp.MustCompile(`<p class="key"><code>([A-Z2-7 ]+)</code>`).FindStringSubmatch(page)
+	if key == nil {
+		t.Fatalf("the page is %s", page)
+	}
+	page = post(at+"/confirm", url.Values{"code": {factortest.Code(t, strings.ReplaceAll(key[1], " ", ""), time.Now())}})
+	codes := regexp.MustCompile(`<li><code>([^<]+)</code>`).FindStringSubmatch(page)
+	if codes == nil {
+		t.Fatalf("no recovery codes in %s", page)
+	}
+	post(at+"/continue", nil)
+	at, _ = get(ask)
+	return user, at, codes[1]
+}
+
 // TestFullDiskForPeople fills the disk under a running program while an operator signs in,
 // a review is decided, a restore is approved, somebody proves their second factor and an
 // identity provider suspends a leaver. Who is in may look; nothing is done that is not
@@ -222,36 +274,7 @@ func TestFullDiskForPeople(t *testing.T) {
 	kept := decisions()
 
 	// Somebody has a second factor, and is asked for it.
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	user := &http.Client{Jar: jar}
-	read := func(res *http.Response, err error) (at string, status int, page string) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.Request.URL.String(), res.StatusCode, string(b)
-	}
-	at, _, _ := read(user.Get(app.self + "/confirm?subject=grace"))
-	_, _, page := read(user.PostForm(at+"/totp", nil))
-	key := regexp.MustCompile(`<p class="key"><code>([A-Z2-7 ]+)</code>`).FindStringSubmatch(page)
-	if key == nil {
-		t.Fatalf("the page is %s", page)
-	}
-	_, _, page = read(user.PostForm(at+"/confirm", url.Values{"code": {factortest.Code(t, strings.ReplaceAll(key[1], " ", ""), time.Now())}}))
-	spare := regexp.MustCompile(`<li><code>([^<]+)</code>`).FindStringSubmatch(page)
-	if spare == nil {
-		t.Fatalf("no recovery codes in %s", page)
-	}
-	read(user.PostForm(at+"/continue", nil))
-	at, _, _ = read(user.Get(app.self + "/confirm?subject=grace"))
+	user, at, spare := askedAgain(t, app, "grace")
 
 	// The disk is full: the log can be written no more.
 	h.fill(h.largest() + 64<<10)
@@ -285,7 +308,13 @@ func TestFullDiskForPeople(t *testing.T) {
 	says("deciding in a review", status, page)
 	status, page, _ = bob.ask("/operators/approvals/approve", url.Values{"approval": {string(proposal.ID)}})
 	says("approving", status, page)
-	_, status, page = read(user.PostForm(at+"/code", url.Values{"code": {spare[1]}}))
+	prove := func() (int, string) {
+		t.Helper()
+		res, err := user.PostForm(at+"/code", url.Values{"code": {spare}})
+		_, status, page := read(t, res, err)
+		return status, page
+	}
+	status, page = prove()
 	says("proving a second factor", status, page)
 	if err := h.api().do(t.Context(), http.MethodPost, "/gatehouse/v1/stepups", map[string]any{"subject": "grace", "return_url": app.self + confirmedPath}, nil); err == nil || !strings.Contains(err.Error(), "log/unwritable") {
 		t.Errorf("asking for a step-up on a full disk: %v", err)
@@ -320,7 +349,7 @@ func TestFullDiskForPeople(t *testing.T) {
 	if status, page, _ := bob.ask("/operators/approvals/approve", url.Values{"approval": {string(proposal.ID)}}); status != http.StatusSeeOther {
 		t.Errorf("approving: %d\n%s", status, page)
 	}
-	if _, status, page := read(user.PostForm(at+"/code", url.Values{"code": {spare[1]}})); status != http.StatusOK || !strings.Contains(page, "recovery") {
+	if status, page := prove(); status != http.StatusOK || !strings.Contains(page, "recovery") {
 		t.Errorf("proving with the same code: %d\n%s", status, page)
 	}
 	if status, b := provider("PATCH", "/Users/"+eveID.ID, leaving); status != http.StatusOK {
