@@ -41,6 +41,15 @@ func TestLobby(t *testing.T) {
 	if got, _ := take("192.0.2.2", 2); got != 1 {
 		t.Errorf("one left, and %d are let in", got)
 	}
+	// Nothing is kept of who is gone.
+	l = newLobby()
+	for range 3 {
+		_, leave := take("192.0.2.1", 1)
+		leave()
+	}
+	if len(l.each) != 0 || l.all != 0 {
+		t.Errorf("of nobody it keeps %v, and counts %d", l.each, l.all)
+	}
 }
 
 // However many wait who may be anybody, whoever is signed in is let in.
