@@ -78,6 +78,25 @@ func TestStrangersHaveHalfTheShare(t *testing.T) {
 	}
 }
 
+// What a page took is owed by those whom it was made for.
+func TestPagesAreOwed(t *testing.T) {
+	h := newHouse(t, nil, Health(health{}))
+	d := h.join("Ada", operator.Auditor)
+	owed := func() (own, all time.Duration) {
+		h.console.places.owed, h.console.strangers.owed, own, all = 0, 0, h.console.places.owed, h.console.strangers.owed
+		return own, all
+	}
+	owed()
+	d.get("/health")
+	if own, all := owed(); own == 0 || all != 0 {
+		t.Errorf("after an operator's page they owe %v, strangers %v", own, all)
+	}
+	h.stranger().get("/sign-in")
+	if own, all := owed(); own != 0 || all == 0 {
+		t.Errorf("after a stranger's page operators owe %v, strangers %v", own, all)
+	}
+}
+
 // As many pages are made at once as there are places, and who gave up waiting has none.
 func TestPlacesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
