@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,38 +52,27 @@ func account(ctx context.Context, p *parts, who string) (operator.Account, error
 	return operator.Account{}, fmt.Errorf("there is no operator of this name ('gatehouse account list' has them all): %w", gatehouse.ErrNotFound)
 }
 
-// accountNames completes operators' addresses. It asks for no key: a completion that
-// stopped for a passphrase would be none.
-func accountNames(o *options) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
-		const none = cobra.ShellCompDirectiveNoFileComp
-		cfg, err := readConfig(o)
+// accountNames completes the operators' addresses that a command begins with, most of them.
+func accountNames(o *options, most int) cobra.CompletionFunc {
+	return completed(o, most, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
+		records, err := db.Operators().Accounts(ctx)
 		if err != nil {
-			return nil, none
-		}
-		db, err := store.Open(c.Context(), cfg.Store.Text().Reveal())
-		if err != nil {
-			return nil, none
-		}
-		defer func() { _ = db.Close() }()
-		records, err := db.Operators().Accounts(c.Context())
-		if err != nil {
-			return nil, none
+			return nil, err
 		}
 		for _, r := range records {
-			if r.Account.Email != "" && !slices.Contains(args, r.Account.Email) {
+			if r.Account.Email != "" {
 				names = append(names, r.Account.Email)
 			}
 		}
-		return names, none
-	}
+		return names, nil
+	})
 }
 
 // whoThenRole completes an operator and then a role.
 func whoThenRole(o *options) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) == 0 {
-			return accountNames(o)(c, args, word)
+			return accountNames(o, 1)(c, args, word)
 		}
 		return roleNames(), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -174,7 +162,7 @@ terminal it asks for the account's name.`,
 				return err
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 	sure.flag(c)
 	c.Flags().StringVar(&name, "name", "", "what the operator is called (default: the address)")
@@ -235,7 +223,7 @@ the account for a single sign-on provider; one that is given here does.`,
 				return "set", p.operators.SetEmail(c.Context(), operator.Host(), a.ID, args[1])
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 }
 
@@ -266,7 +254,7 @@ func accountDo(o *options, verb, short, long, done string, do func(context.Conte
 				return done, do(c.Context(), p.operators, a.ID)
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 }
 
@@ -287,7 +275,7 @@ At a terminal it asks for the account's name.`,
 				return "removed", p.operators.Remove(c.Context(), operator.Host(), a.ID)
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 	sure.flag(c)
 	return c
@@ -314,7 +302,7 @@ At a terminal it asks for its name.`,
 				return "handed over", p.operators.HandOver(c.Context(), operator.Host(), from.ID, to.ID)
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 2),
 	}
 	sure.flag(c)
 	return c
@@ -337,7 +325,7 @@ func accountSignOut(o *options) *cobra.Command {
 				return "signed out", err
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 }
 

@@ -186,7 +186,7 @@ what was decided. With --csv it is a table for a spreadsheet, in which no cell i
 
 // reviewIDs completes the identifiers of reviews.
 func reviewIDs(o *options) cobra.CompletionFunc {
-	return completed(o, func(ctx context.Context, db *store.DB) (ids []cobra.Completion, _ error) {
+	return completed(o, 1, func(ctx context.Context, db *store.DB) (ids []cobra.Completion, _ error) {
 		list, err := db.Reviews().Reviews(ctx)
 		if err != nil {
 			return nil, err

@@ -144,9 +144,9 @@ func scimTokenRevoke(o *options) *cobra.Command {
 	}
 }
 
-// scimTokenNames completes tokens' identifiers. It asks for no key, as accountNames.
+// scimTokenNames completes tokens' identifiers.
 func scimTokenNames(o *options) cobra.CompletionFunc {
-	return completed(o, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
+	return completed(o, 1, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
 		all, err := db.ScimTokens().Tokens(ctx)
 		if err != nil {
 			return nil, err
@@ -177,7 +177,7 @@ With --end the management ends: the account stays as it is, but for roles by gro
 				return "linked", p.operators.Manage(c.Context(), operator.Host(), a.ID)
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 	c.Flags().BoolVar(&end, "end", false, "end the management")
 	return c

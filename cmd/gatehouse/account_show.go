@@ -141,7 +141,7 @@ func accountShow(o *options) *cobra.Command {
 				})
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -184,7 +184,7 @@ func accountSessions(o *options) *cobra.Command {
 				return table(c.OutOrStdout(), "The operator is not signed in.", []string{"ID", "SINCE", "SEEN", "ENDS", "SOURCE", "AGENT"}, rows)
 			})
 		},
-		ValidArgsFunction: accountNames(o),
+		ValidArgsFunction: accountNames(o, 1),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

@@ -187,17 +187,26 @@ func TestAccountCommands(t *testing.T) {
 	if out := run(0, "roles"); !strings.Contains(out, "keys.destroy") {
 		t.Errorf("the roles are\n%s", out)
 	}
-	complete := func(args ...string) string {
-		c := exec.Command(os.Args[0], append([]string{"__complete", "account", "grant", "--config", h.config}, args...)...)
+	complete := func(command string, args ...string) string {
+		c := exec.Command(os.Args[0], append([]string{"__complete", "account", command, "--config", h.config}, args...)...)
 		c.Env = append(os.Environ(), asProgram+"=1")
 		out, _ := c.Output()
 		return string(out)
 	}
-	if out := complete(""); !strings.Contains(out, "bob@example.com") {
+	if out := complete("grant", ""); !strings.Contains(out, "bob@example.com") {
 		t.Errorf("an operator is completed as %q", out)
 	}
-	if out := complete("bob@example.com", ""); !strings.Contains(out, "auditor") {
+	if out := complete("grant", "bob@example.com", ""); !strings.Contains(out, "auditor") {
 		t.Errorf("a role is completed as %q", out)
+	}
+	// Who was named already is not offered again, and nobody after the last.
+	if out := complete("hand-over", "nobody@example.com", ""); !strings.Contains(out, "bob@example.com") {
+		t.Errorf("an heir is completed as %q", out)
+	}
+	for _, args := range [][]string{{"hand-over", "bob@example.com", ""}, {"hand-over", "a@example.com", "b@example.com", ""}, {"show", "a@example.com", ""}} {
+		if out := complete(args[0], args[1:]...); strings.Contains(out, "bob@example.com") {
+			t.Errorf("%v is completed as %q", args, out)
+		}
 	}
 	if out, _, code := h.gatehouse("audit", "verify"); code != 0 {
 		t.Errorf("the log does not verify:\n%s", out)

@@ -179,6 +179,11 @@ func TestRestoreElsewhere(t *testing.T) {
 	}
 
 	h.start()
+	// The keyring's file is made by the first look at keys, beside the start.
+	eventually(t, "the keyring's file is there", func() bool {
+		_, err := os.Stat(keyringFile(h.load()))
+		return err == nil
+	})
 	if out := h.must("doctor"); !strings.Contains(out, "1 operators with an app have none") {
 		t.Errorf("the doctor says\n%s", out)
 	}

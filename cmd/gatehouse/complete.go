@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"gatehouse/internal/store"
 
 	"github.com/spf13/cobra"
 )
 
-// completed completes a command's only argument from the database. It asks for no key, and
-// what cannot be read offers nothing: a shell has no place for errors.
-func completed(o *options, names func(context.Context, *store.DB) ([]cobra.Completion, error)) cobra.CompletionFunc {
+// completed completes a command's first arguments, most of them, from the database, each
+// with another name. It asks for no key, since a completion that stopped for a passphrase
+// would be none, and what cannot be read offers nothing: a shell has no place for errors.
+func completed(o *options, most int, names func(context.Context, *store.DB) ([]cobra.Completion, error)) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const none = cobra.ShellCompDirectiveNoFileComp
 		cfg, err := readConfig(o)
-		if err != nil || len(args) > 0 {
+		if err != nil || len(args) >= most {
 			return nil, none
 		}
 		db, err := store.Open(c.Context(), cfg.Store.Text().Reveal())
@@ -26,6 +28,6 @@ func completed(o *options, names func(context.Context, *store.DB) ([]cobra.Compl
 		if err != nil {
 			return nil, none
 		}
-		return out, none
+		return slices.DeleteFunc(out, func(name cobra.Completion) bool { return slices.Contains(args, name) }), none
 	}
 }

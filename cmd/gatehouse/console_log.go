@@ -213,12 +213,15 @@ type logChecker struct {
 	// asked holds whoever has it verified; it has room for one.
 	asked chan verifyOrder
 
+	// pacing makes what a verification rests by.
+	pacing func() *pacer
+
 	mu   sync.Mutex
 	last console.Verification // guarded by mu
 }
 
 func newLogChecker(p *parts) *logChecker {
-	return &logChecker{parts: p, asked: make(chan verifyOrder, 1)}
+	return &logChecker{parts: p, asked: make(chan verifyOrder, 1), pacing: newPacer}
 }
 
 func (l *logChecker) State(ctx context.Context) (console.LogState, error) {
@@ -272,7 +275,7 @@ func (l *logChecker) verify(ctx context.Context) (audit.LogsReport, error) {
 	if err != nil {
 		return audit.LogsReport{}, err
 	}
-	pace := newPacer()
+	pace := l.pacing()
 	return audit.VerifyLogs(ctx, l.db, verifier, audit.LogsOptions{Keys: keys, Progress: func(done, total int64) {
 		l.mu.Lock()
 		l.last.Done, l.last.Total = done, total

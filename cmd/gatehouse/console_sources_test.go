@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/connect"
 	"gatehouse/internal/console"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/vault"
 	"gatehouse/internal/wire"
@@ -264,6 +265,21 @@ func TestConsoleServicesSource(t *testing.T) {
 	if _, err := s.MakeKey(ctx, "acc1", "nothing", "", 0); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("a key for no service: %v", err)
 	}
+	// Of the right form, and not this service's; and a service that the configuration names no more.
+	if _, err := s.MakeKey(ctx, "acc1", name, "elsewhere", 0); wire.RuleOf(err) != "console/field" {
+		t.Errorf("a key for a purpose that the service has not: %v", err)
+	}
+	if err := p.identity.EnsureServices(ctx, append(serviceNames(p.cfg), "former")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.MakeKey(ctx, "acc1", "former", "", 0); !errors.Is(err, gatehouse.ErrNotFound) {
+		t.Errorf("a key for a service of before: %v", err)
+	}
+	for _, service := range []string{name, "former"} {
+		if view, err := s.Service(ctx, service); err != nil || len(view.List) != 0 {
+			t.Errorf("%s has the keys %+v, %v", service, view.List, err)
+		}
+	}
 	key, err := s.MakeKey(ctx, "acc1", name, list[0].Purposes[0], 0)
 	if err != nil || key.Text.IsZero() || key.Purpose != list[0].Purposes[0] {
 		t.Fatalf("the key is for %q, %v", key.Purpose, err)
@@ -284,6 +300,18 @@ func TestConsoleServicesSource(t *testing.T) {
 	}
 	if _, _, err := s.CutOff(ctx, "acc1", "nothing"); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("cutting off no service: %v", err)
+	}
+	if _, _, err := p.identity.NewHandle(ctx, identity.HandleRequest{Service: gatehouse.ServiceName(name), Connection: "con1", Purpose: gatehouse.PurposeName(list[0].Purposes[0]), Platform: gatehouse.X, App: demoX}); err != nil {
+		t.Fatal(err)
+	}
+	if ended, more, err := s.CutOff(ctx, "acc1", name); err != nil || ended != 1 || more {
+		t.Errorf("cutting off: %d, %v, %v", ended, more, err)
+	}
+	if err := p.log.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := audit.List(ctx, p.db.Audit(), audit.Filter{Action: "handle.revoke", Last: 10}); err != nil || len(entries) == 0 || !slices.ContainsFunc(entries, func(e audit.Shown) bool { return e.Facts["operator"] == "acc1" }) {
+		t.Errorf("the log does not say who cut off: %+v, %v", entries, err)
 	}
 	if _, err := s.Service(ctx, metacharacters); !errors.Is(err, gatehouse.ErrNotFound) {
 		t.Errorf("no service: %v", err)
@@ -333,7 +361,7 @@ func TestConsoleRotatesServiceKeys(t *testing.T) {
 	if l := line(next.ID); l.State != "works" || l.Replaces != old.ID || !l.Expires.Equal(next.Expires) {
 		t.Errorf("the new key is %+v", l)
 	}
-	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/rotated" {
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/rotated" || !strings.Contains(wire.ProblemOf(err).Detail, "not used yet") {
 		t.Errorf("rotating twice: %v", err)
 	}
 	again, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true)
@@ -348,7 +376,7 @@ func TestConsoleRotatesServiceKeys(t *testing.T) {
 	if err := p.identity.FlushKeyUses(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true); wire.RuleOf(err) != "console/rotated" || line(again.ID).State != "works" {
+	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, true); wire.RuleOf(err) != "console/rotated" || !strings.Contains(wire.ProblemOf(err).Detail, "in use") || line(again.ID).State != "works" {
 		t.Errorf("making one again that is in use: %v", err)
 	}
 	if err := s.EndKey(ctx, "acc1", name, old.ID); err != nil || line(old.ID).State != "ended" {
@@ -356,6 +384,24 @@ func TestConsoleRotatesServiceKeys(t *testing.T) {
 	}
 	if _, err := s.RotateKey(ctx, "acc1", name, old.ID, time.Hour, 0, false); wire.RuleOf(err) != "console/ended" {
 		t.Errorf("rotating what ended: %v", err)
+	}
+	if err := s.RevokeKey(ctx, "acc1", name, again.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.log.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// Each entry says who did it.
+	for _, action := range []string{"service.key.create", "service.key.expire", "service.key.revoke"} {
+		entries, err := audit.List(ctx, p.db.Audit(), audit.Filter{Action: action, Last: 100})
+		if err != nil || len(entries) == 0 {
+			t.Fatalf("%s: %d entries, %v", action, len(entries), err)
+		}
+		for _, e := range entries {
+			if e.Kind == audit.KindIntent && e.Facts["operator"] != "acc1" {
+				t.Errorf("%s does not say who did it: %v", action, e.Facts)
+			}
+		}
 	}
 }
 

@@ -265,7 +265,7 @@ const completedHolders = 50
 // holderNames completes people for whom a step-up was asked lately, by their ids: what
 // the app calls them is sealed.
 func holderNames(o *options) cobra.CompletionFunc {
-	return completed(o, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
+	return completed(o, 1, func(ctx context.Context, db *store.DB) (names []cobra.Completion, _ error) {
 		holders, err := db.Stepup().Holders(ctx, stepup.Place{}, completedHolders, time.Now())
 		if err != nil {
 			return nil, err

@@ -235,6 +235,25 @@ func TestVerifyLogs(t *testing.T) {
 		if report := n.sound(since); report.Since == 0 || report.Others[0].Since == 0 {
 			t.Errorf("since checkpoints of both logs: %+v", report)
 		}
+		// Which key is a node's, log 0 says at its beginning.
+		zero := [][]byte{n.head(0)}
+		for what, c := range map[string]struct {
+			o    audit.LogsOptions
+			want bool
+		}{
+			"the whole":                      {audit.LogsOptions{}, false},
+			"since a checkpoint of log 0":    {audit.LogsOptions{Since: zero}, true},
+			"with one of the node's":         {audit.LogsOptions{Since: [][]byte{n.head(0), olderHead}}, false},
+			"with a known one of the node's": {audit.LogsOptions{Since: zero, Known: [][]byte{n.head(1)}}, false},
+			"with the node's key":            {audit.LogsOptions{Since: zero, Keys: map[string]note.Verifier{"blue": n.verifiers[1]}}, false},
+		} {
+			report := n.sound(c.o)
+			var out bytes.Buffer
+			report.Print(&out)
+			if report.Unvouched || report.Others[0].Unvouched != c.want || strings.Contains(out.String(), "log-blue.pub") != c.want {
+				t.Errorf("%s: the node's key is vouched for by nobody: %v\n%s", what, report.Others[0].Unvouched, &out)
+			}
+		}
 		for _, o := range []audit.LogsOptions{{}, {Known: known}} {
 			for name, c := range map[string]struct {
 				do          func()

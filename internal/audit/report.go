@@ -43,7 +43,11 @@ type Report struct {
 	Pruned int64 `json:"pruned,omitempty"`
 	// Uncompared counts checkpoints that other logs hold of this one, and that end
 	// within what was pruned, where nothing is left to compare them with.
-	Uncompared  int64 `json:"uncompared,omitempty"`
+	Uncompared int64 `json:"uncompared,omitempty"`
+	// Unvouched says that the key that this log was verified with is only that of the list
+	// of logs, which is not signed: log 0 was looked at from a checkpoint on, behind which
+	// it does not name this log, and no key and no checkpoint of this log was given.
+	Unvouched   bool  `json:"unvouched,omitempty"`
 	Checkpoints int64 `json:"checkpoints"`
 	Tiles       int64 `json:"tiles"`
 	// Bytes is how many bytes of entries were hashed.
@@ -88,6 +92,9 @@ func (r *Report) Print(w io.Writer) {
 	}
 	if r.Uncompared > 0 {
 		p("%d checkpoints that other logs hold of it end among the pruned entries and were not compared.", r.Uncompared)
+	}
+	if r.Unvouched {
+		p("Its key is only what the list of logs says: log 0 was not read back to where it names this log. Verify without --since, or keep the file log-%s.pub.", r.Node)
 	}
 	p("The log %s verifies: %d entries, %d checkpoints, %d tiles, root %s.", r.Origin, r.Size, r.Checkpoints, r.Tiles, r.Root)
 	if r.Erased > 0 {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -117,24 +116,6 @@ type verifiedLog struct {
 	start int64
 	from  *tree
 }
-
-// A claim is a checkpoint that one log holds of another. Of size 0, it says only that
-// the log is there.
-type claim struct {
-	size int64
-	root tlog.Hash
-	// by is the number of the log that says it, in its entry seq.
-	by, seq int64
-}
-
-type claimant struct {
-	by int64
-	of string
-}
-
-// maxClaims bounds what is kept of what is said of one log: a year of minutes. Beyond
-// it, every second one is left out.
-const maxClaims = 1 << 19
 
 func (v *logsVerification) run(first note.Verifier) error {
 	list, err := v.reader.Logs(v.ctx)
@@ -247,57 +228,6 @@ func (v *logsVerification) verify(l Registration, verifier note.Verifier) error 
 	return nil
 }
 
-// said takes what an entry says of logs.
-func (v *logsVerification) said(by int64, r *Row) {
-	leaf, err := DecodeLeaf(r.Leaf)
-	if err != nil {
-		return // it is reported where entries are
-	}
-	switch leaf.Action {
-	case "log.node":
-		if by == 0 {
-			v.named[leaf.Facts["origin"]] = leaf.Facts["key"]
-			v.claim(leaf.Facts["origin"], claim{by: by, seq: r.Seq})
-		}
-	case "log.cross":
-		size, err := strconv.ParseInt(leaf.Facts["size"], 10, 64)
-		root, err2 := tlog.ParseHash(leaf.Facts["root"])
-		if err == nil && err2 == nil {
-			v.claim(leaf.Facts["origin"], claim{size, root, by, r.Seq})
-		}
-	case "log.accept":
-		// An operator has said that the logs go on as they were then.
-		for origin, all := range v.claims {
-			v.claims[origin] = slices.DeleteFunc(all, func(c claim) bool { return c.by == by })
-			delete(v.newest, claimant{by, origin})
-		}
-	}
-}
-
-func (v *logsVerification) claim(origin string, c claim) {
-	who := claimant{c.by, origin}
-	v.newest[who] = max(c.size, v.newest[who])
-	all := append(v.claims[origin], c)
-	if len(all) > maxClaims {
-		half := all[:0]
-		for i := 1; i < len(all); i += 2 {
-			half = append(half, all[i])
-		}
-		all = half
-	}
-	v.claims[origin] = all
-}
-
-// entry names the entry that says something.
-func (v *logsVerification) entry(c claim) string {
-	for _, l := range v.all {
-		if l.Number == c.by {
-			return fmt.Sprintf("entry %d of the log %s", c.seq, l.Origin)
-		}
-	}
-	return fmt.Sprintf("entry %d of log %d", c.seq, c.by)
-}
-
 // listed compares the list of logs with what is stored, and with what is said.
 func (v *logsVerification) listed(list []Registration, present []int64) {
 	for _, number := range present {
@@ -308,7 +238,15 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 	there := map[string]struct{}{}
 	for _, l := range v.all {
 		there[l.Origin] = struct{}{}
-		if _, named := v.named[l.Origin]; l.Number != 0 && !named && v.report.Since == 0 && l.report.Size > 2 {
+		_, named := v.named[l.Origin]
+		if l.Number == 0 || named {
+			continue
+		}
+		if v.report.Since > 0 {
+			l.report.Unvouched = v.options.Keys[l.Node] == nil && !v.given(l.Origin)
+			continue
+		}
+		if l.report.Size > 2 {
 			// Up to two, the node may be about to have itself entered in log 0. Whoever
 			// prunes log 0 has it say again which logs there are.
 			v.add(l.Origin, "log 0 does not know it: it was inserted, or the list of logs has another name for it")
@@ -335,6 +273,13 @@ func (v *logsVerification) listed(list []Registration, present []int64) {
 			}
 		}
 	}
+}
+
+// given reports whether a checkpoint of a log was given: one that its key did not sign is
+// reported.
+func (v *logsVerification) given(origin string) bool {
+	of := func(signed []byte) bool { return originOf(signed) == origin }
+	return slices.ContainsFunc(v.options.Known, of) || slices.ContainsFunc(v.options.Since, of)
 }
 
 // compare checks that each log has grown from every checkpoint that others hold of it.

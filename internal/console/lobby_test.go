@@ -41,6 +41,15 @@ func TestLobby(t *testing.T) {
 	if got, _ := take("192.0.2.2", 2); got != 1 {
 		t.Errorf("one left, and %d are let in", got)
 	}
+	// Nothing is kept of who is gone.
+	l = newLobby()
+	for range 3 {
+		_, leave := take("192.0.2.1", 1)
+		leave()
+	}
+	if len(l.each) != 0 || l.all != 0 {
+		t.Errorf("of nobody it keeps %v, and counts %d", l.each, l.all)
+	}
 }
 
 // However many wait who may be anybody, whoever is signed in is let in.
@@ -92,5 +101,29 @@ func TestWhoIsSignedInWaitsForNoLobby(t *testing.T) {
 	}
 	if got := ask(stranger, false); got != http.StatusTooManyRequests {
 		t.Errorf("a stranger, with a full lobby: %d", got)
+	}
+}
+
+// Behind a proxy a stranger is whom the proxy names, and nobody else says whom they speak for.
+func TestLobbyBehindAProxy(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.Proxies = wire.Proxies{netip.MustParsePrefix("192.0.2.1/32")} })
+	for range maxLobbyEach {
+		if _, ok := h.console.lobby.enter(netip.MustParseAddr("198.51.100.1")); !ok {
+			t.Fatal("the lobby is full")
+		}
+	}
+	for _, c := range []struct {
+		peer, said string
+		want       int
+	}{
+		{"192.0.2.1:1", "198.51.100.1", http.StatusTooManyRequests}, {"192.0.2.1:1", "203.0.113.1", http.StatusOK},
+		{"198.51.100.1:1", "203.0.113.1", http.StatusTooManyRequests},
+	} {
+		r := newRequest(t, http.MethodGet, "/sign-in", "")
+		r.Header.Set("X-Forwarded-For", c.said)
+		r.RemoteAddr = c.peer
+		if got := h.stranger().send(r).status; got != c.want {
+			t.Errorf("%s through %s: %d, want %d", c.said, c.peer, got, c.want)
+		}
 	}
 }

@@ -55,7 +55,46 @@ func TestPlacesPayBack(t *testing.T) {
 		// A clock that was set back is not a reason to wait for ever, or to panic.
 		p.leave(-time.Hour)
 		page(0)
+		// Nor does it pay for what another page took.
+		for range 2 {
+			if !within(t, p, time.Hour) {
+				t.Fatal("no place while there is time left")
+			}
+		}
+		p.leave(time.Hour)
+		p.leave(-time.Hour)
+		if within(t, p, time.Millisecond) {
+			t.Error("a clock that was set back paid for a long page")
+		}
 	})
+}
+
+// TestStrangersHaveHalfTheShare: those who may be anybody get half as much of the
+// processors as those who are signed in.
+func TestStrangersHaveHalfTheShare(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.Limits.Share = 12 })
+	if own, all := h.console.places.share, h.console.strangers.share; own != 0.12*float64(runtime.GOMAXPROCS(0)) || all != own/2 {
+		t.Errorf("operators get %v of a processor, strangers %v", own, all)
+	}
+}
+
+// What a page took is owed by those whom it was made for.
+func TestPagesAreOwed(t *testing.T) {
+	h := newHouse(t, nil, Health(health{}))
+	d := h.join("Ada", operator.Auditor)
+	owed := func() (own, all time.Duration) {
+		h.console.places.owed, h.console.strangers.owed, own, all = 0, 0, h.console.places.owed, h.console.strangers.owed
+		return own, all
+	}
+	owed()
+	d.get("/health")
+	if own, all := owed(); own == 0 || all != 0 {
+		t.Errorf("after an operator's page they owe %v, strangers %v", own, all)
+	}
+	h.stranger().get("/sign-in")
+	if own, all := owed(); own != 0 || all == 0 {
+		t.Errorf("after a stranger's page operators owe %v, strangers %v", own, all)
+	}
 }
 
 // As many pages are made at once as there are places, and who gave up waiting has none.

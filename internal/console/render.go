@@ -140,7 +140,12 @@ func (v *visit) showProblem(p wire.Problem) {
 		v.w.Header().Del(name)
 	}
 	v.console.setHeaders(v.w.Header())
-	if p.Detail == "" {
+	switch {
+	case p.Detail != "":
+	case p.Status == http.StatusServiceUnavailable:
+		// Who cannot sign in cannot look at Health.
+		p.Detail = "What Gatehouse keeps cannot be read or recorded at the moment, most often because a disk is full or the database is away. Whoever has the host finds out with 'gatehouse doctor'; then do this again."
+	default:
 		p.Detail = "Something went wrong on this side; it is in the program's log under the number below. Try again, and if it stays, look at Health."
 	}
 	back := "/"

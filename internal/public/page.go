@@ -34,7 +34,11 @@ func (p *Public) style(w http.ResponseWriter, _ *http.Request) error {
 // renderError shows a person what went wrong. The page is complete before its
 // first byte is written.
 func renderError(w http.ResponseWriter, r *http.Request, problem wire.Problem) {
-	if problem.Detail == "" {
+	switch {
+	case problem.Detail != "":
+	case problem.Status == http.StatusServiceUnavailable:
+		problem.Detail = "This cannot be recorded at the moment. Go back, and try it again in a few minutes."
+	default:
 		problem.Detail = "Something went wrong on our side. Go back to the app and try again."
 	}
 	var page bytes.Buffer

@@ -34,8 +34,9 @@ func TestWhatIsOnceEndsWithARestore(t *testing.T) {
 		for _, hash := range []string{"a", "b", "c"} {
 			raw.Exec("INSERT INTO stepup_recovery (person, hash, request) VALUES ('p', $1, '')", []byte(hash))
 		}
+		addRequest(t, db.Stepup(), "one", "p")
 		got, err := db.Backup().EndWhatIsOnce(ctx)
-		if want := (store.Ended{Sessions: 1, Links: 1, Approvals: 2, Codes: 2, AppCodes: 3}); err != nil || got != want {
+		if want := (store.Ended{Sessions: 1, Links: 1, Approvals: 2, Codes: 2, AppCodes: 3, Stepups: 1}); err != nil || got != want {
 			t.Errorf("ended %+v, %v; want %+v", got, err, want)
 		}
 		a, err := s.Account(ctx, "ada")

@@ -142,7 +142,7 @@ func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 		if err != nil {
 			return err
 		}
-		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) {
+		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) && !d.owed.drops(r.Account.ID, g.Grant.Role) {
 			r.Account.Grants = append(r.Account.Grants, g.Grant)
 		}
 	}

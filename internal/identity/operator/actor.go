@@ -172,8 +172,15 @@ func (d *Directory) reduced(ctx context.Context, e audit.Entry, deed audit.Deed,
 	if receipt.ID() != "" {
 		err = d.finish(receipt, e, err)
 	}
+	if errors.Is(err, gatehouse.ErrUnavailable) {
+		// Held before it is noted: it may be done at once.
+		release := d.hold(ctx, deed)
+		if err = d.config.Log.Defer(err, deed, e); wire.RuleOf(err) != ruleDeferred {
+			release()
+		}
+	}
 	if err != nil {
-		return d.config.Log.Defer(err, deed, e)
+		return err
 	}
 	if unlogged != nil {
 		return fmt.Errorf("%s was done, but not recorded: %w", e.Action, unlogged)
@@ -190,6 +197,9 @@ func (d *Directory) finish(receipt audit.Receipt, e audit.Entry, err error) erro
 	d.config.Log.Outcome(receipt, outcome)
 	return err
 }
+
+// ruleDeferred is the rule of an error that says that a deed was noted.
+const ruleDeferred = "log/deferred"
 
 // The verdicts of the log that this package uses.
 const (

@@ -96,7 +96,7 @@ func (d *Directory) revoke(ctx context.Context, by Actor, r AccountRecord, role 
 	e := entry(actionRevoke, by, r.Account.ID)
 	e.Facts["role"] = string(role)
 	at := d.now()
-	return d.reduced(ctx, e, deedOf(deedGrant, string(r.Account.ID)+"/"+string(role)), func() error {
+	return d.reduced(ctx, e, deedOf(deedGrant, pair(r.Account.ID, string(role))), func() error {
 		err := d.config.Store.DropGrant(ctx, r.Account.ID, role, at, Owner, r.Account.May(ApprovalsDecide, at))
 		if errors.Is(err, gatehouse.ErrNotFound) {
 			return wire.Refuse(gatehouse.ErrNotFound, "operator/grant-unknown", "The operator does not have this role.")
@@ -188,6 +188,7 @@ func deedOf(kind, target string) audit.Deed { return audit.Deed{Kind: kind, Targ
 // whether that is of a kind of this package. What is refused by now stays undone.
 func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 	by := Actor{system: true}
+	held := d.owed.drop(deed) // else it is not there to be taken
 	first, second, _ := strings.Cut(deed.Target, "/")
 	id := AccountID(first)
 	var err error
@@ -220,6 +221,9 @@ func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 	}
 	if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 		err = nil
+	}
+	if err != nil && held {
+		d.owed.add(deed)
 	}
 	return true, err
 }

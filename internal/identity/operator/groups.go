@@ -388,7 +388,7 @@ func (d *Directory) tendGroups(ctx context.Context) error {
 		}
 		e := entry(actionRevoke, Actor{system: true}, g.Account)
 		e.Facts["role"] = string(g.Role)
-		err := d.reduced(ctx, e, deedOf(deedGrant, string(g.Account)+"/"+string(g.Role)), func() error { return d.config.Store.DropGroupGrant(ctx, g) })
+		err := d.reduced(ctx, e, deedOf(deedGrant, pair(g.Account, string(g.Role))), func() error { return d.config.Store.DropGroupGrant(ctx, g) })
 		if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 			return fmt.Errorf("ending a role by a group: %w", err)
 		}

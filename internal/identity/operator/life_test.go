@@ -497,7 +497,7 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 		t.Error("a deed of another package is taken for one of this")
 	}
 	owner := w.join("owner", operator.Owner)
-	_, takes, taken := w.reductions(owner.by())
+	members, takes, taken := w.reductions(owner.by())
 	victim := w.join("victim", operator.Auditor)
 	clone := victim.keys.Clone()
 	victim.again()
@@ -508,17 +508,39 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 			t.Errorf("%s: %v, want it noted", what, err)
 		}
 	}
+	// Until then who reads only is held to it.
+	for i, m := range members {
+		m.alive(fmt.Sprint("meanwhile member ", i), m.token, i == 2)
+	}
+	if a, err := w.d.Account(t.Context(), members[2].id); err != nil || a.May(operator.LogRead, w.now()) {
+		t.Errorf("meanwhile a role that was taken away: %+v, %v", a, err)
+	}
+	victim.alive("meanwhile somebody else", victim.token, true)
 	victim.keys = clone
 	_, _, err := victim.signIn(victim.browser)
 	is(t, "a cloned passkey", err, operator.ErrSignIn)
 	is(t, "a cloned passkey that cannot be taken away", err, gatehouse.ErrUnavailable)
 	// One that will be refused when its turn comes does not hold up the others.
 	_ = w.d.Suspend(t.Context(), operator.Host(), owner.id)
+	owner.alive("meanwhile the last owner", owner.token, true)
+	if _, err := w.d.Redo(t.Context(), audit.Deed{Kind: "operator-suspend", Target: string(owner.id)}); !errors.Is(err, gatehouse.ErrUnavailable) {
+		t.Errorf("done while nothing can be written: %v", err)
+	}
+	owner.alive("meanwhile the last owner, whose turn came too early", owner.token, true)
 	log.closed.Store(false)
 	rows.only.Store(false)
 	w.writable()
 	taken(t)
 	owner.alive("the last owner", owner.token, true)
+	// Done is done: who comes back is in, and has what they are given.
+	if err := errors.Join(w.d.Resume(t.Context(), operator.Host(), members[0].id), w.d.Grant(t.Context(), operator.Host(), members[2].id, operator.Grant{Role: operator.Auditor})); err != nil {
+		t.Fatal(err)
+	}
+	members[0].again()
+	members[0].alive("who was resumed", members[0].token, true)
+	if a, err := w.d.Account(t.Context(), members[2].id); err != nil || !a.May(operator.LogRead, w.now()) {
+		t.Errorf("a role that was given again: %+v, %v", a, err)
+	}
 	if a, err := w.d.Account(t.Context(), victim.id); err != nil || a.Passkeys != 0 {
 		t.Errorf("the cloned passkey: %d, %v; want it taken away", a.Passkeys, err)
 	}

@@ -146,6 +146,7 @@ type Directory struct {
 	config   Config
 	provider provider
 	told     told
+	owed     owed
 }
 
 // New returns a Directory.

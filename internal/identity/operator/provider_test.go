@@ -354,6 +354,12 @@ func TestAnAddressOfOnesOwnFindsNobody(t *testing.T) {
 		if strings.Contains(proposal.Target, "example.com") {
 			t.Errorf("the proposal shows the address: %s", proposal.Target)
 		}
+		// What two agreed to is one address and no other.
+		agreed := w.agreed(owner, w.join("tom", operator.Security), proposal)
+		needs(t, "another address of who approves", w.d.SetEmail(ctx, agreed, second.id, "thief@example.com"))
+		if err := w.d.SetEmail(ctx, agreed, second.id, "sec@example.com"); err != nil {
+			t.Errorf("the address that two agreed to: %v", err)
+		}
 		if err := w.d.SetEmail(ctx, owner.by(), invited.id, "chief@example.com"); err != nil {
 			t.Errorf("vouching: %v", err)
 		}

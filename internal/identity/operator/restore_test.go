@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +42,19 @@ func TestRestoreTakesTwo(t *testing.T) {
 		refused(t, "another backup", w.d.AllowRestore(ctx, a.ID, operator.ProposalToRestore("20261125T045900Z-k3j5h2aa", "aa")), "operator/restore-approval")
 		other := w.agreed(asker, decider, destroy("1"))
 		refused(t, "of another act", w.d.AllowRestore(ctx, other.Approval(), p), "operator/restore-approval")
+		// An approval is of its act, whatever its digest says.
+		disguised := operator.Proposal{Act: operator.ActDestroyKey, Target: "key", Digest: p.Digest}
+		other = w.agreed(asker, decider, disguised)
+		refused(t, "of another act with this digest", w.d.AllowRestore(ctx, other.Approval(), p), "operator/restore-approval")
+		refused(t, "for another act with its digest", w.d.AllowRestore(ctx, a.ID, disguised), "operator/restore-approval")
+		no, err := w.d.Propose(ctx, asker.by(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.d.Decline(ctx, decider.by(), no.ID); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, "one that was declined", w.d.AllowRestore(ctx, no.ID, p), "operator/restore-approval")
 		if w.logged(`"operator.approved"`) != 0 {
 			t.Error("the log says that an approval was used")
 		}
@@ -51,11 +65,34 @@ func TestRestoreTakesTwo(t *testing.T) {
 		if err := w.d.Resume(ctx, operator.Host(), decider.id); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // what was interrupted is run again
-			if err := w.d.AllowRestore(ctx, a.ID, p); err != nil {
+		// demoted takes the decider's role for as long as it takes to try.
+		demoted := func(what string) {
+			t.Helper()
+			if err := w.d.Revoke(ctx, operator.Host(), decider.id, operator.Security); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, what, w.d.AllowRestore(ctx, a.ID, p), "operator/restore-approval")
+			if err := w.d.Grant(ctx, operator.Host(), decider.id, operator.Grant{Role: operator.Security}); err != nil {
 				t.Fatal(err)
 			}
 		}
+		demoted("while who approved it may not approve")
+		for i := range 2 { // what was interrupted is run again
+			if err := w.d.AllowRestore(ctx, a.ID, p); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.logged(`"operator.approved"`, `"done"`, string(a.ID), string(asker.id), string(decider.id)); n != i+1 {
+				t.Errorf("after use %d the log knows of %d", i+1, n)
+			}
+			all, err := w.d.Approvals(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j := slices.IndexFunc(all, func(b operator.Approval) bool { return b.ID == a.ID }); j < 0 || all[j].State != operator.Used || all[j].Used.IsZero() {
+				t.Errorf("after use %d the approvals are %+v", i+1, all)
+			}
+		}
+		demoted("again, while who approved it may not approve")
 		leaver := w.join("cleo", operator.Security)
 		withdrawn := w.agreed(leaver, asker, p).Approval()
 		if err := w.d.AllowRestore(ctx, withdrawn, p); err != nil {

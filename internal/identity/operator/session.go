@@ -118,7 +118,7 @@ func cleanAgent(s string) string {
 
 // alive reports whether a session works at a time.
 func (d *Directory) alive(s Session, r AccountRecord, at time.Time) bool {
-	return r.Account.State == Active && r.Environment == d.config.Environment && at.Before(s.Until) && at.Before(s.IdleUntil)
+	return r.Account.State == Active && r.Environment == d.config.Environment && at.Before(s.Until) && at.Before(s.IdleUntil) && !d.owed.ends(r.Account.ID, s.ID)
 }
 
 // Session returns the session of a token and its account, as they are now. A token
@@ -276,7 +276,7 @@ func (d *Directory) mayEnd(ctx context.Context, by Actor, account AccountID) err
 }
 
 func (d *Directory) endSession(ctx context.Context, e audit.Entry, account AccountID, id SessionID) error {
-	return d.reduced(ctx, e, audit.Deed{Kind: deedSession, Target: string(account) + "/" + string(id)}, func() error {
+	return d.reduced(ctx, e, deedOf(deedSession, pair(account, string(id))), func() error {
 		return d.config.Store.EndSession(ctx, account, id)
 	})
 }

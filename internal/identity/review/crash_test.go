@@ -14,45 +14,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// dying is a store on which a process dies: at the n-th write, before or after it
-// took effect.
+// dying is a store on which a process dies.
 type dying struct {
 	review.Store
-	n     int
-	after bool
-}
-
-var errDied = errors.New("died")
-
-func (s *dying) write(do func() error) error {
-	if s.n--; s.n != 0 {
-		if s.n < 0 {
-			return errDied // a dead process writes nothing
-		}
-		return do()
-	}
-	if s.after {
-		if err := do(); err != nil {
-			return err
-		}
-	}
-	return errDied
+	storetest.Death
 }
 
 func (s *dying) Close(ctx context.Context, was string, r review.Review) error {
-	return s.write(func() error { return s.Store.Close(ctx, was, r) })
+	return s.Write(func() error { return s.Store.Close(ctx, was, r) })
 }
 
 func (s *dying) Effect(ctx context.Context, i review.Item) error {
-	return s.write(func() error { return s.Store.Effect(ctx, i) })
+	return s.Write(func() error { return s.Store.Effect(ctx, i) })
 }
 
 func (s *dying) Sign(ctx context.Context, id review.ID, evidence []byte) error {
-	return s.write(func() error { return s.Store.Sign(ctx, id, evidence) })
+	return s.Write(func() error { return s.Store.Sign(ctx, id, evidence) })
 }
 
 func (s *dying) Finish(ctx context.Context, id review.ID, at time.Time) error {
-	return s.write(func() error { return s.Store.Finish(ctx, id, at) })
+	return s.Write(func() error { return s.Store.Finish(ctx, id, at) })
 }
 
 // A process that dies at any write of closing a review, before or after it took
@@ -68,12 +49,13 @@ func TestDyingAtEachWriteOfClosing(t *testing.T) {
 		w.must(w.decide(s.ada, w.item(r.ID, review.Key, "scheduler", string(s.used.ID)), review.Confirmed))
 		w.must(w.decide(s.ada, w.item(r.ID, review.Grant, string(s.cyID), "operator"), review.Removed))
 		w.ahead += 15 * day
-		store := &dying{Store: w.db.Reviews(), n: n, after: after}
+		store := &dying{Store: w.db.Reviews()}
+		store.Die(n, after)
 		died := w.open(w.config(store)).Tend(t.Context())
-		if (store.n <= 0) != errors.Is(died, errDied) {
+		if store.Died() != errors.Is(died, storetest.ErrDied) {
 			t.Fatalf("Tend = %v, dying at write %d", died, n)
 		}
-		writes = n - store.n
+		writes = store.Writes()
 		w.must(w.reviews.Tend(t.Context())) // the next process
 		got, err := w.reviews.Review(t.Context(), r.ID)
 		w.must(err)
@@ -102,7 +84,7 @@ func TestDyingAtEachWriteOfClosing(t *testing.T) {
 		}
 		return what, writes
 	}
-	want, writes := end(t, 1000, false)
+	want, writes := end(t, 0, false)
 	if writes < 13 || want["live"] != "true false true false false" || want["handle"] != "false" {
 		t.Fatalf("without a death: %d writes, %v", writes, want)
 	}
@@ -148,7 +130,7 @@ func TestTwoProcessesCloseAReview(t *testing.T) {
 // unsigned is a store on which a process dies before it keeps the evidence.
 type unsigned struct{ review.Store }
 
-func (unsigned) Sign(context.Context, review.ID, []byte) error { return errDied }
+func (unsigned) Sign(context.Context, review.ID, []byte) error { return storetest.ErrDied }
 
 // A process dies between carrying a review out and signing what was done; before the
 // next one signs, what had to be removed elsewhere is seen gone. The evidence is the
@@ -160,7 +142,7 @@ func TestSomethingIsGoneBeforeTheEvidenceIsSigned(t *testing.T) {
 	w.must(err)
 	r := w.begin(s.ada)
 	w.ahead += 15 * day
-	if err := w.open(w.config(unsigned{w.db.Reviews()})).Tend(t.Context()); !errors.Is(err, errDied) {
+	if err := w.open(w.config(unsigned{w.db.Reviews()})).Tend(t.Context()); !errors.Is(err, storetest.ErrDied) {
 		t.Fatalf("Tend = %v", err)
 	}
 	w.ahead += time.Hour

@@ -184,8 +184,10 @@ func TestAClosedReviewIsNotAltered(t *testing.T) {
 	// Closed, and not finished yet.
 	store.first = func() {
 		w.ahead += 15 * day
-		died := w.open(w.config(&dying{Store: w.db.Reviews(), n: 1, after: true})).Tend(ctx)
-		if !errors.Is(died, errDied) {
+		store := &dying{Store: w.db.Reviews()}
+		store.Die(1, true)
+		died := w.open(w.config(store)).Tend(ctx)
+		if !errors.Is(died, storetest.ErrDied) {
 			t.Errorf("Tend = %v, want it to die", died)
 		}
 	}

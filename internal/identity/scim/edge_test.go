@@ -309,53 +309,34 @@ func TestPages(t *testing.T) {
 	})
 }
 
-// dying is a store one of whose writes fails, before or after it took effect, as a
-// process that dies there leaves it.
+// dying is a store on which a process dies.
 type dying struct {
 	operator.Store
-	left  int // writes until the one that fails; below zero none does
-	after bool
-	mu    sync.Mutex
-}
-
-var errDied = errors.New("the process died")
-
-func (d *dying) write(do func() error) error {
-	d.mu.Lock()
-	d.left--
-	now := d.left == 0
-	d.mu.Unlock()
-	if now && !d.after {
-		return errDied
-	}
-	if err := do(); err != nil || !now {
-		return err
-	}
-	return errDied
+	storetest.Death
 }
 
 func (d *dying) AddProvisioned(ctx context.Context, r operator.AccountRecord, p operator.Provisioned, most int) error {
-	return d.write(func() error { return d.Store.AddProvisioned(ctx, r, p, most) })
+	return d.Write(func() error { return d.Store.AddProvisioned(ctx, r, p, most) })
 }
 
 func (d *dying) SetProvisioned(ctx context.Context, p operator.Provisioned, name, key string, at time.Time) error {
-	return d.write(func() error { return d.Store.SetProvisioned(ctx, p, name, key, at) })
+	return d.Write(func() error { return d.Store.SetProvisioned(ctx, p, name, key, at) })
 }
 
 func (d *dying) SetState(ctx context.Context, id operator.AccountID, c operator.StateChange) error {
-	return d.write(func() error { return d.Store.SetState(ctx, id, c) })
+	return d.Write(func() error { return d.Store.SetState(ctx, id, c) })
 }
 
 func (d *dying) NoteRefused(ctx context.Context, id operator.AccountID, at time.Time) error {
-	return d.write(func() error { return d.Store.NoteRefused(ctx, id, at) })
+	return d.Write(func() error { return d.Store.NoteRefused(ctx, id, at) })
 }
 
 func (d *dying) AddGroup(ctx context.Context, g operator.Group, most int) error {
-	return d.write(func() error { return d.Store.AddGroup(ctx, g, most) })
+	return d.Write(func() error { return d.Store.AddGroup(ctx, g, most) })
 }
 
 func (d *dying) SetGroup(ctx context.Context, c operator.GroupChange) error {
-	return d.write(func() error { return d.Store.SetGroup(ctx, c) })
+	return d.Write(func() error { return d.Store.SetGroup(ctx, c) })
 }
 
 // TestDyingAtEachWrite has the process die before and after each write of a request that
@@ -371,14 +352,9 @@ func TestDyingAtEachWrite(t *testing.T) {
 		w.operator("owner@example.com", operator.Owner)
 		died := func(left int, after bool, do func() answer) answer {
 			t.Helper()
-			d.mu.Lock()
-			d.left, d.after = left, after
-			d.mu.Unlock()
-			a := do()
-			d.mu.Lock()
-			d.left = -1
-			d.mu.Unlock()
-			return a
+			d.Die(left, after)
+			defer d.Die(0, false)
+			return do()
 		}
 		i := 0
 		for left := 1; left <= 3; left++ {

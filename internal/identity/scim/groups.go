@@ -59,43 +59,25 @@ func asFields(v any) (map[string]json.RawMessage, error) {
 }
 
 func (s *Server) listGroups(c call) error {
-	q, err := c.query()
-	if err != nil {
-		return err
-	}
-	p, err := readPage(q)
-	if err != nil {
-		return err
-	}
-	shown := projected(q)
-	if q.Get("filter") == "" {
-		groups, total, err := s.config.Directory.Groups(c.ctx, p.start-1, p.count)
-		if err != nil {
-			return err
-		}
-		var out []any
-		for _, g := range groups {
-			out = append(out, shown(s.group(g)))
-		}
-		return reply(c.w, http.StatusOK, reported(p, total, out))
-	}
-	e, err := parseFilter(q.Get("filter"), schemaGroup)
-	if err != nil {
-		return err
-	}
-	var g operator.Group
-	switch e.attribute {
-	case "id":
-		g, err = s.config.Directory.Group(c.ctx, operator.GroupID(e.value))
-		g.Members = nil
-	case "displayname":
-		g, err = s.config.Directory.GroupBy(c.ctx, false, e.value)
-	case "externalid":
-		g, err = s.config.Directory.GroupBy(c.ctx, true, e.value)
-	default:
-		return errFilter
-	}
-	return one(c, p, err, func() any { return shown(s.group(g)) })
+	directory := s.config.Directory
+	return listing[operator.Group]{
+		schema: schemaGroup,
+		part:   directory.Groups,
+		by: func(attribute, value string) (operator.Group, error) {
+			switch attribute {
+			case "id":
+				g, err := directory.Group(c.ctx, operator.GroupID(value))
+				g.Members = nil
+				return g, err
+			case "displayname":
+				return directory.GroupBy(c.ctx, false, value)
+			case "externalid":
+				return directory.GroupBy(c.ctx, true, value)
+			}
+			return operator.Group{}, errFilter
+		},
+		resource: func(g operator.Group) any { return s.group(g) },
+	}.answer(c)
 }
 
 func (c call) group() operator.GroupID { return operator.GroupID(c.r.PathValue("id")) }

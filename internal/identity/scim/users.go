@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -57,9 +58,6 @@ func readPage(q url.Values) (page, error) {
 }
 
 func reported(p page, total int, resources []any) list {
-	if resources == nil {
-		resources = []any{}
-	}
 	return list{[]string{schemaList}, total, p.start, len(resources), resources}
 }
 
@@ -78,6 +76,38 @@ func (c call) query() (url.Values, error) {
 }
 
 func (s *Server) listUsers(c call) error {
+	directory := s.config.Directory
+	return listing[operator.Provisioned]{
+		schema: schemaUser,
+		part:   directory.AllProvisioned,
+		by: func(attribute, value string) (operator.Provisioned, error) {
+			switch attribute {
+			case "id":
+				return directory.Provisioned(c.ctx, operator.AccountID(value))
+			case "username":
+				return directory.ProvisionedBy(c.ctx, operator.ByUserName, value)
+			case "externalid":
+				return directory.ProvisionedBy(c.ctx, operator.ByExternalID, value)
+			case "emails.value", "emails":
+				return directory.ProvisionedBy(c.ctx, operator.ByAddress, value)
+			}
+			return operator.Provisioned{}, errFilter
+		},
+		resource: func(u operator.Provisioned) any { return s.user(u) },
+	}.answer(c)
+}
+
+// listing answers what asks for resources of a kind: a part of all, or, by a filter, one or
+// none.
+type listing[T any] struct {
+	schema string
+	part   func(ctx context.Context, skip, most int) (list []T, total int, err error)
+	// by finds one by an attribute in lower case, or is ErrNotFound.
+	by       func(attribute, value string) (T, error)
+	resource func(T) any
+}
+
+func (l listing[T]) answer(c call) error {
 	q, err := c.query()
 	if err != nil {
 		return err
@@ -86,50 +116,35 @@ func (s *Server) listUsers(c call) error {
 	if err != nil {
 		return err
 	}
-	shown := projected(q)
-	if q.Get("filter") == "" {
-		users, total, err := s.config.Directory.AllProvisioned(c.ctx, p.start-1, p.count)
-		if err != nil {
-			return err
-		}
-		var out []any
-		for _, u := range users {
-			out = append(out, shown(s.user(u)))
-		}
-		return reply(c.w, http.StatusOK, reported(p, total, out))
-	}
-	e, err := parseFilter(q.Get("filter"), schemaUser)
+	found, total, err := l.find(c, p, q.Get("filter"))
 	if err != nil {
 		return err
 	}
-	var u operator.Provisioned
-	switch e.attribute {
-	case "id":
-		u, err = s.config.Directory.Provisioned(c.ctx, operator.AccountID(e.value))
-	case "username":
-		u, err = s.config.Directory.ProvisionedBy(c.ctx, operator.ByUserName, e.value)
-	case "externalid":
-		u, err = s.config.Directory.ProvisionedBy(c.ctx, operator.ByExternalID, e.value)
-	case "emails.value", "emails":
-		u, err = s.config.Directory.ProvisionedBy(c.ctx, operator.ByAddress, e.value)
-	default:
-		return errFilter
+	shown, out := projected(q), []any{}
+	for _, v := range found {
+		out = append(out, shown(l.resource(v)))
 	}
-	return one(c, p, err, func() any { return shown(s.user(u)) })
+	return reply(c.w, http.StatusOK, reported(p, total, out))
 }
 
-// one answers a search that finds one resource or none.
-func one(c call, p page, err error, resource func() any) error {
-	if errors.Is(err, gatehouse.ErrNotFound) {
-		return reply(c.w, http.StatusOK, reported(p, 0, nil))
+func (l listing[T]) find(c call, p page, filter string) ([]T, int, error) {
+	if filter == "" {
+		return l.part(c.ctx, p.start-1, p.count)
 	}
+	e, err := parseFilter(filter, l.schema)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	if p.start > 1 || p.count == 0 {
-		return reply(c.w, http.StatusOK, reported(p, 1, nil))
+	v, err := l.by(e.attribute, e.value)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, err
+	case p.start > 1 || p.count == 0:
+		return nil, 1, nil
 	}
-	return reply(c.w, http.StatusOK, reported(p, 1, []any{resource()}))
+	return []T{v}, 1, nil
 }
 
 func (s *Server) addUser(c call) error {

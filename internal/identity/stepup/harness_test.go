@@ -87,7 +87,7 @@ func (w *world) open(s stepup.Store) *stepup.Stepups {
 			}
 			tell := func() error { w.told = append(w.told, e); return nil }
 			if w.dying != nil {
-				return w.dying.write(tell)
+				return w.dying.Write(tell)
 			}
 			return tell()
 		},
