@@ -157,3 +157,24 @@ func TestStrangersHaveTheirOwnPlaces(t *testing.T) {
 		<-done
 	}
 }
+
+// Who is there is looked up for few at a time, so that cookies that nobody gave out do not
+// keep the database busy; who waits for too long is told so.
+func TestFewAreLookedUpAtOnce(t *testing.T) {
+	h := newHouse(t, nil, Health(health{}))
+	d := h.join("Ada", operator.Auditor)
+	h.console.limits.Time = 100 * time.Millisecond
+	for n := range cap(h.console.asking) {
+		if r := d.get("/health"); r.status != http.StatusOK {
+			t.Fatalf("with %d others: %d", n, r.status)
+		}
+		h.console.asking <- struct{}{} // somebody is being looked up
+	}
+	if r := d.get("/health"); r.status != http.StatusTooManyRequests {
+		t.Errorf("one more: %d", r.status)
+	}
+	<-h.console.asking
+	if r := d.get("/health"); r.status != http.StatusOK {
+		t.Errorf("when one is done: %d", r.status)
+	}
+}
