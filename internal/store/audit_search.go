@@ -33,8 +33,8 @@ const (
 		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2 AND s.seq >= $3
 		ORDER BY s.seq DESC LIMIT $4`
 	selectIndexedV1 statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE search = $1 AND seq < $2 AND seq >= $3 ORDER BY seq DESC LIMIT $4`
-	selectOwner statement = `SELECT person FROM audit_search WHERE seq = $1`
-	deleteIndex statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE person = $1 ORDER BY seq LIMIT $2)
+	selectOwner     statement = `SELECT person FROM audit_search WHERE seq = $1`
+	deleteIndex     statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE person = $1 ORDER BY seq LIMIT $2)
 		AND EXISTS (SELECT 1 FROM audit_forgotten WHERE person = $1)`
 	blankV1 statement = `UPDATE audit_entries SET personal = NULL, search = NULL WHERE seq IN (SELECT seq FROM audit_entries WHERE search = $1 ORDER BY seq LIMIT $2)`
 )
