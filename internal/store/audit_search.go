@@ -44,11 +44,15 @@ const (
 	// they are found by is then of the entries that are there now.
 	indexAgain = ` ON CONFLICT (seq) DO UPDATE SET person = excluded.person, terms = excluded.terms`
 
-	insertIndex statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` + indexAgain
+	intoIndex = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)`
+	fewIndex  = intoIndex + `, ($4, $5, $6), ($7, $8, $9), ($10, $11, $12)`
+	manyIndex = fewIndex +
+		`, ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30)` +
+		`, ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)`
 
-	insertIndexes statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` +
-		`, ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24)` +
-		`, ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)` + indexAgain
+	insertIndex      statement = intoIndex + indexAgain
+	insertFewIndexes statement = fewIndex + indexAgain
+	insertIndexes    statement = manyIndex + indexAgain
 )
 
 // keepForgotten is how long it is remembered that somebody was forgotten: longer than
@@ -139,16 +143,21 @@ func (a *Audit) readForgotten(ctx context.Context, t *tx) (last int64, err error
 func (t *tx) insertIndex(ctx context.Context, in place, rows []audit.Row, f *forgotten) error {
 	args := make([]any, 0, 3*entriesAtOnce)
 	flush := func() error {
-		var err error
-		if len(args) == cap(args) {
-			_, err = t.exec(ctx, insertIndexes, args...)
-		} else {
-			for i := 0; i < len(args) && err == nil; i += 3 {
-				_, err = t.exec(ctx, insertIndex, args[i:i+3]...)
+		for left := args; len(left) > 0; {
+			n, insert := 1, insertIndex
+			switch {
+			case len(left) == 3*entriesAtOnce:
+				n, insert = entriesAtOnce, insertIndexes
+			case len(left) >= 3*fewAtOnce:
+				n, insert = fewAtOnce, insertFewIndexes
 			}
+			if _, err := t.exec(ctx, insert, left[:3*n]...); err != nil {
+				return err
+			}
+			left = left[3*n:]
 		}
 		args = args[:0]
-		return err
+		return nil
 	}
 	for i := range rows {
 		x := &rows[i].Index
