@@ -56,6 +56,7 @@ bench: ## calls and tunnels beside other proxies, the log beside Tessera, a mill
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditSearch -benchtime 50x -timeout 120m -args -audit.entries=10000000)
 	$(if $(ARGS),,go test ./internal/store -run '^$$' -bench AuditLog -benchtime 3x -timeout 60m -args -audit.entries=10000000)
 	$(if $(ARGS),,go test ./cmd/gatehouse -run '^$$' -bench Console -benchtime 200x -timeout 120m -args -console.connections=1000000 -console.entries=10000000)
+	$(if $(ARGS),,go test ./cmd/gatehouse -run '^$$' -bench Console -benchtime 30x -timeout 120m -args -console.connections=1000000 -console.entries=10000000 -console.database=postgres)
 
 release: ## the release binary, in dist/
 	scripts/release

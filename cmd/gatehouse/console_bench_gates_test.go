@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,13 +21,18 @@ import (
 )
 
 // unhurried loads the demo's configuration without the rate that it allows its service,
-// which would be measured instead of what the machine can do.
-func unhurried(path string) (*config.Config, error) {
+// which would be measured instead of what the machine can do, and with another store
+// if one is named.
+func unhurried(path, dsn string) (*config.Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), ", rate: 200/s", ", rate: 100000/s", 1)), 0o600); err != nil {
+	changed := strings.Replace(string(text), ", rate: 200/s", ", rate: 100000/s", 1)
+	if dsn != "" {
+		changed = strings.Replace(changed, "store: sqlite:gatehouse.db", "store: "+strconv.Quote(dsn), 1)
+	}
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return nil, err
 	}
 	cfg, _, err := config.Load(path, resolver())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	cryptorand "crypto/rand"
 	"encoding/json"
@@ -28,6 +29,7 @@ import (
 	"gatehouse/internal/identity/operator"
 	"gatehouse/internal/lineage"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/store/storetest"
 )
 
 // crowd is what was put into a store to be looked at.
@@ -42,6 +44,8 @@ type crowd struct {
 	// Of how many they are.
 	Total   int `json:"total_connections"`
 	Written int `json:"written_entries"`
+	// Engine is what the store is on.
+	Engine string `json:"engine"`
 }
 
 // kept is a directory with a store that was filled once, for more than one run.
@@ -78,10 +82,34 @@ func newKept(b *testing.B) *kept {
 	if err := json.Unmarshal(text, k.was); err != nil {
 		b.Fatal(err)
 	}
+	if engine := cmp.Or(k.was.Engine, "sqlite"); engine != benchEngine() {
+		b.Fatalf("-console.keep: %s was filled with a store on %s", dir, engine)
+	}
 	if k.was.Total != *benchConnections || k.was.Written != *benchEntries {
 		b.Fatalf("-console.keep: %s has %d connections and %d entries", dir, k.was.Total, k.was.Written)
 	}
 	return k
+}
+
+// benchEngine is what the store is to be on.
+func benchEngine() string {
+	if *benchDatabase == "" {
+		return "sqlite"
+	}
+	return "postgres"
+}
+
+// store returns the address of the store; empty for the configuration's own, which is
+// a SQLite file in the directory.
+func (k *kept) store(b *testing.B) string {
+	b.Helper()
+	if *benchDatabase != "postgres" {
+		return *benchDatabase
+	}
+	if k.file != "" {
+		b.Fatal("-console.keep: a PostgreSQL that is started for this run ends with it; name the address of one that stays")
+	}
+	return storetest.EmptyPostgres(b)
 }
 
 // crowd fills the store, unless that was done before.
@@ -118,7 +146,7 @@ func say(b *testing.B, format string, args ...any) {
 func seedConsole(b *testing.B, p *parts) crowd {
 	b.Helper()
 	ctx := b.Context()
-	c := crowd{Total: *benchConnections, Written: *benchEntries}
+	c := crowd{Total: *benchConnections, Written: *benchEntries, Engine: benchEngine()}
 	for range 100 {
 		person, err := p.vault.NewPerson(ctx)
 		if err != nil {

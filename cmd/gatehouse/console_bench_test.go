@@ -26,6 +26,7 @@ var (
 	benchConnections = goflag.Int("console.connections", 20_000, "connections to measure pages of the console with")
 	benchEntries     = goflag.Int("console.entries", 50_000, "entries of the log to measure pages of the console with")
 	benchKeep        = goflag.String("console.keep", "", "a directory to keep what is measured in, or to find it in")
+	benchDatabase    = goflag.String("console.database", "", "a PostgreSQL to measure pages of the console on: the address of a database that is empty or that -console.keep filled, or 'postgres' for one that is started; without it SQLite")
 )
 
 // errMeasured ends a server that was started to be measured.
@@ -35,7 +36,8 @@ var errMeasured = errors.New("measured")
 // of -console.connections and a log of -console.entries: the 95th percentile, and what a
 // page weighs (without style, script and icon, which browsers keep). Any page is to take
 // less than 100 ms at the 95th percentile with a million connections, and to weigh less
-// than 150 kB with all that it loads. Last it measures calls beside the console's pages.
+// than 150 kB with all that it loads. Last it measures calls beside the console's pages. The store is
+// SQLite, or what -console.database says.
 func BenchmarkConsole(b *testing.B) {
 	kept := newKept(b)
 	o := houseOptions(kept.dir)
@@ -48,7 +50,7 @@ func BenchmarkConsole(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if cfg, err = unhurried(cfg.Path()); err != nil {
+	if cfg, err = unhurried(cfg.Path(), kept.store(b)); err != nil {
 		b.Fatal(err)
 	}
 	if err := initialise(b.Context(), cfg, io.Discard); err != nil {

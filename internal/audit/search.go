@@ -195,7 +195,7 @@ func newLogSearch(s SearchedLog, q *Query, hash IndexHash, before int64) *logSea
 	if q.Found != nil {
 		l := &logSearch{in: s.Registration, start: before}
 		for i := range q.Found {
-			l.ways = append(l.ways, &personWay{found{before: before}, s.Store, q, &q.Found[i]})
+			l.ways = append(l.ways, &personWay{found: found{before: before}, s: s.Store, query: q, whose: &q.Found[i]})
 		}
 		return l
 	}
@@ -203,7 +203,7 @@ func newLogSearch(s SearchedLog, q *Query, hash IndexHash, before int64) *logSea
 	if q.Destination != "" && hash != nil {
 		sealed := *q
 		sealed.Destination = ""
-		l.ways = append(l.ways, &personWay{found{before: before}, s.Store, &sealed, &Found{Hash: hash, Kind: factDestination, Value: q.Destination}})
+		l.ways = append(l.ways, &personWay{found: found{before: before}, s: s.Store, query: &sealed, whose: &Found{Hash: hash, Kind: factDestination, Value: q.Destination}})
 	}
 	return l
 }
@@ -277,6 +277,8 @@ type personWay struct {
 	s     SearchStore
 	query *Query
 	whose *Found
+	// times is how often it has looked.
+	times int
 }
 
 func (p *personWay) more(ctx context.Context, budget *int, want int) error {
@@ -285,7 +287,10 @@ func (p *personWay) more(ctx context.Context, budget *int, want int) error {
 		p.before = 0
 		return nil
 	}
-	limit := min(readBatch, max(16, 2*want))
+	// Of what was read few fitted, so more is read at a time: each time is a journey to
+	// the database.
+	limit := min(readBatch, max(16, 2*want)<<min(p.times, 6), max(16, *budget))
+	p.times++
 	rows, err := p.s.Indexed(ctx, person, string(p.whose.Connection), p.before, limit)
 	if err != nil {
 		return err

@@ -27,8 +27,8 @@ type leafWay struct {
 	left []int64
 	// each, if not nil, is given every row that may fit, in place of entries.
 	each func(Row) error
-	// cost is what reading one of left counts as.
-	cost int
+	// cost is what reading one of left counts as, stride how many of them are read at once.
+	cost, stride int
 	// again is how often the segments were read again because parts were gone.
 	again int
 }
@@ -223,13 +223,24 @@ func (w *leafWay) part(ctx context.Context, s IndexSegment, number int, budget *
 // maxAgain bounds how often one search starts from the segments anew.
 const maxAgain = 8
 
-// atOnce is how many entries are asked for by their indexes at a time.
-const atOnce = 16
+// atOnce is how many entries are asked for by their indexes at a time, mostAtOnce how many
+// when few of them fit, or all are wanted: each time is a journey to the database.
+const (
+	atOnce     = 16
+	mostAtOnce = 128
+)
 
 // compare reads what may fit and compares it.
 func (w *leafWay) compare(ctx context.Context, budget *int, want int) error {
 	for len(w.left) > 0 && len(w.entries) < want && *budget > 0 {
-		seqs := w.left[:min(len(w.left), atOnce)]
+		if w.stride == 0 {
+			w.stride = atOnce
+		}
+		if w.each != nil {
+			w.stride = mostAtOnce
+		}
+		had := len(w.entries)
+		seqs := w.left[:min(len(w.left), w.stride, max(1, *budget/w.cost))]
 		rows, err := w.s.At(ctx, seqs)
 		if err != nil {
 			return err
@@ -243,6 +254,9 @@ func (w *leafWay) compare(ctx context.Context, budget *int, want int) error {
 			if err := w.take(rows[i]); err != nil {
 				return err
 			}
+		}
+		if len(w.entries)-had < len(seqs)/2 {
+			w.stride = min(2*w.stride, mostAtOnce)
 		}
 		w.left = w.left[len(seqs):]
 		w.before = seqs[len(seqs)-1]

@@ -34,17 +34,21 @@ const (
 	selectEntry   statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE id = $1 AND seq >= $2 AND seq < $3`
 )
 
-// Entries go in many at a time: to begin a statement costs more than a row.
+// Entries go in many at a time: to begin a statement costs more than a row, and on
+// PostgreSQL each is a journey. What is left of a batch goes in by a few.
 const (
 	insertEntry statement = `INSERT INTO audit_entries (` + entryColumns + `) VALUES ($1, $2, $3, $4, $5, $6)`
 
-	insertEntries statement = insertEntry +
-		`, ($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18), ($19, $20, $21, $22, $23, $24)` +
+	insertFewEntries statement = insertEntry +
+		`, ($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18), ($19, $20, $21, $22, $23, $24)`
+
+	insertEntries statement = insertFewEntries +
 		`, ($25, $26, $27, $28, $29, $30), ($31, $32, $33, $34, $35, $36), ($37, $38, $39, $40, $41, $42)` +
 		`, ($43, $44, $45, $46, $47, $48), ($49, $50, $51, $52, $53, $54), ($55, $56, $57, $58, $59, $60)` +
 		`, ($61, $62, $63, $64, $65, $66), ($67, $68, $69, $70, $71, $72), ($73, $74, $75, $76, $77, $78)` +
 		`, ($79, $80, $81, $82, $83, $84), ($85, $86, $87, $88, $89, $90), ($91, $92, $93, $94, $95, $96)`
 	entriesAtOnce = 16
+	fewAtOnce     = 4
 )
 
 // A place is where the rows of one log lie in the tables: a row's number is the
@@ -197,8 +201,11 @@ func (t *tx) insertEntries(ctx context.Context, in place, rows []audit.Row) erro
 	args := make([]any, 0, 6*entriesAtOnce)
 	for len(rows) > 0 {
 		n, insert := 1, insertEntry
-		if len(rows) >= entriesAtOnce {
+		switch {
+		case len(rows) >= entriesAtOnce:
 			n, insert = entriesAtOnce, insertEntries
+		case len(rows) >= fewAtOnce:
+			n, insert = fewAtOnce, insertFewEntries
 		}
 		args = args[:0]
 		for _, r := range rows[:n] {

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,12 +29,12 @@ const (
 	tellHead statement = `UPDATE audit_head SET forgotten = forgotten + 1 WHERE id = $1`
 
 	indexColumns            = `seq, person, terms`
-	selectIndexed statement = `SELECT s.seq AS seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
-		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2 AND s.seq >= $5
-		UNION ALL SELECT seq, id, leaf, leaf_hash, personal, search, NULL, NULL FROM audit_entries WHERE search = $3 AND seq < $2 AND seq >= $5
-		ORDER BY seq DESC LIMIT $4`
-	selectOwner statement = `SELECT person FROM audit_search WHERE seq = $1`
-	deleteIndex statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE person = $1 ORDER BY seq LIMIT $2)
+	selectIndexed statement = `SELECT s.seq, e.id, e.leaf, e.leaf_hash, e.personal, e.search, s.person, s.terms
+		FROM audit_search s JOIN audit_entries e ON e.seq = s.seq WHERE s.person = $1 AND s.seq < $2 AND s.seq >= $3
+		ORDER BY s.seq DESC LIMIT $4`
+	selectIndexedV1 statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE search = $1 AND seq < $2 AND seq >= $3 ORDER BY seq DESC LIMIT $4`
+	selectOwner     statement = `SELECT person FROM audit_search WHERE seq = $1`
+	deleteIndex     statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE person = $1 ORDER BY seq LIMIT $2)
 		AND EXISTS (SELECT 1 FROM audit_forgotten WHERE person = $1)`
 	blankV1 statement = `UPDATE audit_entries SET personal = NULL, search = NULL WHERE seq IN (SELECT seq FROM audit_entries WHERE search = $1 ORDER BY seq LIMIT $2)`
 )
@@ -42,11 +44,15 @@ const (
 	// they are found by is then of the entries that are there now.
 	indexAgain = ` ON CONFLICT (seq) DO UPDATE SET person = excluded.person, terms = excluded.terms`
 
-	insertIndex statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` + indexAgain
+	intoIndex = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)`
+	fewIndex  = intoIndex + `, ($4, $5, $6), ($7, $8, $9), ($10, $11, $12)`
+	manyIndex = fewIndex +
+		`, ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30)` +
+		`, ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)`
 
-	insertIndexes statement = `INSERT INTO audit_search (` + indexColumns + `) VALUES ($1, $2, $3)` +
-		`, ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24)` +
-		`, ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48)` + indexAgain
+	insertIndex      statement = intoIndex + indexAgain
+	insertFewIndexes statement = fewIndex + indexAgain
+	insertIndexes    statement = manyIndex + indexAgain
 )
 
 // keepForgotten is how long it is remembered that somebody was forgotten: longer than
@@ -137,16 +143,21 @@ func (a *Audit) readForgotten(ctx context.Context, t *tx) (last int64, err error
 func (t *tx) insertIndex(ctx context.Context, in place, rows []audit.Row, f *forgotten) error {
 	args := make([]any, 0, 3*entriesAtOnce)
 	flush := func() error {
-		var err error
-		if len(args) == cap(args) {
-			_, err = t.exec(ctx, insertIndexes, args...)
-		} else {
-			for i := 0; i < len(args) && err == nil; i += 3 {
-				_, err = t.exec(ctx, insertIndex, args[i:i+3]...)
+		for left := args; len(left) > 0; {
+			n, insert := 1, insertIndex
+			switch {
+			case len(left) == 3*entriesAtOnce:
+				n, insert = entriesAtOnce, insertIndexes
+			case len(left) >= 3*fewAtOnce:
+				n, insert = fewAtOnce, insertFewIndexes
 			}
+			if _, err := t.exec(ctx, insert, left[:3*n]...); err != nil {
+				return err
+			}
+			left = left[3*n:]
 		}
 		args = args[:0]
-		return err
+		return nil
 	}
 	for i := range rows {
 		x := &rows[i].Index
@@ -224,9 +235,11 @@ func (a *Audit) BlankV1(ctx context.Context, connection string, limit int) (int6
 	return n, nil
 }
 
-// Indexed implements audit.ListStore.
+// Indexed implements audit.ListStore. It asks twice: where one statement asks for both
+// kinds, PostgreSQL reads and sorts all entries of the person for the newest few. No
+// entry of version 1 comes into being any more, so nothing changes in between.
 func (a *Audit) Indexed(ctx context.Context, person []byte, connectionV1 string, seq int64, limit int) ([]audit.Row, error) {
-	all, err := collect[audit.Row](a.db.query(ctx, selectIndexed, person, a.from(seq), connectionV1, limit, a.from(math.MinInt64)))(func(r *rows) (e audit.Row, err error) {
+	all, err := collect[audit.Row](a.db.query(ctx, selectIndexed, person, a.from(seq), a.from(math.MinInt64), limit))(func(r *rows) (e audit.Row, err error) {
 		var search *string
 		err = r.Scan(&e.Seq, &e.ID, &e.Leaf, &e.Hash, &e.Personal, &search, &e.Index.Person, &e.Index.Terms)
 		e.Seq = a.index(e.Seq)
@@ -238,7 +251,16 @@ func (a *Audit) Indexed(ctx context.Context, person []byte, connectionV1 string,
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's entries: %w", err)
 	}
-	return all, nil
+	if connectionV1 == "" {
+		return all, nil
+	}
+	old, err := a.entries(a.db.query(ctx, selectIndexedV1, connectionV1, a.from(seq), a.from(math.MinInt64), limit))
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, old...)
+	slices.SortFunc(all, func(a, b audit.Row) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all[:min(len(all), limit)], nil
 }
 
 // OwnerOf implements audit.OwnerStore.

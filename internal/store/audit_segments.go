@@ -8,7 +8,17 @@ import (
 )
 
 const (
-	selectAt statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+	these = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16`
+
+	selectAt     statement = these + `)`
+	selectManyAt statement = these +
+		`, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32` +
+		`, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48` +
+		`, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64` +
+		`, $65, $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, $76, $77, $78, $79, $80` +
+		`, $81, $82, $83, $84, $85, $86, $87, $88, $89, $90, $91, $92, $93, $94, $95, $96` +
+		`, $97, $98, $99, $100, $101, $102, $103, $104, $105, $106, $107, $108, $109, $110, $111, $112` +
+		`, $113, $114, $115, $116, $117, $118, $119, $120, $121, $122, $123, $124, $125, $126, $127, $128` + `)`
 
 	selectBetween statement = `SELECT ` + entryColumns + ` FROM audit_entries WHERE seq >= $1 AND seq < $2 ORDER BY seq`
 
@@ -18,17 +28,20 @@ const (
 	selectParts statement = `SELECT seq, content FROM audit_segment_parts WHERE span = $1 AND part = $2 AND seq < $3 AND seq >= $4 ORDER BY seq DESC LIMIT $5`
 
 	deleteSegment statement = `DELETE FROM audit_segments WHERE seq = $1 AND span = $2`
-	deletePart    statement = `DELETE FROM audit_segment_parts WHERE span = $1 AND part = $2 AND seq = $3`
+	// deleteParts names all parts that there can be: the index is by span, part and seq,
+	// and a statement for each was 65 journeys to the database for every segment.
+	deleteParts statement = `DELETE FROM audit_segment_parts WHERE span = $1 AND seq = $2 AND part IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+		33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64)`
 	insertSegment statement = `INSERT INTO audit_segments (seq, span, version, last_hash, oldest, newest) VALUES ($1, $2, $3, $4, $5, $6)`
 	insertPart    statement = `INSERT INTO audit_segment_parts (span, part, seq, content) VALUES ($1, $2, $3, $4)`
 	deleteBeyond  statement = `DELETE FROM audit_search WHERE seq IN (SELECT seq FROM audit_search WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT $3)`
 	selectDrop    statement = `SELECT seq FROM audit_segments WHERE span = $1 AND seq >= $2 AND seq < $3 ORDER BY seq LIMIT $4`
 )
 
-// atOnce is how many indexes selectAt takes, maxPart the highest number of a part.
+// atOnce is how many indexes selectAt takes, manyAtOnce how many selectManyAt.
 const (
-	atOnce  = 16
-	maxPart = 64
+	atOnce     = 16
+	manyAtOnce = 128
 )
 
 var _ audit.RollbackStore = (*Audit)(nil)
@@ -37,16 +50,20 @@ var _ audit.RollbackStore = (*Audit)(nil)
 func (a *Audit) At(ctx context.Context, seqs []int64) ([]audit.Row, error) {
 	var all []audit.Row
 	for len(seqs) > 0 {
-		args := make([]any, 0, atOnce)
-		for len(args) < atOnce {
+		n, ask := atOnce, selectAt
+		if len(seqs) > atOnce {
+			n, ask = manyAtOnce, selectManyAt
+		}
+		args := make([]any, 0, n)
+		for len(args) < n {
 			args = append(args, a.from(seqs[min(len(args), len(seqs)-1)]))
 		}
-		some, err := a.entries(a.db.query(ctx, selectAt, args...))
+		some, err := a.entries(a.db.query(ctx, ask, args...))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
-		seqs = seqs[min(len(seqs), atOnce):]
+		seqs = seqs[min(len(seqs), n):]
 	}
 	return all, nil
 }
@@ -109,12 +126,8 @@ func (t *tx) deleteSegment(ctx context.Context, from, span int64) error {
 	if err != nil || n == 0 {
 		return err // without a segment there are no parts
 	}
-	for part := range maxPart + 1 {
-		if _, err := t.exec(ctx, deletePart, span, part, from); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = t.exec(ctx, deleteParts, span, from)
+	return err
 }
 
 // DropSegments implements audit.SegmentStore.

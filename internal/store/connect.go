@@ -56,7 +56,7 @@ const (
 	connectionsOfUser    statement = connectionColumns + ` WHERE user_hash = $5` + connectionsOthers
 	connectionsOfSubject statement = connectionColumns + ` WHERE subject_hash = $6` + connectionsOthers
 	connectionsOfPerson  statement = connectionColumns + ` WHERE person = $4` + connectionsOthers
-	connectionsOfService statement = connectionColumns + ` WHERE service = $1` + connectionsOthers
+	connectionsOfService statement = connectionColumns + ` WHERE service = $1 AND created >= $9` + connectionsOthers
 	connectionsOfAll     statement = connectionColumns + ` WHERE created >= $9` + connectionsOthers
 	connectionsOthers              = ` AND ($1 = '' OR service = $1) AND ($2 = '' OR app = $2) AND ($3 = '' OR status = $3)
 		AND ($4 = '' OR person = $4) AND ($5 = '' OR user_hash = $5) AND ($6 = '' OR subject_hash = $6) AND ($7 = '' OR parent = $7)

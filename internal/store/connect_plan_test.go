@@ -22,6 +22,43 @@ func TestConnectStatementsUseIndexes(t *testing.T) {
 	})
 }
 
+const otherService statement = `UPDATE connections SET service = 't' WHERE created % 10 > 0`
+
+// A page of all connections, or of a service's, is where its index goes on, on both
+// engines: a start goes through a million of them, 500 at a time.
+func TestPagesOfConnectionsAreInTheOrderOfTheirIndex(t *testing.T) {
+	for engine, open := range map[string]func(*testing.T) *DB{"sqlite": openTemp, "postgres": openTempPostgres} {
+		t.Run(engine, func(t *testing.T) {
+			d := open(t)
+			for _, s := range []statement{manyConnections, otherService, analyze} {
+				if _, err := d.exec(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			explain := "EXPLAIN QUERY PLAN "
+			if engine == "postgres" {
+				explain = "EXPLAIN "
+			}
+			for _, page := range []struct {
+				statement                            statement
+				service, index, onSQLite, onPostgres string
+			}{
+				{connectionsOfAll, "", "connections_created", "(created>?)", "Index Cond: (created >="},
+				{connectionsOfService, "s", "connections_service", "(service=? AND created>?)", "Index Cond: ((service = 's'::text) AND (created >="},
+			} {
+				plan := planOf(t, d, explain+string(page.statement), []any{page.service, "", "", "", "", "", "", 1, int64(15000), "con15000", 500, ""})
+				from := page.onSQLite
+				if engine == "postgres" {
+					from = page.onPostgres
+				}
+				if !strings.Contains(plan, page.index) || !strings.Contains(plan, from) || strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE") {
+					t.Errorf("%s is not what a page follows:\n%s", page.index, plan)
+				}
+			}
+		})
+	}
+}
+
 // usesIndexes fails for statements that read a table whole, and for those whose plan
 // holds one of the words that it never may.
 func usesIndexes(t *testing.T, statements map[string]statement, never ...string) {

@@ -45,6 +45,10 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	// promise that acknowledged means durable, so a default set there is
 	// overruled here.
 	config.RuntimeParams["synchronous_commit"] = "on"
+	// What we ask takes milliseconds, and to compile a plan takes dozens of them. The
+	// planner compiles by what it thinks that a plan costs, and for a table without
+	// statistics, as every young one is, it thinks of thousands of rows.
+	config.RuntimeParams["jit"] = "off"
 	config.RuntimeParams["application_name"] = "gatehouse"
 	config.RuntimeParams["timezone"] = "UTC"
 	pool := stdlib.OpenDB(*config)
