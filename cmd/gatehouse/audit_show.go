@@ -256,7 +256,7 @@ func (p *parts) open(ctx context.Context, e audit.Shown, owners map[string]gateh
 		people[name] = o.Value
 	}
 	if id := people["connection"]; id != "" && person != "" {
-		if con, err := p.connect.Get(ctx, gatehouse.ConnectionID(id)); err == nil {
+		if con, err := p.connect.Get(ctx, gatehouse.ConnectionID(id)); err == nil && !con.Unreadable {
 			people["subject"] = string(con.Subject)
 		}
 	}

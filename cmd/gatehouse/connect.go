@@ -45,6 +45,7 @@ type connectionView struct {
 	Created           string                  `json:"created_at"`
 	Updated           string                  `json:"updated_at"`
 	RevokeOutstanding bool                    `json:"revoke_outstanding,omitempty"`
+	Unreadable        bool                    `json:"unreadable,omitempty"` // what names the person does not open
 }
 
 func viewOf(con connect.Connection) connectionView {
@@ -53,7 +54,7 @@ func viewOf(con connect.Connection) connectionView {
 		PlatformUser: con.PlatformUser, Parent: con.Parent, Status: con.Status, Cause: con.Cause, Reason: con.Reason,
 		Next: con.Next, DataAccessExpires: stamp(con.DataAccessExpires),
 		Purposes: con.Purposes, Scopes: con.Scopes, Declined: con.Declined, AccessExpires: stamp(con.AccessExpires),
-		Created: stamp(con.Created), Updated: stamp(con.Updated), RevokeOutstanding: con.RevokeOutstanding,
+		Created: stamp(con.Created), Updated: stamp(con.Updated), RevokeOutstanding: con.RevokeOutstanding, Unreadable: con.Unreadable,
 	}
 	if v.Scopes == nil {
 		v.Scopes = []string{}
@@ -143,7 +144,12 @@ about one is in 'connect show', and for all of them in the JSON, as next_step.`,
 					for _, con := range page {
 						v := viewOf(con)
 						list = append(list, v)
-						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), string(v.Subject), v.Name, statusOf(con), when(con.AccessExpires)})
+						subject := string(v.Subject)
+						if v.Unreadable {
+							subject = "(does not open)"
+							fmt.Fprintf(c.ErrOrStderr(), "warning: %s: %s\n", v.ID, v.Next)
+						}
+						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), subject, v.Name, statusOf(con), when(con.AccessExpires)})
 					}
 					if len(page) < selection.Limit {
 						break

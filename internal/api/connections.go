@@ -35,6 +35,7 @@ type connectionView struct {
 	Created           time.Time `json:"created_at"`
 	Updated           time.Time `json:"updated_at"`
 	RevokeOutstanding bool      `json:"revoke_outstanding,omitempty"`
+	Unreadable        bool      `json:"unreadable,omitempty"` // what names the person does not open
 }
 
 func viewConnection(v connect.Connection) connectionView {
@@ -46,7 +47,7 @@ func viewConnection(v connect.Connection) connectionView {
 		ID: string(v.ID), App: string(v.App), Platform: string(v.Platform), Kind: string(v.Kind), Status: string(v.Status),
 		Cause: string(v.Cause), Reason: v.Reason, Next: v.Next, Subject: string(v.Subject), PlatformUser: v.PlatformUser, Name: v.Name, Parent: string(v.Parent),
 		Scopes: some(v.Scopes), Declined: some(v.Declined), Purposes: purposes, AccessExpires: v.AccessExpires,
-		DataAccessExpires: v.DataAccessExpires, Created: v.Created, Updated: v.Updated, RevokeOutstanding: v.RevokeOutstanding,
+		DataAccessExpires: v.DataAccessExpires, Created: v.Created, Updated: v.Updated, RevokeOutstanding: v.RevokeOutstanding, Unreadable: v.Unreadable,
 	}
 }
 

@@ -173,13 +173,14 @@ func (c *Connections) redirectURI(app gatehouse.AppName) string {
 	return c.publicURL + CallbackPath + string(app)
 }
 
-// Get returns one connection. One that was never redeemed does not exist.
+// Get returns one connection. One that was never redeemed does not exist, one whose row
+// was changed is Unreadable.
 func (c *Connections) Get(ctx context.Context, id gatehouse.ConnectionID) (Connection, error) {
 	rec, err := c.redeemed(ctx, id)
 	if err != nil {
 		return Connection{}, err
 	}
-	return c.view(ctx, rec)
+	return c.listed(ctx, rec)
 }
 
 // redeemed returns the record of a connection that the app has redeemed.
@@ -206,7 +207,8 @@ type Selection struct {
 	Limit int // zero means 100
 }
 
-// List returns redeemed connections, oldest first.
+// List returns redeemed connections, oldest first. One whose row was changed is among
+// them, as Unreadable.
 func (c *Connections) List(ctx context.Context, s Selection) ([]Connection, error) {
 	f := Filter{Service: s.Service, App: s.App, Status: s.Status, Parent: s.Parent, After: s.After, Limit: s.Limit}
 	if s.Subject != "" {
@@ -222,7 +224,7 @@ func (c *Connections) List(ctx context.Context, s Selection) ([]Connection, erro
 	}
 	list := make([]Connection, 0, len(records))
 	for _, rec := range records {
-		one, err := c.view(ctx, rec)
+		one, err := c.listed(ctx, rec)
 		if err != nil {
 			return nil, err
 		}

@@ -79,6 +79,10 @@ type Connection struct {
 	// RevokeOutstanding means that the connection is cut off here and the
 	// platform has not yet confirmed that it is gone there.
 	RevokeOutstanding bool
+	// Unreadable is set when what names the person does not open: the row was
+	// changed or belongs elsewhere. PlatformUser, Name and Subject are empty then, and
+	// Next says what to do.
+	Unreadable bool
 }
 
 // Record is a connection as it is stored. Everything that names a human is

@@ -51,7 +51,7 @@ func (c *Connections) Exportable(ctx context.Context, s Scope) ([]Connection, er
 		if rec.Redeemed.IsZero() || !rec.Status.Usable() || rec.Access == nil || rec.Kind == KindApp {
 			return nil
 		}
-		v, err := c.view(ctx, rec)
+		v, err := c.listed(ctx, rec)
 		list = append(list, v)
 		return err
 	})

@@ -79,6 +79,9 @@ var nextSteps = map[Status]map[Cause]string{
 // pageStep is added for a Page whose own token is lost: its grant is the parent's.
 const pageStep = " Then list the person's pages once (GET /me/accounts): that heals this connection too."
 
+// unreadableStep is for a row in which what names the person does not open.
+const unreadableStep = "Somebody changed this row, or it belongs elsewhere: what it says of its person does not open. Revoke it and let the person connect again, or restore a backup; gatehouse audit verify says whether the log was changed, too."
+
 // Causes returns all the causes that a connection's can be, in order.
 func Causes() []Cause {
 	var all []Cause

@@ -83,6 +83,9 @@ func TestNextStepsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(string(text), unreadableStep) {
+		t.Errorf("docs/connecting.md does not hold: %s", unreadableStep)
+	}
 	for status, sentences := range nextSteps {
 		for cause, sentence := range sentences {
 			if status != Pending && !strings.Contains(string(text), sentence) {

@@ -89,7 +89,7 @@ func (c *Connections) RevokeAll(ctx context.Context, s Scope, reason string, pro
 		if rec.Status != Revoked || rec.Reason != reason || rec.Redeemed.IsZero() {
 			return nil
 		}
-		v, err := c.view(ctx, rec)
+		v, err := c.listed(ctx, rec)
 		report.Ended = append(report.Ended, Ended{v, c.atPlatformOf(rec)})
 		return err
 	})

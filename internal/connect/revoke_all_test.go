@@ -294,3 +294,43 @@ func TestRevokeAllWithoutALog(t *testing.T) {
 		}
 	}
 }
+
+// A row that somebody changed keeps nobody from seeing the others, nor from cutting off
+// everything, itself included.
+func TestAChangedRowHidesNoOthers(t *testing.T) {
+	for _, column := range []string{"subject", "name", "platform_user"} {
+		t.Run(column, func(t *testing.T) {
+			storetest.Each(t, func(t *testing.T, dsn string) {
+				s := settle(t, connecttest.New(t, dsn, connecttest.Options{}))
+				changed := s.ids["publish"]
+				storetest.OpenRaw(t, dsn).Exec("UPDATE connections SET "+column+" = access WHERE id = $1", string(changed))
+				check := func(what string, list []connect.Connection, err error) {
+					t.Helper()
+					if err != nil || len(list) != len(s.ids) {
+						t.Fatalf("%s: %d of %d, %v", what, len(list), len(s.ids), err)
+					}
+					for _, one := range list {
+						if one.Unreadable != (one.ID == changed) || one.Unreadable && (one.Subject != "" || !strings.Contains(one.Next, "does not open")) || !one.Unreadable && one.Subject == "" {
+							t.Errorf("%s: %+v", what, one)
+						}
+					}
+				}
+				list, err := s.Connections.List(t.Context(), connect.Selection{})
+				check("the list", list, err)
+				alive, err := s.Connections.Exportable(t.Context(), connect.Scope{})
+				check("what is alive", alive, err)
+				one, err := s.Connections.Get(t.Context(), changed)
+				if err != nil || !one.Unreadable || one.Status != connect.Healthy {
+					t.Errorf("by itself: %+v, %v", one, err)
+				}
+				report, err := s.Connections.RevokeAll(t.Context(), connect.Scope{}, "stolen laptop", nil)
+				ended := make([]connect.Connection, 0, len(report.Ended))
+				for _, one := range report.Ended {
+					ended = append(ended, one.Connection)
+				}
+				check("what has ended", ended, err)
+				s.nothingUsable()
+			})
+		})
+	}
+}

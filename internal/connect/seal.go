@@ -184,6 +184,18 @@ func (c *Connections) view(ctx context.Context, rec Record) (Connection, error) 
 	return v, err
 }
 
+// listed is view for whoever looks at connections or ends them. One record that does not
+// open hides none of the others, and can be ended like them.
+func (c *Connections) listed(ctx context.Context, rec Record) (Connection, error) {
+	v, err := c.view(ctx, rec)
+	if !errors.Is(err, vault.ErrUnreadable) {
+		return v, err
+	}
+	v = c.bare(rec)
+	v.Unreadable, v.Next = true, unreadableStep
+	return v, nil
+}
+
 // entry is what every log entry about a connection has in common.
 func (c *Connections) entry(action string, rec Record) audit.Entry {
 	return audit.Entry{

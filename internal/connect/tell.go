@@ -100,7 +100,7 @@ func (c *Connections) change(ctx context.Context, rec Record, t Telling) (Health
 		status, cause, _ := strings.Cut(t.Now, "/")
 		rec.Status, rec.Cause, rec.Reason = Status(status), Cause(cause), ""
 	}
-	v, err := c.view(ctx, rec)
+	v, err := c.listed(ctx, rec)
 	if erased {
 		v.Person = ""
 	}
