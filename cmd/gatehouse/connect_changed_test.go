@@ -53,12 +53,30 @@ func TestAChangedRowIsSeenAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("the app's list", page.Connections)
+	// Its tokens are neither handed out nor taken away, the others' are.
+	for _, args := range [][]string{{"service", "handle", "create", "--service", "demo", "--purpose", "publish", "--connection"}, {"connect", "export", "--out", "out.json"}} {
+		if _, errOut, code := h.gatehouse(append(args, ada.Connection)...); code != exitFailed || !strings.Contains(errOut, "does not open") {
+			t.Errorf("%v: %d %s", args, code, errOut)
+		}
+	}
+	if out, errOut, _ := h.gatehouse("connect", "export", "--all", "--out", "out.json"); !strings.Contains(errOut, ada.Connection+" is left out") || strings.Contains(out, ada.Connection) {
+		t.Errorf("connect export: %s%s", out, errOut)
+	}
 	var ended row
 	if err := h.api().do(t.Context(), http.MethodDelete, "/gatehouse/v1/connections/"+ada.Connection, nil, &ended); err != nil || ended.Status != "revoked" {
 		t.Errorf("the app ends it: %+v, %v", ended, err)
 	}
 	if status, _, err := h.call(t.Context(), http.MethodGet, "/x/2/users/me", ada.Handle, nil); err != nil || status == http.StatusOK {
 		t.Errorf("with its handle: %d, %v", status, err)
+	}
+	// Whoever it belongs to can be erased, and the app is told of all that they have.
+	var opened struct {
+		Duties []struct {
+			ID string `json:"id"`
+		} `json:"duties"`
+	}
+	if err := h.api().do(t.Context(), http.MethodPost, "/gatehouse/v1/erasures", map[string]string{"subject": "ada"}, &opened); err != nil || len(opened.Duties) != 1 {
+		t.Errorf("an erasure: %+v, %v", opened, err)
 	}
 	h.opens("grace", grace)
 }

@@ -90,12 +90,21 @@ func (e *exporter) choose(args []string, scope connect.Scope) error {
 	if len(args) == 0 {
 		var err error
 		e.chosen, err = e.parts.connect.Exportable(ctx, scope)
+		e.chosen = slices.DeleteFunc(e.chosen, func(con connect.Connection) bool {
+			if con.Unreadable {
+				fmt.Fprintf(e.c.ErrOrStderr(), "warning: %s is left out: %s\n", con.ID, con.Next)
+			}
+			return con.Unreadable
+		})
 		return err
 	}
 	for _, id := range args {
 		con, err := e.parts.connect.Get(ctx, gatehouse.ConnectionID(id))
 		if err != nil {
 			return fmt.Errorf("%s: %w", id, err)
+		}
+		if con.Unreadable {
+			return fmt.Errorf("%s: %s", con.ID, con.Next)
 		}
 		if !con.Status.Usable() {
 			return fmt.Errorf("%s is %s: there is no token that works", id, con.Status)

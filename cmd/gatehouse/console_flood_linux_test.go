@@ -219,6 +219,7 @@ func residentOf(t *testing.T, pid int) int64 {
 func TestConsoleUnderFloods(t *testing.T) {
 	const connections, memory = 4, 128 << 20
 	h := newHouseWith(t, "tls: {", "tls: {console: local-ca, ")
+	h.edit(strings.NewReplacer("rate: 200/s", "rate: 100000/s").Replace)
 	h.start()
 	at := h.ready["console"]
 	x := h.connectPerson(demoX, "ada", h.box.People()[0])

@@ -76,6 +76,9 @@ func handleCreate(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if con.Unreadable {
+					return fmt.Errorf("%s: %s", con.ID, con.Next)
+				}
 				if oauth1 && con.Platform != gatehouse.X {
 					return errors.New("--oauth1: only X has OAuth 1.0a")
 				}

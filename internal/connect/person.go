@@ -141,11 +141,12 @@ func (k Known) Subjects() []gatehouse.Subject {
 	return list
 }
 
-// Known returns a person's connections, those that ended among them.
+// Known returns a person's connections, those that ended among them. One whose row was
+// changed is Unreadable: of its person only the id is known, and an erasure goes on.
 func (c *Connections) Known(ctx context.Context, person gatehouse.PersonID) (Known, error) {
 	k := Known{Person: person}
 	err := c.each(ctx, Filter{Person: person}, func(rec Record) error {
-		v, err := c.view(ctx, rec)
+		v, err := c.listed(ctx, rec)
 		k.Connections = append(k.Connections, v)
 		return err
 	})

@@ -19,7 +19,8 @@ type HealthChange struct {
 	// Connection is as it is now. If it has changed again since the change began
 	// to be told, its Status, Cause and Next are still those of this change, and
 	// its Reason is empty; the other change follows. Once the person is erased,
-	// Person is empty, also in a change from before: their key seals nothing more.
+	// Person is empty, also in a change from before: their key seals nothing more. It is
+	// empty for an Unreadable one, too.
 	Connection Connection
 	// Previous is the state that the app was told before; "" is none.
 	Previous Status
@@ -101,7 +102,7 @@ func (c *Connections) change(ctx context.Context, rec Record, t Telling) (Health
 		rec.Status, rec.Cause, rec.Reason = Status(status), Cause(cause), ""
 	}
 	v, err := c.listed(ctx, rec)
-	if erased {
+	if erased || v.Unreadable { // whose it is cannot be said
 		v.Person = ""
 	}
 	previous, _, _ := strings.Cut(t.Told, "/")

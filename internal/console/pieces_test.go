@@ -14,7 +14,7 @@ func TestTimesInWords(t *testing.T) {
 		{time.Time{}, "never"}, {now, "now"}, {now.Add(-30 * time.Second), "30 s ago"}, {now.Add(-119 * time.Minute), "1 h ago"},
 		// What lasts a day does not end in 23 hours, nor what lasts two in one.
 		{now.Add(24*time.Hour - time.Second), "in 24 h"}, {now.AddDate(0, 0, 365).Add(-time.Minute), "in 365 d"}, {now.AddDate(0, 0, 730).Add(-time.Minute), "in 2 y"},
-		{now.Add(23 * time.Hour), "in 23 h"}, {now.Add(31 * time.Hour), "in 31 h"}, {now.Add(90*time.Minute + time.Second), "in 2 h"}, {now.Add(15*time.Minute - time.Second), "in 15 min"},
+		{now.Add(23 * time.Hour), "in 23 h"}, {now.Add(31 * time.Hour), "in 31 h"}, {now.Add(90*time.Minute + time.Second), "in 90 min"}, {now.Add(150 * time.Minute), "in 2 h"}, {now.Add(36 * time.Hour), "in 36 h"}, {now.Add(15*time.Minute - time.Second), "in 15 min"},
 		{now.Add(80 * time.Second), "in 80 s"},
 	} {
 		if got := ago(c.at); got != c.want {

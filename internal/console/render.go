@@ -194,15 +194,16 @@ func ago(t time.Time) string {
 	return span(d) + " ago"
 }
 
-// Ahead returns a length of time that is still to come, as all pages say it: to the
-// nearest of the largest unit of which there are two. What lasts a day ends in 24 hours,
-// not in 23, and a deadline in a day and a half is not said to be tomorrow's.
+// Ahead returns a length of time that is still to come, as all pages say it: in whole
+// numbers of the largest unit of which there are two, and never more than is left but for
+// a twentieth of the unit. What lasts a day ends in 24 hours, not in 23, and a deadline in a
+// day and a half in 36, not in 2 days.
 func Ahead(d time.Duration) string {
 	for _, u := range []struct {
 		size time.Duration
 		name string
 	}{{365 * 24 * time.Hour, "y"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
-		if n := int64(d.Round(u.size) / u.size); n >= 2 {
+		if n := int64((d + u.size/20) / u.size); n >= 2 {
 			return strconv.FormatInt(n, 10) + " " + u.name
 		}
 	}

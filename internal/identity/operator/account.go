@@ -134,15 +134,19 @@ func (d *Directory) record(ctx context.Context, id AccountID) (AccountRecord, er
 
 // grants gives a record's account the grants that were given by this package, and that
 // the configuration still lets groups give; what else stands in the database gives
-// nothing.
+// nothing. What is owed counts as done.
 func (d *Directory) grants(ctx context.Context, r *AccountRecord) error {
 	r.Account.Grants = nil
+	owed := ctx.Value(asStored{}) == nil
+	if owed && r.Account.State == Active && d.owed.out(r.Account.ID) {
+		r.Account.State = Suspended
+	}
 	for _, g := range r.Grants {
 		ok, err := d.grantHolds(ctx, r.Account.ID, g)
 		if err != nil {
 			return err
 		}
-		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) && !d.owed.drops(r.Account.ID, g.Grant.Role) {
+		if ok && (!g.Grant.Provider || d.mapped(g.Grant.Role)) && !(owed && d.owed.drops(r.Account.ID, g.Grant.Role)) {
 			r.Account.Grants = append(r.Account.Grants, g.Grant)
 		}
 	}

@@ -188,7 +188,7 @@ func deedOf(kind, target string) audit.Deed { return audit.Deed{Kind: kind, Targ
 // whether that is of a kind of this package. What is refused by now stays undone.
 func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 	by := Actor{system: true}
-	held := d.owed.drop(deed) // else it is not there to be taken
+	ctx = context.WithValue(ctx, asStored{}, true) // else it is not there to be taken
 	first, second, _ := strings.Cut(deed.Target, "/")
 	id := AccountID(first)
 	var err error
@@ -222,8 +222,8 @@ func (d *Directory) Redo(ctx context.Context, deed audit.Deed) (bool, error) {
 	if errors.Is(err, gatehouse.ErrConflict) || errors.Is(err, gatehouse.ErrNotFound) {
 		err = nil
 	}
-	if err != nil && held {
-		d.owed.add(deed)
+	if err == nil {
+		d.owed.drop(deed)
 	}
 	return true, err
 }

@@ -520,6 +520,11 @@ func TestTakingAwayWhileNothingCanBeWritten(t *testing.T) {
 	_, _, err := victim.signIn(victim.browser)
 	is(t, "a cloned passkey", err, operator.ErrSignIn)
 	is(t, "a cloned passkey that cannot be taken away", err, gatehouse.ErrUnavailable)
+	victim.alive("meanwhile whose passkey there is twice", victim.token, false)
+	// Whoever is to go decides nothing any more.
+	if a, err := w.d.Account(t.Context(), members[0].id); err != nil || a.State != operator.Suspended {
+		t.Errorf("meanwhile somebody who is to be suspended: %+v, %v", a, err)
+	}
 	// One that will be refused when its turn comes does not hold up the others.
 	_ = w.d.Suspend(t.Context(), operator.Host(), owner.id)
 	owner.alive("meanwhile the last owner", owner.token, true)
