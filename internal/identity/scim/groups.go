@@ -83,15 +83,10 @@ func (s *Server) listGroups(c call) error {
 func (c call) group() operator.GroupID { return operator.GroupID(c.r.PathValue("id")) }
 
 func (s *Server) getGroup(c call) error {
-	q, err := c.query()
-	if err != nil {
-		return err
-	}
-	g, err := s.config.Directory.Group(c.ctx, c.group())
-	if err != nil {
-		return err
-	}
-	return reply(c.w, http.StatusOK, projected(q)(s.group(g)))
+	return shown(c, func() (any, error) {
+		g, err := s.config.Directory.Group(c.ctx, c.group())
+		return s.group(g), err
+	})
 }
 
 // roster is a group as a provider wants it, while its body or operations are read.
@@ -224,11 +219,7 @@ func (r *roster) apply(op operation) error {
 }
 
 func (s *Server) addGroup(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	want, err := readGroup(body)
+	want, err := sent(c, readGroup)
 	if err != nil {
 		return err
 	}
@@ -238,16 +229,11 @@ func (s *Server) addGroup(c call) error {
 		return err
 	}
 	out := s.group(g)
-	c.w.Header().Set("Location", out.Meta.Location)
-	return reply(c.w, http.StatusCreated, out)
+	return created(c, out.Meta, out)
 }
 
 func (s *Server) putGroup(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	want, err := readGroup(body)
+	want, err := sent(c, readGroup)
 	if err != nil {
 		return err
 	}
@@ -259,11 +245,7 @@ func (s *Server) putGroup(c call) error {
 }
 
 func (s *Server) patchGroup(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	ops, err := readOperations(body)
+	ops, err := sent(c, readOperations)
 	if err != nil {
 		return err
 	}

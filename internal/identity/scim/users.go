@@ -120,9 +120,9 @@ func (l listing[T]) answer(c call) error {
 	if err != nil {
 		return err
 	}
-	shown, out := projected(q), []any{}
+	show, out := projected(q), []any{}
 	for _, v := range found {
-		out = append(out, shown(l.resource(v)))
+		out = append(out, show(l.resource(v)))
 	}
 	return reply(c.w, http.StatusOK, reported(p, total, out))
 }
@@ -148,11 +148,7 @@ func (l listing[T]) find(c call, p page, filter string) ([]T, int, error) {
 }
 
 func (s *Server) addUser(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	want, err := readUser(body)
+	want, err := sent(c, readUser)
 	if err != nil {
 		return err
 	}
@@ -161,20 +157,43 @@ func (s *Server) addUser(c call) error {
 		return err
 	}
 	out := s.user(u)
-	c.w.Header().Set("Location", out.Meta.Location)
-	return reply(c.w, http.StatusCreated, out)
+	return created(c, out.Meta, out)
 }
 
 func (s *Server) getUser(c call) error {
+	return shown(c, func() (any, error) {
+		u, err := s.config.Directory.Provisioned(c.ctx, c.account())
+		return s.user(u), err
+	})
+}
+
+// sent reads what the body of a request holds.
+func sent[T any](c call, read func(object) (T, error)) (T, error) {
+	body, err := c.body()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return read(body)
+}
+
+// created answers with a resource that is new.
+func created(c call, m meta, resource any) error {
+	c.w.Header().Set("Location", m.Location)
+	return reply(c.w, http.StatusCreated, resource)
+}
+
+// shown answers with what is asked for of one resource.
+func shown(c call, find func() (any, error)) error {
 	q, err := c.query()
 	if err != nil {
 		return err
 	}
-	u, err := s.config.Directory.Provisioned(c.ctx, c.account())
+	resource, err := find()
 	if err != nil {
 		return err
 	}
-	return reply(c.w, http.StatusOK, projected(q)(s.user(u)))
+	return reply(c.w, http.StatusOK, projected(q)(resource))
 }
 
 func (c call) account() operator.AccountID { return operator.AccountID(c.r.PathValue("id")) }
@@ -182,11 +201,7 @@ func (c call) account() operator.AccountID { return operator.AccountID(c.r.PathV
 // putUser makes a user what the body says. One that says nothing about whether they are
 // active says nothing about it here either: nobody gets in by what was left out.
 func (s *Server) putUser(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	want, err := readUser(body)
+	want, err := sent(c, readUser)
 	if err != nil {
 		return err
 	}
@@ -194,11 +209,7 @@ func (s *Server) putUser(c call) error {
 }
 
 func (s *Server) patchUser(c call) error {
-	body, err := c.body()
-	if err != nil {
-		return err
-	}
-	ops, err := readOperations(body)
+	ops, err := sent(c, readOperations)
 	if err != nil {
 		return err
 	}
