@@ -50,7 +50,7 @@ func TestAHandleAuthenticatesWhatItWasMadeFor(t *testing.T) {
 		if n := w.logged("handle.create", `"kind":"outcome"`, "done"); n != 1 {
 			t.Errorf("%d outcomes in the log, want 1", n)
 		}
-		if n := w.logged(string(made.ID)) + w.logged(string(made.Connection)+`"`) + w.logged(string(made.Person)); n != 0 {
+		if n := w.logged(string(made.ID)) + w.logged(`"`+string(made.Connection)+`"`) + w.logged(string(made.Person)); n != 0 {
 			t.Error("a leaf of the log names the handle, the connection or the person")
 		}
 	})
