@@ -192,6 +192,51 @@ func TestConcurrentTransactionsAreSerial(t *testing.T) {
 	})
 }
 
+// A transaction that loses goes on for as long as patience says: here it loses more
+// often than maxTries, to somebody who changes what it has read each time.
+func TestLosingTransactions(t *testing.T) {
+	d := openTempPostgres(t)
+	ctx := t.Context()
+	for _, s := range []statement{makeThings, `INSERT INTO things (id, size) VALUES ('a', 0)`} {
+		if _, err := d.exec(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const grow = `UPDATE things SET size = size + 1 WHERE id = 'a'`
+	tries := 0
+	err := d.tx(ctx, func(tx *tx) error {
+		tries++
+		var n int
+		if err := tx.queryRow(ctx, countThings).Scan(&n); err != nil {
+			return err
+		}
+		if tries <= maxTries+3 {
+			if _, err := d.exec(ctx, grow); err != nil {
+				return err
+			}
+		}
+		_, err := tx.exec(ctx, grow)
+		return err
+	})
+	if err != nil || tries != maxTries+4 {
+		t.Errorf("after %d tries: %v, want none after %d", tries, err, maxTries+4)
+	}
+
+	for code, again := range map[statement]bool{"53200": true, "40P01": true, "53100": false, "23505": false} {
+		tries := 0
+		err := d.tx(ctx, func(tx *tx) error {
+			if tries++; tries > 1 {
+				return nil
+			}
+			_, err := tx.exec(ctx, `DO $$ BEGIN RAISE SQLSTATE '`+code+`'; END $$`)
+			return err
+		})
+		if (err == nil) != again || (tries == 2) != again {
+			t.Errorf("error %s of the server: %v after %d tries", code, err, tries)
+		}
+	}
+}
+
 func TestOldSQLiteIsRefused(t *testing.T) {
 	for version, want := range map[string]bool{
 		"3.51.2": false, "3.51.3": true, "3.50.9": false, "3.53.0": true, "4.0.0": true, "2.99.99": false, "": false, "3": false,

@@ -26,6 +26,7 @@ const (
 	pgDeadlockDetected     = "40P01"
 	pgReadOnly             = "25006"
 	pgDiskFull             = "53100"
+	pgOutOfMemory          = "53200"
 )
 
 // postgresVacuum removes dead rows of the tables that hold wrapped keys.
@@ -80,8 +81,13 @@ func pgCode(err error) string {
 }
 
 func pgRetryable(err error) bool {
-	code := pgCode(err)
-	return code == pgSerializationFailure || code == pgDeadlockDetected
+	switch pgCode(err) {
+	// Also when the table of what serialisable transactions have read is full, which
+	// passes when those that run at the same time have ended.
+	case pgSerializationFailure, pgDeadlockDetected, pgOutOfMemory:
+		return true
+	}
+	return false
 }
 
 func pgKind(err error) error {

@@ -32,8 +32,14 @@ type tx struct {
 	new  []statement
 }
 
-// maxTries bounds how often a transaction that lost against another is run.
-const maxTries = 10
+// A transaction that lost against another is run again until it has lost maxTries
+// times and for as long as patience. Where many change the same rows, more than half
+// of the tries are lost: ten are too few, and a count that would do takes no time at
+// all where they are lost at once.
+const (
+	maxTries = 10
+	patience = 5 * time.Second
+)
 
 // tx runs f in a transaction and commits when f returns nil. Isolation is
 // serialisable on both engines. A transaction that failed because another ran
@@ -80,6 +86,15 @@ func (d *DB) rowTx(ctx context.Context, f func(*tx) error) error {
 	return d.again(ctx, d.engine.byRows, f)
 }
 
+// keyTx is rowTx for rows that a process remembers. Only a process on SQLite
+// remembers any, and there every transaction is serialisable.
+func (d *DB) keyTx(ctx context.Context, f func(*tx) error) error {
+	if d.cache == nil {
+		return d.rowTx(ctx, f)
+	}
+	return d.tx(ctx, f)
+}
+
 // again runs a transaction until it does not fail because of another one.
 func (d *DB) again(ctx context.Context, level sql.IsolationLevel, f func(*tx) error) error {
 	leave, err := d.open.enter()
@@ -87,12 +102,13 @@ func (d *DB) again(ctx context.Context, level sql.IsolationLevel, f func(*tx) er
 		return err
 	}
 	defer leave()
+	begun := time.Now()
 	for try := 1; ; try++ {
 		err := d.once(ctx, level, f)
-		if err == nil || try == maxTries || !d.engine.retryable(err) {
+		if err == nil || !d.engine.retryable(err) || try >= maxTries && time.Since(begun) > patience {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 7)))
 		select {
 		case <-ctx.Done():
 			return err

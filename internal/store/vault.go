@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"gatehouse"
@@ -55,7 +57,8 @@ const (
 		SET wrapped = $2, state = 'destroyed', domain_version = 0, keyring = 0, owner = NULL,
 			destroyed = CASE destroyed WHEN 0 THEN $3 ELSE destroyed END
 		WHERE person = $1`
-	markErased statement = `
+	holdPersonKeys statement = `UPDATE vault_person_keys SET destroyed = destroyed WHERE person = $1`
+	markErased     statement = `
 		UPDATE vault_keyring_keys SET erased = $2 WHERE erased = 0
 			AND id IN (SELECT keyring FROM vault_person_keys WHERE person = $1 AND keyring > 0)`
 	// The comparison with 0 lets both engines use the partial index.
@@ -219,28 +222,15 @@ func (s *Vault) DomainKeyUses(ctx context.Context, domain vault.Domain, version 
 	return uses, nil
 }
 
-// insist runs a transaction that calls and erasures depend on. On PostgreSQL it may
-// lose more often than tx tries against a walk through the keys of people, which
-// changes the same pages all the time; the walk can wait.
-func (s *Vault) insist(ctx context.Context, f func(*tx) error) error {
-	const times = 10
-	for try := 1; ; try++ {
-		err := s.db.tx(ctx, f)
-		if err == nil || try == times || !s.db.engine.retryable(err) || ctx.Err() != nil {
-			return err
-		}
-	}
-}
-
 // AddPersonKey implements vault.PersonStore.
 func (s *Vault) AddPersonKey(ctx context.Context, key vault.PersonKey) error {
-	return s.insist(ctx, func(t *tx) error {
-		if err := keyringActive(ctx, t, key.Keyring); err != nil {
-			return err
-		}
+	return s.db.keyTx(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, insertPersonKey, string(key.Person), int64(key.Version), string(key.State),
 			int64(key.DomainVersion), int64(key.Keyring), key.Wrapped, micros(key.Created))
-		return err
+		if err != nil {
+			return err
+		}
+		return holdKeyring(ctx, t, key.Keyring)
 	})
 }
 
@@ -267,7 +257,12 @@ func scanPersonKey(r scanner) (vault.PersonKey, error) {
 
 // DestroyPersonKeys implements vault.PersonStore.
 func (s *Vault) DestroyPersonKeys(ctx context.Context, person gatehouse.PersonID, at time.Time) error {
-	return s.insist(ctx, func(t *tx) error {
+	return s.db.keyTx(ctx, func(t *tx) error {
+		// Which keyring keys wrap them stays true from here on: a walk that is moving
+		// these rows ends first.
+		if _, err := t.exec(ctx, holdPersonKeys, string(person)); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, markErased, string(person), micros(at)); err != nil {
 			return err
 		}
@@ -300,22 +295,22 @@ func (s *Vault) PersonKeysUnder(ctx context.Context, keyring vault.KeyringID, do
 // stay true: the wrapping they hold opens until its keyring key is ended, and
 // ending it makes every process forget them.
 func (s *Vault) RewrapPersonKeys(ctx context.Context, from, to []vault.PersonKey) (replaced int, err error) {
-	err = s.db.logTx(ctx, func(t *tx) error {
+	err = s.db.rowTx(ctx, func(t *tx) error {
 		replaced = 0
-		looked := map[vault.KeyringID]bool{}
+		under := map[vault.KeyringID]bool{}
 		for i, key := range to {
-			if !looked[key.Keyring] {
-				looked[key.Keyring] = true
-				if err := keyringActive(ctx, t, key.Keyring); err != nil {
-					return err
-				}
-			}
 			n, err := t.exec(ctx, rewrapPersonKey, string(key.Person), int64(key.Version), int64(key.DomainVersion), int64(key.Keyring),
 				blob(key.Wrapped), int64(from[i].DomainVersion), int64(from[i].Keyring), blob(from[i].Wrapped))
 			if err != nil {
 				return err
 			}
 			replaced += int(n)
+			under[key.Keyring] = true
+		}
+		for _, id := range slices.Sorted(maps.Keys(under)) {
+			if err := holdKeyring(ctx, t, id); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ const (
 		UPDATE vault_keyring_keys SET daily = $2, wrapped = $3
 		WHERE id = $1 AND daily = $4 AND state = 'active' AND erased = 0`
 	deleteKeyringKey  statement = `DELETE FROM vault_keyring_keys WHERE id = $1 AND state = 'decrypt-only'`
-	keyringKeyActive  statement = `SELECT count(*) FROM vault_keyring_keys WHERE id = $1 AND state = 'active'`
+	holdKeyringKey    statement = `UPDATE vault_keyring_keys SET state = state WHERE id = $1 AND state = 'active'`
 	countUnderKeyring statement = `SELECT count(*) FROM vault_person_keys WHERE keyring = $1 AND keyring > 0`
 	eraseKeyringKeys  statement = `UPDATE vault_keyring_keys SET erased = $1 WHERE erased = 0 AND state = 'active'`
 	countKeyringKeys  statement = `SELECT count(*), COALESCE(MIN(created), 0) FROM vault_keyring_keys`
@@ -38,7 +38,7 @@ const (
 	newestDailyKey  statement = `SELECT COALESCE(MAX(version), 0) FROM vault_daily_keys`
 	olderDailyKeys  statement = `SELECT count(*) FROM vault_daily_keys WHERE state = 'decrypt-only'`
 	demoteDailyKey  statement = `UPDATE vault_daily_keys SET state = 'decrypt-only' WHERE state = 'active'`
-	dailyKeyActive  statement = `SELECT count(*) FROM vault_daily_keys WHERE version = $1 AND state = 'active'`
+	holdDailyKey    statement = `UPDATE vault_daily_keys SET state = state WHERE version = $1 AND state = 'active'`
 	countUnderDaily statement = `SELECT count(*) FROM vault_keyring_keys WHERE daily = $1`
 	destroyDailyKey statement = `
 		UPDATE vault_daily_keys SET state = 'destroyed', wrapped = $2, destroyed = $3 WHERE version = $1 AND state = 'decrypt-only'`
@@ -50,14 +50,26 @@ func (t *tx) count(ctx context.Context, s statement, args ...any) (n int64, err 
 	return n, err
 }
 
-// keyringActive refuses a keyring key that may not wrap. Transactions are
-// serialisable, so it stays true until the end of this one.
-func keyringActive(ctx context.Context, t *tx, id vault.KeyringID) error {
+// The transactions on the keys of people, of the keyring and of the day are in order
+// with each other by the rows that they lock (see DB.keyTx): who puts something under
+// a key holds that key's row, and sees that it still may wrap; who ends a key takes
+// its row first, waits for those who hold it, and then counts what is under it. All
+// lock people before keys of the keyring, and the day's key before those.
+
+// holdKeyring refuses a keyring key that may not wrap. It stays so until the end of
+// the transaction.
+func holdKeyring(ctx context.Context, t *tx, id vault.KeyringID) error {
 	if id == 0 {
 		return nil
 	}
-	n, err := t.count(ctx, keyringKeyActive, int64(id))
+	n, err := t.exec(ctx, holdKeyringKey, int64(id))
 	return changed(n, err, "the keyring key")
+}
+
+// holdDaily is holdKeyring for a daily key.
+func holdDaily(ctx context.Context, t *tx, version uint32) error {
+	n, err := t.exec(ctx, holdDailyKey, int64(version))
+	return changed(n, err, "the daily key")
 }
 
 func scanKeyringKey(r scanner) (vault.KeyringKey, error) {
@@ -86,9 +98,8 @@ func (s *Vault) KeyringKeysUnder(ctx context.Context, daily uint32, after vault.
 
 // AddKeyringKey implements vault.KeyringStore.
 func (s *Vault) AddKeyringKey(ctx context.Context, key vault.KeyringKey, replaces vault.KeyringID) error {
-	return s.insist(ctx, func(t *tx) error {
-		n, err := t.count(ctx, dailyKeyActive, int64(key.Daily))
-		if err := changed(n, err, "the daily key"); err != nil {
+	return s.db.keyTx(ctx, func(t *tx) error {
+		if err := holdDaily(ctx, t, key.Daily); err != nil {
 			return err
 		}
 		if replaces != 0 {
@@ -97,19 +108,18 @@ func (s *Vault) AddKeyringKey(ctx context.Context, key vault.KeyringKey, replace
 				return err
 			}
 		}
-		_, err = t.exec(ctx, insertKeyringKey, int64(key.ID), key.Bucket, int64(key.Daily), key.Wrapped, micros(key.Created))
+		_, err := t.exec(ctx, insertKeyringKey, int64(key.ID), key.Bucket, int64(key.Daily), key.Wrapped, micros(key.Created))
 		return err
 	})
 }
 
 // RewrapKeyringKeys implements vault.KeyringStore.
 func (s *Vault) RewrapKeyringKeys(ctx context.Context, from, to []vault.KeyringKey) (replaced int, err error) {
-	err = s.db.logTx(ctx, func(t *tx) error {
+	err = s.db.rowTx(ctx, func(t *tx) error {
 		replaced = 0
 		for i, key := range to {
 			if i == 0 || key.Daily != to[i-1].Daily {
-				n, err := t.count(ctx, dailyKeyActive, int64(key.Daily))
-				if err := changed(n, err, "the daily key"); err != nil {
+				if err := holdDaily(ctx, t, key.Daily); err != nil {
 					return err
 				}
 			}
@@ -126,15 +136,14 @@ func (s *Vault) RewrapKeyringKeys(ctx context.Context, from, to []vault.KeyringK
 
 // EndKeyringKey implements vault.KeyringStore.
 func (s *Vault) EndKeyringKey(ctx context.Context, id vault.KeyringID) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.db.keyTx(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, deleteKeyringKey, int64(id)); err != nil {
+			return err
+		}
 		n, err := t.count(ctx, countUnderKeyring, int64(id))
 		if err == nil && n > 0 {
 			err = fmt.Errorf("the keyring key still wraps %d keys of people: %w", n, gatehouse.ErrConflict)
 		}
-		if err != nil {
-			return err
-		}
-		_, err = t.exec(ctx, deleteKeyringKey, int64(id))
 		return err
 	})
 }
@@ -164,7 +173,7 @@ func (s *Vault) DailyKeys(ctx context.Context) ([]vault.DailyKey, error) {
 
 // AddDailyKey implements vault.DailyStore.
 func (s *Vault) AddDailyKey(ctx context.Context, key vault.DailyKey) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.db.keyTx(ctx, func(t *tx) error {
 		newest, err := t.count(ctx, newestDailyKey)
 		if err != nil {
 			return err
@@ -186,16 +195,16 @@ func (s *Vault) AddDailyKey(ctx context.Context, key vault.DailyKey) error {
 
 // EndDailyKey implements vault.DailyStore.
 func (s *Vault) EndDailyKey(ctx context.Context, version uint32, at time.Time) error {
-	return s.db.tx(ctx, func(t *tx) error {
+	return s.db.keyTx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, destroyDailyKey, int64(version), []byte{}, micros(at))
+		if err := changed(n, err, "the daily key"); err != nil {
+			return err
+		}
 		wraps, err := t.count(ctx, countUnderDaily, int64(version))
 		if err == nil && wraps > 0 {
 			err = fmt.Errorf("daily key version %d still wraps %d keyring keys: %w", version, wraps, gatehouse.ErrConflict)
 		}
-		if err != nil {
-			return err
-		}
-		n, err := t.exec(ctx, destroyDailyKey, int64(version), []byte{}, micros(at))
-		return changed(n, err, "the daily key")
+		return err
 	})
 }
 
