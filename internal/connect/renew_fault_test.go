@@ -249,6 +249,7 @@ func TestOwnerThatIsHeldUp(t *testing.T) {
 			}
 			release()
 			renewing.Wait()
+			w.Connections = other // which has its time
 			if status, reason := state(t, w, id); status != connect.Healthy || refreshes(w) != c.asked {
 				t.Errorf("%s (%s), asked %d times", status, reason, refreshes(w))
 			}
