@@ -117,7 +117,7 @@ func TestDatabaseIsDeletedWhileRunning(t *testing.T) {
 	}
 	var status int
 	var b []byte
-	for deadline := time.Now().Add(20 * time.Second); status != http.StatusServiceUnavailable && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); status != http.StatusServiceUnavailable && time.Now().Before(deadline); {
 		var err error
 		if status, b, err = h.call(t.Context(), http.MethodGet, "/x/2/users/me", x.Handle, nil); err != nil {
 			t.Fatal(err)

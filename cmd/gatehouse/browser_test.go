@@ -85,7 +85,7 @@ func (b *browser) allow(text string) { b.allowed = append(b.allowed, text) }
 func (b *browser) hears(text string) bool {
 	b.t.Helper()
 	b.allow(text)
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		b.mu.Lock()
 		i := slices.IndexFunc(b.said, func(m string) bool { return strings.Contains(m, text) })
 		if i >= 0 {

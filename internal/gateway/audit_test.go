@@ -13,7 +13,7 @@ import (
 // gives: a caller may have its reply a moment before the outcome is handed over.
 func (r *rig) settled() (report audit.Report) {
 	r.t.Helper()
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		err := r.log.Flush(context.Background())
 		if err != nil {
 			r.t.Fatalf("flushing the log: %v", err)
