@@ -53,7 +53,7 @@ func newWiretap(d *demo) *wiretap {
 	roots.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(transport.CloseIdleConnections)
-	w := &wiretap{client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	w := &wiretap{client: &http.Client{Transport: transport, Timeout: time.Minute}}
 	server := httptest.NewTLSServer(&httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
