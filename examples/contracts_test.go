@@ -53,7 +53,7 @@ func newWiretap(d *demo) *wiretap {
 	roots.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(transport.CloseIdleConnections)
-	w := &wiretap{client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	w := &wiretap{client: &http.Client{Transport: transport, Timeout: time.Minute}}
 	server := httptest.NewTLSServer(&httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -129,7 +129,7 @@ func (d *demo) configure(change func(text string) string) {
 	if err := d.process.Process.Signal(syscall.SIGHUP); err != nil {
 		d.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); bytes.Count(d.log.Bytes(), []byte(applied)) == before; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); bytes.Count(d.log.Bytes(), []byte(applied)) == before; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("the configuration was not applied:\n%s", last(d.log.Bytes(), 3000))
 		}

@@ -69,7 +69,7 @@ func TestAcceptingALog(t *testing.T) {
 	if out, errOut, code := h.gatehouse("service", "key", "create", "demo"); code == 0 || !strings.Contains(errOut, "log/tampered") {
 		t.Errorf("giving out a key: %d %s%s", code, out, errOut)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	run := exec.CommandContext(ctx, os.Args[0], "run", "--config", h.config)
 	run.Env = append(os.Environ(), asProgram+"=1")
@@ -117,7 +117,7 @@ func TestDatabaseIsDeletedWhileRunning(t *testing.T) {
 	}
 	var status int
 	var b []byte
-	for deadline := time.Now().Add(20 * time.Second); status != http.StatusServiceUnavailable && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); status != http.StatusServiceUnavailable && time.Now().Before(deadline); {
 		var err error
 		if status, b, err = h.call(t.Context(), http.MethodGet, "/x/2/users/me", x.Handle, nil); err != nil {
 			t.Fatal(err)

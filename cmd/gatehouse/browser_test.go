@@ -49,7 +49,7 @@ func newBrowser(t *testing.T) *browser {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's own refuses root
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(stop)
@@ -85,7 +85,7 @@ func (b *browser) allow(text string) { b.allowed = append(b.allowed, text) }
 func (b *browser) hears(text string) bool {
 	b.t.Helper()
 	b.allow(text)
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		b.mu.Lock()
 		i := slices.IndexFunc(b.said, func(m string) bool { return strings.Contains(m, text) })
 		if i >= 0 {
@@ -116,10 +116,10 @@ func (b *browser) quiet() {
 	b.said = nil
 }
 
-// do runs steps within a minute.
+// do runs steps within two minutes.
 func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.fail(what, err)
@@ -154,7 +154,7 @@ func (b *browser) fill(name, value string) {
 // press presses what a selector finds, and waits for the page that follows.
 func (b *browser) press(selector string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
 		b.fail("pressing "+selector, err)
@@ -179,7 +179,7 @@ func (b *browser) button(text string) {
 // eval returns what an expression of JavaScript is, as text.
 func (b *browser) eval(expression string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression, chromedp.EvalAwaitPromise))
 	if err != nil {

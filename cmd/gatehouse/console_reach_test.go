@@ -150,7 +150,7 @@ func TestConsoleByKeyboard(t *testing.T) {
 	b.open(s.at("/people"))
 	b.do("going to the field", chromedp.Focus(chromedp.CSS("[name=name]")))
 	press("nobody at all")
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	if _, err := chromedp.RunResponse(ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
 		b.fail("sending the form", err)

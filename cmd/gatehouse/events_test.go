@@ -85,7 +85,7 @@ func TestEvents(t *testing.T) {
 	}
 	await := func(id string, state outbox.State) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 			if d, err := p.outbox.State(t.Context(), id); err == nil && d.State == state {
 				return
 			}
@@ -133,7 +133,7 @@ func TestEvents(t *testing.T) {
 	if err := h.process.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		err := api.do(t.Context(), "GET", "/gatehouse/v1/events", nil, nil)
 		if err == nil {
 			break

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -223,25 +224,28 @@ func (h *house) connectPerson(registration, subject, username string) *demoGrant
 		api: h.api(), purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, sessions: map[string]string{},
 		self: strings.TrimSuffix(h.load().Returns[0], "/connected"),
 	}
-	site := &http.Server{Addr: strings.TrimPrefix(app.self, "http://"), Handler: app.Handler(), ReadHeaderTimeout: time.Second}
+	defer h.serve(app)()
+	h.browse(app, registration, subject, username)
+	return app.granted(registration)[0]
+}
+
+// serve has an app listen at its address until the returned function is called.
+func (h *house) serve(app *demoApp) (end func()) {
+	h.t.Helper()
+	l, err := net.Listen("tcp", strings.TrimPrefix(app.self, "http://"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	site := &http.Server{Handler: app.Handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = site.ListenAndServe()
+		_ = site.Serve(l)
 	}()
-	defer func() {
+	return func() {
 		_ = site.Close()
 		<-served
-	}()
-	for range 100 { // until it listens
-		if res, err := http.Get(app.self + "/"); err == nil {
-			_ = res.Body.Close()
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	h.browse(app, registration, subject, username)
-	return app.granted(registration)[0]
 }
 
 // browse walks a person's browser through an app and consent.

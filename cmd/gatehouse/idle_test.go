@@ -65,8 +65,8 @@ func TestIdleConnectionsCloseNothing(t *testing.T) {
 			}
 			client := func(from string) (*http.Client, *int) {
 				dials := 0
-				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 20 * time.Second}
-				return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: time.Minute}
+				return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 					dials++
 					return d.DialContext(ctx, network, addr)
 				}}}, &dials

@@ -31,6 +31,7 @@ func TestKilledDuringTraffic(t *testing.T) {
 	}
 	for round := range kills {
 		h.start()
+		before := acknowledged.posts
 		ctx, cancel := context.WithCancel(t.Context())
 		var workers sync.WaitGroup
 		for range 3 {
@@ -68,7 +69,15 @@ func TestKilledDuringTraffic(t *testing.T) {
 				acknowledged.Unlock()
 			}
 		})
-		time.Sleep(time.Duration(20+rand.IntN(120)) * time.Millisecond)
+		if round%4 > 0 {
+			// A slow machine has answered nothing yet.
+			eventually(t, "a call is answered", func() bool {
+				acknowledged.Lock()
+				defer acknowledged.Unlock()
+				return acknowledged.posts > before || t.Failed()
+			})
+		}
+		time.Sleep(time.Duration(rand.IntN(140)) * time.Millisecond)
 		h.kill()
 		cancel()
 		workers.Wait()
@@ -103,8 +112,8 @@ func TestKilledDuringTraffic(t *testing.T) {
 			intents++
 		}
 	}
-	if intents < acknowledged.posts || acknowledged.posts < kills {
-		t.Errorf("%d calls were answered and %d intents are in the log; want at least as many, and at least %d calls", acknowledged.posts, intents, kills)
+	if intents < acknowledged.posts || acknowledged.posts < kills*3/4 {
+		t.Errorf("%d calls were answered and %d intents are in the log; want at least as many, and at least %d calls", acknowledged.posts, intents, kills*3/4)
 	}
 	t.Logf("%d kills, %d answered calls, %d intents, %d handles", kills, acknowledged.posts, intents, len(acknowledged.handles))
 }

@@ -26,16 +26,7 @@ func (h *house) appOf() *demoApp {
 		api: h.api(), eventSecret: strings.TrimSpace(out), sessions: map[string]string{}, stepups: map[string]demoStepup{}, duties: map[string]time.Time{},
 		purposes: map[string]string{demoX: "publish", demoFacebook: "pages"}, self: strings.TrimSuffix(h.load().Returns[0], "/connected"),
 	}
-	site := &http.Server{Addr: strings.TrimPrefix(app.self, "http://"), Handler: app.Handler(), ReadHeaderTimeout: time.Second}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = site.ListenAndServe()
-	}()
-	h.t.Cleanup(func() {
-		_ = site.Close()
-		<-served
-	})
+	h.t.Cleanup(h.serve(app))
 	return app
 }
 

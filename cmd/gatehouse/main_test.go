@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +49,11 @@ func TestScripts(t *testing.T) {
 			e.Values[transitOfScript{}] = f
 			e.Setenv("TRANSIT", f.URL)
 			e.Setenv("TRANSIT_TOKEN", token)
-			e.Setenv("PORT", strconv.Itoa(20000+rand.IntN(12000)))
+			port, err := ownPort()
+			if err != nil {
+				return err
+			}
+			e.Setenv("PORT", strconv.Itoa(port))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -58,6 +64,27 @@ func TestScripts(t *testing.T) {
 			"transit":  breakTransit,
 		},
 	})
+}
+
+var scriptPorts sync.Map // the ports that scripts have
+
+// ownPort returns a port of a script's own, which nobody listens on, below those that the
+// system hands out.
+func ownPort() (int, error) {
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return 0, err
+		}
+		if _, taken := scriptPorts.LoadOrStore(port, true); !taken {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no port is free")
 }
 
 // exitStatus runs a command that must end with the given status:

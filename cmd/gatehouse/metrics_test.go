@@ -98,7 +98,7 @@ func TestFiguresOfTheRunningCommand(t *testing.T) {
 	got := h.scrape()
 	// A call is counted when its handler ends, a moment after the caller has its reply.
 	const counted = `gatehouse_call_duration_seconds{platform="x"}`
-	for deadline := time.Now().Add(20 * time.Second); got[counted] < 3 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); got[counted] < 3 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		got = h.scrape()
 	}
 	for name, want := range map[string]float64{

@@ -168,7 +168,7 @@ func (h *house) outside(purpose string, http2 bool) *http.Client {
 	}
 	h.t.Cleanup(transport.CloseIdleConnections)
 	h.outsiders = append(h.outsiders, transport)
-	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // refusal is what a request came to: empty if it passed, the rule if it was refused with
@@ -208,7 +208,7 @@ func talk(t *testing.T, client *http.Client, address string, messages ...[]byte)
 	}
 	_ = reply
 	defer conn.CloseNow()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for i, m := range messages {
 		if err := conn.Write(ctx, websocket.MessageText, m); err != nil {

@@ -115,7 +115,7 @@ func TestAppBehindTheProxy(t *testing.T) {
 	if err := h.process.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(h.stderr.String(), "third_parties.example.com.purposes gains pages"); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(h.stderr.String(), "third_parties.example.com.purposes gains pages"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no word of the reload:\n%s", h.stderr)
 		}
@@ -226,7 +226,7 @@ func (h *house) partiesUsed(began time.Time) {
 // next group of entries), and returns what it says.
 func (h *house) tunnelsInLog(want map[string]string) string {
 	h.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		out, errOut, code := h.gatehouse("audit", "show", "--action", "egress.tunnel", "--json", "--people")
 		var entries []shownEntry
 		if code != 0 || json.Unmarshal([]byte(out), &entries) != nil {

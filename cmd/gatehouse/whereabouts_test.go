@@ -230,7 +230,7 @@ func (o *observer) check(hosts ...string) {
 	o.learn()
 	var found flows
 	// Counts of flows that were there are written twice a second.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if found = o.told(o.asked("service", "demo")); cmp.Equal(found, want) || time.Now().After(deadline) {
 			break
 		}

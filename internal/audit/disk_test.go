@@ -41,7 +41,7 @@ func TestFullDisk(t *testing.T) {
 // anybody's help.
 func fillDisk() error {
 	signal.Ignore(syscall.SIGXFSZ)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	db, log, err := childLog(ctx, audit.Config{OnFault: func(err error) {
 		if !errors.Is(err, gatehouse.ErrUnavailable) {

@@ -237,7 +237,7 @@ func closeOnExec(path string) error {
 // told that an entry is there which is not, calls are refused with the reason, and
 // when the disk works again so does everything else, by itself.
 func onFaultyDisk() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	orders, answers := os.NewFile(3, "orders"), bufio.NewReader(os.NewFile(4, "answers"))
 	disk := func(fault string) error {
@@ -254,7 +254,7 @@ func onFaultyDisk() error {
 	if err := store.Create(ctx, os.Getenv(dsnVariable)); err != nil {
 		return err
 	}
-	db, log, err := childLog(ctx, audit.Config{Aside: filepath.Join(dir, "gatehouse.db-log"), Reserve: 1 << 20, Patience: 200 * time.Millisecond})
+	db, log, err := childLog(ctx, audit.Config{Aside: filepath.Join(dir, "gatehouse.db-log"), Reserve: 1 << 20, Patience: 2 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -304,8 +304,8 @@ func onFaultyDisk() error {
 				return fmt.Errorf("%s: the next refusal has rule %q: %w", c.fault, wire.RuleOf(err), err)
 			}
 		}
-		// The disk's 200 ms are waited for once, not by everybody.
-		if took := time.Since(began); took > 5*time.Second {
+		// The disk's two seconds are waited for once, not by everybody.
+		if took := time.Since(began); took > 50*time.Second {
 			return fmt.Errorf("%s: 50 refusals took %s", c.fault, took)
 		}
 		// Taking access away does not wait for the disk for ever, either, and whoever

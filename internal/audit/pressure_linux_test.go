@@ -95,7 +95,7 @@ func init() { roles["small disk"] = smallDisk }
 // works and is in the log at once, out of what is held back; that nothing else
 // uses it up; and when there is room again, everything goes on by itself.
 func smallDisk() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	dir := os.Getenv(dsnVariable)
 	if err := mountTmpfs(dir, "24m"); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"gatehouse"
 )
@@ -53,7 +54,16 @@ func (r *reserve) hold() error {
 		return nil
 	}
 	temp := r.path + ".new"
-	err := fill(temp, r.size)
+	var err error
+	// Whether there is room is asked and not tried. Trying would use up, again and again
+	// for a moment, the space that was released; in such a moment what takes access away
+	// could not be stored. So a quarter of it is to be left beside, too.
+	if left, known := room(filepath.Dir(r.path)); known && left < uint64(r.size)+uint64(r.size)/4 { //nolint:gosec // above zero
+		err = syscall.ENOSPC
+	}
+	if err == nil {
+		err = fill(temp, r.size)
+	}
 	if err == nil {
 		err = os.Rename(temp, r.path)
 	}

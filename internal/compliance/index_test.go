@@ -343,7 +343,7 @@ func TestSwitchedOff(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- off.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); len(d.taken()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(d.taken()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing was handed over\n%s", d.lines)
 		}
@@ -372,7 +372,7 @@ func TestRun(t *testing.T) {
 	if err := d.openAgain().Start(t.Context()); err != nil { // as the command does
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(d.taken()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(d.taken()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing was found\n%s", d.lines)
 		}

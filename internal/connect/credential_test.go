@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse"
 	"gatehouse/internal/audit"
@@ -119,7 +118,7 @@ func TestAppRequest(t *testing.T) {
 // token.
 func TestWithoutRefreshTokenItEnds(t *testing.T) {
 	t.Parallel()
-	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{XTokenTTL: time.Second})
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
 	b := w.Start(w.Begin("user-7", "publish"))
 	q := b.Back("main-x", b.Decide(connecttest.Person(1), "allow", "tweet.read users.read"))
 	c, err := w.Connections.Redeem(t.Context(), secret.New(q.Get("code")), "user-7", "scheduler")
@@ -127,7 +126,7 @@ func TestWithoutRefreshTokenItEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	call(t, w, c.ID)
-	time.Sleep(1100 * time.Millisecond)
+	age(t, w, makeExpired)
 	_, err = w.Connections.Credential(t.Context(), w.Receipt(), c.ID)
 	refused(t, err, "connect/reconnect-needed")
 	if after, err := w.Connections.Get(t.Context(), c.ID); err != nil || after.Status != connect.ReconnectNeeded {

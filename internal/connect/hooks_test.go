@@ -43,6 +43,15 @@ func (c *Connections) Hurry(by time.Duration) {
 	}
 }
 
+// HurryPauses divides the pauses after failures, and leaves the platform its time to
+// answer.
+func (c *Connections) HurryPauses(by time.Duration) {
+	b := &c.bounds
+	for _, d := range []*time.Duration{&b.backoff, &b.backoffMost, &b.impatience, &b.impatienceMost} {
+		*d /= by
+	}
+}
+
 // Pace sets how many connections one look at the store brings of each kind, how
 // many answers are waited for at once, and how many are begun in a second.
 func (c *Connections) Pace(batch, atOnce int, perSecond float64) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,7 +229,14 @@ func TestImportInterrupted(t *testing.T) {
 // The platform is silent: nothing is lost, and the next run goes on. Meanwhile a
 // second import of the same token keeps its hands off.
 func TestImportWithASilentPlatform(t *testing.T) {
-	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
+	var armed atomic.Bool
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onToken(&armed, func() {
+		if armed.CompareAndSwap(true, false) {
+			close(asked)
+			<-answer
+		}
+	})})
 	r := handedIn(mintX(t, w, connecttest.Person(1)))
 	if err := w.Faults.Add(world.Fault{Match: world.FaultMatch{Path: "/2/oauth2/token"}, Status: http.StatusServiceUnavailable}); err != nil {
 		t.Fatal(err)
@@ -236,16 +244,15 @@ func TestImportWithASilentPlatform(t *testing.T) {
 	if _, err := w.Connections.Import(t.Context(), r); err == nil {
 		t.Fatal("an import without the platform's answer is done")
 	}
-	if err := w.Faults.Add(world.Fault{Match: world.FaultMatch{Path: "/2/oauth2/token"}, DelayReplyMS: 300}); err != nil {
-		t.Fatal(err)
-	}
+	armed.Store(true)
 	done := make(chan error, 1)
 	go func() {
 		_, err := w.Connections.Import(t.Context(), r)
 		done <- err
 	}()
-	time.Sleep(150 * time.Millisecond)
+	<-asked
 	_, err := w.Connections.Import(t.Context(), r)
+	close(answer)
 	refused(t, err, "connect/import-busy")
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -67,8 +67,11 @@ func TestStateAfterEachKindOfAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
-			w.Connections.Hurry(10) // two seconds to ask
+			if f := c.fault; f.DelayMS > 2000 || f.DelayReplyMS > 2000 || f.Hang {
+				w.Connections.Hurry(10) // two seconds to ask
+			}
 			id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
+			issued := len(w.Tokens())
 			fault(t, w, c.fault)
 			age(t, w, makeDue)
 			_ = w.Connections.Tend(t.Context())
@@ -88,8 +91,9 @@ func TestStateAfterEachKindOfAnswer(t *testing.T) {
 			if after, err := w.DB.Connect().Connection(t.Context(), id); err != nil || tended != nil || after.Version != rec.Version {
 				t.Errorf("tried again while the token is good: %v, %v", err, tended)
 			}
-			if c.fault.DelayMS > 0 {
-				time.Sleep(700 * time.Millisecond) // until X has done what it was slow to do
+			// Until X has done what it was slow to do.
+			for until := time.Now().Add(time.Minute); c.spent && len(w.Tokens()) == issued && time.Now().Before(until); {
+				time.Sleep(10 * time.Millisecond)
 			}
 			age(t, w, makeExpired)
 			_, err = w.Connections.Credential(t.Context(), w.Receipt(), id)
@@ -170,15 +174,20 @@ func TestTokenEndpointDownForAnHour(t *testing.T) {
 	}
 	const hurry = 2000 // an hour takes 1.8 seconds
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
-	w.Connections.Hurry(hurry)
+	w.Connections.HurryPauses(hurry)
 	id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
 	fault(t, w, world.Fault{Times: -1, Status: 503})
 	age(t, w, makeExpired)
-	for start := time.Now(); time.Since(start) < time.Hour/hurry; time.Sleep(5 * time.Millisecond) {
+	start := time.Now()
+	for passed := time.Duration(0); passed < time.Hour/hurry || refreshes(w) < 3 && passed < time.Minute; passed = time.Since(start) {
 		_ = w.Connections.Tend(t.Context())
+		time.Sleep(5 * time.Millisecond)
 	}
-	if n := refreshes(w); n < 3 || n > 15 {
-		t.Errorf("asked %d times", n)
+	// Fifteen in the hour, and what the longest pauses allow in the time that a slow
+	// machine takes beyond.
+	most := 15 + int((time.Since(start)-time.Hour/hurry)/(20*time.Minute/hurry))
+	if n := refreshes(w); n < 3 || n > most {
+		t.Errorf("asked %d times, want 3 to %d", n, most)
 	}
 	w.Faults.Clear()
 	age(t, w, makeExpired)
@@ -219,19 +228,12 @@ func TestOwnerThatIsHeldUp(t *testing.T) {
 			t.Parallel()
 			w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{})
 			other := w.Open(connecttest.Options{})
-			w.Connections.Hurry(40) // a lease of one second
-			other.Hurry(40)
+			if c.step == "taken" {
+				w.Connections.Hurry(20_000) // a millisecond to ask, and two of lease
+			}
 			id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
-			var once sync.Once
-			held := make(chan struct{})
-			w.Connections.OnStep(func(step string) {
-				if step == c.step {
-					once.Do(func() {
-						close(held)
-						time.Sleep(1500 * time.Millisecond)
-					})
-				}
-			})
+			held, release := holdAt(w, c.step)
+			defer release()
 			age(t, w, c.age)
 			var renewing sync.WaitGroup
 			renewing.Go(func() {
@@ -240,11 +242,14 @@ func TestOwnerThatIsHeldUp(t *testing.T) {
 				}
 			})
 			<-held
+			age(t, w, "UPDATE connections SET lease_until = 1000000 WHERE status = 'renewing'")
 			_, err := other.Credential(t.Context(), w.Receipt(), id)
 			if late := c.asked == 2; late != (err != nil) {
 				t.Errorf("the other owner: %v", err)
 			}
+			release()
 			renewing.Wait()
+			w.Connections = other // which has its time
 			if status, reason := state(t, w, id); status != connect.Healthy || refreshes(w) != c.asked {
 				t.Errorf("%s (%s), asked %d times", status, reason, refreshes(w))
 			}

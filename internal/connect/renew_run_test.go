@@ -65,7 +65,7 @@ func TestWaveIsWorkedOff(t *testing.T) {
 	w := connecttest.New(t, storetest.SQLite(t), connecttest.Options{Platform: onToken(&armed, func() {
 		n := asked.Add(1)
 		// The first few wait for each other, so that there are as many as may be.
-		for deadline := time.Now().Add(10 * time.Second); asked.Load() < room && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); asked.Load() < room && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		most.Store(max(most.Load(), n-answered.Load()))
@@ -202,7 +202,7 @@ func TestSlowPlatformKeepsNobodyElseWaiting(t *testing.T) {
 	armed.Store(true)
 	done := make(chan error, 1)
 	go func() { done <- w.Connections.Tend(t.Context()) }()
-	for deadline := time.Now().Add(20 * time.Second); due(t, w, others) > 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); due(t, w, others) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Errorf("%d of Facebook's wait for X", due(t, w, others))
 			break
@@ -307,7 +307,7 @@ func TestWhatIsUnderwayIsNotLookedFor(t *testing.T) {
 	armed.Store(true)
 	done, start := make(chan error, 1), time.Now()
 	go func() { done <- w.Connections.Tend(t.Context()) }()
-	for deadline := time.Now().Add(10 * time.Second); asked.Load() < 2 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); asked.Load() < 2 && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond) // in which many looks would fit
 	}
 	time.Sleep(100 * time.Millisecond)

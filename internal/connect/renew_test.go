@@ -37,11 +37,30 @@ func fault(t *testing.T, w *connecttest.World, f world.Fault) {
 	}
 }
 
-// short connects a person whose access tokens live for a second.
-func short(t *testing.T, dsn string) (*connecttest.World, gatehouse.ConnectionID) {
+// expired connects a person whose access token has had its time. A new one lives for
+// hours: on a slow machine one that lived for seconds would be renewed again.
+func expired(t *testing.T, dsn string) (*connecttest.World, gatehouse.ConnectionID) {
 	t.Helper()
-	w := connecttest.New(t, dsn, connecttest.Options{XTokenTTL: time.Second})
-	return w, w.Connect("user-7", "publish", connecttest.Person(1)).ID
+	w := connecttest.New(t, dsn, connecttest.Options{})
+	id := w.Connect("user-7", "publish", connecttest.Person(1)).ID
+	age(t, w, makeExpired)
+	return w, id
+}
+
+// holdAt keeps the first renewal at a step until it is released. It reports that the
+// renewal is there by closing held.
+func holdAt(w *connecttest.World, at string) (held chan struct{}, release func()) {
+	held, on := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	w.Connections.OnStep(func(step string) {
+		if step == at {
+			first.Do(func() {
+				close(held)
+				<-on
+			})
+		}
+	})
+	return held, sync.OnceFunc(func() { close(on) })
 }
 
 func call(t *testing.T, w *connecttest.World, id gatehouse.ConnectionID) {
@@ -55,8 +74,7 @@ func call(t *testing.T, w *connecttest.World, id gatehouse.ConnectionID) {
 func TestOneRenewalForManyCalls(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, dsn string) {
-		w, id := short(t, dsn)
-		time.Sleep(1100 * time.Millisecond)
+		w, id := expired(t, dsn)
 		var calls sync.WaitGroup
 		for range 16 {
 			calls.Go(func() {
@@ -77,9 +95,8 @@ func TestOneRenewalForManyCalls(t *testing.T) {
 // Two processes find the same token expired: one asks, the other waits for it.
 func TestTwoProcessesRenewOnce(t *testing.T) {
 	t.Parallel()
-	w, id := short(t, storetest.Postgres(t))
+	w, id := expired(t, storetest.Postgres(t))
 	other := w.Open(connecttest.Options{})
-	time.Sleep(1100 * time.Millisecond)
 	fault(t, w, world.Fault{DelayMS: 300})
 	var calls sync.WaitGroup
 	for _, c := range []*connect.Connections{w.Connections, other} {
@@ -104,7 +121,7 @@ func TestTimerRenewsBeforeExpiry(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.Connections.Run(ctx) }()
-	deadline := time.Now().Add(6 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for refreshes(w) == 0 && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -122,18 +139,24 @@ func TestTimerRenewsBeforeExpiry(t *testing.T) {
 // same, and the next call works with it.
 func TestRenewalOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
-	w, id := short(t, storetest.SQLite(t))
-	time.Sleep(1100 * time.Millisecond)
-	fault(t, w, world.Fault{DelayReplyMS: 400})
-	ctx, hangUp := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer hangUp()
-	if _, err := w.Connections.Credential(ctx, w.Receipt(), id); !errors.Is(err, context.DeadlineExceeded) {
+	w, id := expired(t, storetest.SQLite(t))
+	held, release := holdAt(w, "answered")
+	defer release()
+	ctx, hangUp := context.WithCancel(t.Context())
+	go func() {
+		<-held
+		hangUp()
+	}()
+	if _, err := w.Connections.Credential(ctx, w.Receipt(), id); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a caller that hung up got %v", err)
 	}
-	time.Sleep(500 * time.Millisecond)
-	call(t, w, id)
-	if n := refreshes(w); n > 2 { // the token lives a second, so a second renewal may be due
+	release()
+	call(t, w, id) // waits for the renewal that is under way
+	if n := refreshes(w); n != 1 {
 		t.Errorf("the platform was asked %d times", n)
+	}
+	if rec, err := w.DB.Connect().Connection(t.Context(), id); err != nil || rec.Status != connect.Healthy || !rec.AccessExpires.After(time.Now()) {
+		t.Errorf("the new pair was not saved: %v, %v", rec.Status, err)
 	}
 }
 
@@ -141,8 +164,7 @@ func TestRenewalOutlivesItsCaller(t *testing.T) {
 // is back the next call works.
 func TestFailedRenewalLosesNothing(t *testing.T) {
 	t.Parallel()
-	w, id := short(t, storetest.SQLite(t))
-	time.Sleep(1100 * time.Millisecond)
+	w, id := expired(t, storetest.SQLite(t))
 	fault(t, w, world.Fault{Status: http.StatusServiceUnavailable})
 	if _, err := w.Connections.Credential(t.Context(), w.Receipt(), id); !errors.Is(err, gatehouse.ErrUnavailable) {
 		t.Fatalf("with the platform down: %v", err)
@@ -150,10 +172,12 @@ func TestFailedRenewalLosesNothing(t *testing.T) {
 	if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.Healthy || !strings.Contains(c.Reason, "503") {
 		t.Errorf("with the platform down: %+v, %v", c, err)
 	}
-	// A caller who cannot wait is not let through to hammer the platform.
+	// A caller who cannot wait is not let through to hammer the platform: as after many
+	// failures, so that the pause is longer than this takes on a slow machine.
+	age(t, w, "UPDATE connections SET failures = 10 * failures, renew_at = renew_at + 3600000000")
 	_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
 	refused(t, err, "connect/renewal-failed")
-	time.Sleep(2100 * time.Millisecond)
+	age(t, w, makeExpired)
 	call(t, w, id)
 }
 
@@ -161,8 +185,7 @@ func TestFailedRenewalLosesNothing(t *testing.T) {
 // the old token is tried again and refused. Only then must the person return.
 func TestLostReplyEndsInDoubtAndThenInAVerdict(t *testing.T) {
 	t.Parallel()
-	w, id := short(t, storetest.SQLite(t))
-	time.Sleep(1100 * time.Millisecond)
+	w, id := expired(t, storetest.SQLite(t))
 	fault(t, w, world.Fault{LoseReply: true})
 	if _, err := w.Connections.Credential(t.Context(), w.Receipt(), id); !errors.Is(err, gatehouse.ErrUnavailable) {
 		t.Fatalf("after a lost reply: %v", err)
@@ -170,7 +193,7 @@ func TestLostReplyEndsInDoubtAndThenInAVerdict(t *testing.T) {
 	if c, err := w.Connections.Get(t.Context(), id); err != nil || c.Status != connect.InDoubt {
 		t.Fatalf("after a lost reply: %+v, %v", c, err)
 	}
-	time.Sleep(2100 * time.Millisecond)
+	age(t, w, makeExpired)
 	_, err := w.Connections.Credential(t.Context(), w.Receipt(), id)
 	refused(t, err, "connect/reconnect-needed")
 	c, err := w.Connections.Get(t.Context(), id)
@@ -187,8 +210,7 @@ func TestLostReplyEndsInDoubtAndThenInAVerdict(t *testing.T) {
 // A misconfigured app must not cost anybody's grant.
 func TestRefusedClientIsNotADeadGrant(t *testing.T) {
 	t.Parallel()
-	w, id := short(t, storetest.SQLite(t))
-	time.Sleep(1100 * time.Millisecond)
+	w, id := expired(t, storetest.SQLite(t))
 	fault(t, w, world.Fault{
 		Status: http.StatusUnauthorized, ContentType: "application/json",
 		Body: `{"error":"unauthorized_client","error_description":"Missing valid authorization header"}`,
@@ -218,8 +240,7 @@ func TestErrorsRepeatNoToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, id := short(t, storetest.SQLite(t))
-			time.Sleep(1100 * time.Millisecond)
+			w, id := expired(t, storetest.SQLite(t))
 			token := lastIssued(w, "refresh")
 			f.Body, f.Redirect = strings.ReplaceAll(f.Body, "TOKEN", token), strings.ReplaceAll(f.Redirect, "TOKEN", token)
 			fault(t, w, f)

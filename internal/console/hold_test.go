@@ -31,7 +31,7 @@ func (s *slowForm) Read(p []byte) (int, error) {
 // TestSlowForms: who sends a form and does not finish it has no place that others
 // wait for. It takes no account to begin one.
 func TestSlowForms(t *testing.T) {
-	h := newHouse(t, func(c *Config) { c.Limits.Requests, c.Limits.Time = 1, time.Second }, Health(health{}))
+	h := newHouse(t, func(c *Config) { c.Limits.Requests, c.Limits.Time = 1, 30*time.Second }, Health(health{}))
 	d := h.join("Ada", operator.Auditor)
 	body := &slowForm{begun: make(chan struct{}), end: make(chan struct{})}
 	var group sync.WaitGroup

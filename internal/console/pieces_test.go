@@ -2,10 +2,14 @@ package console
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestTimesInWords(t *testing.T) {
+func TestTimesInWords(t *testing.T) { synctest.Test(t, timesInWords) }
+
+// timesInWords runs where no time passes.
+func timesInWords(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		at   time.Time

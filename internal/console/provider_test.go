@@ -53,7 +53,7 @@ func TestProvider(t *testing.T) {
 	h.reopen(func(c *operator.Config) {
 		c.Provider = &operator.ProviderConfig{
 			Issuer: m.Issuer(), ClientID: m.ClientID, ClientSecret: secret.New(m.ClientSecret), RedirectURL: origin + "/sign-in/provider",
-			Client: &http.Client{Timeout: 10 * time.Second}, SecondFactor: []string{"mfa"},
+			Client: &http.Client{Timeout: time.Minute}, SecondFactor: []string{"mfa"},
 		}
 	}, Health(health{}))
 	_, seed, _ := h.codes("Grace")

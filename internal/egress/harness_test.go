@@ -313,7 +313,7 @@ func (r *rig) settings(mode policy.Mode, list []policy.Destination) egress.Setti
 func (r *rig) configure(o options) {
 	t := r.t
 	dialer, err := wire.NewDialer(wire.DialerConfig{
-		Own: []string{"gatehouse.test:443"}, Timeout: 2 * time.Second,
+		Own: []string{"gatehouse.test:443"}, Timeout: 30 * time.Second,
 		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -474,7 +474,7 @@ func (r *rig) client(purpose string, service gatehouse.ServiceName) *http.Client
 		},
 	}
 	r.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // answer is what the proxy said to a CONNECT, or to anything else.
@@ -510,7 +510,7 @@ func (r *rig) dial() (net.Conn, *bufio.Reader) {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		r.t.Fatal(err)
 	}
 	return conn, bufio.NewReader(conn)
@@ -658,7 +658,7 @@ func serving(t testing.TB, serve func(net.Conn)) netip.AddrPort {
 			}
 			all.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				serve(conn)
 			})
 		}
@@ -682,7 +682,7 @@ func answering(t testing.TB, text string) netip.AddrPort {
 // until waits for something that another goroutine is about to bring about.
 func until(t testing.TB, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); {
+	for deadline := time.Now().Add(time.Minute); !done(); {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not come about")
 		}

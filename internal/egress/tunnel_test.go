@@ -333,12 +333,12 @@ func TestTunnelsAreCut(t *testing.T) {
 		r.outcome("tunnel/key")
 	})
 	t.Run("by its time", func(t *testing.T) {
-		r := newRig(t, options{change: func(c *egress.Config) { c.Limits.TunnelTime = 50 * time.Millisecond }})
+		r := newRig(t, options{change: func(c *egress.Config) { c.Limits.TunnelTime = 500 * time.Millisecond }})
 		ended(open(r))
 		r.outcome("tunnel/time")
 	})
 	t.Run("by silence", func(t *testing.T) {
-		r := newRig(t, options{change: func(c *egress.Config) { c.Limits.Idle = 20 * time.Millisecond }})
+		r := newRig(t, options{change: func(c *egress.Config) { c.Limits.Idle = 200 * time.Millisecond }})
 		ended(open(r))
 		r.outcome("tunnel/idle")
 	})

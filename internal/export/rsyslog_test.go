@@ -144,7 +144,7 @@ func TestRsyslogRefuses(t *testing.T) {
 		"a stranger's":   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil },
 	} {
 		dial := a.dial(addr, func(c *wire.StreamConfig) { c.ServerName, c.Certificate = "siem.example.com", show })
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		sink, err := export.NewSyslog(export.SyslogConfig{Dial: dial, Unconfirmed: true})
 		if err != nil {
 			t.Fatal(err)
@@ -157,7 +157,7 @@ func TestRsyslogRefuses(t *testing.T) {
 	}
 	// Its GnuTLS driver ends connections without a word of TLS: that is what Unconfirmed
 	// is for, and what the failure says.
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var failure *export.Failure
 	if _, err := syslogTo(t, receiver.dial(a)).Send(ctx, entries(0, 3)); !errors.As(err, &failure) || failure.Class != export.Unacknowledged || !strings.Contains(failure.Text, "unconfirmed") {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,44 +94,83 @@ func TestBodiesThatHideParameters(t *testing.T) {
 	r.check()
 }
 
-// Strangers who never finish their bodies take each other's places, not those of
-// callers who say at once who they are; and they do not keep even those for long.
-func TestStrangersWhoSendSlowly(t *testing.T) {
-	r := newRig(t, func(c *gateway.Config) { c.Limits.Calls, c.Limits.UnheardTime = 8, time.Second })
-	h := r.metaHandle()
+// trickle begins n calls of strangers who never finish their bodies.
+func (r *rig) trickle(n int) []*tls.Conn {
+	r.t.Helper()
 	var slow []*tls.Conn
-	for i := range 10 {
+	for i := range n {
 		conn, err := tls.Dial("tcp", host(r.url), &tls.Config{RootCAs: r.pool, ServerName: "localhost"})
 		if err != nil {
-			t.Fatal(err)
+			r.t.Fatal(err)
 		}
-		defer conn.Close()
+		r.t.Cleanup(func() { _ = conn.Close() })
 		token := ""
 		if i%2 == 1 { // a handle that is none does not help
 			token = "Authorization: Bearer gth_hnd_0000000000000000000000_" + strings.Repeat("0", 49) + "\r\n"
 		}
-		fmt.Fprintf(conn, "POST /meta/v25.0/1234/feed HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{", token)
+		fmt.Fprintf(conn, "POST /meta/v25.0/1234/feed HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{", token)
 		slow = append(slow, conn)
 	}
-	time.Sleep(300 * time.Millisecond)
+	return slow
+}
+
+// Strangers who never finish their bodies take each other's places, not those of
+// callers who say at once who they are.
+func TestStrangersWhoSendSlowly(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.Limits.Calls, c.Limits.UnheardTime = 8, 10*time.Minute })
+	h := r.metaHandle()
+	r.trickle(10)
+	unheard := func() answer {
+		return r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h))
+	}
+	r.until("the strangers have their places", func() bool { return unheard().status == 429 })
 	r.call("GET", "/meta/v25.0/me", bearer(h)).ok()
 	r.call("GET", "/meta/v25.0/me?access_token="+h).ok()
 	if a := r.call("POST", "/meta/v25.0/1234/feed", bearer(h), body(formType, "message=x")); a.status == 429 {
 		t.Errorf("a caller with a good handle was kept out: %s", a.body)
 	}
-	r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)).refused(429, "limit/concurrent-calls")
-	time.Sleep(time.Second)
-	for _, conn := range slow {
-		_, _ = io.WriteString(conn, " ")
+	unheard().refused(429, "limit/concurrent-calls")
+	r.check()
+}
+
+// They do not keep even those places for long.
+func TestSlowStrangersAreSentAway(t *testing.T) {
+	r := newRig(t, func(c *gateway.Config) { c.Limits.Calls, c.Limits.UnheardTime = 8, 300*time.Millisecond })
+	h := r.metaHandle()
+	var late atomic.Int64
+	var reading sync.WaitGroup
+	for _, conn := range r.trickle(10) {
+		reading.Go(func() {
+			replied := make(chan string, 1)
+			go func() {
+				reply := make([]byte, 64)
+				_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+				n, _ := conn.Read(reply)
+				replied <- string(reply[:n])
+			}()
+			for {
+				select {
+				case reply := <-replied:
+					switch {
+					case strings.HasPrefix(reply, "HTTP/1.1 408 "):
+						late.Add(1)
+					case reply != "" && !strings.HasPrefix(reply, "HTTP/1.1 429 "): // it found no place, or the reply was lost with its connection
+						t.Errorf("a slow body got %q", reply)
+					}
+					return
+				case <-time.After(20 * time.Millisecond):
+					_, _ = io.WriteString(conn, " ")
+				}
+			}
+		})
 	}
-	time.Sleep(300 * time.Millisecond)
-	reply := make([]byte, 64)
-	if n, err := slow[0].Read(reply); err != nil || !strings.HasPrefix(string(reply[:n]), "HTTP/1.1 408 ") {
-		t.Errorf("a slow body got %v, %q", err, reply[:n])
+	reading.Wait()
+	if late.Load() == 0 {
+		t.Error("no slow body was given up")
 	}
-	if a := r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)); a.status == 429 {
-		t.Errorf("the places were not given back: %s", a.body)
-	}
+	r.until("the places are given back", func() bool {
+		return r.call("POST", "/meta/v25.0/1234/feed", body(formType, "message=x&access_token="+h)).status != 429
+	})
 	r.check()
 }
 

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -145,6 +144,16 @@ func (r *rig) call(method, path string, options ...option) answer {
 	return r.do(req)
 }
 
+// until waits for something that another goroutine does.
+func (r *rig) until(what string, so func() bool) {
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Errorf("it never came to this: %s", what)
+			return
+		}
+	}
+}
+
 // ok fails the test unless the reply is a success, and decodes it into v.
 func (a answer) ok(v ...any) answer {
 	a.t.Helper()
@@ -180,9 +189,6 @@ func (a answer) refused(status int, rule string) wire.Problem {
 // platform ever issued stands in a reply, a log line or a file of ours.
 func (r *rig) check() {
 	r.t.Helper()
-	if err := r.log.Flush(context.Background()); err != nil {
-		r.t.Fatalf("flushing the log: %v", err)
-	}
 	r.verifyLog()
 	r.mu.Lock()
 	places := map[string]string{"a reply": r.replies.String(), "a log line": r.lines.String()}

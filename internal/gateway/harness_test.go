@@ -200,8 +200,12 @@ func purposes() []policy.Purpose {
 }
 
 // quotas say how much the sandboxes allow: X a multiple of its own limits, Meta so
-// many calls of an app in an hour (0: it only reports).
-type quotas struct{ x, meta int }
+// many calls of an app in an hour (0: it only reports). answer is how long the gateway
+// waits for one of their answers (0: as long as the program does).
+type quotas struct {
+	x, meta int
+	answer  time.Duration
+}
 
 // newRig puts everything together; change may adjust the gateway's configuration.
 func newRig(t testing.TB, change ...func(*gateway.Config)) *rig {
@@ -348,10 +352,7 @@ func (r *rig) openStores() {
 	if err := r.handles.EnsureServices(ctx, []gatehouse.ServiceName{scheduler, other}); err != nil {
 		t.Fatal(err)
 	}
-	egress, err := wire.NewEgress(wire.EgressConfig{
-		Hosts: []string{host(r.xURL), host(r.metaURL)}, AllowLoopback: true, RootCAs: r.pool,
-		HeaderTimeout: 1500 * time.Millisecond, Stall: 1500 * time.Millisecond,
-	})
+	egress, err := wire.NewEgress(wire.EgressConfig{Hosts: []string{host(r.xURL), host(r.metaURL)}, AllowLoopback: true, RootCAs: r.pool})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,10 +378,14 @@ func (r *rig) openStores() {
 	if err != nil {
 		t.Fatal(err)
 	}
+	calls, err := wire.NewEgress(wire.EgressConfig{Hosts: []string{host(r.xURL), host(r.metaURL)}, AllowLoopback: true, RootCAs: r.pool, HeaderTimeout: r.quotas.answer})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.config = gateway.Config{
 		Surface: &wire.Surface{Name: "app", Log: slog.New(slog.NewJSONHandler(r.lines, nil))},
 		Budgets: r.budgets,
-		Egress:  egress, Log: r.log, Handles: r.handles, Connections: r.connect,
+		Egress:  calls, Log: r.log, Handles: r.handles, Connections: r.connect,
 		Settings: gateway.Settings{
 			Policy: set,
 			Services: map[gatehouse.ServiceName]gateway.Service{
@@ -446,6 +451,6 @@ func (r *rig) openGateway(tlsConfig *tls.Config, change []func(*gateway.Config))
 	r.url = server.URL()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.pool}, MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	r.client = &http.Client{Transport: transport, Timeout: 20 * time.Second,
+	r.client = &http.Client{Transport: transport, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

@@ -16,6 +16,15 @@ import (
 	"gatehouse/internal/gateway"
 )
 
+// mistype returns a handle with two other characters in it.
+func mistype(handle string) string {
+	wrong := "zz"
+	if handle[20:22] == wrong {
+		wrong = "yy"
+	}
+	return handle[:20] + wrong + handle[22:]
+}
+
 // Whoever calls without a good handle learns why, and the platform hears nothing.
 func TestHandlesThatAreRefused(t *testing.T) {
 	r := newRig(t)
@@ -43,7 +52,7 @@ func TestHandlesThatAreRefused(t *testing.T) {
 		"revoked":          {revokedText, 401, "identity/handle-revoked"},
 		"other database":   {foreign, 401, "identity/handle-unknown"},
 		"cut off":          {good[:len(good)-3], 401, "identity/handle-malformed"},
-		"mistyped":         {good[:20] + "zz" + good[22:], 401, "identity/handle-malformed"},
+		"mistyped":         {mistype(good), 401, "identity/handle-malformed"},
 		"service key":      {key.Reveal(), 401, "identity/handle-malformed"},
 		"platform's token": {"EAABsbCS1234567890", 401, "refuse/not-a-handle"},
 		"empty":            {"", 401, "refuse/no-handle"},
@@ -166,7 +175,7 @@ func TestRawRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := io.WriteString(conn, raw); err != nil {
 			return "closed"
 		}

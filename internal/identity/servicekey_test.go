@@ -114,7 +114,7 @@ func TestRotation(t *testing.T) {
 			}
 		}
 		was := w.stored(old.ID)
-		if was.Successor != next.ID || was.Expires.Sub(next.Created) > time.Hour+time.Second || was.Expires.Before(next.Created.Add(59*time.Minute)) {
+		if was.Successor != next.ID || was.Expires.Sub(next.Created) > time.Hour+time.Minute || was.Expires.Before(next.Created.Add(59*time.Minute)) {
 			t.Errorf("the old key is %+v, want an end in an hour and the successor %s", was, next.ID)
 		}
 		// Asked again, there is no second one.

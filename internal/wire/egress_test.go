@@ -353,7 +353,7 @@ func TestAPlatformThatHangs(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		hang(w, r)
 	}
-	e, base = upstream(t, half, func(c *wire.EgressConfig) { c.Stall = 50 * time.Millisecond })
+	e, base = upstream(t, half, func(c *wire.EgressConfig) { c.Stall = 500 * time.Millisecond })
 	reply, body, err := get(t, e, base)
 	refused(t, "in the body", err, 504, "upstream/timeout")
 	if body != "half" {
@@ -361,7 +361,7 @@ func TestAPlatformThatHangs(t *testing.T) {
 	}
 
 	e, base = upstream(t, hang)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, "GET", base, nil)
 	if err != nil {
@@ -371,7 +371,7 @@ func TestAPlatformThatHangs(t *testing.T) {
 	refused(t, "the caller's deadline", err, 504, "upstream/timeout")
 
 	gone, hangUp := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, hangUp)
+	time.AfterFunc(200*time.Millisecond, hangUp)
 	if _, err = e.RoundTrip(r.WithContext(gone)); !errors.Is(err, context.Canceled) || wire.RuleOf(err) != "" {
 		t.Errorf("the caller hung up: %v", err)
 	}

@@ -216,14 +216,14 @@ func TestACallerThatStallsInItsBodyIsCutOff(t *testing.T) {
 		if err == nil {
 			t.Error("a body that never ended was read to its end")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the silent caller still holds its connection")
 	}
 }
 
 // A deadline that the body left behind would look like the caller hanging up.
 func TestAReadBodyLeavesNoDeadline(t *testing.T) {
-	s := &wire.Surface{Name: "app", BodyStall: 40 * time.Millisecond}
+	s := &wire.Surface{Name: "app", BodyStall: 200 * time.Millisecond}
 	server := httptest.NewServer(s.Handler("POST /", func(w http.ResponseWriter, r *http.Request) error {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			return err
@@ -231,7 +231,7 @@ func TestAReadBodyLeavesNoDeadline(t *testing.T) {
 		select {
 		case <-r.Context().Done():
 			return r.Context().Err()
-		case <-time.After(150 * time.Millisecond):
+		case <-time.After(600 * time.Millisecond):
 		}
 		_, err := w.Write([]byte("slow and whole"))
 		return err

@@ -413,7 +413,7 @@ func (r *readOnly) EndSessions(ctx context.Context, account operator.AccountID, 
 // writable waits until the log takes entries again.
 func (w *world) writable() {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); w.log.State().Condition != audit.Writable; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.log.State().Condition != audit.Writable; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("%+v", w.log.State())
 		}

@@ -60,7 +60,7 @@ func withProvider(t *testing.T, w *world, change func(*operator.ProviderConfig))
 	c := w.config()
 	c.Provider = &operator.ProviderConfig{
 		Issuer: m.Issuer(), ClientID: m.ClientID, ClientSecret: secret.New(m.ClientSecret), RedirectURL: origin + "/sign-in/provider",
-		Client: &http.Client{Timeout: 10 * time.Second}, SecondFactor: []string{"mfa", "hwk"},
+		Client: &http.Client{Timeout: time.Minute}, SecondFactor: []string{"mfa", "hwk"},
 		Roles: map[string]operator.Role{"auditors": operator.Auditor, "sec": operator.Security}, MayApprove: true,
 	}
 	if change != nil {

@@ -20,9 +20,9 @@ func TestSessionsEnd(t *testing.T) {
 		m := w.join("ada", operator.Security)
 
 		// Idle.
-		w.pass(operator.DefaultIdle - time.Second)
+		w.pass(operator.DefaultIdle - time.Minute)
 		m.alive("a session just before it is idle", m.token, true)
-		w.pass(operator.DefaultIdle - time.Second)
+		w.pass(operator.DefaultIdle - time.Minute)
 		m.alive("a session that was used since", m.token, true)
 		w.pass(operator.DefaultIdle)
 		m.alive("an idle session", m.token, false)

@@ -162,7 +162,7 @@ func FuzzRequests(f *testing.F) {
 		w := httptest.NewRecorder()
 		begun := time.Now()
 		platform.ServeHTTP(w, r)
-		if took := time.Since(begun); took > 5*time.Second {
+		if took := time.Since(begun); took > 30*time.Second {
 			t.Fatalf("%s %s took %v", method, target, took)
 		}
 		if strings.Contains(w.Header().Get("Content-Type"), "json") && w.Body.Len() > 0 && !json.Valid(w.Body.Bytes()) {

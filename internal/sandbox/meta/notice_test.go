@@ -75,7 +75,7 @@ func (l *listener) next() (*http.Request, string) {
 			l.t.Fatal(err)
 		}
 		return r, string(body)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		l.t.Fatal("no notice came")
 		return nil, ""
 	}

@@ -37,7 +37,7 @@ func (d *desk) tail(path, bearer string) (<-chan string, func()) {
 // next returns the next line that satisfies want, or fails after a while.
 func next(t *testing.T, lines <-chan string, what string, want func(string) bool) string {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case line, open := <-lines:
@@ -56,7 +56,7 @@ func next(t *testing.T, lines <-chan string, what string, want func(string) bool
 // ended waits for the end of a stream.
 func ended(t *testing.T, lines <-chan string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case _, open := <-lines:
@@ -114,7 +114,7 @@ func TestSampledStream(t *testing.T) {
 	d.tail("/2/tweets/sample/stream", d.x.AppBearer())
 	d.call(http.MethodGet, "/2/tweets/sample/stream", d.x.AppBearer(), nil).expect(t, http.StatusTooManyRequests)
 	stop()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		res, err := d.client.Do(d.request(http.MethodGet, "/2/tweets/sample/stream", d.x.AppBearer(), nil))
 		if err != nil {

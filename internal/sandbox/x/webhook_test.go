@@ -66,7 +66,7 @@ func (r *receiver) event(t *testing.T) (kind string, text string) {
 			t.Fatalf("event %s: %v", body, err)
 		}
 		return event.Data.Type, body
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event came")
 		return "", ""
 	}
