@@ -77,7 +77,7 @@ func (c connectionsSource) counts() map[string]int64 {
 func connectionLine(v connect.Connection) console.ConnectionLine {
 	line := console.ConnectionLine{
 		ID: string(v.ID), App: string(v.App), Platform: string(v.Platform), Kind: string(v.Kind), Service: string(v.Service), Person: string(v.Person),
-		State: string(v.Status), Reason: v.Reason, Next: v.Next, Outstanding: v.RevokeOutstanding, Created: v.Created, Changed: v.Updated,
+		State: string(v.Status), Reason: v.Reason, Next: v.Next, Unreadable: v.Unreadable, Outstanding: v.RevokeOutstanding, Created: v.Created, Changed: v.Updated,
 	}
 	for _, p := range v.Purposes {
 		line.Purposes = append(line.Purposes, string(p))

@@ -179,14 +179,15 @@ func (k keysSource) Destroy(ctx context.Context, by operator.Actor, name string)
 	if row.State != vault.DecryptOnly && row.State != vault.Disabled {
 		return "", wire.Refuse(gatehouse.ErrConflict, "keys/state", "This version is "+string(row.State)+", so it cannot be destroyed. Nothing was done.")
 	}
-	if err := k.operators.Allow(ctx, by, operator.Proposal{
+	proposal := operator.Proposal{
 		Act: operator.ActDestroyKey, Target: "version " + name + " of a key, after a wait",
 		Digest: operator.Digest(operator.ActDestroyKey, name, row.Root, row.Created.UTC().String()),
-	}); err != nil {
-		return "", err
 	}
-	ends, err := k.keys.Schedule(audit.By(ctx, string(by.Account())), domain, version, vault.DefaultWait)
-	if err != nil {
+	var ends time.Time
+	if err := k.operators.Do(ctx, by, proposal, func() (err error) {
+		ends, err = k.keys.Schedule(audit.By(ctx, string(by.Account())), domain, version, vault.DefaultWait)
+		return err
+	}); err != nil {
 		return "", err
 	}
 	return name + " is scheduled for destruction at " + ends.UTC().Format("2 Jan 2006 15:04 UTC") + ".", nil

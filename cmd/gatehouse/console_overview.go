@@ -39,12 +39,12 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 	v.Duties, v.MoreDuties = duties, more
 	m.DutiesOpen, m.NearestDeadline = dutiesNow(m.DutiesOpen, m.NearestDeadline, duties, more, now)
 	v.Looks = o.health.looks(ctx, now)
-	wide, err := o.keyLooks(ctx, now)
+	ending, wide, err := o.serviceKeys(ctx, now)
 	if err != nil {
 		return v, err
 	}
-	v.Looks = slices.Concat(v.Looks, wide)
-	people, err := o.peopleNeeds(ctx, &m, now)
+	v.Looks = slices.Concat(v.Looks, keyLooks(wide))
+	people, err := o.peopleNeeds(ctx, &m, ending, now)
 	if err != nil {
 		return v, err
 	}

@@ -22,8 +22,9 @@ func graveness(t console.Tone) int {
 	return 0
 }
 
-// peopleNeeds are what somebody has to do about who may do what.
-func (o overviewSource) peopleNeeds(ctx context.Context, m *metrics.Overview, now time.Time) ([]console.Need, error) {
+// peopleNeeds are what somebody has to do about who may do what, ending being the
+// services whose keys end soon.
+func (o overviewSource) peopleNeeds(ctx context.Context, m *metrics.Overview, ending []string, now time.Time) ([]console.Need, error) {
 	var out []console.Need
 	reviews, err := o.reviews.Reviews(ctx)
 	if err != nil {
@@ -46,10 +47,6 @@ func (o overviewSource) peopleNeeds(ctx context.Context, m *metrics.Overview, no
 	}
 	if waiting > 0 {
 		out = append(out, console.Need{Tone: console.Warn, Text: count(waiting, "act waits for a second operator", "acts wait for a second operator"), Href: "/operators/approvals"})
-	}
-	ending, _, err := o.serviceKeys(ctx, now)
-	if err != nil {
-		return nil, err
 	}
 	if len(ending) > 0 {
 		out = append(out, console.Need{Tone: console.Warn, Text: count(len(ending), "key of a service ends soon", "keys of services end soon") + " with none to take its place: " + firstThree(ending), Href: "/services"})
@@ -100,12 +97,11 @@ func (o overviewSource) serviceKeys(ctx context.Context, now time.Time) (ending,
 }
 
 // keyLooks says how many keys open more than a key need open.
-func (o overviewSource) keyLooks(ctx context.Context, now time.Time) ([]console.Need, error) {
-	_, wide, err := o.serviceKeys(ctx, now)
-	if err != nil || len(wide) == 0 {
-		return nil, err
+func keyLooks(wide []string) []console.Need {
+	if len(wide) == 0 {
+		return nil
 	}
-	return []console.Need{{Tone: console.Warn, Text: count(len(wide), "service key opens every purpose", "service keys open every purpose") + ": " + firstThree(wide), Href: "/services"}}, nil
+	return []console.Need{{Tone: console.Warn, Text: count(len(wide), "service key opens every purpose", "service keys open every purpose") + ": " + firstThree(wide), Href: "/services"}}
 }
 
 // firstThree names at most three, each once.

@@ -43,7 +43,11 @@ func TestPeopleNeeds(t *testing.T) {
 	m := p.metrics.Overview(now)
 	look := func(at time.Time) []string {
 		t.Helper()
-		needs, err := o.peopleNeeds(ctx, &m, at)
+		ending, _, err := o.serviceKeys(ctx, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needs, err := o.peopleNeeds(ctx, &m, ending, at)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -108,12 +108,12 @@ func TestOverviewCountsWideKeys(t *testing.T) {
 	purposes := p.cfg.Services[name].Purposes
 	wide := func() string {
 		t.Helper()
-		looks, err := o.keyLooks(t.Context(), time.Now())
+		_, keys, err := o.serviceKeys(t.Context(), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var said []string
-		for _, n := range looks {
+		for _, n := range keyLooks(keys) {
 			said = append(said, n.Text+" "+n.Href)
 		}
 		return strings.Join(said, "; ")

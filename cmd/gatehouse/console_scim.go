@@ -43,18 +43,19 @@ func (s scimSource) MakeToken(ctx context.Context, by operator.Actor, life, othe
 		target = "a token for " + console.Ahead(span) + ", the others end after " + console.Ahead(others)
 	}
 	proposal := operator.Proposal{Act: operator.ActScimToken, Target: target, Digest: operator.Digest(operator.ActScimToken, span.String(), others.String())}
-	if err := s.operators.Allow(ctx, by, proposal); err != nil {
-		return console.NewScimToken{}, err
-	}
 	tokens, err := s.scimTokens()
 	if err != nil {
 		return console.NewScimToken{}, err
 	}
-	text, k, err := tokens.Create(ctx, by, life, others)
-	if err != nil {
-		return console.NewScimToken{}, err
-	}
-	return console.NewScimToken{ID: string(k.ID), Text: text, Ends: k.Until}, nil
+	var made console.NewScimToken
+	err = s.operators.Do(ctx, by, proposal, func() error {
+		text, k, err := tokens.Create(ctx, by, life, others)
+		if err == nil {
+			made = console.NewScimToken{ID: string(k.ID), Text: text, Ends: k.Until}
+		}
+		return err
+	})
+	return made, err
 }
 
 func (s scimSource) RevokeToken(ctx context.Context, by operator.Actor, id string) error {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"crypto/rand"
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/internal/identity/operator"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/wire"
 )
 
 // TestConsoleScim is an owner in a real browser who gives an identity provider a token and
@@ -85,5 +89,60 @@ func TestScimSource(t *testing.T) {
 	}
 	if view, err = source.Scim(t.Context()); err != nil || len(view.Tokens) != 0 {
 		t.Errorf("left are %+v, %v", view, err)
+	}
+}
+
+// TestATokenThatFailsCostsNoApproval: what another operator agreed to can be done when
+// what stood in its way is gone.
+func TestATokenThatFailsCostsNoApproval(t *testing.T) {
+	_, p := consoleParts(t)
+	source := scimSource{p}
+	var by []operator.Actor
+	for _, name := range []string{"ada", "bob"} {
+		link, _, err := p.operators.Invite(t.Context(), operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: operator.Owner})
+		if err != nil {
+			t.Fatal(err)
+		}
+		browser := demoBrowser(secret.New(rand.Text()), "test")
+		_, token, err := enrolDemo(t.Context(), p.operators, browser, link, secret.New(rand.Text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := p.operators.Session(t.Context(), browser, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		by = append(by, operator.By(s))
+	}
+	var first string
+	for range 10 {
+		k, err := source.MakeToken(t.Context(), operator.Host(), 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = k.ID
+	}
+	var need *operator.NeedApproval
+	if _, err := source.MakeToken(t.Context(), by[0], 0, -1); !errors.As(err, &need) {
+		t.Fatalf("without an approval: %v", err)
+	}
+	a, err := p.operators.Propose(t.Context(), by[0], need.Proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.operators.Approve(t.Context(), by[1], a.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := source.MakeToken(t.Context(), by[0].With(a.ID), 0, -1); wire.RuleOf(err) != "scim/many-tokens" {
+		t.Fatalf("one too many: %v", err)
+	}
+	if err := source.RevokeToken(t.Context(), operator.Host(), first); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := source.MakeToken(t.Context(), by[0].With(a.ID), 0, -1); err != nil || k.ID == "" {
+		t.Errorf("when there is room again: %v", err)
+	}
+	if _, err := source.MakeToken(t.Context(), by[0].With(a.ID), 0, -1); !errors.As(err, &need) {
+		t.Errorf("another one: %v", err)
 	}
 }

@@ -623,3 +623,33 @@ func TestConsoleDestinations(t *testing.T) {
 		t.Errorf("nobody declared: %v", err)
 	}
 }
+
+// TestConsoleConnectionThatWasChanged: the console is told which row does not open.
+func TestConsoleConnectionThatWasChanged(t *testing.T) {
+	_, p := consoleParts(t)
+	ctx, c := t.Context(), connectionsSource{p}
+	person, err := p.vault.NewPerson(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	for id, name := range map[string][]byte{"con1": []byte("changed"), "con2": nil} {
+		err := p.db.Connect().SaveConnections(ctx, connect.Record{
+			ID: gatehouse.ConnectionID(id), App: demoX, Platform: gatehouse.X, Kind: connect.KindUser, Service: "demo", Person: person, Status: connect.Healthy,
+			UserHash: id, SubjectHash: id, NameSealed: name, Redeemed: now, Created: now, Updated: now, Obtained: now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := c.Connections(ctx, console.ConnectionsQuery{})
+	if err != nil || len(list.Connections) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, line := range list.Connections {
+		v, err := c.Connection(ctx, "acc1", line.ID, false)
+		if changed := line.ID == "con1"; err != nil || line.Unreadable != changed || v.Unreadable != changed || v.Next != line.Next {
+			t.Errorf("%+v, %+v, %v", line, v.ConnectionLine, err)
+		}
+	}
+}

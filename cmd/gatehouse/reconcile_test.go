@@ -245,7 +245,7 @@ func TestMishapsAreNoTheft(t *testing.T) {
 	fault(world.Fault{Status: http.StatusServiceUnavailable})
 	get(2)
 	h.kill()
-	// If it was comparing, nobody else begins for half an hour: that is over.
+	// If it was comparing, nobody else begins for a minute: that is over.
 	storetest.OpenRaw(t, h.load().Store.Text().Reveal()).ExecUncounted("UPDATE reconcile_work SET lease_until = 0 WHERE id = 1")
 	h.start()
 	get(3)

@@ -105,6 +105,7 @@ var actions = map[string]string{
 
 	"operator.altered":   "A role, passkey, session, proposal or review in the database was found not to be as Gatehouse wrote it: somebody else did, so it gives nothing. Facts hold the kind of row and its name; each is recorded once an hour.",
 	"operator.approve":   "An operator agreed to what another one proposed; facts hold the approval, the act and who proposed it. It can be used once.",
+	"operator.returned":  "The act that an approval was used for has failed: it can be used again until it ends. Facts hold the approval, the act and who approved it.",
 	"operator.approved":  "An approval was used: the act that it is for follows. Facts hold the approval, the act and who approved it.",
 	"operator.cloned":    "A passkey answered with a counter that went back: there are two of it. It was taken away, and all sessions of the account ended.",
 	"operator.decline":   "An operator disagreed with what another one proposed.",

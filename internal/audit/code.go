@@ -143,6 +143,7 @@ var classes = map[string]class{
 	"operator.decline":   {number: 427, severity: SeverityNotice, controls: []string{"M-ROLES"}},
 	"operator.approved":  {number: 428, severity: SeverityWarning, controls: []string{"M-ROLES"}},
 	"operator.cloned":    {number: 429, severity: SeverityAlert, controls: []string{"M-2FA", "X-MONITOR"}},
+	"operator.returned":  {number: 437, severity: SeverityNotice, controls: []string{"M-ROLES"}},
 	"operator.altered":   {number: 436, severity: SeverityAlert, controls: []string{"M-ROLES", "X-MONITOR"}},
 
 	"service.key.expiring": {number: 440, severity: SeverityWarning, controls: []string{"M-ROLES", "X-ROTATE"}},

@@ -17,6 +17,8 @@ func newSet(span int) set { return make(set, span/64) }
 
 func (s set) add(at int) { s[at/64] |= 1 << (at % 64) }
 
+func (s set) remove(at int) { s[at/64] &^= 1 << (at % 64) }
+
 func (s set) and(o set) {
 	for i := range s {
 		s[i] &= o[i]

@@ -471,6 +471,9 @@ func (c *catchUp) long(ctx context.Context, from int64) error {
 		}
 		times = append(times, some...)
 	}
+	if err := c.pair(ctx, from, terms); err != nil {
+		return err
+	}
 	s, parts, err := s.with(terms, times)
 	if err != nil {
 		return err

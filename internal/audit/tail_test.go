@@ -3,6 +3,7 @@ package audit_test
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -202,6 +203,50 @@ func TestInDoubt(t *testing.T) {
 		h.grow(700)
 		h.checkNewest()
 	})
+}
+
+// counted is a log that counts which entries were asked for by their indexes.
+type counted struct {
+	audit.SegmentStore
+	asked map[int64]int
+}
+
+func (c *counted) At(ctx context.Context, seqs []int64) ([]audit.Row, error) {
+	for _, seq := range seqs {
+		c.asked[seq]++
+	}
+	return c.SegmentStore.At(ctx, seqs)
+}
+
+// TestInDoubtReadsWhatIsOpen: of a long segment, only what has its counterpart elsewhere,
+// or none, is read to see what is in doubt.
+func TestInDoubtReadsWhatIsOpen(t *testing.T) {
+	db := storetest.Open(t, storetest.SQLite(t))
+	h := newPast(t, db, 17)
+	h.grow(longSpan + 500)
+	if err := indexer(db).CatchUp(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int64{}
+	want := map[int64]int{}
+	for seq, l := range h.leaves[:longSpan] {
+		switch _, here := at[l.Intent]; {
+		case l.Kind == audit.KindIntent:
+			at[l.ID] = int64(seq)
+			want[int64(seq)] = 1
+		case l.Kind == audit.KindOutcome && here:
+			delete(want, at[l.Intent])
+		case l.Kind == audit.KindOutcome:
+			want[int64(seq)] = 1
+		}
+	}
+	c := &counted{db.Audit(), map[int64]int{}}
+	if _, err := audit.NewSearcher(nil, audit.SearchedLog{Store: c}).InDoubt(t.Context(), time.Time{}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(want) == 0 || !maps.Equal(c.asked, want) {
+		t.Errorf("%d entries were read, not the %d that are open", len(c.asked), len(want))
+	}
 }
 
 // TestInDoubtOfSeveralLogs has outcomes in another log than their intents, where one who

@@ -185,5 +185,45 @@ func (d *unended) see(r Row) error {
 	return nil
 }
 
+// pair takes from what is open in the short segments of a long one what belongs together:
+// with many calls under way, half of each short segment is open. What cannot be read now
+// stays.
+func (c *catchUp) pair(ctx context.Context, from int64, terms postings) error {
+	term := termOf(byOpen, "")
+	open := newSet(longSpan)
+	intents := map[string]int{}
+	for some := range slices.Chunk(terms[term], mostAtOnce) {
+		seqs := make([]int64, len(some))
+		for i, at := range some {
+			seqs[i] = from + int64(at)
+			open.add(int(at))
+		}
+		rows, err := c.s.At(ctx, seqs)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Seq, b.Seq) })
+		for _, r := range rows {
+			leaf, err := DecodeLeaf(r.Leaf)
+			if err != nil {
+				continue // whoever looks for it is told
+			}
+			at := int(r.Seq - from)
+			switch leaf.Kind {
+			case KindIntent:
+				intents[leaf.ID] = at
+			case KindOutcome:
+				if begun, here := intents[leaf.Intent]; here {
+					delete(intents, leaf.Intent)
+					open.remove(begun)
+					open.remove(at)
+				}
+			}
+		}
+	}
+	terms.replace(term, open)
+	return nil
+}
+
 // errDoubt is what is said if there are too many.
 var errDoubt = fmt.Errorf("more than %d intents have no outcome; ask for a shorter time: %w", maxDoubt, gatehouse.ErrLimited)

@@ -49,7 +49,8 @@ type Browsed struct {
 }
 
 // BrowsedPage is a page of connections, the newest first. They carry nothing that
-// names their people.
+// names their people. One whose row was changed is Unreadable; while nothing can be
+// opened, none is.
 type BrowsedPage struct {
 	Connections []Connection
 	// Next continues; empty at the end. A page that was looked for by purpose may be
@@ -63,7 +64,7 @@ const maxBrowsed = 2000
 // browsable are the states that are looked through when none is named.
 var browsable = []Status{Healthy, Renewing, InDoubt, ReconnectNeeded, Revoked}
 
-// Browse returns a page of connections without opening anything of them: PlatformUser,
+// Browse returns a page of connections without what names their people: PlatformUser,
 // Name and Subject stay empty.
 func (c *Connections) Browse(ctx context.Context, b Browsed) (BrowsedPage, error) {
 	mark, err := parseMark(b.After)
@@ -116,8 +117,13 @@ func (c *Connections) Browse(ctx context.Context, b Browsed) (BrowsedPage, error
 		return BrowsedPage{}, err
 	}
 	page := BrowsedPage{Connections: make([]Connection, 0, len(records))}
+	opens := true
 	for _, rec := range records {
-		page.Connections = append(page.Connections, c.bare(rec))
+		v := c.bare(rec)
+		if opens {
+			v, opens = c.nameless(ctx, rec)
+		}
+		page.Connections = append(page.Connections, v)
 	}
 	slices.SortFunc(page.Connections, func(a, b Connection) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
@@ -180,8 +186,20 @@ func parseMark(text string) (Mark, error) {
 	return Mark{time.UnixMicro(micros).UTC(), gatehouse.ConnectionID(id)}, nil
 }
 
-// Bare returns one connection without opening anything of it: PlatformUser, Name and
-// Subject stay empty. One that was never redeemed does not exist.
+// nameless is listed for whoever is not to see names. Opens is false if it cannot be said
+// now whether they open, which keeps nobody from seeing the rest.
+func (c *Connections) nameless(ctx context.Context, rec Record) (v Connection, opens bool) {
+	v, err := c.listed(ctx, rec)
+	if err != nil {
+		return c.bare(rec), false
+	}
+	v.PlatformUser, v.Name, v.Subject = "", "", ""
+	return v, true
+}
+
+// Bare returns one connection without what names its person: PlatformUser, Name and
+// Subject stay empty. One that was never redeemed does not exist, and one whose row was
+// changed is Unreadable, unless nothing can be opened.
 func (c *Connections) Bare(ctx context.Context, id gatehouse.ConnectionID) (Connection, error) {
 	records, err := c.store.ConnectionRows(ctx, []gatehouse.ConnectionID{id})
 	if err == nil && (len(records) == 0 || records[0].Redeemed.IsZero()) {
@@ -193,7 +211,8 @@ func (c *Connections) Bare(ctx context.Context, id gatehouse.ConnectionID) (Conn
 	if err != nil {
 		return Connection{}, err
 	}
-	return c.bare(records[0]), nil
+	v, _ := c.nameless(ctx, records[0])
+	return v, nil
 }
 
 // AtPlatform says how far the revocation of a connection has come at its platform; ""

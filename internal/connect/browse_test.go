@@ -3,6 +3,7 @@ package connect_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"gatehouse"
@@ -82,5 +83,38 @@ func FuzzMark(f *testing.F) {
 		if err != nil || again != m {
 			t.Errorf("%q is %v, and read again %v, %v", text, m, again, err)
 		}
+	})
+}
+
+// A row that somebody changed is shown as such to whoever sees no names, and hides none of
+// the others; nor does a vault that opens nothing.
+func TestAChangedRowIsSeenWithoutNames(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := connecttest.New(t, dsn, connecttest.Options{})
+		changed, other := w.Connect("ada", "publish", connecttest.Person(1)).ID, w.Connect("bob", "publish", connecttest.Person(2)).ID
+		raw := storetest.OpenRaw(t, dsn)
+		raw.Exec("UPDATE connections SET name = access WHERE id = $1", string(changed))
+		check := func(what string, v connect.Connection, err error, want bool) {
+			t.Helper()
+			if err != nil || v.Unreadable != want || strings.Contains(v.Next, "Somebody changed this row") != want || v.PlatformUser != "" || v.Name != "" || v.Subject != "" || v.Status != connect.Healthy {
+				t.Errorf("%s: %+v, %v", what, v, err)
+			}
+		}
+		look := func(what string, want bool) {
+			t.Helper()
+			page, err := w.Connections.Browse(t.Context(), connect.Browsed{})
+			if err != nil || len(page.Connections) != 2 {
+				t.Fatalf("%s: %+v, %v", what, page, err)
+			}
+			check(what, page.Connections[0], nil, false)
+			check(what, page.Connections[1], nil, want)
+			for id, want := range map[gatehouse.ConnectionID]bool{changed: want, other: false} {
+				v, err := w.Connections.Bare(t.Context(), id)
+				check(what+", by itself", v, err, want)
+			}
+		}
+		look("changed", true)
+		raw.Exec("UPDATE vault_person_keys SET state = 'disabled'")
+		look("while nothing opens", false)
 	})
 }

@@ -60,6 +60,18 @@ func stream(pattern string, permission Permission, h func(v *visit, to *feed) er
 	}}
 }
 
+// checked refuses what cannot be meant with a page, before the stream begins.
+func (r route) checked(check func(v *visit) error) route {
+	handler := r.handler
+	r.handler = func(v *visit) error {
+		if err := check(v); err != nil {
+			return err
+		}
+		return handler(v)
+	}
+	return r
+}
+
 // errFeedOver ends a live page's handler: the browser left, its time is up, or the
 // console closes.
 var errFeedOver = errors.New("the live page is over")

@@ -43,7 +43,10 @@ func Calls(from CallsSource) Page {
 	p := callsPage{from, newCallHub(from)}
 	return Page{routes: []route{
 		get("/calls", callsRead, p.show),
-		stream("/calls/live", callsRead, p.feed),
+		stream("/calls/live", callsRead, p.feed).checked(func(v *visit) error {
+			_, err := callsQuery(v)
+			return err
+		}),
 	}}
 }
 

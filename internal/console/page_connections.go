@@ -41,9 +41,10 @@ type ConnectionList struct {
 type ConnectionLine struct {
 	ID, App, Platform, Kind, Service, Person string
 	State, Reason, Next                      string
-	Outstanding                              bool
-	Purposes                                 []string
-	Created, Changed                         time.Time
+	// Unreadable says that somebody changed the row: what names the person does not open.
+	Unreadable, Outstanding bool
+	Purposes                []string
+	Created, Changed        time.Time
 }
 
 // ConnectionView is all about one connection.
@@ -175,7 +176,7 @@ func (p connectionsPage) list(v *visit) error {
 	}
 	for _, c := range list.Connections {
 		row := Row{Cells: []Cell{
-			idCell(c.ID, connectionHref(c.ID)), badgeCell(connectionTone(c.State), c.word()), textCell(c.Next), textCell(c.App),
+			idCell(c.ID, connectionHref(c.ID)), badgeCell(c.tone(), c.word()), textCell(c.Next), textCell(c.App),
 			textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
 		}}
 		if v.may(peopleRead) {
@@ -201,7 +202,17 @@ type stateLink struct {
 	Chosen bool
 }
 
+func (c ConnectionLine) tone() Tone {
+	if c.Unreadable {
+		return Bad
+	}
+	return connectionTone(c.State)
+}
+
 func (c ConnectionLine) word() string {
+	if c.Unreadable {
+		return wordOf(c.State) + ", unreadable"
+	}
 	if c.State == "revoked" && c.Outstanding {
 		return "revoked, platform to confirm"
 	}
@@ -242,7 +253,7 @@ func (p connectionsPage) one(v *visit) error {
 		MoreHandles bool
 		// Where the log is searched further, if not all was looked through; "" if it was.
 		MoreRenewals, MoreEntries string
-	}{C: c, Badge: Badge{connectionTone(c.State), c.word()}, Log: v.may(logRead), MoreHandles: c.MoreHandles}
+	}{C: c, Badge: Badge{c.tone(), c.word()}, Log: v.may(logRead), MoreHandles: c.MoreHandles}
 	inLog := url.Values{"connection": {c.ID}}
 	if c.PartOfEntries {
 		data.MoreEntries = "/log?" + inLog.Encode()

@@ -85,9 +85,17 @@ func listOperators(v *visit) error {
 	if err != nil {
 		return err
 	}
-	by, down := strings.CutPrefix(v.query("sort"), "-")
+	order, err := v.choice("sort", "Order", []string{"name", "-name", "state", "-state", "seen", "-seen"})
+	if err != nil {
+		return err
+	}
+	all, err := v.choice("all", "Removed ones, too", []string{"yes"})
+	if err != nil {
+		return err
+	}
+	by, down := strings.CutPrefix(order, "-")
 	sortOperators(accounts, by, down)
-	p := operatorsPage{Invite: v.may(operatorsChange), Scim: v.page(scimPath), All: v.query("all") == "yes", List: Table{
+	p := operatorsPage{Invite: v.may(operatorsChange), Scim: v.page(scimPath), All: all == "yes", List: Table{
 		Caption: "Operators",
 		Columns: []Column{
 			sortable(v.r.URL, "Operator", "name", by, down), {Name: "E-mail"}, {Name: "Roles"}, sortable(v.r.URL, "State", "state", by, down),

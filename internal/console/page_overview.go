@@ -73,7 +73,10 @@ func Overview(from OverviewSource) Page {
 	p := overviewPage{from}
 	return Page{routes: []route{
 		get("/{$}", overviewRead, p.show),
-		stream("/overview/live", overviewRead, p.feed),
+		stream("/overview/live", overviewRead, p.feed).checked(func(v *visit) error {
+			_, err := overviewDay(v)
+			return err
+		}),
 	}}
 }
 
@@ -103,8 +106,18 @@ func (p overviewPage) show(v *visit) error {
 	return v.show("overview.html", "Overview", data)
 }
 
+// overviewDay reports whether the plots are to be of a day.
+func overviewDay(v *visit) (bool, error) {
+	of, err := v.choice("of", "Time of the plots", []string{"day"})
+	return of == "day", err
+}
+
 func (p overviewPage) data(v *visit) (overviewData, error) {
-	recent := v.query("of") != "day"
+	day, err := overviewDay(v)
+	if err != nil {
+		return overviewData{}, err
+	}
+	recent := !day
 	o, err := p.from.Overview(v.context(), recent)
 	if err != nil {
 		return overviewData{}, err

@@ -264,7 +264,7 @@ func (p peoplePage) showPerson(v *visit, view PersonView, days int) error {
 	}}
 	for _, c := range view.Connections {
 		data.Connections.Rows = append(data.Connections.Rows, Row{Cells: []Cell{
-			idCell(c.ID, v.reach(connectionHref(c.ID))), badgeCell(connectionTone(c.State), c.word()), textCell(c.Next), textCell(c.App), textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
+			idCell(c.ID, v.reach(connectionHref(c.ID))), badgeCell(c.tone(), c.word()), textCell(c.Next), textCell(c.App), textCell(strings.Join(c.Purposes, ", ")), timeCell(c.Changed),
 		}})
 	}
 	if f := view.Factors; f != nil {

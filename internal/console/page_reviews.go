@@ -346,9 +346,14 @@ func (p reviewPages) choose(v *visit, items []review.Item, names map[operator.Ac
 	if show != "" || holder != "" {
 		page.Filter.Clear = page.Path
 	}
-	n, err := strconv.Atoi(v.query("page"))
-	if err != nil || n < 0 || n > len(items)/reviewRights {
-		n = 0
+	n := 0
+	if text := v.query("page"); text != "" {
+		if n, err = strconv.Atoi(text); err != nil || n < 0 {
+			return nil, refuseFilter("Page: this is no number of a page. Go back, and choose below the list.")
+		}
+	}
+	if n > len(items)/reviewRights {
+		n = 0 // it was there when the list was longer
 	}
 	from := min(n*reviewRights, len(items))
 	to := min(from+reviewRights, len(items))

@@ -298,6 +298,14 @@ func TestConnections(t *testing.T) {
 		t.Errorf("a developer: status %d", r.status)
 	}
 
+	// A row that somebody changed is told from others, and can be ended.
+	r.shows(t, "!unreadable")
+	s.list.Connections[0].Unreadable, s.connection.Unreadable, s.connection.Next = true, true, "Somebody changed this row."
+	owner.get("/connections").shows(t, "reconnect needed, unreadable")
+	owner.get("/connections/con1").shows(t, "healthy, unreadable", "Somebody changed this row.", "Revoke this connection")
+	s.list.Connections[0].Unreadable, s.connection.Unreadable, s.connection.Next = false, false, ""
+	owner.get("/connections").shows(t, "reconnect needed", "!unreadable")
+
 	// What was not looked through is not said to hold nothing.
 	r.shows(t, "Not renewed yet", "!look further", "!not lately")
 	s.connection.PartOfRenewals, s.connection.Handles[0].NotLately = true, true
@@ -338,7 +346,7 @@ func TestPeople(t *testing.T) {
 	s := &traffic{
 		person: PersonView{
 			ID: "PERSON1", State: "connected", Names: []PersonName{{By: "subject", ID: "ada"}, {By: "x", ID: "12345", Name: "Ada L."}},
-			Connections: []ConnectionLine{{ID: "con1", State: "healthy", App: "main-x"}},
+			Connections: []ConnectionLine{{ID: "con1", State: "healthy", App: "main-x"}, {ID: "con2", State: "healthy", App: "main-x", Unreadable: true}},
 			Flows: []Flow{
 				{Kind: "delivery", Verdict: "passed", Source: "x: main-x", Operation: "GET /2/users/me", Purpose: "publish", Service: "web", Class: "name", Count: 3, Last: now},
 				{Kind: "transfer", Verdict: "stopped", Source: "x: main-x", Operation: "GET /2/users/me", Purpose: "publish", Service: "web", Destination: "collector.example", Class: "name", Count: 1, Last: now},

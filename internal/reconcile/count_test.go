@@ -2,7 +2,6 @@ package reconcile_test
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -470,23 +469,4 @@ func TestOtherLogsThanBefore(t *testing.T) {
 		}
 		r.all()
 	}
-}
-
-// A second process leaves the work to the first, and says so.
-func TestOneComparesAtATime(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, dsn string) {
-		r := newRig(t, dsn)
-		s := r.db.Reconcile()
-		if ok, err := s.TakeReconcile(r.ctx, time.Now(), time.Now().Add(time.Minute)); !ok || err != nil {
-			t.Fatal(ok, err)
-		}
-		if _, err := r.open(s).All(r.ctx); !errors.Is(err, reconcile.ErrBusy) || !errors.Is(err, gatehouse.ErrConflict) {
-			t.Errorf("while another one compares: %v", err)
-		}
-		if err := s.FreeReconcile(r.ctx); err != nil {
-			t.Fatal(err)
-		}
-		r.all()
-		r.all()
-	})
 }

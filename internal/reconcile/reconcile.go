@@ -26,8 +26,8 @@ import (
 const (
 	// lookEvery is how often windows are judged, and all is every allEvery.
 	lookEvery, allEvery = 15 * time.Minute, 24 * time.Hour
-	// leaseTime is how long one process may take before another begins anew.
-	leaseTime = 30 * time.Minute
+	// mostTime bounds one comparison.
+	mostTime = 30 * time.Minute
 	// keepWindows is how long the figures of a window that is over are kept.
 	keepWindows = 24 * time.Hour
 	// mostWindows bounds how many windows one look judges; the rest waits for the next.
@@ -63,6 +63,9 @@ type Config struct {
 	// GET /2/usage/tweets in the name of one of them. nil: not asked.
 	Usage      []UsageApp
 	FetchUsage func(context.Context, gatehouse.AppName) ([]byte, error)
+	// Lease is how long after a process has died another may compare; while it lives, it
+	// says three times as often that it does. 0 means a minute.
+	Lease time.Duration
 	// Logger gets each difference, and what could not be done. nil drops it.
 	Logger *slog.Logger
 }
@@ -74,6 +77,9 @@ type Reconciler struct{ config Config }
 func New(c Config) (*Reconciler, error) {
 	if c.Store == nil || c.Log == nil || c.Logs == nil || c.Index == nil || c.Person == nil {
 		return nil, fmt.Errorf("reconcile: Config lacks Store, Log, Logs, Index or Person: %w", gatehouse.ErrInvalid)
+	}
+	if c.Lease <= 0 {
+		c.Lease = time.Minute
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -178,26 +184,16 @@ func (r *Reconciler) due(ctx context.Context) error {
 		return err
 	}
 	if time.Since(done) < allEvery {
-		_, err := r.once(ctx, func(report *Report) error { return r.windows(ctx, report) })
+		_, err := r.once(ctx, r.windows)
 		return ignoreBusy(err)
 	}
 	_, err = r.All(ctx)
 	return ignoreBusy(err)
 }
 
-// ErrBusy means that another process compares at this moment.
-var ErrBusy = fmt.Errorf("another process compares at this moment: %w", gatehouse.ErrConflict)
-
-func ignoreBusy(err error) error {
-	if errors.Is(err, ErrBusy) {
-		return nil
-	}
-	return err
-}
-
 // All compares everything now, and records in the log that it did.
 func (r *Reconciler) All(ctx context.Context) (*Report, error) {
-	return r.once(ctx, func(report *Report) error {
+	return r.once(ctx, func(ctx context.Context, report *Report) error {
 		if err := errors.Join(r.windows(ctx, report), r.usages(ctx, report), r.counts(ctx, report), r.handles(ctx, report)); err != nil {
 			return err
 		}
@@ -216,30 +212,6 @@ func (r *Reconciler) All(ctx context.Context) (*Report, error) {
 		}
 		return r.config.Store.SetReconcileDone(ctx, report.At)
 	})
-}
-
-// once does something while no other process does.
-func (r *Reconciler) once(ctx context.Context, do func(*Report) error) (*Report, error) {
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	taken, err := r.config.Store.TakeReconcile(ctx, now, now.Add(leaseTime))
-	if err != nil {
-		return nil, err
-	}
-	if !taken {
-		return nil, ErrBusy
-	}
-	report := &Report{At: now, Posts: []PostsCount{}, Counts: []Count{}, Differences: []Difference{}}
-	doing, cancel := context.WithTimeout(ctx, leaseTime)
-	defer cancel()
-	if r.config.Meter != nil {
-		err = r.config.Meter.Flush(doing)
-	}
-	if err == nil {
-		err = do(report)
-	}
-	// Also when it failed or was cancelled: the next one need not wait.
-	err = errors.Join(err, r.config.Store.FreeReconcile(context.WithoutCancel(ctx)))
-	return report, err
 }
 
 // record makes a difference an entry of the log.

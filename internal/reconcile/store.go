@@ -84,9 +84,14 @@ type HandleStore interface {
 
 // WorkStore sees to it that one process compares at a time.
 type WorkStore interface {
-	// TakeReconcile takes the work until a time, unless somebody has it now.
-	TakeReconcile(ctx context.Context, now, until time.Time) (bool, error)
-	FreeReconcile(ctx context.Context) error
+	// TakeReconcile takes the work until a time, unless somebody has it now: held is
+	// until when, as far as they have said. When it has passed, the work is free.
+	TakeReconcile(ctx context.Context, now, until time.Time) (taken bool, held time.Time, err error)
+	// ExtendReconcile keeps the work, taken until was, until a later time, unless
+	// somebody else has taken it.
+	ExtendReconcile(ctx context.Context, was, until time.Time) (bool, error)
+	// FreeReconcile gives the work back that was taken until then, and no other.
+	FreeReconcile(ctx context.Context, until time.Time) error
 	// ReconcileDone returns when everything was compared last; zero if never.
 	ReconcileDone(ctx context.Context) (time.Time, error)
 	SetReconcileDone(ctx context.Context, at time.Time) error

@@ -27,6 +27,8 @@ const (
 	useApproval statement = `UPDATE operator_approvals SET state = 'used', used = $2, mac = $4
 		WHERE id = $1 AND mac = $3 AND state = 'approved' AND until > $2
 		AND decided_by IN (SELECT id FROM operators WHERE state = 'active')`
+	returnApproval statement = `UPDATE operator_approvals SET state = 'approved', used = 0, mac = $3
+		WHERE id = $1 AND mac = $2 AND state = 'used' AND asked_by IN (SELECT id FROM operators WHERE state = 'active')`
 	withdrawApprovals statement = `UPDATE operator_approvals SET state = 'withdrawn' WHERE asked_by = $1 AND state IN ('waiting', 'approved')`
 )
 
@@ -143,4 +145,10 @@ func (s *Operators) Decide(ctx context.Context, was string, r operator.ApprovalR
 func (s *Operators) UseApproval(ctx context.Context, was string, r operator.ApprovalRecord) error {
 	n, err := s.db.logExec(ctx, useApproval, string(r.Approval.ID), micros(r.Approval.Used), was, r.MAC)
 	return touched(n, err, gatehouse.ErrConflict, "there is no such approval to use")
+}
+
+// ReturnApproval implements operator.ApprovalStore.
+func (s *Operators) ReturnApproval(ctx context.Context, was string, r operator.ApprovalRecord) error {
+	n, err := s.db.logExec(ctx, returnApproval, string(r.Approval.ID), was, r.MAC)
+	return touched(n, err, gatehouse.ErrConflict, "there is no such approval to give back")
 }

@@ -260,6 +260,22 @@ func TestOperatorsThingsAreUsedOnce(t *testing.T) {
 		if got, err := s.Approval(ctx, "a"); err != nil || cmp.Diff(used(day), got) != "" {
 			t.Errorf("Approval = %+v, %v", got, err)
 		}
+		back := decided("bob", day)
+		back.MAC = "4"
+		wantConflict(t, "giving back one that is another by now", s.ReturnApproval(ctx, "2", back))
+		for _, change := range []operator.StateChange{{From: []operator.State{operator.Active}, To: operator.Suspended, At: day},
+			{From: []operator.State{operator.Suspended}, To: operator.Active, At: day}} {
+			if err := s.SetState(ctx, "ada", change); err != nil {
+				t.Fatal(err)
+			}
+			if change.To == operator.Suspended {
+				wantConflict(t, "giving one back to somebody who is suspended", s.ReturnApproval(ctx, "3", back))
+			}
+		}
+		onlyOnce(t, "giving an approval back", func() error { return s.ReturnApproval(ctx, "3", back) })
+		if got, err := s.Approval(ctx, "a"); err != nil || cmp.Diff(back, got) != "" {
+			t.Errorf("Approval = %+v, %v", got, err)
+		}
 		wantConflict(t, "an older step", s.TakeStep(ctx, "ada", "seed", 10))
 		wantConflict(t, "another seed's step", s.TakeStep(ctx, "ada", "other", 12))
 	})

@@ -77,9 +77,12 @@ const (
 	baselineInsert statement = `INSERT INTO reconcile_baseline (name, value) VALUES ($1, $2)`
 
 	reconcileTake statement = `UPDATE reconcile_work SET lease_until = $2 WHERE id = 1 AND lease_until <= $1`
-	reconcileFree statement = `UPDATE reconcile_work SET lease_until = 0 WHERE id = 1`
-	reconcileDone statement = `SELECT done_at FROM reconcile_work WHERE id = 1`
-	reconcileSet  statement = `UPDATE reconcile_work SET done_at = $1 WHERE id = 1`
+	// Each lease ends after whatever lease was there before, so its end says whose it is.
+	reconcileExtend statement = `UPDATE reconcile_work SET lease_until = $2 WHERE id = 1 AND lease_until IN ($1, $2)`
+	reconcileFree   statement = `UPDATE reconcile_work SET lease_until = 0 WHERE id = 1 AND lease_until = $1`
+	reconcileLease  statement = `SELECT lease_until FROM reconcile_work WHERE id = 1`
+	reconcileDone   statement = `SELECT done_at FROM reconcile_work WHERE id = 1`
+	reconcileSet    statement = `UPDATE reconcile_work SET done_at = $1 WHERE id = 1`
 )
 
 // rowCounts are how the rows of each equation are counted.
@@ -313,13 +316,23 @@ func (s reconcileStore) SaveBaseline(ctx context.Context, m reconcile.Moment) er
 	})
 }
 
-func (s reconcileStore) TakeReconcile(ctx context.Context, now, until time.Time) (bool, error) {
+func (s reconcileStore) TakeReconcile(ctx context.Context, now, until time.Time) (taken bool, held time.Time, err error) {
 	n, err := s.db.logExec(ctx, reconcileTake, micros(now), micros(until))
+	if err != nil || n > 0 {
+		return n > 0, time.Time{}, err
+	}
+	var at int64
+	err = s.db.queryRow(ctx, reconcileLease).Scan(&at)
+	return false, fromMicros(at), err
+}
+
+func (s reconcileStore) ExtendReconcile(ctx context.Context, was, until time.Time) (bool, error) {
+	n, err := s.db.logExec(ctx, reconcileExtend, micros(was), micros(until))
 	return n > 0, err
 }
 
-func (s reconcileStore) FreeReconcile(ctx context.Context) error {
-	_, err := s.db.logExec(ctx, reconcileFree)
+func (s reconcileStore) FreeReconcile(ctx context.Context, until time.Time) error {
+	_, err := s.db.logExec(ctx, reconcileFree, micros(until))
 	return err
 }
 

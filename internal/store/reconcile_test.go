@@ -218,23 +218,42 @@ func TestBaselines(t *testing.T) {
 	})
 }
 
-// One process compares at a time; whoever died gives way when the lease ends.
+// One process compares at a time; whoever died gives way when the lease ends, and whoever
+// lost it neither extends nor frees another's.
 func TestReconcilingIsTakenOnce(t *testing.T) {
 	eachReconcile(t, func(t *testing.T, _ *store.DB, s reconcile.Store) {
 		ctx := t.Context()
-		take := func(now, until int, want bool) {
+		// held is 0 if it is to be taken.
+		take := func(now, until, held int) {
 			t.Helper()
-			if got, err := s.TakeReconcile(ctx, sec(now), sec(until)); err != nil || got != want {
-				t.Errorf("taking at %d: %v, %v; want %v", now, got, err, want)
+			got, end, err := s.TakeReconcile(ctx, sec(now), sec(until))
+			if err != nil || got != (held == 0) || !got && !end.Equal(sec(held)) {
+				t.Errorf("taking at %d: %v, held until %s, %v; want %d", now, got, end, err, held)
 			}
 		}
-		take(1, 10, true)
-		take(9, 20, false)
-		take(10, 20, true)
-		if err := s.FreeReconcile(ctx); err != nil {
-			t.Fatal(err)
+		extend := func(was, until int, want bool) {
+			t.Helper()
+			if got, err := s.ExtendReconcile(ctx, sec(was), sec(until)); err != nil || got != want {
+				t.Errorf("extending from %d to %d: %v, %v; want %v", was, until, got, err, want)
+			}
 		}
-		take(11, 30, true)
+		free := func(until int) {
+			t.Helper()
+			if err := s.FreeReconcile(ctx, sec(until)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take(1, 10, 0)
+		take(9, 20, 10)
+		extend(10, 15, true)
+		extend(10, 15, true) // whose reply was lost
+		take(14, 30, 15)
+		take(15, 25, 0)
+		extend(15, 30, false)
+		free(15)
+		take(24, 40, 25)
+		free(25)
+		take(24, 40, 0)
 		if at, err := s.ReconcileDone(ctx); err != nil || !at.IsZero() {
 			t.Errorf("done at %s, %v", at, err)
 		}

@@ -231,4 +231,5 @@ const (
 	actionApprove  = "operator.approve"
 	actionDecline  = "operator.decline"
 	actionUse      = "operator.approved"
+	actionReturn   = "operator.returned"
 )

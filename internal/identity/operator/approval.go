@@ -139,6 +139,44 @@ func (d *Directory) Allow(ctx context.Context, by Actor, p Proposal) error {
 	return d.approved(ctx, by, p)
 }
 
+// Do is Allow and the act after it, which records itself. If the act fails, the approval
+// is given back: the second operator agreed to the act, not to an attempt. What fails must
+// have given nothing to anybody. A process that dies in between leaves it used.
+func (d *Directory) Do(ctx context.Context, by Actor, p Proposal, act func() error) error {
+	if err := d.Allow(ctx, by, p); err != nil {
+		return err
+	}
+	failed := act()
+	if failed == nil || by.approval == "" {
+		return failed
+	}
+	// Also for somebody who has hung up.
+	return errors.Join(failed, d.giveBack(context.WithoutCancel(ctx), by, p))
+}
+
+// giveBack makes an approval that was used for p usable again. One that was not, because
+// it took none, stays as it is.
+func (d *Directory) giveBack(ctx context.Context, by Actor, p Proposal) error {
+	a, was, err := d.approval(ctx, by.approval)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if a.State != Used || a.Act != p.Act || a.Digest != p.Digest || a.AskedBy != by.account {
+		return nil
+	}
+	a.State, a.Used = Approved, time.Time{}
+	r, err := d.sealApproval(ctx, a)
+	if err != nil {
+		return err
+	}
+	e := entry(actionReturn, by, p.Subject)
+	e.Facts["approval"], e.Facts["act"], e.Facts["approver"] = string(a.ID), string(p.Act), string(a.DecidedBy)
+	return d.logged(ctx, e, func() error { return d.config.Store.ReturnApproval(ctx, was, r) })
+}
+
 // approved uses an approval up, if it takes one.
 func (d *Directory) approved(ctx context.Context, by Actor, p Proposal) error {
 	needed, err := d.demanded(ctx, by)

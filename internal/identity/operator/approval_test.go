@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -142,6 +143,41 @@ func TestDestructiveActsTakeTwo(t *testing.T) {
 }
 
 // Two deciders decide at the same moment.
+// An act that fails costs nobody's approval, and one that is done does.
+func TestAFailedActGivesItsApprovalBack(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, dsn string) {
+		w := newWorld(t, dsn)
+		asker, decider := w.join("ada", operator.Security), w.join("bob", operator.Security)
+		by := w.agreed(asker, decider, destroy("1"))
+		full := errors.New("the disk is full")
+		ctx, hangUp := context.WithCancel(t.Context())
+		if err := w.d.Do(ctx, by, destroy("1"), func() error { hangUp(); return full }); !errors.Is(err, full) {
+			t.Errorf("an act that fails: %v", err)
+		}
+		if w.logged(`"operator.returned"`, string(by.Approval()), string(decider.id), `"done"`) != 1 {
+			t.Error("the log does not say that the approval can be used again")
+		}
+		// For nothing else, and not without it.
+		done := 0
+		act := func() error { done++; return nil }
+		needs(t, "for another target", w.d.Do(t.Context(), by, destroy("2"), act))
+		needs(t, "without it", w.d.Do(t.Context(), asker.by(), destroy("1"), act))
+		if err := w.d.Do(t.Context(), by, destroy("1"), act); err != nil || done != 1 {
+			t.Errorf("the second try: %v, done %d times", err, done)
+		}
+		needs(t, "after it was done", w.d.Do(t.Context(), by, destroy("1"), act))
+
+		// What takes nobody's approval gives nobody's back.
+		if err := w.d.Do(t.Context(), operator.Host().With(by.Approval()), destroy("1"), func() error { return full }); !errors.Is(err, full) {
+			t.Errorf("an act of the host that fails: %v", err)
+		}
+		needs(t, "after another's act has failed", w.d.Do(t.Context(), by, destroy("1"), act))
+		if done != 1 || w.logged(`"operator.returned"`, `"done"`) != 1 {
+			t.Errorf("it was done %d times", done)
+		}
+	})
+}
+
 func TestOneDecisionStands(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, dsn string) {
 		w := newWorld(t, dsn)

@@ -332,6 +332,9 @@ type ApprovalStore interface {
 	// UseApproval makes an approved one whose MAC was this and that has not ended used,
 	// if its decider is still active; anything else is ErrConflict.
 	UseApproval(ctx context.Context, was string, a ApprovalRecord) error
+	// ReturnApproval makes a used one whose MAC was this approved again, if whoever asked
+	// for it is still active; anything else is ErrConflict.
+	ReturnApproval(ctx context.Context, was string, a ApprovalRecord) error
 }
 
 // ApprovalRecord is an approval as stored.
