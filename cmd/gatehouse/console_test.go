@@ -31,6 +31,20 @@ type showcase struct {
 // startShowcase starts a demo, in a process of its own, that ends with the test.
 func startShowcase(t *testing.T) *showcase {
 	t.Helper()
+	for try := 1; ; try++ {
+		s, err := startShowcaseOnce(t)
+		if err == nil {
+			return s
+		}
+		// Demos of other packages' tests look for the same ports in the same moment.
+		if try == 5 || !strings.Contains(s.stderr.String(), "another program took a port") {
+			t.Fatalf("no ready line: %v\n%s", err, s.stderr)
+		}
+	}
+}
+
+func startShowcaseOnce(t *testing.T) (*showcase, error) {
+	t.Helper()
 	s := &showcase{t: t, stderr: &lockedBuffer{}}
 	process := exec.Command(os.Args[0], "demo", "--json", "--still", "--dir", filepath.Join(t.TempDir(), "demo"))
 	process.Env = append(os.Environ(), asProgram+"=1")
@@ -42,20 +56,21 @@ func startShowcase(t *testing.T) *showcase {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		_ = process.Wait()
+		return s, err
+	}
 	t.Cleanup(func() {
 		_ = process.Process.Signal(syscall.SIGTERM)
 		if err := process.Wait(); err != nil {
 			t.Errorf("the demo ended with %v\n%s", err, s.stderr)
 		}
 	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
-		t.Fatalf("no ready line: %v\n%s", err, s.stderr)
-	}
 	if err := json.Unmarshal(line, &s.ready); err != nil {
 		t.Fatalf("ready line %q: %v", line, err)
 	}
-	return s
+	return s, nil
 }
 
 // at returns the address of a page of the console.

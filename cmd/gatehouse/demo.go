@@ -180,12 +180,8 @@ func (o *demoOptions) configure(box *sandbox.Server) (*config.Config, error) {
 		first = 8100
 	}
 	ports := map[string]int{"app": first, "proxy": first + 1, "console": first + 2, "public": first + 3, "demo": first + 4, "party": first + 5, "metrics": first + 6}
-	for name, wanted := range ports {
-		port, err := freePort(wanted)
-		if err != nil {
-			return nil, err
-		}
-		ports[name] = port
+	if err := freePorts(ports); err != nil {
+		return nil, err
 	}
 	// By its name: browsers make no passkeys for an address in numbers.
 	public := "http://localhost:" + strconv.Itoa(ports["public"])
@@ -369,22 +365,37 @@ func demoClient(cfg *config.Config) (*http.Client, error) {
 	}, nil
 }
 
-// freePort returns wanted if nobody listens there, or else a port that was free
-// a moment ago.
-func freePort(wanted int) (int, error) {
-	for _, port := range []int{wanted, 0} {
-		l, err := wire.Listen(wire.ServerConfig{Addr: "127.0.0.1:" + strconv.Itoa(port), Handler: http.NotFoundHandler()})
+// freePorts puts in the place of each port on which somebody listens another one that was
+// free a moment ago.
+func freePorts(ports map[string]int) error {
+	listen := func(port int) (*wire.Server, error) {
+		return wire.Listen(wire.ServerConfig{Addr: "127.0.0.1:" + strconv.Itoa(port), Handler: http.NotFoundHandler()})
+	}
+	var taken []string
+	for name, wanted := range ports {
+		// All are held until all are chosen: the system gives a port that was let go again.
+		l, err := listen(wanted)
 		if err != nil {
+			taken = append(taken, name)
 			continue
+		}
+		defer l.Close()
+	}
+	for _, name := range taken {
+		l, err := listen(0)
+		if err != nil {
+			return fmt.Errorf("no port is free on loopback: %w", gatehouse.ErrUnavailable)
 		}
 		defer l.Close()
 		_, text, err := net.SplitHostPort(strings.TrimPrefix(l.URL(), "http://"))
 		if err != nil {
-			return 0, err
+			return err
 		}
-		return strconv.Atoi(text)
+		if ports[name], err = strconv.Atoi(text); err != nil {
+			return err
+		}
 	}
-	return 0, fmt.Errorf("no port is free on loopback: %w", gatehouse.ErrUnavailable)
+	return nil
 }
 
 // welcome prints what runs where, and what to try.

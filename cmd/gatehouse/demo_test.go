@@ -9,11 +9,44 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// Whoever has no port as wanted gets one of its own.
+func TestPortsOfTheDemoDiffer(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	taken := busy.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // TCP's
+	ports := map[string]int{}
+	for i := range 500 {
+		ports[strconv.Itoa(i)] = taken
+	}
+	if err := freePorts(ports); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int]string{taken: "somebody else"}
+	for name, port := range ports {
+		if other, twice := seen[port]; twice {
+			t.Errorf("%s has port %d, and so has %s", name, port, other)
+		}
+		seen[port] = name
+	}
+	own, err := ownPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports = map[string]int{"a": own}
+	if err := freePorts(ports); err != nil || ports["a"] != own {
+		t.Errorf("nobody listens on %d: %v, %v", own, ports, err)
+	}
+}
 
 // Between looking for free ports and listening another program may take one.
 func TestDemoSaysThatAPortWasTaken(t *testing.T) {

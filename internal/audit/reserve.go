@@ -58,7 +58,7 @@ func (r *reserve) hold() error {
 	// Whether there is room is asked and not tried. Trying would use up, again and again
 	// for a moment, the space that was released; in such a moment what takes access away
 	// could not be stored. So a quarter of it is to be left beside, too.
-	if left, known := room(filepath.Dir(r.path)); known && left < uint64(r.size)+uint64(r.size)/4 { //nolint:gosec // above zero
+	if left, known := room(filepath.Dir(r.path)); known && left < uint64(r.size)+uint64(r.size)/4 {
 		err = syscall.ENOSPC
 	}
 	if err == nil {

@@ -8,5 +8,5 @@ func room(dir string) (bytes uint64, known bool) {
 	if syscall.Statfs(dir, &fs) != nil || fs.Blocks == 0 || fs.Bsize <= 0 {
 		return 0, false
 	}
-	return fs.Bavail * uint64(fs.Bsize), true //nolint:gosec // above zero
+	return fs.Bavail * uint64(fs.Bsize), true
 }
