@@ -131,8 +131,8 @@ about one is in 'connect show', and for all of them in the JSON, as next_step.`,
 				return usagef("--status %s: there are %s", status, join(statuses))
 			}
 			return with(c.Context(), o, func(p *parts) error {
-				list := []connectionView{}
-				var rows [][]string
+				// Page by page: there may be a million.
+				list := newListing(c.OutOrStdout(), asJSON, "There is no connection.", "CONNECTION", "APP", "KIND", "SUBJECT", "NAME", "STATUS", "TOKEN EXPIRES")
 				selection := connect.Selection{
 					App: gatehouse.AppName(app), Subject: gatehouse.Subject(subject), Status: connect.Status(status), Limit: 500,
 				}
@@ -143,23 +143,23 @@ about one is in 'connect show', and for all of them in the JSON, as next_step.`,
 					}
 					for _, con := range page {
 						v := viewOf(con)
-						list = append(list, v)
 						subject := string(v.Subject)
 						if v.Unreadable {
 							subject = "(does not open)"
 							fmt.Fprintf(c.ErrOrStderr(), "warning: %s: %s\n", v.ID, v.Next)
 						}
-						rows = append(rows, []string{v.ID, string(v.App), string(v.Kind), subject, v.Name, statusOf(con), when(con.AccessExpires)})
+						if err := list.add(v, v.ID, string(v.App), string(v.Kind), subject, v.Name, statusOf(con), when(con.AccessExpires)); err != nil {
+							return err
+						}
 					}
 					if len(page) < selection.Limit {
-						break
+						return list.end()
+					}
+					if err := list.page(); err != nil {
+						return err
 					}
 					selection.After = page[len(page)-1].ID
 				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), list)
-				}
-				return table(c.OutOrStdout(), "There is no connection.", []string{"CONNECTION", "APP", "KIND", "SUBJECT", "NAME", "STATUS", "TOKEN EXPIRES"}, rows)
 			})
 		},
 	}

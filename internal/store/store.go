@@ -128,7 +128,8 @@ func connect(ctx context.Context, dsn string) (*DB, error) {
 	case strings.HasPrefix(dsn, sqlitePrefix):
 		return openSQLite(ctx, strings.TrimPrefix(dsn, sqlitePrefix))
 	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		return openPostgres(ctx, dsn)
+		d, err := openPostgres(ctx, dsn)
+		return throughPooler(ctx, d, err)
 	}
 	// The text is not repeated: a PostgreSQL address may hold a password.
 	return nil, fmt.Errorf("the store must be sqlite:/path/file.db or postgres://host/database: %w", gatehouse.ErrInvalid)
