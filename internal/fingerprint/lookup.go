@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -100,10 +101,29 @@ func (b *batches) varying(words []word) (other int) {
 	for i := range words {
 		w := &words[i]
 		b.other[other&(batch-1)] = int32(i)
-		other += one(w.end-w.start >= minDigits) & one(w.traits&(hasLarge|hasLow|notASCII|notDigit) != notDigit)
+		other += one(w.end-w.start >= varies[w.traits&31])
 	}
 	return other
 }
+
+// varies has, for the traits of a word, from which length on it may be something else.
+var varies = func() (from [32]int32) {
+	for t := range from {
+		switch is := traits(t); {
+		case is&isSign != 0:
+			from[t] = math.MaxInt32
+		case is&hasLow != 0:
+			from[t] = minDigits
+		case is&(hasLarge|notASCII) != 0:
+			from[t] = minExact
+		case is&notDigit == 0:
+			from[t] = minPhone
+		default:
+			from[t] = math.MaxInt32
+		}
+	}
+	return from
+}()
 
 // one is 1 if something is so. The compiler makes no branch of it.
 func one(is bool) int {
