@@ -217,7 +217,7 @@ func (t *stream) openAll(s *sieve, words []word, some int) {
 		switch {
 		case may&mayPhone == 0 || int(i)+1 >= len(words):
 		case w.traits&(isSign|isTailed) == 0:
-			if !phoneFollows(words[i:]) {
+			if t.askPhones(words[i:]) {
 				may &^= mayPhone
 			}
 		default:
