@@ -9,7 +9,7 @@ type stream struct {
 	// innermost, around are those around that, and outer names all of them.
 	depth               int
 	form, around, outer string
-	runs  runs
+	runs                runs
 	// runEnd is the index behind the last digit that runs has read.
 	runEnd int
 	// looked is how many of the words have been looked up by themselves, done how
