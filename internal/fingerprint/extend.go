@@ -186,6 +186,42 @@ func phoneGap(gap []byte) bool {
 	return true
 }
 
+// askPhones asks for the telephone numbers that begin with the first of these words; false
+// if that depends on words behind them.
+func (t *stream) askPhones(words []word) bool {
+	if !phoneFollows(words) || !t.beginsPhone(&words[0]) {
+		return true
+	}
+	asked := len(t.asks)
+	start, before := words[0].start, words[0].end
+	t.b = append(t.b[:0], t.raw[start:before]...)
+	address := before-start <= 3
+	for i := range words[1:] {
+		w := &words[1+i]
+		gap := t.raw[before:w.start]
+		before = w.end
+		if w.traits&notDigit != 0 || !phoneGap(gap) || len(t.b)+int(w.end-w.start) > maxPhone+2 {
+			return true
+		}
+		t.b = append(t.b, t.raw[w.start:w.end]...)
+		address = address && w.end-w.start <= 3 && string(gap) == "."
+		t.askPhone(start, w.end, address && i == 2)
+	}
+	t.asks = t.asks[:asked]
+	return false
+}
+
+// askPhone asks for the telephone number that the digits in b may be, unless these are an
+// address of IP.
+func (t *stream) askPhone(start, end int32, address bool) {
+	if len(t.b) < minPhone || address {
+		return
+	}
+	if b := phoneDigits(t.b); len(b) >= minPhone && len(b) <= maxPhone {
+		t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: asPhone, start: start, end: end})
+	}
+}
+
 // extendPhone looks up the telephone number that the opening's n groups of digits may be.
 func (t *stream) extendPhone(o *opening, n int, gap []byte) {
 	i := int(o.word)
@@ -205,10 +241,5 @@ func (t *stream) extendPhone(o *opening, n int, gap []byte) {
 		t.b = append(t.b, t.raw[g.start:g.end]...)
 		address = address && g.end-g.start <= 3 && (j == 3 || string(t.raw[g.end:t.words[i+j+1].start]) == ".")
 	}
-	if address {
-		return // of IP
-	}
-	if b := phoneDigits(t.b); len(b) >= minPhone && len(b) <= maxPhone {
-		t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: asPhone, start: t.words[i].start, end: next.end})
-	}
+	t.askPhone(t.words[i].start, next.end, address)
 }

@@ -26,7 +26,7 @@ func (x *Index) CutAndHash() func(p []byte) int {
 			}
 			t.low = slices.Grow(t.low, 8)
 			for at := 0; at < len(t.words); at += batch {
-				t.hash(t.words[at:min(at+batch, len(t.words))], &t.scan.batches.fast)
+				t.hash(t.words[at:min(at+batch, len(t.words))], &t.scan.batches)
 			}
 			words += len(t.words)
 			t.words = t.words[:0]

@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -46,11 +47,11 @@ func (t *stream) lookUp(ready int) {
 	b := &t.scan.batches
 	for t.looked < ready {
 		words := t.words[t.looked:min(ready, t.looked+batch)]
-		t.hash(words, &b.fast)
+		other := t.hash(words, b)
 		for i, f := range b.fast[:len(words)] {
 			b.loaded[i] = atomic.LoadUint64(&bits[f>>(shift&63)])
 		}
-		passed, some, other := b.passing(len(words)), b.beginning(words, raw, lastAt, noAt), b.varying(words)
+		passed, some := b.passing(len(words)), b.beginning(words, raw, lastAt, noAt)
 		t.openAll(s, words, some)
 		for _, i := range b.other[:other] {
 			t.variants(&words[i])
@@ -67,8 +68,9 @@ func (t *stream) lookUp(ready int) {
 	t.answer(s)
 }
 
-// passing lists which of n words the sieve lets through, and returns how many. These
-// three loops have no branch that depends on a word, and each fits into registers.
+// passing lists which of n words the sieve lets through, and returns how many. This
+// loop and that of beginning have no branch that depends on a word, and each fits into
+// registers.
 func (b *batches) passing(n int) (passed int) {
 	for i, f := range b.fast[:n] {
 		q := three(f >> (64 - quickBits))
@@ -95,15 +97,24 @@ func (b *batches) beginning(words []word, raw []byte, lastAt, noAt int32) (some 
 	return some
 }
 
-// varying lists the words that variants must look at.
-func (b *batches) varying(words []word) (other int) {
-	for i := range words {
-		w := &words[i]
-		b.other[other&(batch-1)] = int32(i)
-		other += one(w.end-w.start >= minDigits) & one(w.traits&(hasLarge|hasLow|notASCII|notDigit) != notDigit)
+// varies has, for the traits of a word, from which length on it may be something else.
+var varies = func() (from [32]int32) {
+	for t := range from {
+		switch is := traits(t); {
+		case is&isSign != 0:
+			from[t] = math.MaxInt32
+		case is&hasLow != 0:
+			from[t] = minDigits
+		case is&(hasLarge|notASCII) != 0:
+			from[t] = minExact
+		case is&notDigit == 0:
+			from[t] = minPhone
+		default:
+			from[t] = math.MaxInt32
+		}
 	}
-	return other
-}
+	return from
+}()
 
 // one is 1 if something is so. The compiler makes no branch of it.
 func one(is bool) int {
@@ -113,17 +124,20 @@ func one(is bool) int {
 	return 0
 }
 
-// hash gives words their fast hashes, and lists them.
-func (t *stream) hash(words []word, fast *[batch]uint64) {
+// hash gives words their fast hashes, and lists those that variants must look at. It
+// returns how many these are.
+func (t *stream) hash(words []word, b *batches) (other int) {
 	k := t.scan.x.keys
 	low := t.low[:len(t.low)+8]
 	for i := range words {
 		w := &words[i]
 		n := uint(w.end - w.start)
+		b.other[other&(batch-1)] = int32(i)
+		other += one(int32(n) >= varies[w.traits&31])
 		if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
 			t.hashSlowly(w)
 			t.known(w)
-			fast[i&(batch-1)] = w.fast
+			b.fast[i&(batch-1)] = w.fast
 			continue
 		}
 		v := binary.LittleEndian.Uint64(low[w.start:]) & keepBytes[n]
@@ -132,8 +146,9 @@ func (t *stream) hash(words []word, fast *[batch]uint64) {
 			y = 0
 		}
 		w.fast = k.fast16(v, y, uint64(n))
-		fast[i&(batch-1)] = w.fast
+		b.fast[i&(batch-1)] = w.fast
 	}
+	return other
 }
 
 // known notes a secret that is known by how it is made.
@@ -197,7 +212,7 @@ func (t *stream) openAll(s *sieve, words []word, some int) {
 		switch {
 		case may&mayPhone == 0 || int(i)+1 >= len(words):
 		case w.traits&(isSign|isTailed) == 0:
-			if !phoneFollows(words[i:]) {
+			if t.askPhones(words[i:]) {
 				may &^= mayPhone
 			}
 		default:

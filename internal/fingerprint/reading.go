@@ -77,7 +77,8 @@ func (m *masks) mayBeText() uint64 {
 }
 
 // passes looks at all digits of a piece at once and reports whether no row of it can
-// open a phase, as is so of most. Then it has done all there is to do; otherwise nothing.
+// open a phase in which there is a value, as is so of most. Then it has done all there is
+// to do; otherwise nothing.
 // head is how many digits the piece begins with, long has the bits from which on eleven
 // stand.
 func (t *stream) passes(n, head int, mask, long uint64, of *masks) bool {
@@ -121,18 +122,19 @@ func (t *stream) passes(n, head int, mask, long uint64, of *masks) bool {
 	}
 	good := (m.first<<3 | before.first) & (m.second<<2 | before.second>>1) &
 		(m.letter<<1 | before.letter>>2 | (m.third<<1|before.third>>2)&m.fourth)
-	if ends&good&(good<<4|older) != 0 {
-		return false
-	}
+	events := ends & good & (good<<4 | older)
 	for sixteen &^= sixteen << 1; sixteen != 0; sixteen &= sixteen - 1 {
 		if t.beginsHex(t.read + bits.TrailingZeros64(sixteen)) {
 			return false
 		}
 	}
 	for begins &= of.mayBeText(); begins != 0; begins &= begins - 1 {
-		if t.beginsTexty(t.read + bits.TrailingZeros64(begins)) {
-			return false
+		if at := bits.TrailingZeros64(begins); t.beginsTexty(t.read + at) {
+			events |= 1 << (at + 7)
 		}
+	}
+	if events != 0 && !t.allBarren(events, mask, n) {
+		return false
 	}
 	tail := bits.LeadingZeros64(^(mask << (64 - n)))
 	hex := min(bits.LeadingZeros64(^(hexes << (64 - n))), n)

@@ -337,6 +337,9 @@ func textyBytes(b []byte) bool {
 	return true
 }
 
+// openingDigits returns how many of the digits that have been fed a phase begins with.
+func openingDigits(fed int) int { return 8 + 4*min(fed/4-2, 2) }
+
 // start opens the phase in which the group ends at index i, with the two groups
 // before the two that read as text: a value may begin in the first of them behind
 // a letter that is not ASCII.
@@ -349,7 +352,7 @@ func (t *stream) start(p, i, fed int) {
 	t.openPhase(p, "base64")
 	// The last digits, wherever a line was broken between them.
 	var at [16]int
-	many := 8 + 4*min(fed/4-2, 2)
+	many := openingDigits(fed)
 	for n := many; n > 0; i-- {
 		if c := t.raw[i]; c != '\r' && c != '\n' {
 			n--

@@ -125,6 +125,8 @@ type scan struct {
 
 	recent  recent
 	batches batches
+	// short is for texts that are looked at only in passing.
+	short reader
 }
 
 // crowded is how many values may begin within a window's length before each of them
@@ -136,6 +138,7 @@ const crowded = 256
 
 func newScan(x *Index) *scan {
 	s := &scan{x: x, counts: map[int64]int{}}
+	s.short.kinds = basic()
 	s.root = newStream(s, 0)
 	return s
 }

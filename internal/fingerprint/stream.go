@@ -6,11 +6,10 @@ type stream struct {
 	reader
 	scan *scan
 	// depth is how many layers of base64 and hexadecimal it is in; form is the
-	// innermost, and outer those around that.
-	depth int
-	form  string
-	outer string
-	runs  runs
+	// innermost, around are those around that, and outer names all of them.
+	depth               int
+	form, around, outer string
+	runs                runs
 	// runEnd is the index behind the last digit that runs has read.
 	runEnd int
 	// looked is how many of the words have been looked up by themselves, done how
@@ -45,12 +44,13 @@ func newStream(s *scan, depth int) *stream {
 
 // begin makes it ready for a new text, the first byte of which is at the offset or
 // before.
-func (t *stream) begin(at int64, form, outer string) {
+func (t *stream) begin(at int64, form, around string) {
 	t.reset(at)
-	t.form = form
-	t.outer = ""
-	if form != "" {
-		t.outer = " in " + form + outer
+	if t.form != form || t.around != around {
+		t.form, t.around, t.outer = form, around, ""
+		if form != "" {
+			t.outer = " in " + form + around
+		}
 	}
 	t.looked, t.done, t.runEnd = 0, 0, 0
 	t.openings, t.asks = t.openings[:0], t.asks[:0]
