@@ -36,7 +36,7 @@ func (h healthSource) Health(ctx context.Context) (console.HealthView, error) {
 	if err != nil {
 		return view, err
 	}
-	view.Checks = append(view.Checks, h.rootKeyCheck(), h.logCheck(), h.storeCheck(ctx), duties, events, h.modeCheck())
+	view.Checks = append(view.Checks, rootKeyCheck(h.vault.RootStatus()), h.logCheck(), h.storeCheck(ctx), duties, events, h.modeCheck())
 	view.Checks = append(view.Checks, checksOf(backupFindings(ctx, h.parts, time.Now()), true)...)
 	view.Checks = append(view.Checks, checksOf(clockFindings(h.connect.Clocks()), false)...)
 	if err := checkCA(ctx, h.parts); err != nil {
@@ -135,14 +135,18 @@ func (h healthSource) modeCheck() console.Check {
 	return console.Check{Name: "Enforcement", Tone: console.Good, State: "on", Says: "What no purpose declares does not happen.", Href: "/purposes"}
 }
 
-func (h healthSource) rootKeyCheck() console.Check {
-	root := h.vault.RootStatus()
+// rootKeyCheck says how the root key is. One that does not answer needs somebody before
+// what is unwrapped ends.
+func rootKeyCheck(root vault.RootStatus) console.Check {
 	c := console.Check{Name: "Root key", State: string(root.State), Href: "/keys"}
 	switch root.State {
 	case vault.RootAnswers:
 		c.Tone, c.Says = console.Good, "The key that wraps all others can be used."
 	case vault.RootLost:
-		c.Tone, c.Says = console.Warn, "The system that holds the root key does not answer. What is unwrapped serves until "+root.Until.UTC().Format("2 Jan 15:04 UTC")+"."
+		c.Tone, c.Says = console.Bad, "The system that holds the root key does not answer."
+		if !root.Until.IsZero() {
+			c.Says += " What is unwrapped serves until " + root.Until.UTC().Format("2 Jan 15:04 UTC") + "."
+		}
 		c.Next = "Bring the key management system back, or its network; 'gatehouse keys status' says more."
 	default:
 		c.Tone, c.Says = console.Bad, "Nothing in the store can be opened, and calls are refused."

@@ -27,7 +27,7 @@ type keysSource struct {
 var rotated = []vault.Domain{vault.Tokens, vault.Personal, vault.System}
 
 func (k keysSource) Keys(ctx context.Context) (console.KeysView, error) {
-	view := console.KeysView{Root: healthSource{parts: k.parts}.rootKeyCheck()}
+	view := console.KeysView{Root: rootKeyCheck(k.vault.RootStatus())}
 	view.Root.Href = ""
 	rows, err := inventory(ctx, k.parts)
 	if err != nil {

@@ -38,17 +38,17 @@ func (o overviewSource) Overview(ctx context.Context, recent bool) (console.Over
 	}
 	v.Duties, v.MoreDuties = duties, more
 	m.DutiesOpen, m.NearestDeadline = dutiesNow(m.DutiesOpen, m.NearestDeadline, duties, more, now)
-	v.Looks = o.health.looks(ctx, now)
+	wrong, looks := o.health.looks(ctx, now)
 	ending, wide, err := o.serviceKeys(ctx, now)
 	if err != nil {
 		return v, err
 	}
-	v.Looks = slices.Concat(v.Looks, keyLooks(wide))
+	v.Looks = slices.Concat(looks, keyLooks(wide))
 	people, err := o.peopleNeeds(ctx, &m, ending, now)
 	if err != nil {
 		return v, err
 	}
-	v.Needs = slices.Concat(o.needs(&m), people, o.scimNeeds(ctx))
+	v.Needs = slices.Concat(o.needs(&m), wrong, people, o.scimNeeds(ctx))
 	slices.SortStableFunc(v.Needs, func(a, b console.Need) int { return cmp.Compare(graveness(b.Tone), graveness(a.Tone)) })
 	v.Groups = o.groups(&m, now)
 	v.Plots = o.plots(&m, now, recent)
@@ -136,7 +136,7 @@ func (o overviewSource) groups(m *metrics.Overview, now time.Time) []console.Til
 		root.Tone = console.Bad
 	}
 	key := tile(m.OldestKey, "/keys")
-	m.Own.Title, m.Reconnect.Title, m.LogAppend.Title = "Added by Gatehouse", "To connect again", "95 % logged within"
+	m.Own.Title, m.Connected.Title, m.Reconnect.Title, m.LogAppend.Title = "Added by Gatehouse", "Connections", "To connect again", "95 % logged within"
 	calls := []console.Tile{
 		tile(m.Calls, "/calls"), tile(m.Refused, "/calls?outcome=refuse"), tile(m.Failed, "/calls?outcome=failed"),
 		tile(m.Median, ""), tile(m.P95, ""), tile(m.Own, ""),

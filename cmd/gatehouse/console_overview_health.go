@@ -27,9 +27,20 @@ type healthGlance struct {
 	said []console.Need // guarded by mu; never changed in place
 }
 
-// looks returns what is not in order. What cannot be looked at is not said: the page
-// Health says it.
-func (g *healthGlance) looks(ctx context.Context, now time.Time) []console.Need {
+// looks returns what needs somebody, and what is only worth a look, by the same line as
+// that page. What cannot be looked at is not said: the page Health says it.
+func (g *healthGlance) looks(ctx context.Context, now time.Time) (wrong, looks []console.Need) {
+	for _, n := range g.all(ctx, now) {
+		if n.Tone == console.Bad {
+			wrong = append(wrong, n)
+		} else {
+			looks = append(looks, n)
+		}
+	}
+	return wrong, looks
+}
+
+func (g *healthGlance) all(ctx context.Context, now time.Time) []console.Need {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.at.IsZero() && now.Sub(g.at) < glanceEvery {

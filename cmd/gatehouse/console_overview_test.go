@@ -82,15 +82,15 @@ func TestOverviewSaysWhatHealthWarnsOf(t *testing.T) {
 	_, p := consoleParts(t)
 	o := newOverviewSource(p)
 	now := time.Now()
-	looks := o.health.looks(t.Context(), now)
+	_, looks := o.health.looks(t.Context(), now)
 	if !slices.ContainsFunc(looks, func(n console.Need) bool { return n.Text == "backup: not in order" && n.Href == "/health" }) {
 		t.Fatalf("worth a look is %+v", looks)
 	}
 	o.health.said = nil
-	if again := o.health.looks(t.Context(), now.Add(glanceEvery-time.Second)); len(again) > 0 {
+	if _, again := o.health.looks(t.Context(), now.Add(glanceEvery-time.Second)); len(again) > 0 {
 		t.Errorf("it is asked for at once again: %+v", again)
 	}
-	if later := o.health.looks(t.Context(), now.Add(glanceEvery)); len(later) != len(looks) {
+	if _, later := o.health.looks(t.Context(), now.Add(glanceEvery)); len(later) != len(looks) {
 		t.Errorf("later it is %+v", later)
 	}
 	view, err := o.Overview(t.Context(), true)

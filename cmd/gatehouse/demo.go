@@ -341,7 +341,7 @@ func (o *demoOptions) perform(ctx context.Context, s *server, box *sandbox.Serve
 	group.Go(func() error { return door.colleagues(ctx) })
 	if !o.still {
 		story := &demoStory{app: app, box: box, reviews: s.reviews, browser: *client, pause: o.pause, tokens: map[int][]string{}}
-		app.deliberate(18 * o.pause)
+		app.deliberate(deletionSteps * o.pause)
 		group.Go(func() error { return story.Run(ctx) })
 	}
 	group.Go(func() error { return app.holders(ctx, s.stepup) })

@@ -56,23 +56,76 @@ func (t *demoStory) Run(ctx context.Context) error {
 	}
 }
 
-// step is what happens next. After the newcomers came, somebody comes back and somebody
-// else goes from time to time.
-func (t *demoStory) step(ctx context.Context, step int) error {
-	begin := []func() error{
-		t.comes(ctx, 0), t.comes(ctx, 1), t.comes(ctx, 2), func() error { return t.review(ctx) },
-		t.comes(ctx, 3), t.comes(ctx, 4), t.withdraws(0), t.comes(ctx, 5), t.breaks(2), t.comes(ctx, 6), t.removes(ctx, 1),
-		t.comes(ctx, 7), t.comes(ctx, 8), t.comes(ctx, 9), t.comes(ctx, 10), t.comes(ctx, 11),
+// happening is one thing of the story; who is a newcomer's number.
+type happening struct {
+	what string
+	who  int
+}
+
+// What may happen.
+const (
+	comes, withdraws, breaks, removes, reviews, nothingNew = "comes", "withdraws", "breaks", "removes", "reviews", ""
+)
+
+// storyBegins is how the story begins, one happening for each step.
+var storyBegins = []happening{
+	{comes, 0}, {comes, 1}, {comes, 2}, {reviews, 0}, {comes, 3}, {comes, 4}, {withdraws, 0}, {comes, 5}, {breaks, 2}, {comes, 6}, {removes, 1},
+	{comes, 7}, {comes, 8}, {comes, 9}, {comes, 10}, {comes, 11},
+}
+
+// A round is roundSteps long, and a deletion takes deletionSteps: mostly one is open, and
+// somebody has to connect again, whenever one looks.
+const roundSteps, deletionSteps = 24, 18
+
+// happens says what happens at a step. In each round one newcomer withdraws, the tokens of a
+// second stop working, and a third removes the app; all three come back in the next, the
+// third when their deletion is done.
+func happens(step int) happening {
+	round := step / roundSteps
+	if round == 0 {
+		if step < len(storyBegins) {
+			return storyBegins[step]
+		}
+		return happening{nothingNew, 0}
 	}
-	switch {
-	case step < len(begin):
-		return begin[step]()
-	case step%24 == 0:
-		return t.comes(ctx, step/24*2%len(newcomers))()
-	case step%24 == 6:
-		return t.breaks((step/24*2 + 2) % len(newcomers))()
-	case step%24 == 12:
-		return t.withdraws((step/24*2 + 4) % len(newcomers))()
+	people := len(newcomers)
+	withdrew := func(round int) int { return 4 * round % people }
+	broke := func(round int) int { return (4*round + 2) % people }
+	removed := func(round int) int { return (2*round + 1) % people }
+	switch step % roundSteps {
+	case 0:
+		return happening{comes, broke(round - 1)}
+	case 3:
+		return happening{comes, withdrew(round - 1)}
+	case 6:
+		return happening{breaks, broke(round)}
+	case 9:
+		return happening{withdraws, withdrew(round)}
+	case 12:
+		return happening{removes, removed(round)}
+	case 18:
+		return happening{comes, removed(round - 1)}
+	}
+	return happening{nothingNew, 0}
+}
+
+// step is what happens next.
+func (t *demoStory) step(ctx context.Context, step int) error {
+	switch h := happens(step); h.what {
+	case comes:
+		return t.comes(ctx, h.who)
+	case withdraws:
+		t.box.X.RevokePerson(t.person(h.who)) // in X's settings
+	case breaks:
+		// Without a notice: they have to connect again.
+		for _, token := range t.tokens[h.who] {
+			t.box.X.Revoke(token)
+		}
+	case removes:
+		// In Facebook's settings, asking for deletion.
+		t.box.Meta.RemoveApp(ctx, "facebook", t.person(h.who), true)
+	case reviews:
+		return t.review(ctx)
 	}
 	return nil
 }
@@ -82,50 +135,28 @@ func (t *demoStory) step(ctx context.Context, step int) error {
 func (t *demoStory) person(n int) string { return t.box.People()[3+n] }
 
 // comes has a newcomer connect: the even ones X, the odd ones Facebook.
-func (t *demoStory) comes(ctx context.Context, n int) func() error {
-	return func() error {
-		jar, err := cookiejar.New(nil)
-		if err != nil {
-			return err
-		}
-		browser := t.browser
-		browser.Jar = jar
-		registration := demoX
-		if n%2 == 1 {
-			registration = demoFacebook
-		}
-		before := len(t.box.Ledger())
-		if err := t.app.consentAs(ctx, &browser, registration, newcomers[n], t.person(n)); err != nil {
-			return err
-		}
-		t.tokens[n] = nil
-		for _, issued := range t.box.Ledger()[before:] {
-			if registration == demoX && strings.HasPrefix(issued.Kind, "x ") {
-				t.tokens[n] = append(t.tokens[n], issued.Value)
-			}
-		}
-		return nil
+func (t *demoStory) comes(ctx context.Context, n int) error {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
 	}
-}
-
-// withdraws has a newcomer end the grant in X's settings.
-func (t *demoStory) withdraws(n int) func() error {
-	return func() error { t.box.X.RevokePerson(t.person(n)); return nil }
-}
-
-// breaks ends the tokens of a newcomer without a notice: they have to connect again.
-func (t *demoStory) breaks(n int) func() error {
-	return func() error {
-		for _, token := range t.tokens[n] {
-			t.box.X.Revoke(token)
-		}
-		return nil
+	browser := t.browser
+	browser.Jar = jar
+	registration := demoX
+	if n%2 == 1 {
+		registration = demoFacebook
 	}
-}
-
-// removes has a newcomer remove the app in Facebook's settings, and ask for deletion.
-func (t *demoStory) removes(ctx context.Context, n int) func() error {
-	return func() error { t.box.Meta.RemoveApp(ctx, "facebook", t.person(n), true); return nil }
+	before := len(t.box.Ledger())
+	if err := t.app.consentAs(ctx, &browser, registration, newcomers[n], t.person(n)); err != nil {
+		return err
+	}
+	t.tokens[n] = nil
+	for _, issued := range t.box.Ledger()[before:] {
+		if registration == demoX && strings.HasPrefix(issued.Kind, "x ") {
+			t.tokens[n] = append(t.tokens[n], issued.Value)
+		}
+	}
+	return nil
 }
 
 // review takes in a list of the code host and begins a review of all access.

@@ -109,6 +109,9 @@ func (v *visit) accountPage(wrong string) (*accountPage, error) {
 	return p, nil
 }
 
+// Columns of the table of sessions that not everybody is shown.
+const sessionBrowser, sessionAddress, sessionAct = 0, 1, 5
+
 // sessionTable lists sessions, each with a button that ends it.
 func sessionTable(sessions []operator.Session, end string, with []Hidden) Table {
 	t := Table{

@@ -73,7 +73,9 @@ type flowSpot struct {
 }
 
 // drawFlows draws flows from what they came by, over their purpose, to services and on to
-// others. Where there are too many boxes, those with the least are left to the table.
+// others. What went to others came in by a delivery, which is drawn by itself; where there is
+// none among the flows, their own way is drawn. Where there are too many boxes, those with the
+// least are left to the table.
 func drawFlows(title string, flows []Flow, came func(Flow) string) FlowPicture {
 	spots := [4]map[string]*flowSpot{{}, {}, {}, {}}
 	at := func(column int, name string, f Flow) *flowSpot {
@@ -100,15 +102,18 @@ func drawFlows(title string, flows []Flow, came func(Flow) string) FlowPicture {
 			s.last = f.Last
 		}
 	}
+	deliveries := slices.ContainsFunc(flows, func(f Flow) bool { return f.Destination == "" })
 	for _, f := range flows {
 		service := at(2, f.Service, f)
 		if f.Destination != "" {
 			to := at(3, f.Destination, f)
 			add(to, f)
 			join(service, to, f)
-			continue
+			if deliveries {
+				continue
+			}
 		}
-		from, purpose := at(0, came(f), f), at(1, cmp.Or(f.Purpose, "(no purpose)"), f)
+		from, purpose := at(0, came(f), f), at(1, cmp.Or(f.SentFor, f.Purpose, "(no purpose)"), f)
 		for _, s := range []*flowSpot{from, purpose, service} {
 			add(s, f)
 		}

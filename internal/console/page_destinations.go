@@ -58,22 +58,26 @@ type destinationsPage struct{ from DestinationsSource }
 
 func destinationHref(host string) string { return "/destinations/" + url.PathEscape(host) }
 
+// inspection says what of the requests is searched. Plain http always is, so that data may
+// be stopped where nothing else is looked into.
 func inspection(d DestinationView) Cell {
 	if d.Inspect {
 		return badgeCell(Good, "looked into")
 	}
-	return badgeCell(Off, "host and bytes only")
+	return badgeCell(Off, "plain http only")
 }
 
 func mayReceive(d DestinationView) string {
 	return orNone(strings.Join(d.MayReceive, ", "), "nothing about people")
 }
 
-// classesOf are the kinds of data of flows, with how often each was seen.
-func classesOf(flows []Flow) string {
+// classesOf are the kinds of data of flows that were stopped, or that were not, with how
+// often each was seen. A request that holds several kinds is in each of them: no sum of
+// these is a number of requests.
+func classesOf(flows []Flow, stopped bool) string {
 	seen := map[string]int64{}
 	for _, f := range flows {
-		if f.Class != "" && f.Verdict != "stopped" {
+		if f.Class != "" && (f.Verdict == "stopped") == stopped {
 			seen[f.Class] += f.Count
 		}
 	}
@@ -82,16 +86,6 @@ func classesOf(flows []Flow) string {
 		out = append(out, class+" × "+count(seen[class]))
 	}
 	return strings.Join(out, ", ")
-}
-
-// stoppedOf is how often data was stopped on its way.
-func stoppedOf(flows []Flow) (n int64) {
-	for _, f := range flows {
-		if f.Verdict == "stopped" {
-			n += f.Count
-		}
-	}
-	return n
 }
 
 func (p destinationsPage) list(v *visit) error {
@@ -106,12 +100,12 @@ func (p destinationsPage) list(v *visit) error {
 		Flows   string
 		More    string
 	}{V: view, Flows: v.reach("/flows"), More: v.reach("/log?rule=refuse%2Funknown-destination")}
-	data.Table = Table{Caption: "Third parties", Columns: []Column{{Name: "Host"}, {Name: "Purposes"}, {Name: "Inspection"}, {Name: "May receive"}, {Name: "Received in 30 days"}, {Name: "Stopped", Number: true}, {Name: "Last use"}}, Empty: Empty{
+	data.Table = Table{Caption: "Third parties", Columns: []Column{{Name: "Host"}, {Name: "Purposes"}, {Name: "Inspection"}, {Name: "May receive"}, {Name: "Received in 30 days"}, {Name: "Stopped"}, {Name: "Last use"}}, Empty: Empty{
 		Title: "No third party is declared", Text: "Your services reach nobody but the platforms until you name who else they may send to, under third_parties in the configuration. To see whom they try to reach:", Command: "gatehouse policy suggest",
 	}}
 	for _, d := range view.List {
 		data.Table.Rows = append(data.Table.Rows, Row{Cells: []Cell{
-			linkCell(d.Host, destinationHref(d.Host)), textCell(strings.Join(d.Purposes, ", ")), inspection(d), textCell(mayReceive(d)), textCell(orNone(classesOf(d.Flows), "–")), countCell(stoppedOf(d.Flows)), timeCell(d.Last),
+			linkCell(d.Host, destinationHref(d.Host)), textCell(strings.Join(d.Purposes, ", ")), inspection(d), textCell(mayReceive(d)), textCell(orNone(classesOf(d.Flows, false), "–")), textCell(orNone(classesOf(d.Flows, true), "–")), timeCell(d.Last),
 		}})
 	}
 	data.Unknown = entryTable(v, "Refused: to somebody who is not declared", view.Unknown, Empty{Title: "Nobody else was tried", Text: "A request to a host that is not declared is refused and becomes an entry here. Which host it was is sealed: whoever may open fields of the log sees it there."})

@@ -54,12 +54,16 @@ func (p healthPage) show(v *visit) error {
 			data.Tone = c.Tone
 		}
 	}
+	one, many := "One thing needs somebody", " things need somebody"
+	if data.Tone != Bad {
+		one, many = "One thing is worth a look", " things are worth a look"
+	}
 	switch wrong {
 	case 0:
 	case 1:
-		data.Summary = "One thing needs somebody"
+		data.Summary = one
 	default:
-		data.Summary = count(int64(wrong)) + " things need somebody"
+		data.Summary = count(int64(wrong)) + many
 	}
 	return v.show("health.html", "Health", data)
 }

@@ -14,6 +14,14 @@ type health HealthView
 func (h health) Health(context.Context) (HealthView, error) { return HealthView(h), nil }
 
 func TestHealth(t *testing.T) {
+	// What is only worth a look needs nobody here either, as the overview says.
+	backup := Check{Name: "Backup", Tone: Warn, State: "not in order", Says: "None is configured.", Next: "Name a place."}
+	with := func(checks ...Check) *desk { return newDesk(t, operator.Auditor, Health(health{Checks: checks})) }
+	with(backup).get("/health").shows(t, "One thing is worth a look", "!needs somebody")
+	with(backup, backup).get("/health").shows(t, "2 things are worth a look", "!needs somebody")
+	with(backup, Check{Name: "Log", Tone: Bad}).get("/health").shows(t, "2 things need somebody")
+	with(Check{Name: "Log", Tone: Good}).get("/health").shows(t, "Everything works")
+
 	page := Health(health{
 		Version: "1.2.3", Started: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC),
 		Checks: []Check{

@@ -314,7 +314,7 @@ func (p keysPage) one(v *visit) error {
 		}
 	}
 	data.History = logTable(v, "What the log says of this key, the newest first", k.History)
-	data.History.Empty = Empty{Title: "The log says nothing of it", Text: "That a key is made, rotated, disabled or destroyed becomes an entry. Keys that others keep are theirs to record."}
+	data.History.Empty = Empty{Title: "The log says nothing of it", Text: "That a version follows another, is disabled or is destroyed becomes an entry. The first is made with the installation, before there is a log; keys that others keep are theirs to record."}
 	return v.show("key.html", name, data)
 }
 

@@ -74,7 +74,7 @@ func TestKeys(t *testing.T) {
 	r.shows(t, "Root key", "answers", "Domain keys", `href="/keys/tokens@2"`, `href="/keys/service%2Fa%2Fb"`, "1 y ago", "!Left to do", "!Keyring</h2>")
 	from.view.Unfinished = []string{"Something is left."}
 	d.get("/keys").shows(t, "Left to do", "Something is left.")
-	d.get("/keys/tokens").shows(t, "12 keys of people", "Make a new version", `href="/keys/tokens@1"`, "!Destroy tokens@1")
+	d.get("/keys/tokens").shows(t, "12 keys of people", "Make a new version", `href="/keys/tokens@1"`, "!Destroy tokens@1", "before there is a log")
 	d.get("/keys/tokens@1").shows(t, "Destroy tokens@1", "!Make a new version")
 	from.needed = true
 	d.get("/keys/tokens@1").shows(t, "12 keys of people", "when a newer one seals", "!Destroy tokens@1")

@@ -240,7 +240,8 @@ func (v *visit) showLink(token string, a operator.Account) *outcome {
 	})
 }
 
-// operatorPage is one operator.
+// operatorPage is one operator. From where and with what somebody signs in is theirs: it is
+// shown to whoever can end their sessions, or may open what the log seals.
 type operatorPage struct {
 	Account     operator.Account
 	Name        string
@@ -287,11 +288,15 @@ func showOperator(v *visit) error {
 		Grantable: roleChoices(""), Today: v.now.Format(time.DateOnly),
 		Sessions: sessionTable(sessions, at+"/end", nil),
 	}
-	if !p.Change {
-		for i := range p.Sessions.Rows {
-			p.Sessions.Rows[i].Cells[5] = textCell("")
+	for _, row := range p.Sessions.Rows {
+		if !p.Self && !v.may(operatorsChange) && !v.may(logReveal) {
+			row.Cells[sessionBrowser], row.Cells[sessionAddress] = textCell(""), textCell("")
+		}
+		if !p.Change {
+			row.Cells[sessionAct] = textCell("")
 		}
 	}
+	p.Sessions.dropEmpty()
 	var may []string
 	for _, x := range operator.Permissions() {
 		if a.May(x, v.now) {

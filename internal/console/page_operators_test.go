@@ -155,6 +155,21 @@ func TestReadersChangeNothing(t *testing.T) {
 	d.get("/operators/"+string(other.account.ID)).shows(t, "Grace", "!Suspend", "!Take away", "!Give", "!>End<", "!Remove")
 }
 
+// TestWhereSomebodySignsIn: from where and with what is shown to whoever may end it or open
+// what is sealed, and to nobody else.
+func TestWhereSomebodySignsIn(t *testing.T) {
+	d := newDesk(t, operator.Owner, Operators())
+	at := "/operators/" + string(d.account.ID)
+	d.get(at).shows(t, "Last used", ">Browser<", ">Address<", "this one")
+	d.house.join("Sec", operator.Security).get(at).shows(t, "Last used", ">Browser<", ">Address<", "!Actions")
+	for _, role := range []operator.Role{operator.Operator, operator.Auditor} {
+		r := d.house.join("Reader", role)
+		r.get(at).shows(t, "Last used", "!>Browser<", "!>Address<", "!127.0.0.1", "!Actions")
+		r.get("/operators/"+string(r.account.ID)).shows(t, ">Browser<", ">Address<")
+		must(t, d.house.directory.Remove(t.Context(), operator.Host(), r.account.ID))
+	}
+}
+
 // TestTwoPeople: what changes who may decide waits for a second operator, is done once,
 // and by whoever asked.
 func TestTwoPeople(t *testing.T) {

@@ -279,7 +279,7 @@ func (p reviewPages) page(v *visit) (page reviewPage, title string, err error) {
 			{Label: "Rights", Value: count(int64(n.Items)), Href: v.with("show", "", "page", "")},
 			{Label: "Not used, or not needed", Value: count(int64(n.Proposed)), Note: "proposed for removal", Href: v.with("show", "proposed", "page", "")},
 			{Label: "Undecided", Value: count(int64(n.Undecided)), Note: "end when it is due", Href: v.with("show", "undecided", "page", "")},
-			{Label: "End", Value: count(int64(n.Removed + n.Lapsed)), Href: v.with("show", "ending", "page", "")},
+			{Label: "End", Value: count(int64(n.Removed + n.Lapsed)), Note: "removed, or not confirmed", Href: v.with("show", "ending", "page", "")},
 			{Label: "Open", Value: count(int64(n.OpenItems)), Note: "to be removed elsewhere", Href: "/reviews/open"},
 		},
 		Nothing: Empty{Title: "No right is like this", Text: "Show all of them to see the others.", Href: page.Path, Link: "All rights"},

@@ -70,7 +70,7 @@ func TestASecondReviewersPageDoesNotOverwrite(t *testing.T) {
 		t.Fatalf("the page says of %d rights what it showed", len(adas)/2)
 	}
 	ada.post(at+"/decide", append(adas, field("publish"), "remove", "reason", "left over")...).goesTo(t, at)
-	ada.get(at).shows(t, "One right was decided.")
+	ada.get(at).shows(t, "One right was decided.", "as it was when the review began")
 
 	// The second has not reloaded, and keeps the rest.
 	bob.post(at+"/decide", append(bobs, field("insights"), "remove", "rest", "keep")...).goesTo(t, at)

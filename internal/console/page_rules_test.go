@@ -89,10 +89,13 @@ func TestDestinations(t *testing.T) {
 	}
 	from.view = DestinationsView{Listening: true, At: time.Date(2026, 5, 4, 12, 3, 20, 0, time.UTC), List: []DestinationView{{
 		Host: "api.example.com", Purposes: []string{"publish"}, MayReceive: []string{"email"}, Inspect: true, Ports: "443", Last: time.Now(), Sent: 1234, Received: 56, Requests: 100,
-		Flows: []Flow{{Kind: "transfer", Verdict: "passed", Destination: "api.example.com", Class: "email", Count: 7}, {Kind: "transfer", Verdict: "stopped", Destination: "api.example.com", Class: "phone", Count: 2}},
+		Flows: []Flow{{Kind: "transfer", Verdict: "passed", Destination: "api.example.com", Class: "email", Count: 7}, {Kind: "transfer", Verdict: "stopped", Destination: "api.example.com", Class: "phone", Count: 2, Source: "x: main", Operation: "GET /2/users/me", Purpose: "publish", SentFor: "newsletter", Service: "web"},
+			{Kind: "transfer", Verdict: "stopped", Destination: "api.example.com", Class: "postal-address", Count: 2}},
 	}, {Host: "quiet.example"}}, Unknown: []EntryLine{{ID: "e9", Kind: "event", Verdict: "refuse", Rule: "refuse/unknown-destination"}}}
-	d.get("/destinations").shows(t, `href="/destinations/api.example.com"`, "looked into", "host and bytes only", "email × 7", "!phone × 2", "nothing about people", `href="/log/e9"`, `href="/flows"`, "!Nothing listens", "never", "Last use as of 4 May 2026, 12:03:20 UTC")
-	d.get("/destinations/api.example.com").shows(t, "1\u202f234", "newest 100 requests", "email", "stopped", `href="/log?destination=api.example.com"`)
+	d.get("/destinations").shows(t, `href="/destinations/api.example.com"`, "looked into", "plain http only", `<span>email × 7</span></td><td data-label="Stopped"`, `<span>phone × 2, postal-address × 2</span>`, "nothing about people", `href="/log/e9"`, `href="/flows"`, "!Nothing listens", "never", "Last use as of 4 May 2026, 12:03:20 UTC")
+	d.get("/destinations/api.example.com").shows(t, "1\u202f234", "newest 100 requests", "email", "stopped", `href="/log?destination=api.example.com"`,
+		// The picture leads from what the data came by, over what it was sent for.
+		`>GET /2/users/me</text>`, `>newsletter</text>`, `>web</text>`, "GET /2/users/me → newsletter: phone", "newsletter → web: phone", "web → api.example.com: phone")
 	d.get("/destinations/quiet.example").shows(t, "Nothing was recognised", "!newest")
 	if r := d.get("/destinations/other.example"); r.status != 404 {
 		t.Errorf("a third party that is not there: status %d", r.status)
