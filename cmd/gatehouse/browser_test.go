@@ -242,6 +242,7 @@ func lookAt(t *testing.T, b *browser, name, address string) {
 	if address != "" {
 		b.open(address)
 	}
+	routed(t, name, b.eval(`location.pathname`))
 	lookHere(t, b, name, dir, string(axe))
 }
 

@@ -113,7 +113,7 @@ func seedOf(b *browser) secret.Text {
 func TestConsoleAccounts(t *testing.T) {
 	s := startShowcase(t)
 	owner := s.owner()
-	for name, path := range map[string]string{"health": "/health", "account": "/account", "operators": "/operators", "invite": "/operators/invite", "approvals": "/operators/approvals", "prove": "/prove?return=/operators"} {
+	for name, path := range map[string]string{"health": "/health", "account": "/account", "account-app": "/account/app", "operators": "/operators", "invite": "/operators/invite", "approvals": "/operators/approvals", "prove": "/prove?return=/operators"} {
 		lookAt(t, owner, name, s.at(path))
 	}
 	owner.open(s.at("/no-such-page"))

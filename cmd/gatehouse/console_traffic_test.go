@@ -123,6 +123,9 @@ func TestConsoleTraffic(t *testing.T) {
 			t.Errorf("a name stands in an address: %s", b.path())
 		}
 		lookAt(t, b, "person", "")
+		person := b.path()
+		lookAt(t, b, "person-number", s.at("/people/number/1"))
+		b.open(s.at(person))
 		b.fill("typed", "erase")
 		b.press(".dangerous button")
 		b.shows("The duty is open", "Deadline", "Steps")
