@@ -62,6 +62,9 @@ func (t *stream) lookUp(ready int) {
 				continue
 			}
 			t.matchWord(w)
+			if w.traits&(hasLarge|notASCII) != 0 {
+				t.matchWritten(w.start, w.start, w.end, w.fast)
+			}
 		}
 		t.looked += len(words)
 	}
@@ -105,8 +108,6 @@ var varies = func() (from [32]int32) {
 			from[t] = math.MaxInt32
 		case is&hasLow != 0:
 			from[t] = minDigits
-		case is&(hasLarge|notASCII) != 0:
-			from[t] = minExact
 		case is&notDigit == 0:
 			from[t] = minPhone
 		default:
@@ -158,7 +159,7 @@ func (t *stream) known(w *word) {
 		return
 	}
 	if b := t.raw[w.start:w.end]; x.form(b) {
-		t.see(x.keys.one(b), classSecret, int(w.start), int(w.end))
+		t.see(x.keys.oneOf(b, w.fast), classSecret, int(w.start), int(w.end))
 	}
 }
 
@@ -354,8 +355,7 @@ var follow = func() (f [256]uint32) {
 	return f
 }()
 
-// variants asks for what else a word may be: exactly as it is written, without the
-// plus sign's zeros, or in parts between low lines. The word has minDigits bytes or
+// variants asks for what else a word may be: a number without the plus sign's zeros, or in parts between low lines. The word has minDigits bytes or
 // more.
 func (t *stream) variants(w *word) {
 	size := w.end - w.start
@@ -365,15 +365,8 @@ func (t *stream) variants(w *word) {
 	exact := t.raw[w.start:w.end]
 	if w.traits&notDigit == 0 {
 		if size >= minPhone && exact[0] == '0' && exact[1] == '0' {
-			t.askOne(asWritten, w.start+2, w.start, w.end)
+			t.askOne(w.start+2, w.start, w.end)
 		}
-		return
-	}
-	large := w.traits&hasLarge != 0
-	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
-		t.askOne(asWritten, w.start, w.start, w.end)
-	}
-	if w.traits&hasLow == 0 {
 		return
 	}
 	// Numbers between low lines.
@@ -384,7 +377,7 @@ func (t *stream) variants(w *word) {
 		}
 		if i-from >= minDigits && i-from < len(exact) && (i == len(exact) || exact[i] == '_') && (from == 0 || exact[from-1] == '_') {
 			at := w.start + int32(from)
-			t.askOne(asWritten, at, at, w.start+int32(i))
+			t.askOne(at, at, w.start+int32(i))
 		}
 		from = i + 1
 	}
@@ -397,18 +390,20 @@ func (t *stream) variants(w *word) {
 		end--
 	}
 	if end-first >= minWord && end-first < size && w.traits&notASCII == 0 {
-		t.askOne(asWord, first, first, end)
-		if large && end-first >= minExact {
-			t.askOne(asWritten, first, first, end)
-		}
+		t.askOne(first, first, end)
 	}
 }
 
-// askOne asks for a value of one word, whose normal form stands from from to end.
-func (t *stream) askOne(as how, from, start, end int32) {
-	b := t.raw[from:end]
-	if as == asWord {
-		b = t.low[from:end]
+// askOne asks for a value of one word of ASCII, which stands from from to end.
+func (t *stream) askOne(from, start, end int32) {
+	quick := t.scan.x.keys.quickOf(t.low[from:end]) >> (64 - quickBits)
+	t.asks = append(t.asks, ask{quick: quick, how: asWord, from: from, start: start, end: end})
+}
+
+// matchWritten is match for a value that is compared as it is written, which stands from
+// from to end and has large letters: fast is the hash of its form with small ones.
+func (t *stream) matchWritten(from, start, end int32, fast uint64) {
+	if b := t.raw[from:end]; len(b) >= minExact && !bytes.Equal(b, t.low[from:end]) {
+		t.match(t.scan.x.keys.oneOf(b, fast), int(start), int(end))
 	}
-	t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: as, from: from, start: start, end: end})
 }

@@ -111,7 +111,7 @@ func (n *normal) one(text []byte) (mark, bool) {
 	if len(text) < minWord || len(text) > maxValue || n.words[0].traits&(isSign|isTailed) != 0 {
 		return 0, false
 	}
-	return n.keys.one(text), true
+	return n.keys.oneOf(text, n.words[0].fast), true
 }
 
 // several returns the mark of a value of several words.
