@@ -1,6 +1,9 @@
 package fingerprint
 
-import "sync/atomic"
+import (
+	"bytes"
+	"sync/atomic"
+)
 
 // ask is a question to the sieve that waits to be put with others.
 type ask struct {
@@ -50,8 +53,12 @@ func (t *stream) answer(s *sieve) {
 		case asWord:
 			// The place in the sieve is half of the fast hash; the mark needs no more.
 			fast := q.quick << (64 - quickBits)
-			t.match(k.oneOf(t.low[q.from:q.end], fast), int(q.start), int(q.end))
-			t.matchWritten(q.from, q.start, q.end, fast)
+			written := t.raw[q.from:q.end]
+			t.b = appendLower(t.b[:0], written)
+			t.match(k.oneOf(t.b, fast), int(q.start), int(q.end))
+			if len(written) >= minExact && !bytes.Equal(written, t.b) {
+				t.match(k.oneOf(written, fast), int(q.start), int(q.end))
+			}
 		case asPhone:
 			t.b = t.b[:0]
 			for _, c := range t.raw[q.start:q.end] {

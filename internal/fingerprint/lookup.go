@@ -11,7 +11,7 @@ import (
 
 // keepBytes has, for the length of a word, a mask that leaves of eight bytes those
 // that are its.
-var keepBytes = func() (keep [17]uint64) {
+var keepBytes = func() (keep [32]uint64) {
 	for n := range keep {
 		keep[n] = 1<<(8*min(n, 8)) - 1
 	}
@@ -39,7 +39,7 @@ func (t *stream) lookUp(ready int) {
 	s := t.scan.x.sieve.Load()
 	// Short words are read eight bytes at once; behind the text there is room, and what
 	// stands there is of no consequence.
-	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
+	t.raw = slices.Grow(t.raw, 8)
 	raw := t.raw[:len(t.raw)+2]
 	t.findAt(ready)
 	bits, shift := s.bits, uint(64-quickBits+s.shift)
@@ -58,12 +58,14 @@ func (t *stream) lookUp(ready int) {
 		}
 		for _, i := range b.pass[:passed] {
 			w := &words[i]
-			if size := w.end - w.start; size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
+			size := w.end - w.start
+			if size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
 				continue
 			}
 			t.matchWord(w)
-			if w.traits&(hasLarge|notASCII) != 0 {
-				t.matchWritten(w.start, w.start, w.end, w.fast)
+			if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
+				// It may be a value that is compared as it is written, too.
+				t.match(t.scan.x.keys.oneOf(t.raw[w.start:w.end], w.fast), int(w.start), int(w.end))
 			}
 		}
 		t.looked += len(words)
@@ -125,24 +127,41 @@ func one(is bool) int {
 	return 0
 }
 
+// inRegisters has, for the traits of a word, how long it may be to be hashed without a
+// copy of its normal form: signs of three bytes are their own, and in words of ASCII one
+// bit tells a large letter from a small one, which digits have, too. Low lines have it
+// not, so that they must not stand beside large letters.
+var inRegisters = func() (most [32]uint) {
+	for t := range most {
+		switch is := traits(t); {
+		case is&isSign != 0:
+			most[t] = 3
+		case is&notASCII == 0 && is&(hasLarge|hasLow) != hasLarge|hasLow:
+			most[t] = 16
+		}
+	}
+	return most
+}()
+
 // hash gives words their fast hashes, and lists those that variants must look at. It
 // returns how many these are.
 func (t *stream) hash(words []word, b *batches) (other int) {
 	k := t.scan.x.keys
-	low := t.low[:len(t.low)+8]
+	raw := t.raw[:len(t.raw)+8]
 	for i := range words {
 		w := &words[i]
 		n := uint(w.end - w.start)
 		b.other[other&(batch-1)] = int32(i)
 		other += one(int32(n) >= varies[w.traits&31])
-		if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
+		if n > inRegisters[w.traits&31] {
 			t.hashSlowly(w)
 			t.known(w)
 			b.fast[i&(batch-1)] = w.fast
 			continue
 		}
-		v := binary.LittleEndian.Uint64(low[w.start:]) & keepBytes[n]
-		y := binary.LittleEndian.Uint64(low[max(w.end-8, 0):])
+		small := 0x2020202020202020 & -uint64(w.traits/hasLarge&1)
+		v := (binary.LittleEndian.Uint64(raw[w.start:]) | small) & keepBytes[n&31]
+		y := binary.LittleEndian.Uint64(raw[max(w.end-8, 0):]) | small
 		if n <= 8 {
 			y = 0
 		}
@@ -163,7 +182,7 @@ func (t *stream) known(w *word) {
 	}
 }
 
-// hashSlowly hashes a word that is long, or not ASCII.
+// hashSlowly hashes a word that is not hashed in registers.
 func (t *stream) hashSlowly(w *word) {
 	if w.end-w.start > maxValue {
 		w.fast = 0
@@ -396,14 +415,7 @@ func (t *stream) variants(w *word) {
 
 // askOne asks for a value of one word of ASCII, which stands from from to end.
 func (t *stream) askOne(from, start, end int32) {
-	quick := t.scan.x.keys.quickOf(t.low[from:end]) >> (64 - quickBits)
+	t.b = appendLower(t.b[:0], t.raw[from:end])
+	quick := t.scan.x.keys.quickOf(t.b) >> (64 - quickBits)
 	t.asks = append(t.asks, ask{quick: quick, how: asWord, from: from, start: start, end: end})
-}
-
-// matchWritten is match for a value that is compared as it is written, which stands from
-// from to end and has large letters: fast is the hash of its form with small ones.
-func (t *stream) matchWritten(from, start, end int32, fast uint64) {
-	if b := t.raw[from:end]; len(b) >= minExact && !bytes.Equal(b, t.low[from:end]) {
-		t.match(t.scan.x.keys.oneOf(b, fast), int(start), int(end))
-	}
 }

@@ -72,7 +72,6 @@ type normal struct {
 
 // cutAll cuts the text into words, and gives each its fast hash.
 func (n *normal) cutAll() {
-	n.lowerTo(len(n.raw))
 	var m masks
 	for n.read < len(n.raw) {
 		size := n.piece(len(n.raw), &m, true)
