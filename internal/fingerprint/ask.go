@@ -1,6 +1,9 @@
 package fingerprint
 
-import "sync/atomic"
+import (
+	"bytes"
+	"sync/atomic"
+)
 
 // ask is a question to the sieve that waits to be put with others.
 type ask struct {
@@ -21,7 +24,6 @@ type how uint8
 
 const (
 	asWord how = iota
-	asWritten
 	asPhone
 	asSeveral
 )
@@ -49,9 +51,14 @@ func (t *stream) answer(s *sieve) {
 		q := &t.asks[i]
 		switch q.how {
 		case asWord:
-			t.b = append(t.b[:0], t.low[q.from:q.end]...)
-		case asWritten:
-			t.b = append(t.b[:0], t.raw[q.from:q.end]...)
+			// The place in the sieve is half of the fast hash; the mark needs no more.
+			fast := q.quick << (64 - quickBits)
+			written := t.raw[q.from:q.end]
+			t.b = appendLower(t.b[:0], written)
+			t.match(k.oneOf(t.b, fast), int(q.start), int(q.end))
+			if len(written) >= minExact && !bytes.Equal(written, t.b) {
+				t.match(k.oneOf(written, fast), int(q.start), int(q.end))
+			}
 		case asPhone:
 			t.b = t.b[:0]
 			for _, c := range t.raw[q.start:q.end] {
@@ -60,13 +67,9 @@ func (t *stream) answer(s *sieve) {
 				}
 			}
 			t.matchKind(k.oneOf(phoneDigits(t.b), q.quick<<(64-quickBits)), int(q.start), int(q.end), 1<<classPhone)
-			continue
 		case asSeveral:
 			t.tryShapes(q)
-			continue
 		}
-		// The place in the sieve is half of the fast hash; the mark needs no more.
-		t.match(k.oneOf(t.b, q.quick<<(64-quickBits)), int(q.start), int(q.end))
 	}
 	t.asks = t.asks[:0]
 }

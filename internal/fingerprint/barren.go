@@ -62,7 +62,6 @@ func (t *stream) barren(b []byte) bool {
 	r := &t.scan.short
 	r.reset(0)
 	r.raw = append(r.raw, b...)
-	r.lowerTo(len(b))
 	var m masks
 	for r.read < len(b) {
 		n := r.piece(len(b), &m, true)

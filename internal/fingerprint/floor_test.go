@@ -15,7 +15,6 @@ func (x *Index) CutAndHash() func(p []byte) int {
 			t.put(p[:n])
 			p = p[n:]
 			end := t.settled()
-			t.lowerTo(end)
 			for t.read < end {
 				n := t.piece(end, &m, false)
 				if n == 0 {
@@ -24,7 +23,7 @@ func (x *Index) CutAndHash() func(p []byte) int {
 				t.cutWords(n, &m)
 				t.read += n
 			}
-			t.low = slices.Grow(t.low, 8)
+			t.raw = slices.Grow(t.raw, 8)
 			for at := 0; at < len(t.words); at += batch {
 				t.hash(t.words[at:min(at+batch, len(t.words))], &t.scan.batches)
 			}

@@ -1,5 +1,7 @@
 package fingerprint
 
+import "strings"
+
 // match takes what the index has under a mark, if it has, for what stands between
 // two indexes, and notes what may be a hit.
 func (t *stream) match(m mark, start, end int) { t.matchKind(m, start, end, ^uint(0)) }
@@ -111,7 +113,7 @@ func (t *stream) stands(class uint8, start, end int) bool {
 		// Names of hosts that show the same as the one without.
 		for _, host := range []string{"www", "m", "mobile", "web"} {
 			from := start - 1 - len(host)
-			if from >= 0 && string(t.low[from:start-1]) == host && !t.goesOn(from-1) && t.at(from-1) != '.' && t.at(from-1) != '-' {
+			if from >= 0 && strings.EqualFold(string(t.raw[from:start-1]), host) && !t.goesOn(from-1) && t.at(from-1) != '.' && t.at(from-1) != '-' {
 				return true
 			}
 		}

@@ -11,7 +11,7 @@ import (
 
 // keepBytes has, for the length of a word, a mask that leaves of eight bytes those
 // that are its.
-var keepBytes = func() (keep [17]uint64) {
+var keepBytes = func() (keep [32]uint64) {
 	for n := range keep {
 		keep[n] = 1<<(8*min(n, 8)) - 1
 	}
@@ -39,7 +39,7 @@ func (t *stream) lookUp(ready int) {
 	s := t.scan.x.sieve.Load()
 	// Short words are read eight bytes at once; behind the text there is room, and what
 	// stands there is of no consequence.
-	t.low, t.raw = slices.Grow(t.low, 8), slices.Grow(t.raw, 2)
+	t.raw = slices.Grow(t.raw, 8)
 	raw := t.raw[:len(t.raw)+2]
 	t.findAt(ready)
 	bits, shift := s.bits, uint(64-quickBits+s.shift)
@@ -58,10 +58,15 @@ func (t *stream) lookUp(ready int) {
 		}
 		for _, i := range b.pass[:passed] {
 			w := &words[i]
-			if size := w.end - w.start; size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
+			size := w.end - w.start
+			if size < minWord || size > maxValue || w.traits&(isSign|isTailed) != 0 {
 				continue
 			}
 			t.matchWord(w)
+			if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
+				// It may be a value that is compared as it is written, too.
+				t.match(t.scan.x.keys.oneOf(t.raw[w.start:w.end], w.fast), int(w.start), int(w.end))
+			}
 		}
 		t.looked += len(words)
 	}
@@ -105,8 +110,6 @@ var varies = func() (from [32]int32) {
 			from[t] = math.MaxInt32
 		case is&hasLow != 0:
 			from[t] = minDigits
-		case is&(hasLarge|notASCII) != 0:
-			from[t] = minExact
 		case is&notDigit == 0:
 			from[t] = minPhone
 		default:
@@ -124,24 +127,41 @@ func one(is bool) int {
 	return 0
 }
 
+// inRegisters has, for the traits of a word, how long it may be to be hashed without a
+// copy of its normal form: signs of three bytes are their own, and in words of ASCII one
+// bit tells a large letter from a small one, which digits have, too. Low lines have it
+// not, so that they must not stand beside large letters.
+var inRegisters = func() (most [32]uint) {
+	for t := range most {
+		switch is := traits(t); {
+		case is&isSign != 0:
+			most[t] = 3
+		case is&notASCII == 0 && is&(hasLarge|hasLow) != hasLarge|hasLow:
+			most[t] = 16
+		}
+	}
+	return most
+}()
+
 // hash gives words their fast hashes, and lists those that variants must look at. It
 // returns how many these are.
 func (t *stream) hash(words []word, b *batches) (other int) {
 	k := t.scan.x.keys
-	low := t.low[:len(t.low)+8]
+	raw := t.raw[:len(t.raw)+8]
 	for i := range words {
 		w := &words[i]
 		n := uint(w.end - w.start)
 		b.other[other&(batch-1)] = int32(i)
 		other += one(int32(n) >= varies[w.traits&31])
-		if n > 16 || w.traits&notASCII != 0 && (w.traits&isSign == 0 || n != 3) {
+		if n > inRegisters[w.traits&31] {
 			t.hashSlowly(w)
 			t.known(w)
 			b.fast[i&(batch-1)] = w.fast
 			continue
 		}
-		v := binary.LittleEndian.Uint64(low[w.start:]) & keepBytes[n]
-		y := binary.LittleEndian.Uint64(low[max(w.end-8, 0):])
+		small := 0x2020202020202020 & -uint64(w.traits/hasLarge&1)
+		v := (binary.LittleEndian.Uint64(raw[w.start:]) | small) & keepBytes[n&31]
+		y := binary.LittleEndian.Uint64(raw[max(w.end-8, 0):]) | small
 		if n <= 8 {
 			y = 0
 		}
@@ -158,11 +178,11 @@ func (t *stream) known(w *word) {
 		return
 	}
 	if b := t.raw[w.start:w.end]; x.form(b) {
-		t.see(x.keys.one(b), classSecret, int(w.start), int(w.end))
+		t.see(x.keys.oneOf(b, w.fast), classSecret, int(w.start), int(w.end))
 	}
 }
 
-// hashSlowly hashes a word that is long, or not ASCII.
+// hashSlowly hashes a word that is not hashed in registers.
 func (t *stream) hashSlowly(w *word) {
 	if w.end-w.start > maxValue {
 		w.fast = 0
@@ -354,8 +374,7 @@ var follow = func() (f [256]uint32) {
 	return f
 }()
 
-// variants asks for what else a word may be: exactly as it is written, without the
-// plus sign's zeros, or in parts between low lines. The word has minDigits bytes or
+// variants asks for what else a word may be: a number without the plus sign's zeros, or in parts between low lines. The word has minDigits bytes or
 // more.
 func (t *stream) variants(w *word) {
 	size := w.end - w.start
@@ -365,15 +384,8 @@ func (t *stream) variants(w *word) {
 	exact := t.raw[w.start:w.end]
 	if w.traits&notDigit == 0 {
 		if size >= minPhone && exact[0] == '0' && exact[1] == '0' {
-			t.askOne(asWritten, w.start+2, w.start, w.end)
+			t.askOne(w.start+2, w.start, w.end)
 		}
-		return
-	}
-	large := w.traits&hasLarge != 0
-	if size >= minExact && w.traits&(hasLarge|notASCII) != 0 {
-		t.askOne(asWritten, w.start, w.start, w.end)
-	}
-	if w.traits&hasLow == 0 {
 		return
 	}
 	// Numbers between low lines.
@@ -384,7 +396,7 @@ func (t *stream) variants(w *word) {
 		}
 		if i-from >= minDigits && i-from < len(exact) && (i == len(exact) || exact[i] == '_') && (from == 0 || exact[from-1] == '_') {
 			at := w.start + int32(from)
-			t.askOne(asWritten, at, at, w.start+int32(i))
+			t.askOne(at, at, w.start+int32(i))
 		}
 		from = i + 1
 	}
@@ -397,18 +409,13 @@ func (t *stream) variants(w *word) {
 		end--
 	}
 	if end-first >= minWord && end-first < size && w.traits&notASCII == 0 {
-		t.askOne(asWord, first, first, end)
-		if large && end-first >= minExact {
-			t.askOne(asWritten, first, first, end)
-		}
+		t.askOne(first, first, end)
 	}
 }
 
-// askOne asks for a value of one word, whose normal form stands from from to end.
-func (t *stream) askOne(as how, from, start, end int32) {
-	b := t.raw[from:end]
-	if as == asWord {
-		b = t.low[from:end]
-	}
-	t.asks = append(t.asks, ask{quick: t.scan.x.keys.quickOf(b) >> (64 - quickBits), how: as, from: from, start: start, end: end})
+// askOne asks for a value of one word of ASCII, which stands from from to end.
+func (t *stream) askOne(from, start, end int32) {
+	t.b = appendLower(t.b[:0], t.raw[from:end])
+	quick := t.scan.x.keys.quickOf(t.b) >> (64 - quickBits)
+	t.asks = append(t.asks, ask{quick: quick, how: asWord, from: from, start: start, end: end})
 }

@@ -16,6 +16,13 @@ import (
 //	quick  33 bits  by which a text is turned down before anything slow is done
 //	shape   5 bits  of how many words the value is made
 //
+// quick is made of the words in small letters, also for values that are compared as they
+// are written: so one look says whether a word may be a value in either form. Of two
+// words that differ in that only, the 26 bits of whole decide alone: one in 67 million
+// would be taken for the other, but nothing in a text is like somebody's value in
+// everything but its large letters, unless it was made of it. Other words are told from
+// a value by 59 bits, those of its shape besides.
+//
 // For a value of one word, quick is a fast keyed hash of it. For a value of several
 // words its upper 20 bits are of the fast hash of the first word, so that a text is
 // looked at further only where such a word stands; the other 13 are of the fast
@@ -69,10 +76,11 @@ func newKeys(k Key) *keys {
 // whole is SipHash-2-4 of a normal form.
 func (k *keys) whole(b []byte) uint64 { return siphash.Hash(k.k0, k.k1, b) }
 
-// one returns the mark of a value of one word.
+// one returns the mark of a value of one word in small letters.
 func (k *keys) one(word []byte) mark { return k.oneOf(word, k.quickOf(word)) }
 
-// oneOf is one, when the fast hash is there already.
+// oneOf is one, when the fast hash is there already, or the word is not in small letters:
+// the hash is that of the word in these.
 func (k *keys) oneOf(word []byte, fast uint64) mark {
 	return mark(k.whole(word)>>(quickBits+shapeBits)<<(quickBits+shapeBits) | fast>>(64-quickBits)<<shapeBits | shapeOne)
 }

@@ -72,7 +72,6 @@ type normal struct {
 
 // cutAll cuts the text into words, and gives each its fast hash.
 func (n *normal) cutAll() {
-	n.lowerTo(len(n.raw))
 	var m masks
 	for n.read < len(n.raw) {
 		size := n.piece(len(n.raw), &m, true)
@@ -111,7 +110,7 @@ func (n *normal) one(text []byte) (mark, bool) {
 	if len(text) < minWord || len(text) > maxValue || n.words[0].traits&(isSign|isTailed) != 0 {
 		return 0, false
 	}
-	return n.keys.one(text), true
+	return n.keys.oneOf(text, n.words[0].fast), true
 }
 
 // several returns the mark of a value of several words.

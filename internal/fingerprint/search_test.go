@@ -98,6 +98,7 @@ var people = []owned{
 	{7, gatehouse.PseudonymousID, "55555"},
 	{8, gatehouse.PhoneNumber, "44207946958"},
 	{9, gatehouse.PseudonymousID, "44207946959"},
+	{10, gatehouse.MessageID, "mÄabcdef12"},
 	{0, gatehouse.Credential, "AAAAAAAAAAAAAAAAAAAAAMLheAAA%2FAAAA0%2BuSeid%3DEUifi"},
 	{0, gatehouse.Credential, "1357924680|Zx-y_W9.v~u+T/s="},
 	{0, gatehouse.Credential, "EAABsbCS1iHgBAOZCqZAxyz1234567890"},
@@ -120,6 +121,10 @@ func TestFound(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	for name, test := range map[string]struct{ text, want string }{
 		"id":                             {`{"user":"` + id + `"}`, "pseudonymous-id[1]"},
+		"id, as written":                 {"id=mÄabcdef12", "message-id[10]"},
+		"id, small letters":              {"id=mäabcdef12", ""},
+		"secret between low lines":       {"_EAABsbCS1iHgBAOZCqZAxyz1234567890_", "secret[]"},
+		"small letters between those":    {"_eaabsbcs1ihgbaozcqzaxyz1234567890_", ""},
 		"id, end of stream":              {"id=" + id, "pseudonymous-id[1]"},
 		"id after low line":              {"user_" + id, "pseudonymous-id[1]"},
 		"id, sentence":                   {"It is " + id + ". Yes.", "pseudonymous-id[1]"},

@@ -77,7 +77,6 @@ func (t *stream) process(last bool) {
 	if !last {
 		end = t.settled()
 	}
-	t.lowerTo(end)
 	var m masks
 	for t.read < end {
 		n := t.piece(end, &m, last)

@@ -34,8 +34,6 @@ const none = math.MinInt
 type reader struct {
 	text
 	kinds *plane
-	// low is the text with ASCII letters in lower case, as far as it is settled.
-	low []byte
 	// read is how far the text is cut into words.
 	read int
 	// begun is where the word begins that goes on at read, before the beginning of the
@@ -47,17 +45,7 @@ type reader struct {
 
 func (r *reader) reset(at int64) {
 	r.text.reset(at)
-	r.low = r.low[:0]
 	r.read, r.begun, r.traits, r.words = 0, none, 0, r.words[:0]
-}
-
-// lowerTo brings low up to an index.
-func (r *reader) lowerTo(end int) { r.low = appendLower(r.low, r.raw[len(r.low):end]) }
-
-// cut takes away the first n bytes.
-func (r *reader) cut(n int) {
-	r.text.cut(n)
-	r.low = append(r.low[:0], r.low[min(n, len(r.low)):]...)
 }
 
 // Lanes of classify's tables, of 8 bits each. The first six are the bits of a digit of
@@ -338,7 +326,7 @@ func (r *reader) close(at int) {
 // appendWord appends the normal form of a word.
 func (r *reader) appendWord(to []byte, w *word) []byte {
 	if w.traits&notASCII == 0 {
-		return append(to, r.low[w.start:w.end]...)
+		return appendLower(to, r.raw[w.start:w.end])
 	}
 	return r.kinds.appendFolded(to, r.raw[w.start:w.end])
 }
