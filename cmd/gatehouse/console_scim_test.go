@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"regexp"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"gatehouse/internal/identity/operator"
-	"gatehouse/internal/secret"
 	"gatehouse/internal/wire"
 )
 
@@ -99,20 +97,7 @@ func TestATokenThatFailsCostsNoApproval(t *testing.T) {
 	source := scimSource{p}
 	var by []operator.Actor
 	for _, name := range []string{"ada", "bob"} {
-		link, _, err := p.operators.Invite(t.Context(), operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: operator.Owner})
-		if err != nil {
-			t.Fatal(err)
-		}
-		browser := demoBrowser(secret.New(rand.Text()), "test")
-		_, token, err := enrolDemo(t.Context(), p.operators, browser, link, secret.New(rand.Text()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, _, err := p.operators.Session(t.Context(), browser, token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		by = append(by, operator.By(s))
+		by = append(by, operator.By(signedIn(t, p, name, operator.Owner)))
 	}
 	var first string
 	for range 10 {

@@ -52,20 +52,7 @@ func TestRestoreBesideTakesTwo(t *testing.T) {
 	}
 	join := func(p *parts, name string) {
 		t.Helper()
-		link, _, err := p.operators.Invite(t.Context(), operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: operator.Security})
-		if err != nil {
-			t.Fatal(err)
-		}
-		browser := demoBrowser(secret.New(rand.Text()), "test")
-		_, token, err := enrolDemo(t.Context(), p.operators, browser, link, secret.New(rand.Text()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, _, err := p.operators.Session(t.Context(), browser, token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sessions = append(sessions, s)
+		sessions = append(sessions, signedIn(t, p, name, operator.Security))
 	}
 	with(func(p *parts) { join(p, "ada") })
 	h.must(restore()...) // one alone needs nobody
@@ -133,4 +120,23 @@ func TestRestoreCode(t *testing.T) {
 	if len(codes) != 4 || len(digests) != 4 {
 		t.Errorf("four manifests have the codes %v", codes)
 	}
+}
+
+// signedIn invites an operator to a role, who enrols, and returns their session.
+func signedIn(t *testing.T, p *parts, name string, role operator.Role) operator.Session {
+	t.Helper()
+	link, _, err := p.operators.Invite(t.Context(), operator.Host(), operator.Invitation{Name: name, Email: name + "@example.com", Role: role})
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := demoBrowser(secret.New(rand.Text()), "test")
+	_, token, err := enrolDemo(t.Context(), p.operators, browser, link, secret.New(rand.Text()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := p.operators.Session(t.Context(), browser, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
